@@ -1,0 +1,61 @@
+# Everything runs in .venv, made on first use and again when pyproject.toml changes.
+# Another build of torch: make test TORCH="torch --index-url https://download.pytorch.org/whl/cpu"
+
+PYTHON      ?= python3
+TORCH       ?= torch==2.14.1
+TORCHVISION ?= torchvision==0.29.1
+
+BIN := .venv/bin
+PIP := $(BIN)/pip install -qq
+
+STUDIES := $(sort $(wildcard examples/*.py))
+has = $(BIN)/python -c 'import sys; from importlib.util import find_spec; sys.exit(not find_spec("$(1)"))'
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+
+.PHONY: help demo test lint types bench studies clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+demo: .venv/demo.stamp  ## train two small networks, compress them, write demo/report.html
+	$(BIN)/eckart demo --output demo
+
+test: .venv/dev.stamp  ## run the tests; those on real data need ECKART_DATA
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+lint: .venv/dev.stamp  ## style, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+types: .venv/dev.stamp  ## types alone
+	$(BIN)/mypy
+
+bench: .venv/dev.stamp  ## side by side with peers, on ECKART_DATA where it is set
+	$(BIN)/python -m benchmarks.run $(if $(ECKART_DATA),--data "$(ECKART_DATA)")
+
+studies: .venv/dev.stamp  ## run every script in examples/
+	@$(if $(STUDIES),,echo "No studies yet: examples/ holds no script.")
+	@set -e; for study in $(STUDIES); do echo "$$study"; $(BIN)/python "$$study"; done
+
+clean:  ## remove what was made, except .venv and benchmarks/.cache
+	rm -rf demo build dist site .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find src tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+.venv/python.stamp:
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/demo.stamp: pyproject.toml | .venv/python.stamp
+	@$(call has,torch) || { echo "Installing $(TORCH) …"; $(PIP) $(TORCH); }
+	$(PIP) -e '.[demo]'
+	@touch $@
+
+.venv/dev.stamp: pyproject.toml | .venv/python.stamp
+	@$(call has,torch) && $(call has,torchvision) || \
+	    { echo "Installing $(TORCH) $(TORCHVISION) …"; $(PIP) $(TORCH) $(TORCHVISION); }
+	$(PIP) -e '.[dev,vision,bench]'
+	@touch $@

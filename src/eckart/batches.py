@@ -1,0 +1,78 @@
+"""What a batch is: inputs alone or (inputs, targets), and how inputs enter a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from eckart.errors import InputError
+
+
+def inputs_of(batch: Any) -> Any:
+    """The inputs of a batch: the first of a pair, otherwise the batch itself."""
+    return batch[0] if isinstance(batch, tuple | list) and len(batch) == 2 else batch
+
+
+def call(model: nn.Module, inputs: Any) -> Any:
+    """Run a network: a mapping goes in as keyword arguments, a tuple as positional ones."""
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    if isinstance(inputs, tuple | list):
+        return call(model, inputs[0]) if len(inputs) == 1 else model(*inputs)
+    return model(inputs)
+
+
+def examples_in(inputs: Any) -> int:
+    """Number of examples: the length of the first tensor's first axis.
+
+    Raises:
+        InputError: there is no tensor with an axis, or no example.
+    """
+    first = next((t for t in _tensors(inputs) if t.dim() > 0), None)
+    if first is None:
+        raise InputError(
+            f"found no tensor with a batch axis in a batch of type {type(inputs).__name__}: "
+            "batches are tensors, tuples or dicts of tensors, or (inputs, targets)"
+        )
+    if len(first) == 0:
+        raise InputError("a batch holds no example: drop empty batches from the loader")
+    return len(first)
+
+
+def first_example(inputs: Any) -> Any:
+    """The same inputs with one example, detached copies."""
+    count = examples_in(inputs)
+
+    def head(tensor: Tensor) -> Tensor:
+        return (tensor[:1] if tensor.dim() and len(tensor) == count else tensor).detach().clone()
+
+    return mapped(inputs, head)
+
+
+def moved(inputs: Any, like: nn.Module) -> Any:
+    """Inputs on the device of a network's first parameter."""
+    device = next((p.device for p in like.parameters()), None)
+    return inputs if device is None else mapped(inputs, lambda tensor: tensor.to(device))
+
+
+def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A copy with every tensor changed; structure is kept."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {k: mapped(v, change) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(mapped(item, change) for item in value)
+    return value
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, Mapping):
+        return [t for item in value.values() for t in _tensors(item)]
+    if isinstance(value, tuple | list):
+        return [t for item in value for t in _tensors(item)]
+    return []

@@ -1,0 +1,209 @@
+"""Save a smaller network and load it into a fresh dense one: safetensors and JSON, no pickle."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_model
+from torch import nn
+
+from eckart.errors import CheckpointError
+from eckart.layers import Factored, blank, type_of
+from eckart.records import Form, Plan
+
+FORMAT = "eckart.network/1"
+WEIGHTS, STRUCTURE = "model.safetensors", "eckart.json"
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+    "C64": torch.complex64,
+}
+_MAX_JSON_BYTES = 64 * 1024 * 1024
+
+
+def save(model: nn.Module, directory: str | Path) -> None:
+    """Write ``model.safetensors`` and ``eckart.json``, whole or not at all.
+
+    The structure is read off the network itself; the plan it carries goes along as provenance.
+
+    Args:
+        model: any network, with or without factored layers.
+        directory: made if need be; files of an earlier save are replaced.
+    """
+    target = Path(directory)
+    target.mkdir(parents=True, exist_ok=True)
+    plan = getattr(model, "eckart_plan", None)
+    structure = {
+        "format": FORMAT,
+        "version": version("eckart"),
+        "forms": {n: m.form.as_json() for n, m in model.named_modules() if type(m) is Factored},
+        "plan": plan.as_json() if isinstance(plan, Plan) else None,
+    }
+    with tempfile.TemporaryDirectory(dir=target) as scratch:
+        save_model(model, str(Path(scratch) / WEIGHTS))
+        (Path(scratch) / STRUCTURE).write_text(json.dumps(structure, indent=1))
+        for name in (WEIGHTS, STRUCTURE):
+            shutil.move(Path(scratch) / name, target / name)
+
+
+def load(fresh_model: nn.Module, directory: str | Path) -> nn.Module:
+    """Rebuild a saved network's structure in a fresh model of the original class, and fill it.
+
+    Everything is checked before anything is changed; on an error the model is as it was.
+
+    Args:
+        fresh_model: a dense model of the original class; changed in place.
+        directory: written by ``save``.
+
+    Returns:
+        ``fresh_model``, whose outputs equal those of the saved network to the bit.
+
+    Raises:
+        CheckpointError: a file is missing, truncated, of another version, not to be trusted, or
+            belongs to another network.
+    """
+    structure = _structure(Path(directory) / STRUCTURE)
+    forms = _forms(structure, fresh_model)
+    layers = {name: fresh_model.get_submodule(name) for name in forms}
+    path = Path(directory) / WEIGHTS
+    _check_weights(path, _expected(fresh_model, forms), _tied(fresh_model))
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
+    for name, form in forms.items():
+        fresh_model.set_submodule(name, blank(layers[name], form))
+    fresh_model.load_state_dict(tensors, strict=False)  # every name was checked above
+    if structure.get("plan") is not None:
+        fresh_model.eckart_plan = _plan(structure["plan"])  # type: ignore[assignment]
+    return fresh_model
+
+
+def merge(model: nn.Module, *, inplace: bool = False) -> nn.Module:
+    """Multiply every factored layer out into a dense one; exact but for rounding.
+
+    Args:
+        model: a network with factored layers.
+        inplace: change ``model`` itself instead of a copy.
+    """
+    dense = model if inplace else copy.deepcopy(model)
+    for name, module in list(dense.named_modules()):
+        if type(module) is Factored:
+            dense.set_submodule(name, module.merge())
+    if hasattr(dense, "eckart_plan"):
+        del dense.eckart_plan
+    return dense
+
+
+Outline = tuple[tuple[int, ...], torch.dtype]
+
+
+def _structure(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _MAX_JSON_BYTES:
+            raise CheckpointError(f"{path} is too large to be a network's structure")
+        structure = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
+    if not isinstance(structure, dict) or not str(structure.get("format")).startswith("eckart."):
+        raise CheckpointError(f"{path} is no structure that eckart wrote")
+    if structure["format"] != FORMAT:
+        raise CheckpointError(
+            f"{path} has the format {structure['format']!r:.60}; this version reads {FORMAT!r}: "
+            "install the version of eckart that wrote it"
+        )
+    return structure
+
+
+def _forms(structure: Mapping[str, Any], model: nn.Module) -> dict[str, Form]:
+    """The form of each factored layer, checked against the dense layer it replaces."""
+    raw = structure.get("forms")
+    if not isinstance(raw, dict):
+        raise CheckpointError("the structure holds no forms")
+    layers = dict(model.named_modules())
+    forms = {}
+    for name, data in raw.items():
+        kind = type_of(layers[name]) if name in layers else None
+        if kind is None:
+            raise CheckpointError(
+                f"the saved network has a factored layer {name!r:.80}, and the fresh model has no "
+                "such layer: make it with the class and arguments of the original"
+            )
+        forms[name] = Form.from_json(data)
+        forms[name].check_replaces(kind.piece(layers[name]))
+    return forms
+
+
+def _expected(model: nn.Module, forms: Mapping[str, Form]) -> dict[str, Outline]:
+    """Shape and dtype of every tensor the saved network must have."""
+    outlines: dict[str, Outline] = {
+        name: (tuple(tensor.shape), tensor.dtype) for name, tensor in model.state_dict().items()
+    }
+    for layer, form in forms.items():
+        dtype = outlines.pop(f"{layer}.weight")[1]
+        outlines.pop(f"{layer}.bias", None)
+        for index, piece in enumerate(form.pieces):
+            outlines[f"{layer}.{index}.weight"] = (piece.weight_shape, dtype)
+            if piece.bias:
+                outlines[f"{layer}.{index}.bias"] = ((piece.outputs,), dtype)
+    return outlines
+
+
+def _check_weights(path: Path, expected: Mapping[str, Outline], tied: Mapping[str, str]) -> None:
+    """Compare the file's header, before any tensor is read, with what is expected."""
+    found = _header(path)
+    present = {tied.get(name, name) for name in found}
+    missing = sorted(name for name in expected if tied.get(name, name) not in present)
+    surplus = sorted(set(found) - set(expected))
+    if missing or surplus:
+        raise CheckpointError(
+            f"{path} does not fit this model: missing {missing[:5]}, surplus {surplus[:5]}; make "
+            "it with the class and arguments of the original"
+        )
+    for name, outline in found.items():
+        if outline != expected[name]:
+            raise CheckpointError(
+                f"{path} does not fit this model: {name!r} is {outline} in the file and "
+                f"{expected[name]} here; convert the fresh model with .to(dtype) first if only the "
+                "dtype differs"
+            )
+
+
+def _header(path: Path) -> dict[str, Outline]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            return {n: (tuple(s.get_shape()), _DTYPES[s.get_dtype()]) for n, s in slices.items()}
+    except (OSError, SafetensorError, KeyError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
+
+
+def _tied(model: nn.Module) -> dict[str, str]:
+    """For every tensor that shares its memory, the first name of that memory."""
+    first: dict[int, str] = {}
+    return {n: first.setdefault(t.data_ptr(), n) for n, t in model.state_dict().items() if t.numel()}
+
+
+def _plan(data: Any) -> Plan | None:
+    """The plan as provenance; one that cannot be read is dropped, for nothing depends on it."""
+    try:
+        return Plan.from_json(data)
+    except (CheckpointError, KeyError, TypeError, ValueError):
+        return None

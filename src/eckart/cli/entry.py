@@ -1,0 +1,100 @@
+"""How every command starts and ends: streams, warnings, errors, exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from typing import Any
+
+from typer.core import TyperGroup
+
+from eckart.cli.output import Result, say
+from eckart.errors import CalibrationInterrupted, EckartError
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+class Interrupted(Exception):  # noqa: N818
+    """A command was interrupted; the message says what was kept and how to go on."""
+
+
+class CommandGroup(TyperGroup):
+    """Runs a command, prints the ``Result`` it returns and ends with an exit code.
+
+    0: done; 1: failed, with one line on stderr; 2: the command line makes no sense; 130:
+    interrupted. With ``--json``, stdout is the document's alone: what a network or a library
+    prints there goes to stderr.
+    """
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
+        """Run; never returns."""
+        words = list(sys.argv[1:] if args is None else args) or ["--help"]
+        extra["standalone_mode"] = False
+        sys.exit(run(lambda: super(CommandGroup, self).main(words, *rest, **extra), words))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; typer would end an interrupted one without a word."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted from error
+
+
+def run(work: Callable[[], Any], words: Sequence[str]) -> int:
+    """Do the work of a command line and print what it returns.
+
+    Args:
+        work: returns a ``Result``, or an exit code where there is nothing to print.
+        words: the command line.
+
+    Returns:
+        The exit code.
+    """
+    stdout, as_json = sys.stdout, "--json" in words
+    try:
+        with _warnings_as_lines(), redirect_stdout(sys.stderr if as_json else stdout):
+            result = work()
+        if isinstance(result, Result):
+            result.print_to(stdout, as_json=as_json)
+        return result if isinstance(result, int) else OK
+    except BrokenPipeError:  # nobody reads on, as in `eckart … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
+        return FAILED
+    except Exception as error:
+        if "--debug" in words:
+            traceback.print_exc()
+        code, message = _verdict(error)
+        say(f"eckart: {message}")
+        return code
+
+
+def _verdict(error: Exception) -> tuple[int, str]:
+    """Exit code and one line for what went wrong."""
+    if isinstance(error, Interrupted | CalibrationInterrupted):
+        return INTERRUPTED, f"interrupted{_line(error, ': ')}"
+    if isinstance(error, EckartError):
+        return FAILED, f"error:{_line(error, ' ')}"
+    if hasattr(error, "format_message"):  # typer's usage errors; their class is not public
+        return USAGE, f"usage: {' '.join(error.format_message().split())} (--help shows all options)"
+    return FAILED, f"error: {type(error).__name__}{_line(error, ': ')} (--debug shows where)"
+
+
+def _line(error: Exception, before: str) -> str:
+    text = " ".join(str(error).split())
+    return before + text if text else ""
+
+
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Print warnings as one line each, without the source line they come from."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        say(f"eckart: warning: {' '.join(str(message).split())}")
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield

@@ -1,0 +1,134 @@
+"""``eckart inspect``: what of a network can be compressed, before any data is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Annotated
+
+import torch
+import typer
+from rich.table import Table
+from torch import nn
+
+from eckart.cli.grouping import grouped
+from eckart.cli.options import ModelOptions, RunOptions
+from eckart.cli.output import Result
+from eckart.cli.parsing import parse_size
+from eckart.cli.tables import make_table
+from eckart.errors import InputError
+from eckart.layers import piece_of, survey
+from eckart.moments import moment_bytes
+from eckart.records import Form
+from eckart.report.formats import UNKNOWN, short_count
+from eckart.tracing import network_costs
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """One layer that can be compressed.
+
+    Attributes:
+        name, type: path in the network, and class.
+        form: widths and kernel, for people.
+        shape: of the weight.
+        params: number of parameters.
+        macs: multiply-adds for one example; None when no input size was given.
+        moment_bytes: bytes its moments take, at most: layers that read one input share it.
+    """
+
+    name: str
+    type: str
+    form: str
+    shape: tuple[int, ...]
+    params: int
+    macs: int | None
+    moment_bytes: int
+
+
+@grouped
+def inspect_command(
+    model: ModelOptions,
+    run: RunOptions,
+    *,
+    input_size: Annotated[
+        str | None,
+        typer.Option(help="Shape of one example, such as 3,224,224, to count multiply-adds."),
+    ] = None,
+) -> Result:
+    """List the layers that can be compressed, and why the others cannot."""
+    network = model.load()
+    found, skipped = survey(network)
+    macs, total_macs = {}, None
+    if input_size is not None:
+        macs, total_macs = _count_macs(network, parse_size(input_size, "--input-size"))
+        skipped |= {name: "not called for this input" for name in found if name not in macs}
+    facts = [_facts(name, layer, macs) for name, layer in found.items() if name not in skipped]
+    params = sum(p.numel() for p in network.parameters())
+    document = {
+        "model": model.model,
+        "params": params,
+        "macs": total_macs,
+        "moment_bytes": sum(fact.moment_bytes for fact in facts),
+        "layers": [asdict(fact) for fact in facts],
+        "skipped": skipped,
+    }
+    return Result(document, [*_shown(facts, skipped), _summary(facts, params, total_macs)])
+
+
+def _count_macs(network: nn.Module, size: tuple[int, ...]) -> tuple[Mapping[str, int], int]:
+    """Multiply-adds by layer and in all, for one example of zeros."""
+    dtype = next((p.dtype for p in network.parameters()), torch.float32)
+    try:
+        costs = network_costs(network, torch.zeros(1, *size, dtype=dtype))
+    except Exception as error:
+        raise InputError(
+            f"the network does not run on an input of {' × '.join(map(str, size))}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    return costs.layer_macs, costs.macs
+
+
+def _facts(name: str, layer: nn.Module, macs: Mapping[str, int]) -> LayerFacts:
+    piece = piece_of(layer)
+    return LayerFacts(
+        name,
+        type(layer).__name__,
+        str(Form((piece,))),
+        piece.weight_shape,
+        piece.params,
+        macs.get(name),
+        moment_bytes({name: layer}, with_outputs=True),
+    )
+
+
+def _shown(facts: list[LayerFacts], skipped: Mapping[str, str]) -> list[Table]:
+    columns = {"layer": False, "type": False, "shape": False}
+    numbers = {"params": True, "MACs": True, "moments MB": True}
+    rows = [
+        (
+            fact.name,
+            fact.type,
+            fact.form,
+            f"{fact.params:,}",
+            UNKNOWN if fact.macs is None else short_count(fact.macs),
+            f"{fact.moment_bytes / 1e6:.2f}",
+        )
+        for fact in facts
+    ]
+    tables = [make_table("Can be compressed", {**columns, **numbers}, rows)]
+    if skipped:
+        reasons = {"layer": False, "reason": False}
+        tables.append(make_table("Stay dense", reasons, list(skipped.items())))
+    return tables
+
+
+def _summary(facts: list[LayerFacts], params: int, macs: int | None) -> str:
+    part = sum(fact.params for fact in facts)
+    share = f" ({part / params:.1%})" if params else ""
+    memory = sum(fact.moment_bytes for fact in facts) / 1e6
+    counted = "" if macs is None else f" {short_count(macs)} multiply-adds for one example."
+    return (
+        f"{len(facts)} layers can be compressed; they hold {part:,} of {params:,} "
+        f"parameters{share}.{counted} Their moments take at most {memory:.1f} MB."
+    )

@@ -1,0 +1,148 @@
+"""The options that commands share, in groups, and the objects they stand for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch import nn
+
+from eckart.cli.data import CALIBRATED_ON, REPORTED_ON, ImageData, open_source
+from eckart.cli.images import Batches, Preprocessing
+from eckart.cli.models import load_model
+from eckart.cli.parsing import parse_numbers, usage_error
+
+
+def _option(panel: str, help: str, *names: str, **rest: Any) -> Any:  # noqa: A002
+    return typer.Option(*names, help=help, rich_help_panel=panel, **rest)
+
+
+def _use_threads(threads: int | None) -> int | None:
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return threads
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which network."""
+
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="torchvision:NAME, or path/to/file.py:factory", show_default=False, metavar="MODEL"
+        ),
+    ]
+    weights: Annotated[
+        Path | None, _option("Network", "Safetensors file with its weights.")
+    ] = None
+    num_classes: Annotated[int | None, _option("Network", "Outputs, for torchvision.", min=1)] = (
+        None
+    )
+
+    def load(self) -> nn.Module:
+        """The network, in eval mode."""
+        return load_model(self.model, self.weights, self.num_classes)
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """Where the images are, and how they become tensors."""
+
+    data: Annotated[
+        str | None,
+        _option(
+            "Data",
+            "Image folder ([split/]class/image), or Hugging Face data set (folder or hub id).",
+        ),
+    ] = None
+    image_size: Annotated[
+        int | None, _option("Data", "Side of the square cut from the centre.", min=1)
+    ] = None
+    resize: Annotated[
+        int | None,
+        _option("Data", "Shorter side before the cut; the image size if not given.", min=1),
+    ] = None
+    mean: Annotated[str, _option("Data", "Subtracted from pixels in 0…1, by channel.")] = "0"
+    std: Annotated[str, _option("Data", "What they are then divided by, by channel.")] = "1"
+    channels: Annotated[
+        int | None, _option("Data", "1 or 3; as the images have if not given.", min=1, max=3)
+    ] = None
+    image_column: Annotated[str | None, _option("Data", "Name of the column of images.")] = None
+    label_column: Annotated[str | None, _option("Data", "Name of the column of labels.")] = None
+    batch_size: Annotated[int, _option("Data", "Images in a batch.", min=1)] = 100
+    seed: Annotated[int, _option("Data", "Of the images' order and the random probes.")] = 0
+
+    def open(self) -> ImageData:
+        """The data; nothing is decoded yet."""
+        if self.data is None:
+            raise usage_error("--data", "needed here: an image folder or a Hugging Face data set")
+        mean, std = parse_numbers(self.mean, "--mean"), parse_numbers(self.std, "--std")
+        preprocessing = Preprocessing(self.image_size, self.resize, mean, std, self.channels)
+        source = open_source(self.data, self.image_column, self.label_column)
+        return ImageData(source, preprocessing, self.batch_size, self.seed)
+
+
+@dataclass(frozen=True)
+class CalibrationOptions:
+    """Which images calibrate."""
+
+    split: Annotated[
+        str | None, _option("Data", "Split to calibrate on; train, if there is one.")
+    ] = None
+    examples: Annotated[int, _option("Data", "Images to calibrate on.", min=1)] = 2000
+
+    def named(self, data: ImageData) -> str:
+        """The split."""
+        return data.split_named(self.split, CALIBRATED_ON, "--split")
+
+    def take(self, data: ImageData) -> Batches:
+        """The images; they need no labels."""
+        return data.take(self.named(data), self.examples, labelled=False)
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """Which images are reported on."""
+
+    eval_split: Annotated[
+        str | None, _option("Data", "Split to report on; test or validation, if there is one.")
+    ] = None
+    eval_examples: Annotated[
+        int | None, _option("Data", "Images to report on; all if not given.", min=1)
+    ] = None
+
+    def take(self, data: ImageData) -> Batches:
+        """The images, without those that were used before."""
+        split = data.split_named(self.eval_split, REPORTED_ON, "--eval-split")
+        return data.take(split, self.eval_examples, labelled=True)
+
+
+@dataclass(frozen=True)
+class SelectionOptions:
+    """Which images choose among networks."""
+
+    select_split: Annotated[
+        str | None,
+        _option("Data", "Split to meet a tolerance on; the one calibrated on if not given."),
+    ] = None
+    select_examples: Annotated[int, _option("Data", "Images to meet a tolerance on.", min=1)] = 2000
+
+    def take(self, data: ImageData, calibration: CalibrationOptions) -> Batches:
+        """The images, without those that were used before."""
+        given = self.select_split or calibration.named(data)
+        return data.take(data.split_named(given, (), ""), self.select_examples, labelled=True)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a command runs and speaks; the entry point reads ``--json`` and ``--debug`` itself."""
+
+    threads: Annotated[
+        int | None, _option("Run", "Threads torch may use.", min=1, callback=_use_threads)
+    ] = None
+    json: Annotated[bool, _option("Run", "Print one JSON document.", "--json")] = False
+    debug: Annotated[bool, _option("Run", "Show the traceback of errors.", "--debug")] = False

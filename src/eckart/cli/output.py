@@ -1,0 +1,60 @@
+"""What a command hands back, and how it is printed: tables for people, or one JSON document."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, TextIO
+
+from rich.console import Console, RenderableType
+
+_WIDE = 160  # columns where there is no terminal to ask
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command found: the same facts twice.
+
+    Attributes:
+        document: for ``--json``; plain dictionaries, lists, numbers and strings.
+        shown: tables and lines for a person.
+    """
+
+    document: Mapping[str, Any]
+    shown: Sequence[RenderableType]
+
+    def print_to(self, stream: TextIO, *, as_json: bool) -> None:
+        """Print to a stream, all of it or an error: numbers that are not finite become null."""
+        if as_json:
+            text = json.dumps(_finite(self.document), indent=2, allow_nan=False)
+            print(text, file=stream, flush=True)
+            return
+        console = make_console(stream)
+        for item in self.shown:
+            console.print(item, soft_wrap=isinstance(item, str))
+
+
+def make_console(stream: TextIO) -> Console:
+    """A console that does not squeeze tables where the output is a file or a pipe."""
+    squeeze = stream.isatty() or "COLUMNS" in os.environ
+    return Console(file=stream, width=None if squeeze else _WIDE, highlight=False, markup=False)
+
+
+def say(message: str) -> None:
+    """One line about what is going on, to stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def _finite(value: Any) -> Any:
+    """The same structure without NaN and infinities, which JSON does not have."""
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

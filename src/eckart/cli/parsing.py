@@ -1,0 +1,97 @@
+"""Numbers and budgets from the command line's strings; what cannot be read is a usage error."""
+
+from __future__ import annotations
+
+import re
+
+import typer
+
+from eckart import Budget
+from eckart.errors import InputError
+from eckart.records.plans import Amount, Scope
+
+_SUFFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
+
+
+def parse_numbers(text: str, option: str) -> tuple[float, ...]:
+    """Numbers that are separated by commas.
+
+    Example:
+        >>> parse_numbers("0.5,0.25", "--keeps")
+        (0.5, 0.25)
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise usage_error(
+            option, f"{text!r} is not a list of numbers such as 0.5,0.25 (no spaces)"
+        ) from None
+
+
+def parse_fractions(text: str, option: str) -> tuple[float, ...]:
+    """Numbers in (0, 1], separated by commas."""
+    numbers = parse_numbers(text, option)
+    if any(not 0 < number <= 1 for number in numbers):
+        raise usage_error(option, f"{text!r}: every fraction must be above 0 and at most 1")
+    return numbers
+
+
+def parse_size(text: str, option: str) -> tuple[int, ...]:
+    """The shape of one example: whole numbers separated by commas or ``x``.
+
+    Example:
+        >>> parse_size("3x224x224", "--input-size")
+        (3, 224, 224)
+    """
+    parts = re.split("[x,]", text)
+    if not all(re.fullmatch("[1-9][0-9]*", part) for part in parts):
+        raise usage_error(option, f"{text!r} is not a shape such as 3,224,224 or 784")
+    return tuple(int(part) for part in parts)
+
+
+def parse_budget(text: str, of: Scope, known: frozenset[str]) -> Budget:
+    """Limits such as ``params=0.5,macs=100M``; fractions have a point, amounts do not.
+
+    Args:
+        text: ``cost=amount``, separated by commas.
+        of: what fractions are taken of.
+        known: the names of the costs.
+
+    Example:
+        >>> parse_budget("params=0.5,macs=3M", "model", frozenset({"params", "macs"})).limits
+        {'params': 0.5, 'macs': 3000000}
+    """
+    limits: dict[str, Amount] = {}
+    for part in text.split(","):
+        name, equals, amount = (word.strip() for word in part.partition("="))
+        if not equals:
+            raise usage_error("--budget", f"{part!r} is not cost=amount, such as params=0.5")
+        if name not in known:
+            names = ", ".join(sorted(known))
+            raise usage_error("--budget", f"unknown cost {name!r}; the costs are {names}")
+        if name in limits:
+            raise usage_error("--budget", f"{name} has two limits; give one")
+        limits[name] = _parse_amount(amount)
+    own = {name: limits.pop(name) for name in ("params", "macs", "bytes") if name in limits}
+    try:
+        return Budget(**own, of=of, costs=limits)
+    except InputError as error:
+        raise usage_error("--budget", str(error)) from error
+
+
+def usage_error(option: str, message: str) -> typer.BadParameter:
+    """An error that ends the command with exit code 2."""
+    return typer.BadParameter(message, param_hint=option)
+
+
+def _parse_amount(text: str) -> Amount:
+    whole = re.fullmatch(r"([0-9]+)([kMG]?)", text)
+    if whole:
+        return int(whole[1]) * _SUFFIXES[whole[2]]
+    try:
+        return float(text)
+    except ValueError:
+        raise usage_error(
+            "--budget",
+            f"{text!r} is neither a fraction such as 0.5 nor an amount such as 1200000, 1200k or 3M",
+        ) from None

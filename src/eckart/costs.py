@@ -1,0 +1,59 @@
+"""What a form costs: parameters, multiply-adds, bytes. A cost is a function and a registration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from eckart.errors import InputError
+from eckart.records import Form, LayerSpec
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A named cost of a form in the place of a layer.
+
+    Attributes:
+        name: as used in budgets.
+        unit: of the values.
+        of: ``of(spec, form) -> int``, additive over layers.
+    """
+
+    name: str
+    unit: str
+    of: Callable[[LayerSpec, Form], int]
+
+
+COSTS: dict[str, Cost] = {}
+
+
+def register_cost(cost: Cost) -> None:
+    """Make a cost known to budgets; a later one of the same name takes its place."""
+    COSTS[cost.name] = cost
+
+
+def cost_named(name: str) -> Cost:
+    """The cost of that name; an unknown name lists the known ones."""
+    if name not in COSTS:
+        raise InputError(f"unknown cost {name!r}; known: {', '.join(sorted(COSTS))}")
+    return COSTS[name]
+
+
+def params(spec: LayerSpec, form: Form) -> int:
+    """Weights and biases."""
+    return form.params
+
+
+def macs(spec: LayerSpec, form: Form) -> int:
+    """Multiply-adds of all the layer's calls for one example; additions of the bias are free."""
+    return sum(form.macs(size) for size in spec.sizes)
+
+
+def stored_bytes(spec: LayerSpec, form: Form) -> int:
+    """Bytes of weights and biases in the layer's dtype."""
+    return form.params * spec.itemsize
+
+
+register_cost(Cost("params", "parameters", params))
+register_cost(Cost("macs", "multiply-adds per example", macs))
+register_cost(Cost("bytes", "bytes", stored_bytes))

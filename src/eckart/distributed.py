@@ -1,0 +1,70 @@
+"""Sums over the ranks of a ``torch.distributed`` process group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from eckart.records import Moments
+
+
+def world() -> tuple[int, int]:
+    """(rank, number of ranks); (0, 1) without a process group."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def summed_over_ranks(moments: Moments) -> Moments:
+    """The sum of all ranks' moments, on every rank; itself without a process group.
+
+    A rank that saw no batch, or not all layers, takes part with zeros.
+    """
+    _, size = world()
+    if size == 1:
+        return moments
+    outlines: list[dict[str, Any]] = [{} for _ in range(size)]
+    dist.all_gather_object(outlines, _outline(moments))
+    lead = next((o for o in outlines if o["batches"]), outlines[0])
+    specs = {k: s for o in reversed(outlines) for k, s in o["specs"].items()}
+    return replace(
+        moments,
+        specs=specs,
+        grams=_reduced(moments.grams, _shapes(outlines, "grams")),
+        totals=_reduced(moments.totals, _shapes(outlines, "totals")),
+        output_grams=_reduced(moments.output_grams, _shapes(outlines, "output_grams")),
+        rows={k: sum(o["rows"].get(k, 0) for o in outlines) for o in outlines for k in o["rows"]},
+        examples=sum(o["examples"] for o in outlines),
+        batches=sum(o["batches"] for o in outlines),
+        skipped={k: v for o in outlines for k, v in o["skipped"].items() if k not in specs},
+        example=lead["example"],
+        model_costs=lead["model_costs"],
+    )
+
+
+def _outline(moments: Moments) -> dict[str, Any]:
+    """Everything but the large sums, and their shapes."""
+    sums = {n: getattr(moments, n) for n in ("grams", "totals", "output_grams")}
+    shapes = {n: {k: tuple(t.shape) for k, t in part.items()} for n, part in sums.items()}
+    kept = ("specs", "rows", "examples", "batches", "skipped", "example", "model_costs")
+    return {"shapes": shapes, **{n: getattr(moments, n) for n in kept}}
+
+
+def _shapes(outlines: list[dict[str, Any]], part: str) -> dict[str, tuple[int, ...]]:
+    return {k: shape for o in outlines for k, shape in o["shapes"][part].items()}
+
+
+def _reduced(
+    sums: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Tensor]:
+    total = {}
+    for key in sorted(shapes):
+        tensor = sums[key].clone() if key in sums else torch.zeros(shapes[key], dtype=torch.float64)
+        dist.all_reduce(tensor)
+        total[key] = tensor
+    return total

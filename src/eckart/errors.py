@@ -1,0 +1,64 @@
+"""Everything that eckart raises or warns with.
+
+::
+
+    EckartError
+    ├── InputError (ValueError)          an argument or the data cannot be used as it is
+    │   ├── NonFiniteError               NaN or inf in weights, activations or gradients, named by layer
+    │   └── MismatchError                moments, plan or files that belong to another network
+    ├── BudgetError (ValueError)         no choice of options meets the budget; states what is reachable
+    ├── CheckpointError                  a file is missing, truncated, of another version or hostile
+    └── CalibrationInterrupted           stopped early; ``.moments`` holds what was gathered
+
+    EckartWarning (UserWarning)
+    └── LeftDenseWarning                 a planned replacement was undone, with the reason
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class EckartError(Exception):
+    """The root of all errors that eckart raises on purpose."""
+
+
+class InputError(EckartError, ValueError):
+    """An argument, or the data, cannot be used as it is; the message says what to do."""
+
+
+class NonFiniteError(InputError):
+    """NaN or infinity in weights, activations or gradients; the message names the layer."""
+
+
+class MismatchError(InputError):
+    """Moments, a plan or a file that belong to another network."""
+
+
+class BudgetError(EckartError, ValueError):
+    """No combination of options meets the budget; the message states the least reachable cost."""
+
+
+class CheckpointError(EckartError):
+    """A file that is missing, truncated, of an unknown version, or not to be trusted."""
+
+
+class CalibrationInterrupted(EckartError):
+    """Calibration stopped before the data ended; nothing gathered so far is lost.
+
+    Attributes:
+        moments: the moments of all batches that were finished. Calibrate on the rest with
+            ``first_batch=moments.batches`` and add the two.
+    """
+
+    def __init__(self, message: str, moments: Any) -> None:
+        super().__init__(message)
+        self.moments = moments
+
+
+class EckartWarning(UserWarning):
+    """The root of all warnings."""
+
+
+class LeftDenseWarning(EckartWarning):
+    """A planned replacement was undone because the network does not run with it."""

@@ -1,0 +1,158 @@
+"""The multiple-choice knapsack: one option per site, least loss, costs within limits.
+
+The linear relaxation's prices bound every option by its reduced cost; what cannot be part of a
+better choice than the best one at hand is dropped, and HiGHS decides among the rest.
+
+Source: Sinha and Zoltners 1979 (reduced-cost fixing for the multiple-choice knapsack).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import LinearConstraint, linprog, milp
+from scipy.sparse import csr_array, vstack
+
+Vector = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Knapsack:
+    """Options as columns.
+
+    Attributes:
+        site: site of each option, ascending from 0, shape (options,).
+        losses: shape (options,).
+        costs: shape (metrics, options).
+    """
+
+    site: Indices
+    losses: Vector
+    costs: Vector
+
+    @property
+    def sites(self) -> int:
+        """Number of sites."""
+        return int(self.site[-1]) + 1 if len(self.site) else 0
+
+    def members(self, site: int) -> Indices:
+        """The options of one site."""
+        return np.flatnonzero(self.site == site)
+
+    def least(self, values: Vector) -> list[int]:
+        """The option of least value at each site."""
+        return [int(m[np.argmin(values[m])]) for m in map(self.members, range(self.sites))]
+
+    def fits(self, picked: list[int], limits: Vector) -> bool:
+        """Whether a choice meets every limit."""
+        return bool((self.costs[:, picked].sum(1) <= limits).all())
+
+    def within(self, options: Indices) -> Knapsack:
+        """The problem with only these options."""
+        return Knapsack(self.site[options], self.losses[options], self.costs[:, options])
+
+
+def solve(problem: Knapsack, limits: Vector) -> list[int] | None:
+    """Indices of the best options, one per site; None when no choice meets all limits.
+
+    Exact to a relative 1e-6 of the loss that is at stake after pruning.
+    """
+    freest = problem.least(problem.losses)
+    if problem.fits(freest, limits):
+        return freest
+    scale, unit = max(problem.losses.max(), 1e-300), np.maximum(limits, 1.0)
+    relaxed = linprog(
+        problem.losses / scale,
+        A_ub=problem.costs / unit[:, None],
+        b_ub=limits / unit,
+        A_eq=_one_per_site(problem),
+        b_eq=np.ones(problem.sites),
+    )
+    if relaxed.status != 0:
+        return None
+    prices = -relaxed.ineqlin.marginals / unit * scale
+    rounded = _rounded(problem, relaxed.x)
+    best = rounded if problem.fits(rounded, limits) else None
+    alive = _alive(problem, limits, prices, best, scale)
+    exact = _integer(problem.within(alive), limits)
+    found = [p for p in (best, exact and [int(alive[i]) for i in exact]) if p]
+    return min(found, key=lambda picked: problem.losses[picked].sum(), default=None)
+
+
+def lower_hull(problem: Knapsack) -> list[tuple[int, int]]:
+    """The steps along the convex hull of total loss against the first cost.
+
+    Starting from the cheapest option of every site, each step is (site, option): take this option
+    at this site from now on. Steps come in the order of loss saved per unit of cost.
+    """
+    steps = []
+    for site in range(problem.sites):
+        chain = _chain(problem, site)
+        pairs = zip(chain, chain[1:], strict=False)
+        steps += [(_slope(problem, a, b), site, b) for a, b in pairs]
+    return [(site, option) for _, site, option in sorted(steps)]
+
+
+def _one_per_site(problem: Knapsack) -> csr_array:
+    count = len(problem.losses)
+    places = (problem.site, np.arange(count))
+    return csr_array((np.ones(count), places), shape=(problem.sites, count))
+
+
+def _alive(
+    problem: Knapsack, limits: Vector, prices: Vector, best: list[int] | None, scale: float
+) -> Indices:
+    """Options whose reduced cost leaves room below the best choice at hand."""
+    reduced = problem.losses + prices @ problem.costs
+    floor = reduced[problem.least(reduced)]
+    bound = floor.sum() - prices @ limits
+    gap = np.inf if best is None else problem.losses[best].sum() - bound
+    return np.flatnonzero(reduced - floor[problem.site] <= gap * (1 + 1e-9) + 1e-12 * scale)
+
+
+def _rounded(problem: Knapsack, x: Vector) -> list[int]:
+    """Where the relaxed choice is split between options, the cheaper one."""
+    expense = np.where(x > 1e-7, problem.costs.sum(0), np.inf)
+    return problem.least(expense)
+
+
+def _integer(problem: Knapsack, limits: Vector) -> list[int] | None:
+    """HiGHS, with losses and costs scaled so that its tolerances are relative."""
+    unit = np.maximum(limits, 1.0)
+    above = problem.losses - problem.losses[problem.least(problem.losses)][problem.site]
+    ones = np.ones(problem.sites)
+    result = milp(
+        above / max(above.max(), 1e-300),
+        integrality=np.ones(len(above)),
+        bounds=(0, 1),
+        constraints=LinearConstraint(
+            vstack([_one_per_site(problem), csr_array(problem.costs / unit[:, None])]),
+            np.concatenate([ones, np.full(len(limits), -np.inf)]),
+            np.concatenate([ones, limits / unit]),
+        ),
+        options={"mip_rel_gap": 0.0},
+    )
+    if result.x is None:
+        return None
+    picked = problem.least(-result.x)
+    return picked if problem.fits(picked, limits) else None
+
+
+def _chain(problem: Knapsack, site: int) -> list[int]:
+    """A site's options on the lower hull of loss against cost, cheapest first."""
+    hulled: list[int] = []
+    for i in sorted(problem.members(site), key=lambda i: problem.costs[0, i]):
+        while len(hulled) > 1 and _slope(problem, hulled[-2], hulled[-1]) >= _slope(
+            problem, hulled[-1], i
+        ):
+            hulled.pop()
+        hulled.append(int(i))
+    return hulled
+
+
+def _slope(problem: Knapsack, a: int, b: int) -> float:
+    rise = problem.losses[b] - problem.losses[a]
+    return float(rise / (problem.costs[0, b] - problem.costs[0, a]))

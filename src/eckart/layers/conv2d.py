@@ -1,0 +1,68 @@
+"""``nn.Conv2d``: every patch under the kernel is a row."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import final
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eckart.layers.factored import piece_of
+from eckart.layers.registry import InputSums
+from eckart.linalg import Window, patch_gram, patch_total, row_gram
+from eckart.records import Piece
+from eckart.records.forms import Size
+
+
+@final
+class Conv2dType:
+    """Any stride, padding, padding mode, dilation and groups; depthwise is one channel a group."""
+
+    name = "conv2d"
+    module: type[nn.Module] = nn.Conv2d
+
+    def refusal(self, module: nn.Module) -> str | None:
+        """An even kernel with padding='same' pads unevenly, which no chain of layers repeats."""
+        piece = piece_of(module)
+        spans = (d * (k - 1) for k, d in zip(piece.kernel, piece.dilation, strict=True))
+        if module.padding == "same" and any(span % 2 for span in spans):
+            return "padding='same' with an even kernel is asymmetric; pad explicitly to include it"
+        return None
+
+    def piece(self, module: nn.Module) -> Piece:
+        """Channels, kernel, stride, padding, dilation, groups, bias."""
+        return piece_of(module)
+
+    def size(self, module: nn.Module, x: Tensor) -> Size:
+        """Height and width."""
+        return tuple(x.shape[-2:])
+
+    def geometry(self, module: nn.Module) -> Hashable:
+        """Everything but the number of output channels and the bias."""
+        p = piece_of(module)
+        return (p.kernel, p.stride, p.padding, p.dilation, p.groups, p.padding_mode)
+
+    def input_sums(self, module: nn.Module, x: Tensor) -> InputSums:
+        """Cost: that of ``patch_gram``; the batch is never unfolded."""
+        piece = piece_of(module)
+        maps = (x if x.dim() == 4 else x[None]).float()
+        kernel, stride, padding, dilation = ((v[0], v[1]) for v in _geometry(piece))
+        if piece.padding_mode != "zeros":
+            (down, across), mode = padding, piece.padding_mode
+            maps, padding = F.pad(maps, (across, across, down, down), mode=mode), (0, 0)
+        window = Window(kernel, stride, padding, dilation, piece.groups)
+        height, width = (window.positions(axis, n) for axis, n in enumerate(maps.shape[2:]))
+        gram, total = patch_gram(maps, window), patch_total(maps, window)
+        return InputSums(gram, total, len(maps) * height * width)
+
+    def output_gram(self, module: nn.Module, grad: Tensor) -> Float[Tensor, "groups out out"]:
+        """Cost: O(n · height · width · out² / groups)."""
+        maps = (grad if grad.dim() == 4 else grad[None]).float()
+        groups = piece_of(module).groups
+        return row_gram(maps.flatten(2).unflatten(1, (groups, -1)))
+
+
+def _geometry(piece: Piece) -> tuple[Size, Size, Size, Size]:
+    return piece.kernel, piece.stride, piece.padding, piece.dilation

@@ -1,0 +1,83 @@
+"""What a layer type must know, and the table of those that are known."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Protocol
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from eckart.records import Piece
+from eckart.records.forms import Size
+
+
+@dataclass(frozen=True)
+class InputSums:
+    """What one batch adds to an input moment.
+
+    Attributes:
+        gram: ``sum x xᵀ`` over rows, float32 or better, shape (groups, in, in).
+        total: ``sum x`` over rows, shape (groups, in).
+        rows: number of rows.
+    """
+
+    gram: Float[Tensor, "groups in in"]
+    total: Float[Tensor, "groups in"]
+    rows: int
+
+
+class LayerType(Protocol):
+    """A kind of layer, matched by its exact class. Every method takes the module itself."""
+
+    @property
+    def name(self) -> str:
+        """Name in the registry."""
+
+    @property
+    def module(self) -> type[nn.Module]:
+        """The exact class."""
+
+    def refusal(self, module: nn.Module) -> str | None:
+        """Why this module cannot be compressed, or None."""
+
+    def piece(self, module: nn.Module) -> Piece:
+        """Its shapes."""
+
+    def size(self, module: nn.Module, x: Tensor) -> Size:
+        """Positions of one example in the layer's input, (rows,) or (height, width)."""
+
+    def geometry(self, module: nn.Module) -> Hashable:
+        """Layers of equal geometry that read one tensor have one input moment."""
+
+    def input_sums(self, module: nn.Module, x: Tensor) -> InputSums:
+        """Sums over the rows of a batch of inputs."""
+
+    def output_gram(self, module: nn.Module, grad: Tensor) -> Float[Tensor, "groups out out"]:
+        """``sum g gᵀ`` over the rows of a batch of output gradients."""
+
+
+LAYER_TYPES: dict[str, LayerType] = {}
+
+
+def register_layer(kind: LayerType) -> None:
+    """Make a layer type known; a later one of the same name takes its place."""
+    LAYER_TYPES[kind.name] = kind
+
+
+def type_of(module: nn.Module) -> LayerType | None:
+    """The layer type of a module, by its exact class: a subclass may compute something else."""
+    for kind in LAYER_TYPES.values():
+        if type(module) is kind.module:
+            return kind
+    return None
+
+
+def as_matrix(module: nn.Module) -> Float[Tensor, "groups out in"]:
+    """The weight as one matrix per group; inputs ordered (channel, kernel position)."""
+    kind = type_of(module)
+    if kind is None:
+        raise TypeError(f"no layer type is registered for {type(module).__name__}")
+    weight: Tensor = module.weight.detach()  # type: ignore[assignment, union-attr]
+    return weight.reshape(kind.piece(module).matrix_shape)

@@ -1,0 +1,97 @@
+"""Nested low-rank factors of a matrix: one decomposition, every rank and its loss.
+
+With ``loss(M) = ½ tr(G (W - M) A (W - M)ᵀ)``, ``A`` over inputs and ``G`` over outputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+Matrix = Float64[Tensor, "groups out in"]
+Inputs = Float64[Tensor, "groups in in"]
+Outputs = Float64[Tensor, "groups out out"]
+
+
+@dataclass(frozen=True)
+class NestedFactors:
+    """``W ≈ left[:, :, :r] @ right[:, :r]`` for every rank ``r``, per group.
+
+    Attributes:
+        left: shape (groups, out, rank).
+        right: shape (groups, rank, in).
+        losses: shape (rank + 1,), predicted loss of ranks 0 to full, summed over groups.
+    """
+
+    left: Float64[Tensor, "groups out rank"]
+    right: Float64[Tensor, "groups rank in"]
+    losses: Float64[Tensor, " ranks"]
+
+    def balanced(self, rank: int) -> tuple[Tensor, Tensor]:
+        """The factors of one rank, each component's scale split evenly between them."""
+        left, right = self.left[..., :rank], self.right[:, :rank]
+        longer, shorter = right.norm(dim=2), left.norm(dim=1)
+        scale = (longer / shorter.clamp_min(1e-300)).sqrt()
+        scale = torch.where((longer > 0) & (shorter > 0), scale, 1.0)
+        return left * scale[:, None, :], right / scale[:, :, None]
+
+
+def output_projection(weight: Matrix, a: Inputs, g: Outputs | None = None) -> NestedFactors:
+    """The optimal factors under ``A`` and ``G``: ``M = G^-½ Uᵣ Uᵣᵀ G^½ W``.
+
+    ``U`` are the leading eigenvectors of ``G^½ W A Wᵀ G^½``; ``A`` is never inverted and full rank
+    gives ``W`` back. Without ``g``, ``G = I``.
+
+    Source: Eckart and Young 1936 in the metric of K-FAC (Martens and Grosse 2015, 1503.05671).
+    Cost: O(out·in² + out²·in + out³).
+    """
+    if g is None:
+        values, vectors = _leading(weight @ a @ weight.mT)
+        return NestedFactors(vectors, vectors.mT @ weight, _tails(values))
+    g_values, g_vectors = torch.linalg.eigh(g)
+    g_values = g_values.clamp_min(g_values[..., -1:] * torch.finfo(g.dtype).eps)
+    lift = g_vectors * g_values.sqrt()[:, None, :]  # G = lift liftᵀ
+    lifted = lift.mT @ weight
+    values, vectors = _leading(lifted @ a @ lifted.mT)
+    left = (g_vectors * g_values.rsqrt()[:, None, :]) @ vectors
+    return NestedFactors(left, vectors.mT @ lifted, _tails(values))
+
+
+def truncated_svd(weight: Matrix, a: Inputs, g: Outputs) -> NestedFactors:
+    """The plain singular value decomposition, its losses measured under ``A`` and ``G``.
+
+    Dropping components i, j costs ``½ Σ σᵢσⱼ (uᵢᵀGuⱼ)(vᵢᵀAvⱼ)``: a tail sum of one matrix.
+
+    Cost: O(out·in·min(out, in) + out³ + in³).
+    """
+    left, values, right = torch.linalg.svd(weight, full_matrices=False)
+    left = left * values[:, None, :]
+    return NestedFactors(left, right, nested_losses(left, right, a, g))
+
+
+def nested_losses(
+    left: Float64[Tensor, "groups out rank"],
+    right: Float64[Tensor, "groups rank in"],
+    a: Inputs,
+    g: Outputs,
+) -> Float64[Tensor, " ranks"]:
+    """Predicted loss of dropping all components from rank r on, for every r."""
+    joint = (left.mT @ g @ left) * (right @ a @ right.mT)
+    joint = joint.sum(0).flip(0, 1)
+    corner = joint.cumsum(0).cumsum(1).diagonal().flip(0)  # sums of the lower right corners
+    return 0.5 * torch.cat([corner, corner.new_zeros(1)]).clamp_min(0)
+
+
+def _leading(symmetric: Float64[Tensor, "groups n n"]) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, not negative and descending, with their vectors."""
+    values, vectors = torch.linalg.eigh((symmetric + symmetric.mT) / 2)
+    return values.flip(-1).clamp_min(0), vectors.flip(-1)
+
+
+def _tails(values: Float64[Tensor, "groups n"]) -> Float64[Tensor, " ranks"]:
+    """Half the sum of the values from each rank on, over all groups."""
+    total = values.sum(0)
+    return 0.5 * torch.cat([total.flip(0).cumsum(0).flip(0), total.new_zeros(1)])

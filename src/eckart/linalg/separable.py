@@ -1,0 +1,109 @@
+"""A convolution kernel as kh×1 followed by 1×kw, for every number of channels between.
+
+With the kernel regrouped as ``T`` of shape (in·kh, kw·out), weighted on the outputs by a root of
+``G``, the first factor spans the directions ``T R`` where ``R`` are the leading eigenvectors of
+``Tᵀ V T`` and ``V`` is the marginal second moment of vertical patches: no inverse root is needed.
+The second factor is least squares under the full ``A``, and one QR gives the losses of all nested
+sizes. The first factor is a good one, not the optimal one; the loss is exact for what is built.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from eckart.linalg.whitening import factor
+
+Kernel = Float64[Tensor, "groups out c kh kw"]
+
+
+@dataclass(frozen=True)
+class SeparableFactors:
+    """``W[:, o, c, y, x] ≈ Σᵣ second[:, o, r, x] first[:, r, c, y]`` for every rank, per group.
+
+    Attributes:
+        first: shape (groups, rank, c, kh).
+        targets: lifted outputs projected on the orthonormal basis, (groups, out, rank · kw).
+        triangle: R of the basis' QR, (groups, rank · kw, rank · kw).
+        unlift: back from weighted outputs, (groups, out, out).
+        losses: shape (rank + 1,), predicted loss of ranks 0 to the largest, over groups.
+    """
+
+    first: Float64[Tensor, "groups rank c kh"]
+    targets: Float64[Tensor, "groups out basis"]
+    triangle: Float64[Tensor, "groups basis basis"]
+    unlift: Float64[Tensor, "groups out out"]
+    losses: Float64[Tensor, " ranks"]
+
+    def balanced(self, rank: int) -> tuple[Tensor, Tensor]:
+        """First and second factor of one rank, each component's scale split between them.
+
+        Returns:
+            Shapes (groups, rank, c, kh) and (groups, out, rank, kw).
+        """
+        width = self.triangle.shape[-1] // self.first.shape[1] * rank
+        triangle = self.triangle[:, :width, :width].mT
+        solved = torch.linalg.solve_triangular(
+            triangle, self.targets[..., :width], upper=False, left=False
+        )
+        second = (self.unlift @ solved).unflatten(-1, (rank, -1))
+        first = self.first[:, :rank]
+        scale = (first.flatten(2).norm(dim=2) / second.norm(dim=(1, 3)).clamp_min(1e-300)).sqrt()
+        scale = torch.where(scale < 1e100, scale, 1.0)
+        return first / scale[..., None, None], second * scale[:, None, :, None]
+
+
+def separable_factors(
+    kernel: Kernel,
+    a: Float64[Tensor, "groups in in"],
+    g: Float64[Tensor, "groups out out"],
+    max_rank: int,
+) -> SeparableFactors:
+    """Nested factors kh×1 then 1×kw under the weights ``A`` and ``G``.
+
+    Args:
+        kernel: weight per group, shape (groups, out, c, kh, kw).
+        a: damped second moment of the patches, in = c · kh · kw ordered (c, kh, kw).
+        g: damped second moment of the output gradients.
+        max_rank: the largest rank that will be asked for.
+
+    Cost: O(in³ + (kw out)³ + in (rank kw)²) per group.
+    """
+    groups, out, c, kh, kw = kernel.shape
+    values, vectors = torch.linalg.eigh(g)
+    values = values.clamp_min(values[..., -1:] * torch.finfo(g.dtype).eps)
+    lifted = (vectors * values.sqrt()[:, None, :]).mT @ kernel.flatten(2)
+    first = _first_factor(lifted.reshape(kernel.shape), a, max_rank)
+    root = factor(a)
+    by_column = root.reshape(groups, c, kh, kw, -1).flatten(3).flatten(1, 2)
+    basis = (first.flatten(2) @ by_column).reshape(groups, first.shape[1] * kw, -1).mT
+    orthonormal, triangle = torch.linalg.qr(basis)
+    goal = lifted @ root
+    targets = goal @ orthonormal
+    gains = targets.square().sum((0, 1)).unflatten(0, (-1, kw)).sum(1).cumsum(0)
+    losses = 0.5 * (goal.square().sum() - torch.cat([gains.new_zeros(1), gains])).clamp_min(0)
+    unlift = vectors * values.rsqrt()[:, None, :]
+    return SeparableFactors(first, targets, triangle, unlift, losses)
+
+
+def _first_factor(lifted: Kernel, a: Tensor, max_rank: int) -> Float64[Tensor, "groups rank c kh"]:
+    groups, out, c, kh, kw = lifted.shape
+    size = c * kh * kw
+    blocks = a.reshape(groups, c, kh, kw, c, kh, kw).diagonal(dim1=3, dim2=6)
+    marginal = blocks.mean(-1).reshape(groups, c * kh, c * kh)
+    regrouped = lifted.permute(0, 2, 3, 4, 1).reshape(groups, c * kh, kw * out)
+    weighed = regrouped.mT @ marginal @ regrouped
+    values, vectors = torch.linalg.eigh((weighed + weighed.mT) / 2)
+    values, vectors = values.flip(-1), vectors.flip(-1)
+    rank = min(max_rank, c * kh, kw * out, _rank(values, size))
+    scale = values[:, None, :rank].clamp_min(1e-300).rsqrt()
+    return (regrouped @ (vectors[..., :rank] * scale)).mT.reshape(groups, rank, c, kh)
+
+
+def _rank(values: Tensor, size: int) -> int:
+    """Numerical rank in every group, at least one."""
+    floor = values[:, :1] * size * torch.finfo(values.dtype).eps
+    return max(1, int((values > floor).sum(-1).min()))

@@ -1,0 +1,76 @@
+"""Low rank: a matrix as two, a k×k convolution as k×k to r channels, then 1×1.
+
+Three methods share the shape and differ in the metric that their decomposition is optimal in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import final
+
+from torch import Tensor
+
+from eckart.linalg import NestedFactors, nested_losses, output_projection, truncated_svd
+from eckart.methods.problem import Problem
+from eckart.records import Form, Piece
+
+
+@final
+@dataclass(frozen=True)
+class LowRank:
+    """Nested low-rank factors from one decomposition.
+
+    Attributes:
+        name: in the registry.
+        decompose: problem to factors of every rank, with their losses under A and G.
+    """
+
+    name: str
+    decompose: Callable[[Problem], NestedFactors]
+
+    def applies(self, piece: Piece) -> bool:
+        """Every layer has ranks; whether one is cheaper than dense is left to the allocator."""
+        return True
+
+    def prepare(self, problem: Problem) -> NestedFactors:
+        """One decomposition."""
+        return self.decompose(problem)
+
+    def losses(self, problem: Problem, state: NestedFactors) -> list[tuple[Form, float]]:
+        """Ranks from one to full."""
+        values = state.losses.tolist()
+        return [(low_rank_form(problem.piece, r), values[r]) for r in range(1, len(values))]
+
+    def build(self, problem: Problem, state: NestedFactors, form: Form) -> list[Tensor]:
+        """Both factors, the scale split evenly."""
+        first, second = form.pieces
+        left, right = state.balanced(first.outputs // first.groups)
+        return [right.reshape(first.weight_shape), left.reshape(second.weight_shape)]
+
+
+def low_rank_form(piece: Piece, rank: int) -> Form:
+    """The layer's own kernel to ``rank`` channels per group, then a 1×1 kernel."""
+    ones, zeros = (1,) * len(piece.kernel), (0,) * len(piece.kernel)
+    first = replace(piece, outputs=rank * piece.groups, bias=False)
+    second = Piece(
+        rank * piece.groups, piece.outputs, ones, ones, zeros, ones, piece.groups, piece.bias
+    )
+    return Form((first, second))
+
+
+def svd(problem: Problem) -> NestedFactors:
+    """Plain singular value decomposition: best for white inputs and outputs."""
+    return truncated_svd(problem.weight, problem.a, problem.g)
+
+
+def activation_svd(problem: Problem) -> NestedFactors:
+    """Best under ``A`` alone: the outputs' energy is kept (the rule of SVD-LLM)."""
+    factors = output_projection(problem.weight, problem.a)
+    losses = nested_losses(factors.left, factors.right, problem.a, problem.g)
+    return NestedFactors(factors.left, factors.right, losses)
+
+
+def weighted_svd(problem: Problem) -> NestedFactors:
+    """Best under ``A`` and ``G``: the network's output is kept."""
+    return output_projection(problem.weight, problem.a, problem.g)

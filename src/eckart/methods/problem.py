@@ -1,0 +1,36 @@
+"""The least-squares problem that every method solves for one layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float64
+from torch import Tensor, nn
+
+from eckart.layers import as_matrix
+from eckart.linalg import damped
+from eckart.records import Moments, Piece
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One layer to approximate: minimise ``½ tr(G (W - M) A (W - M)ᵀ)`` over forms of ``M``.
+
+    Attributes:
+        piece: the dense layer's shapes.
+        weight: W, shape (groups, out, in).
+        a: damped second moment of the inputs, (groups, in, in).
+        g: damped second moment of the output gradients, (groups, out, out).
+    """
+
+    piece: Piece
+    weight: Float64[Tensor, "groups out in"]
+    a: Float64[Tensor, "groups in in"]
+    g: Float64[Tensor, "groups out out"]
+
+
+def problem_of(layer: nn.Module, name: str, moments: Moments, damping: float) -> Problem:
+    """A layer's weight, ``A`` and ``G`` in float64, damped, on the weight's device."""
+    weight = as_matrix(layer).double()
+    a, g = (damped(m.to(weight.device), damping) for m in (moments.a(name), moments.g(name)))
+    return Problem(moments.specs[name].piece, weight, a, g)

@@ -1,0 +1,88 @@
+"""Spatial factors: a kh×kw convolution as kh×1 then 1×kw, or the other way round."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import final
+
+from torch import Tensor
+
+from eckart.linalg import SeparableFactors, separable_factors
+from eckart.methods.problem import Problem
+from eckart.records import Form, Piece
+
+
+@final
+@dataclass(frozen=True)
+class Spatial:
+    """Both orders of the axes; the stride, padding and dilation go with their axis.
+
+    Attributes:
+        name: in the registry.
+    """
+
+    name: str = "spatial"
+
+    def applies(self, piece: Piece) -> bool:
+        """Kernels of two axes, both longer than one."""
+        return len(piece.kernel) == 2 and min(piece.kernel) > 1
+
+    def prepare(self, problem: Problem) -> tuple[SeparableFactors, ...]:
+        """One decomposition per order of the axes, vertical first and horizontal first."""
+        return tuple(_factors(problem, axis) for axis in (0, 1))
+
+    def losses(
+        self, problem: Problem, state: tuple[SeparableFactors, ...]
+    ) -> list[tuple[Form, float]]:
+        """Ranks from one up to where the layer has no fewer parameters."""
+        return [
+            (spatial_form(problem.piece, axis, rank), loss)
+            for axis, factors in enumerate(state)
+            for rank, loss in enumerate(factors.losses.tolist())
+            if rank > 0
+        ]
+
+    def build(
+        self, problem: Problem, state: tuple[SeparableFactors, ...], form: Form
+    ) -> list[Tensor]:
+        """Both kernels, the scale split evenly."""
+        first, second = form.pieces
+        axis = 0 if first.kernel[1] == 1 else 1
+        left, right = state[axis].balanced(first.outputs // first.groups)
+        return [left.reshape(first.weight_shape), right.reshape(second.weight_shape)]
+
+
+def spatial_form(piece: Piece, axis: int, rank: int) -> Form:
+    """The kernel along ``axis`` to ``rank`` channels per group, then along the other axis."""
+    between = rank * piece.groups
+    first = replace(_along(piece, axis), outputs=between, bias=False)
+    return Form((first, replace(_along(piece, 1 - axis), inputs=between)))
+
+
+def _along(piece: Piece, axis: int) -> Piece:
+    """The piece with nothing left to do on the other axis."""
+
+    def only(values: tuple[int, ...], idle: int) -> tuple[int, ...]:
+        return tuple(value if i == axis else idle for i, value in enumerate(values))
+
+    return replace(
+        piece,
+        kernel=only(piece.kernel, 1),
+        stride=only(piece.stride, 1),
+        padding=only(piece.padding, 0),
+        dilation=only(piece.dilation, 1),
+    )
+
+
+def _factors(problem: Problem, axis: int) -> SeparableFactors:
+    piece = problem.piece
+    kernel = problem.weight.unflatten(2, (-1, *piece.kernel))
+    a = problem.a
+    if axis == 1:
+        shape = tuple(kernel.shape[2:])
+        a = a.unflatten(2, shape).unflatten(1, shape).transpose(2, 3).transpose(5, 6)
+        a = a.flatten(4).flatten(1, 3)
+        kernel = kernel.mT
+    groups, out, channels, tall, wide = kernel.shape
+    break_even = piece.weights // (groups * (channels * tall + out * wide))
+    return separable_factors(kernel.contiguous(), a, problem.g, max(1, break_even))

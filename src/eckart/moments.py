@@ -1,0 +1,149 @@
+"""The streaming accumulators: second moments of inputs and output gradients, and nothing else.
+
+A batch is summed in float32 apart and joins the float64 sums only when it is complete, so a run
+that stops early holds whole batches.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+
+from torch import Tensor, nn
+
+from eckart.errors import NonFiniteError
+from eckart.layers import InputSums, type_of
+
+
+@dataclass
+class _Seen:
+    """One distinct input tensor of a batch, and its sums under one geometry."""
+
+    tensor: weakref.ref[Tensor]
+    version: int
+    geometry: object
+    sums: InputSums
+
+
+@dataclass
+class _Batch:
+    """What one batch has given so far."""
+
+    seen: list[_Seen] = field(default_factory=list)
+    by_id: dict[int, list[int]] = field(default_factory=dict)
+    calls: dict[str, list[int]] = field(default_factory=dict)
+    output_grams: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Accumulator:
+    """Gathers moments layer by layer; an input that several layers read is summed once.
+
+    Attributes:
+        input_of: key of each layer's input moment, the name of the first layer that reads it.
+        grams, totals, rows: sums by input key; output_grams by layer. Float64.
+    """
+
+    def __init__(self) -> None:
+        self.input_of: dict[str, str] = {}
+        self.grams: dict[str, Tensor] = {}
+        self.totals: dict[str, Tensor] = {}
+        self.rows: dict[str, int] = {}
+        self.output_grams: dict[str, Tensor] = {}
+        self._batch = _Batch()
+
+    def see_input(self, name: str, module: nn.Module, x: Tensor) -> None:
+        """Add one call's input to the batch, unless the same tensor was summed for another layer."""
+        kind = type_of(module)
+        if kind is None:
+            return
+        batch, geometry = self._batch, kind.geometry(module)
+        version = -1 if x.is_inference() else x._version
+        for index in batch.by_id.get(id(x), []):
+            seen = batch.seen[index]
+            if seen.tensor() is x and (seen.version, seen.geometry) == (version, geometry):
+                batch.calls.setdefault(name, []).append(index)
+                return
+        sums = kind.input_sums(module, x)
+        _check_finite(sums.gram, f"the inputs of layer {name!r}")
+        batch.by_id.setdefault(id(x), []).append(len(batch.seen))
+        batch.calls.setdefault(name, []).append(len(batch.seen))
+        batch.seen.append(_Seen(weakref.ref(x), version, geometry, sums))
+
+    def see_gradient(self, name: str, module: nn.Module, grad: Tensor) -> None:
+        """Add one call's output gradient to the batch."""
+        kind = type_of(module)
+        if kind is None:
+            return
+        gram = kind.output_gram(module, grad)
+        _check_finite(gram, f"the gradients at the outputs of layer {name!r}")
+        grams = self._batch.output_grams
+        grams[name] = grams[name] + gram if name in grams else gram
+
+    def discard(self) -> None:
+        """Forget the unfinished batch."""
+        self._batch = _Batch()
+
+    def commit(self) -> None:
+        """Add the finished batch to the sums."""
+        batch, self._batch = self._batch, _Batch()
+        self._share(batch.calls)
+        for name, calls in batch.calls.items():
+            if self.input_of[name] == name:
+                for index in calls:
+                    self._add(name, batch.seen[index].sums)
+        for name, gram in batch.output_grams.items():
+            _accumulate(self.output_grams, name, gram)
+
+    def _share(self, calls: Mapping[str, list[int]]) -> None:
+        """Keep the rule that layers share a key only while they read the same tensors."""
+        first = not self.input_of
+        leaders: dict[tuple[int, ...], str] = {}
+        for name, indices in calls.items():
+            leader = leaders.setdefault(tuple(indices), name) if first else name
+            key = self.input_of.setdefault(name, leader)
+            if key != name and calls.get(key) != indices:
+                self._split(name, key)
+        for name, key in list(self.input_of.items()):
+            if key != name and key in calls and name not in calls:
+                self._split(name, key)
+
+    def _split(self, name: str, key: str) -> None:
+        """From now on a layer has an input moment of its own, starting from the shared one."""
+        self.input_of[name] = name
+        if key in self.grams:
+            self.grams[name] = self.grams[key].clone()
+            self.totals[name] = self.totals[key].clone()
+            self.rows[name] = self.rows[key]
+
+    def _add(self, key: str, sums: InputSums) -> None:
+        _accumulate(self.grams, key, sums.gram)
+        _accumulate(self.totals, key, sums.total)
+        self.rows[key] = self.rows.get(key, 0) + sums.rows
+
+
+def moment_bytes(layers: Mapping[str, nn.Module], with_outputs: bool) -> int:
+    """Upper bound of the bytes that the moments of these layers take: 8 (in² + out²) per group."""
+    total = 0
+    for module in layers.values():
+        kind = type_of(module)
+        if kind is not None:
+            groups, out, inputs = kind.piece(module).matrix_shape
+            total += 8 * groups * (inputs * (inputs + 1) + with_outputs * out * out)
+    return total
+
+
+def _accumulate(sums: dict[str, Tensor], key: str, value: Tensor) -> None:
+    if key in sums:
+        sums[key] += value
+    else:
+        sums[key] = value.double()
+
+
+def _check_finite(gram: Tensor, what: str) -> None:
+    if not isfinite(float(gram.diagonal(dim1=-2, dim2=-1).sum())):
+        raise NonFiniteError(
+            f"{what} hold NaN, infinity, or numbers whose squares overflow float32: look for it in "
+            "the data and in the layers before, or leave the layer out with layers=…"
+        )

@@ -1,0 +1,183 @@
+"""The whole chain. Start reading here.
+
+    model, batches ─ calibrate ─▶ Moments ─ curves ─▶ Curves ─ allocate(budget) ─▶ Plan
+    smaller model ◀─ apply ─ Plan          measure(model) ─▶ Measurement
+
+Calibrate once; every budget after that is one plan, one ``apply`` and one evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from eckart.errors import BudgetError, InputError
+from eckart.methods import DEFAULT_METHODS
+from eckart.metrics import Probe
+from eckart.progress import tracked
+from eckart.records import (
+    Budget,
+    Compressed,
+    Curves,
+    Frontier,
+    Measurement,
+    Moments,
+    Plan,
+    Point,
+    Score,
+)
+from eckart.records.plans import Scope
+from eckart.scores import Evaluate
+from eckart.stages.allocate import allocate, cheapest_passing, hull, uniform
+from eckart.stages.apply import apply
+from eckart.stages.calibrate import calibrate
+from eckart.stages.curves import curves
+from eckart.stages.measure import measure
+
+KEEPS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
+
+
+def compress(
+    model: nn.Module,
+    batches: Iterable[Any],
+    *,
+    keep: float | None = None,
+    budget: Budget | None = None,
+    tolerance: float | None = None,
+    of: Scope = "model",
+    evaluate: Evaluate | None = None,
+    report: Evaluate | None = None,
+    dense: Iterable[str] = (),
+    methods: Iterable[str] = DEFAULT_METHODS,
+    metric: str | Probe | None = "logits",
+    seed: int = 0,
+    progress: bool | None = None,
+) -> Compressed:
+    """Make a trained network smaller: calibrate, predict, choose, replace.
+
+    Exactly one of ``keep``, ``budget`` and ``tolerance`` is given.
+
+    Args:
+        model: the trained network; it is left as it is.
+        batches: calibration data, consumed once; see ``calibrate``.
+        keep: the fraction of the parameters that may be kept.
+        budget: limits on several costs.
+        tolerance: the smallest network whose score is at most this much worse than the dense
+            one's, both by ``evaluate``, found by bisection along the allocator's hull.
+        of: what ``keep`` is a fraction of: the ``"model"`` or the ``"sites"``.
+        evaluate: ``evaluate(model)``, a number, higher better, or a ``Score``. Chooses under a
+            tolerance.
+        report: scores both networks in the end, on data that nothing was chosen on; without a
+            tolerance, ``evaluate`` does as well.
+        dense: names or patterns of layers to leave dense.
+        methods: names of the methods to offer.
+        metric: see ``calibrate``.
+        seed: of the probes.
+        progress: show bars; None shows them on a terminal.
+
+    Raises:
+        InputError, NonFiniteError, BudgetError: see the stages.
+
+    Example:
+        >>> import torch, eckart
+        >>> network = torch.nn.Sequential(torch.nn.Linear(20, 30), torch.nn.Linear(30, 4))
+        >>> smaller = eckart.compress(network, [torch.randn(64, 20)], keep=0.6)
+        >>> smaller.plan.costs["params"] <= 0.6 * smaller.plan.totals["params"]
+        True
+    """
+    if sum(given is not None for given in (keep, budget, tolerance)) != 1:
+        raise InputError("give exactly one of keep, budget and tolerance")
+    if tolerance is not None and (evaluate is None or not tolerance >= 0):
+        raise InputError("a tolerance is zero or more, and needs evaluate= to measure the score by")
+    budget = Budget(params=keep, of=of) if keep is not None else budget
+    moments = calibrate(model, batches, metric=metric, seed=seed, progress=progress)
+    options = curves(model, moments, methods=methods, dense=dense, progress=progress)
+    evaluations = 0
+    if tolerance is not None and evaluate is not None:
+        reference = Score.of(evaluate(model))
+
+        def passes(plan: Plan) -> bool:
+            score = Score.of(evaluate(apply(model, plan, moments)))
+            return score.drop_from(reference) <= tolerance
+
+        plan, evaluations = cheapest_passing(hull(options), passes)
+    elif budget is not None:
+        plan = allocate(options, budget)
+    smaller = apply(model, plan, moments)
+    judge = report or (evaluate if tolerance is None else None)
+    before, after = (Score.of(judge(m)) if judge else None for m in (model, smaller))
+    done: Plan = smaller.eckart_plan  # type: ignore[assignment]
+    return Compressed(smaller, done, moments, options, before, after, evaluations)
+
+
+def frontier(
+    model: nn.Module,
+    moments: Moments,
+    evaluate: Evaluate | None,
+    *,
+    keeps: Sequence[float] = KEEPS,
+    metric: str = "params",
+    of: Scope = "model",
+    options: Curves | None = None,
+    baselines: bool = True,
+    example_inputs: Any = None,
+    latency: bool = False,
+    path: str | Path | None = None,
+    progress: bool | None = None,
+) -> Frontier:
+    """Accuracy against cost at several kept fractions, each planned, built and measured.
+
+    Args:
+        model: the dense network.
+        moments: from ``calibrate``.
+        evaluate: as for ``compress``; None leaves scores out.
+        keeps: fractions of ``metric`` to keep.
+        metric: ``"params"``, ``"macs"``, ``"bytes"`` or a cost of your own.
+        of: what they are fractions of.
+        options: curves to choose from; predicted with the default methods when None.
+        baselines: also plain SVD at one uniform fraction, where that is in reach.
+        example_inputs: for costs and latency; the moments' example when None.
+        latency: whether to time each network.
+        path: JSON file, written after each point; points of the same plan are not done again.
+        progress: show a bar; None shows it on a terminal.
+
+    Raises:
+        BudgetError: a fraction is out of reach; nothing has been measured then.
+        CheckpointError, MismatchError: the file at ``path`` is damaged or of another network.
+    """
+    options = options or curves(model, moments, progress=progress)
+    budgets = {keep: Budget(costs={metric: float(keep)}, of=of) for keep in keeps}
+    plans = {(keep, "eckart"): allocate(options, budget) for keep, budget in budgets.items()}
+    if baselines:
+        plans |= _uniform_plans(curves(model, moments, methods=["svd"], progress=False), budgets)
+    example = moments.example if example_inputs is None else example_inputs
+
+    def measured(network: nn.Module) -> Measurement:
+        return measure(network, example, evaluate=evaluate, latency=latency)
+
+    done = {} if path is None else Frontier.resumed(path, moments.fingerprint, plans)
+    dense, points = measured(model), []
+    for (keep, label), plan in tracked(plans.items(), "measuring", progress, len(plans)):
+        point = done.get((keep, label))
+        if point is None:
+            smaller = apply(model, plan, moments)
+            point = Point.of(keep, label, smaller.eckart_plan, measured(smaller), dense)
+        points.append(point)
+        found = Frontier(dense, tuple(points), metric, moments.fingerprint)
+        if path is not None:
+            found.save(path)
+    return found
+
+
+def _uniform_plans(
+    options: Curves, budgets: Mapping[float, Budget]
+) -> dict[tuple[float, str], Plan]:
+    plans = {}
+    for keep, budget in budgets.items():
+        with suppress(BudgetError):
+            plans[keep, "uniform svd"] = uniform(options, budget)
+    return plans

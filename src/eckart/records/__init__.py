@@ -1,0 +1,25 @@
+"""The nouns: frozen dataclasses that the stages hand to one another."""
+
+from eckart.records.forms import Form, LayerSpec, Piece
+from eckart.records.moments import Moments
+from eckart.records.plans import Budget, Choice, Curve, Curves, Option, Plan, Site
+from eckart.records.results import Compressed, Frontier, Measurement, Point, Score
+
+__all__ = [
+    "Budget",
+    "Choice",
+    "Compressed",
+    "Curve",
+    "Curves",
+    "Form",
+    "Frontier",
+    "LayerSpec",
+    "Measurement",
+    "Moments",
+    "Option",
+    "Piece",
+    "Plan",
+    "Point",
+    "Score",
+    "Site",
+]

@@ -1,0 +1,214 @@
+"""What a layer is, or may become: a chain of plain linear layers or convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from math import prod
+from typing import Any
+
+from eckart.errors import CheckpointError
+
+Size = tuple[int, ...]
+_TRIVIAL_AXIS = (1, 1, 0, 1)  # kernel, stride, padding, dilation of an axis that does nothing
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One plain layer: a matrix (``kernel=()``) or a convolution, known by its shapes alone.
+
+    Attributes:
+        inputs, outputs: features or channels.
+        kernel, stride, padding, dilation: one number per spatial axis; empty for a matrix.
+        groups: the channels fall into so many independent groups.
+        bias: whether a bias is added.
+        padding_mode: as in ``torch.nn.Conv2d``.
+    """
+
+    inputs: int
+    outputs: int
+    kernel: Size = ()
+    stride: Size = ()
+    padding: Size = ()
+    dilation: Size = ()
+    groups: int = 1
+    bias: bool = False
+    padding_mode: str = "zeros"
+
+    @property
+    def weight_shape(self) -> Size:
+        """Shape of the weight, as torch keeps it."""
+        return (self.outputs, self.inputs // self.groups, *self.kernel)
+
+    @property
+    def matrix_shape(self) -> tuple[int, int, int]:
+        """Shape (groups, out, in) of the weight as one matrix per group."""
+        rows = self.outputs // self.groups
+        return self.groups, rows, self.inputs // self.groups * prod(self.kernel)
+
+    @property
+    def weights(self) -> int:
+        """Number of weights without the bias."""
+        return prod(self.weight_shape)
+
+    @property
+    def params(self) -> int:
+        """Number of parameters."""
+        return self.weights + self.outputs * self.bias
+
+    @property
+    def axes(self) -> tuple[Size, ...]:
+        """(kernel, stride, padding, dilation) of every spatial axis."""
+        return tuple(zip(self.kernel, self.stride, self.padding, self.dilation, strict=True))
+
+    def output_size(self, size: Size) -> Size:
+        """Positions at the output for an input of ``size``: (height, width), or (rows,)."""
+        if not self.kernel:
+            return size
+        return tuple(
+            (n + 2 * pad - dilation * (k - 1) - 1) // stride + 1
+            for n, (k, stride, pad, dilation) in zip(size, self.axes, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class Form:
+    """A chain of pieces, applied first to last, that stands in for one layer."""
+
+    pieces: tuple[Piece, ...]
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether this is the layer as it was."""
+        return len(self.pieces) == 1
+
+    @property
+    def params(self) -> int:
+        """Parameters of all pieces."""
+        return sum(piece.params for piece in self.pieces)
+
+    @property
+    def rank(self) -> int | None:
+        """Width between the first two pieces, per group; None for a dense layer."""
+        return None if self.is_dense else self.pieces[0].outputs // self.pieces[0].groups
+
+    def macs(self, size: Size) -> int:
+        """Multiply-adds for one example whose input has ``size`` positions."""
+        total = 0
+        for piece in self.pieces:
+            size = piece.output_size(size)
+            total += piece.weights * prod(size)
+        return total
+
+    def __str__(self) -> str:
+        widths = "→".join(str(piece.inputs) for piece in self.pieces)
+        kernels = ", ".join("×".join(map(str, piece.kernel)) for piece in self.pieces)
+        text = f"{widths}→{self.pieces[-1].outputs}"
+        return f"{text} ({kernels})" if kernels else text
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Plain lists and dictionaries."""
+        return [asdict(piece) for piece in self.pieces]
+
+    @classmethod
+    def from_json(cls, data: Any) -> Form:
+        """The inverse of ``as_json``; checks every type, for the data may come from anywhere."""
+        if not isinstance(data, list) or not 1 <= len(data) <= 8:
+            raise CheckpointError(f"a form is a list of 1 to 8 pieces, got {data!r:.80}")
+        return cls(tuple(_piece_from_json(item) for item in data))
+
+    def check_replaces(self, dense: Piece) -> None:
+        """Raise ``CheckpointError`` unless this chain computes a layer of ``dense``'s shape.
+
+        The widths must fit, every spatial axis must be worked on exactly once and as the dense
+        layer does, only the last piece may carry the bias, and nothing may be wider than the
+        dense weight is long: a hostile file cannot ask for much memory.
+        """
+        widest = max(dense.weights // dense.outputs * dense.groups, dense.weights // dense.inputs)
+        widths = [piece.outputs for piece in self.pieces[:-1]]
+        ends = (self.pieces[0].inputs, self.pieces[-1].outputs)
+        problems = {
+            "its ends are {} wide": ends != (dense.inputs, dense.outputs),
+            "its widths do not join": widths != [piece.inputs for piece in self.pieces[1:]],
+            "it is wider than the layer allows": any(w > widest for w in widths),
+            "its kernels do not compose to the layer's": _axes(self.pieces) != _axes((dense,)),
+            "its padding mode differs": any(
+                p.padding_mode != dense.padding_mode for p in self.pieces if any(p.padding)
+            ),
+            "its groups differ": any(piece.groups != dense.groups for piece in self.pieces),
+            "its bias is misplaced": [p.bias for p in self.pieces]
+            != [False] * len(widths) + [dense.bias],
+        }
+        wrong = [text.format(ends) for text, found in problems.items() if found]
+        if wrong:
+            raise CheckpointError(f"form {self} cannot replace {Form((dense,))}: {'; '.join(wrong)}")
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """A layer that can be compressed, as calibration saw it.
+
+    Attributes:
+        name: dotted path in the network.
+        type: name of its layer type in the registry.
+        dense: its own form.
+        sizes: input positions of each call for one example: (height, width), or (rows,).
+        itemsize: bytes per weight.
+        input: key of its input moment; layers that read one tensor share it.
+    """
+
+    name: str
+    type: str
+    dense: Form
+    sizes: tuple[Size, ...]
+    itemsize: int
+    input: str
+
+    @property
+    def piece(self) -> Piece:
+        """The dense layer's shapes."""
+        return self.dense.pieces[0]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain lists and dictionaries."""
+        return {**asdict(self), "dense": self.dense.as_json()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> LayerSpec:
+        """The inverse of ``as_json``."""
+        sizes = tuple(tuple(size) for size in data["sizes"])
+        return cls(**{**data, "dense": Form.from_json(data["dense"]), "sizes": sizes})
+
+
+def _axes(pieces: tuple[Piece, ...]) -> list[list[Size]]:
+    """For every axis, what the pieces do on it, in order, without those that do nothing."""
+    if len({len(piece.kernel) for piece in pieces}) != 1:
+        return [[(-1,)]]
+    columns = zip(*(piece.axes for piece in pieces), strict=True)
+    return [[axis for axis in column if axis != _TRIVIAL_AXIS] for column in columns]
+
+
+def _piece_from_json(item: Any) -> Piece:
+    fields = set(Piece.__dataclass_fields__)
+    if not isinstance(item, dict) or set(item) != fields:
+        raise CheckpointError(f"a piece has the fields {sorted(fields)}, got {item!r:.120}")
+    counts = {k: item[k] for k in ("inputs", "outputs", "groups")}
+    tuples = {k: item[k] for k in ("kernel", "stride", "padding", "dilation")}
+    if not all(_is_count(value) for value in counts.values()):
+        raise CheckpointError(f"widths and groups must be positive integers, got {counts}")
+    if not all(isinstance(v, list | tuple) and len(v) <= 3 for v in tuples.values()) or not all(
+        _is_count(n, least=int(k != "padding")) for k, v in tuples.items() for n in v
+    ):
+        raise CheckpointError(f"kernel geometry must be short lists of integers, got {tuples}")
+    if len({len(v) for v in tuples.values()}) != 1:
+        raise CheckpointError(f"kernel geometry must agree in length, got {tuples}")
+    if counts["inputs"] % counts["groups"] or counts["outputs"] % counts["groups"]:
+        raise CheckpointError(f"widths must be multiples of the groups, got {counts}")
+    if not isinstance(item["bias"], bool) or not isinstance(item["padding_mode"], str):
+        raise CheckpointError("bias must be true or false and padding_mode a name")
+    lists = {k: tuple(v) for k, v in tuples.items()}
+    return Piece(**counts, **lists, bias=item["bias"], padding_mode=item["padding_mode"])
+
+
+def _is_count(value: Any, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**31

@@ -1,0 +1,205 @@
+"""The second moments of every layer: all that is kept of the calibration data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float64
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from eckart.errors import CheckpointError, InputError, MismatchError
+from eckart.records.forms import LayerSpec
+
+FORMAT = "eckart.moments/1"
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over the calibration data, from which every option's loss is known.
+
+    All sums are float64. Groups are those of a grouped convolution; elsewhere there is one.
+
+    Attributes:
+        specs: the layers that can be compressed, by name.
+        grams: sum of ``x xᵀ`` over rows, shape (groups, in, in), by input key.
+        totals: sum of ``x`` over rows, shape (groups, in), by input key.
+        rows: number of rows, by input key.
+        output_grams: sum of ``g gᵀ`` over rows, shape (groups, out, out), by layer; empty
+            when calibrated without a metric.
+        examples: number of examples, the ``N`` that output_grams are divided by.
+        batches: number of batches consumed; where another run goes on.
+        metric: what G is measured in; None when calibrated without.
+        skipped: layers that stay dense, with the reason.
+        fingerprint: of the network.
+        example: one example's inputs, for tracing; tensors in tuples, lists and dicts.
+        model_costs: cost of the whole dense network by metric.
+    """
+
+    specs: Mapping[str, LayerSpec]
+    grams: Mapping[str, Float64[Tensor, "groups in in"]]
+    totals: Mapping[str, Float64[Tensor, "groups in"]]
+    rows: Mapping[str, int]
+    output_grams: Mapping[str, Float64[Tensor, "groups out out"]]
+    examples: int
+    batches: int
+    metric: str | None
+    skipped: Mapping[str, str]
+    fingerprint: str
+    example: Any = field(repr=False)
+    model_costs: Mapping[str, int] = field(default_factory=dict)
+
+    def a(self, layer: str) -> Float64[Tensor, "groups in in"]:
+        """``A = E[x xᵀ]`` at the inputs of a layer, mean over rows."""
+        key = self.specs[layer].input
+        return self.grams[key] / self.rows[key]
+
+    def mean(self, layer: str) -> Float64[Tensor, "groups in"]:
+        """Mean input of a layer."""
+        key = self.specs[layer].input
+        return self.totals[key] / self.rows[key]
+
+    def g(self, layer: str) -> Float64[Tensor, "groups out out"]:
+        """``G`` at the outputs of a layer, per example; rows per example times I without a metric."""
+        if layer in self.output_grams:
+            return self.output_grams[layer] / self.examples
+        spec = self.specs[layer]
+        groups, out, _ = spec.piece.matrix_shape
+        rows = self.rows[spec.input] / self.examples
+        device = self.grams[spec.input].device
+        return rows * torch.eye(out, dtype=torch.float64, device=device).repeat(groups, 1, 1)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the sums."""
+        parts = (self.grams, self.totals, self.output_grams)
+        return sum(t.numel() * t.element_size() for part in parts for t in part.values())
+
+    def __str__(self) -> str:
+        return (
+            f"moments of {len(self.specs)} layers from {self.examples} examples in "
+            f"{self.batches} batches, metric {self.metric}, {self.nbytes / 1e6:.1f} MB"
+        )
+
+    def __add__(self, other: Moments) -> Moments:
+        """The moments of both data sets together."""
+        if (self.fingerprint, self.metric) != (other.fingerprint, other.metric):
+            raise MismatchError("moments of different networks or metrics cannot be added")
+        left, right = _unshared(self, other), _unshared(other, self)
+        specs = {**right.specs, **left.specs}
+        return replace(
+            left,
+            specs=specs,
+            grams=_added(left.grams, right.grams),
+            totals=_added(left.totals, right.totals),
+            rows={k: left.rows.get(k, 0) + right.rows.get(k, 0) for k in {**left.rows, **right.rows}},
+            output_grams=_added(left.output_grams, right.output_grams),
+            examples=self.examples + other.examples,
+            batches=self.batches + other.batches,
+            skipped={
+                k: v for k, v in {**other.skipped, **self.skipped}.items() if k not in specs
+            },
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write as one safetensors file; sums exactly, the structure in its metadata."""
+        leaves: list[Tensor] = []
+        meta = {
+            "specs": [spec.as_json() for spec in self.specs.values()],
+            "rows": dict(self.rows),
+            "examples": self.examples,
+            "batches": self.batches,
+            "metric": self.metric,
+            "skipped": dict(self.skipped),
+            "fingerprint": self.fingerprint,
+            "model_costs": dict(self.model_costs),
+            "example": _pack(self.example, leaves),
+        }
+        parts = {"gram": self.grams, "total": self.totals, "output": self.output_grams}
+        tensors = {f"{p}/{k}": t.contiguous() for p, part in parts.items() for k, t in part.items()}
+        tensors |= {f"example/{i}": t.contiguous().clone() for i, t in enumerate(leaves)}
+        save_file(tensors, path, metadata={"format": FORMAT, "moments": json.dumps(meta)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Moments:
+        """Read what ``save`` wrote.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, or of another format.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = file.metadata() or {}
+                if header.get("format") != FORMAT:
+                    raise CheckpointError(f"{path} holds no moments of the format {FORMAT}")
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return cls(**_unpack_file(json.loads(header["moments"]), tensors))
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"cannot read moments from {path}: {error}") from error
+
+
+def _added(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    total = {**right, **left}
+    return {k: left[k] + right[k] if k in left and k in right else t for k, t in total.items()}
+
+
+def _unshared(moments: Moments, other: Moments) -> Moments:
+    """Give layers a copy of an input's moment of their own where ``other`` does not share it."""
+    moved = {
+        name: spec.input
+        for name, spec in moments.specs.items()
+        if name in other.specs and other.specs[name].input != spec.input and spec.input != name
+    }
+    if not moved:
+        return moments
+    return replace(
+        moments,
+        specs={k: replace(s, input=k) if k in moved else s for k, s in moments.specs.items()},
+        grams={**moments.grams, **{k: moments.grams[v] for k, v in moved.items()}},
+        totals={**moments.totals, **{k: moments.totals[v] for k, v in moved.items()}},
+        rows={**moments.rows, **{k: moments.rows[v] for k, v in moved.items()}},
+    )
+
+
+def _pack(value: Any, leaves: list[Tensor]) -> Any:
+    """The example's structure as JSON; its tensors go to ``leaves``."""
+    if isinstance(value, Tensor):
+        leaves.append(value.detach().cpu())
+        return {"tensor": len(leaves) - 1}
+    if isinstance(value, tuple | list):
+        return {type(value).__name__: [_pack(item, leaves) for item in value]}
+    if isinstance(value, dict):
+        return {"dict": {str(k): _pack(v, leaves) for k, v in value.items()}}
+    if value is None or isinstance(value, bool | int | float | str):
+        return {"value": value}
+    raise InputError(f"an example of type {type(value).__name__} cannot be saved with the moments")
+
+
+def _unpack(data: Any, tensors: Mapping[str, Tensor]) -> Any:
+    (kind, value), *_ = data.items()
+    if kind == "tensor":
+        return tensors[f"example/{value}"]
+    if kind == "dict":
+        return {k: _unpack(v, tensors) for k, v in value.items()}
+    if kind == "value":
+        return value
+    items = [_unpack(item, tensors) for item in value]
+    return tuple(items) if kind == "tuple" else items
+
+
+def _unpack_file(meta: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+    parts = {"gram": "grams", "total": "totals", "output": "output_grams"}
+    sums: dict[str, dict[str, Tensor]] = {field: {} for field in parts.values()}
+    for key, tensor in tensors.items():
+        part, _, name = key.partition("/")
+        if part in parts:
+            sums[parts[part]][name] = tensor
+    specs = [LayerSpec.from_json(spec) for spec in meta["specs"]]
+    example = _unpack(meta["example"], tensors)
+    return {**meta, **sums, "specs": {spec.name: spec for spec in specs}, "example": example}

@@ -1,0 +1,197 @@
+"""Options, curves, budgets and plans: what could be done, what may be spent, what is done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+from eckart.errors import InputError
+from eckart.records.forms import Form, LayerSpec
+
+Scope = Literal["model", "sites"]
+Amount = int | float
+
+
+@dataclass(frozen=True)
+class Site:
+    """Layers that change together; one layer for a factorisation."""
+
+    name: str
+    layers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One thing that can be done at a site, and the loss it is predicted to cost."""
+
+    method: str
+    form: Form
+    loss: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A site's options; the last one is to stay dense, at no loss."""
+
+    site: Site
+    options: tuple[Option, ...]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Every site with its options, and what the dense network costs.
+
+    Attributes:
+        curves: one per site.
+        specs: the layers, by name.
+        totals: cost of the whole dense network by metric, layers that cannot change included.
+        dense: layers that stay dense whatever the budget, with the reason.
+        fingerprint: of the network the moments were gathered on.
+        damping: relative damping of the moments that the losses are measured in.
+    """
+
+    curves: tuple[Curve, ...]
+    specs: Mapping[str, LayerSpec]
+    totals: Mapping[str, int]
+    dense: Mapping[str, str]
+    fingerprint: str
+    damping: float
+
+    def __str__(self) -> str:
+        count = sum(len(curve.options) for curve in self.curves)
+        return f"{count} options at {len(self.curves)} sites; {len(self.dense)} layers stay dense"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits on what the smaller network may cost.
+
+    A float in (0, 1] is a fraction of the dense cost, an integer an absolute amount.
+
+    Attributes:
+        params, macs, bytes: the limits; None is no limit.
+        of: what fractions are taken of: all of the ``"model"``, or the ``"sites"``, which are
+            the layers that can be compressed. Absolute amounts always count the same scope.
+        costs: limits on costs that were registered beside the three above, by name.
+    """
+
+    params: Amount | None = None
+    macs: Amount | None = None
+    bytes: Amount | None = None
+    of: Scope = "model"
+    costs: Mapping[str, Amount] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.of not in ("model", "sites"):
+            raise InputError(f"of={self.of!r}: a budget is of 'model' or of 'sites'")
+        if not self.limits:
+            raise InputError("an empty budget: give at least one limit, such as params=0.5")
+        for name, limit in self.limits.items():
+            _check_limit(name, limit)
+
+    @property
+    def limits(self) -> dict[str, Amount]:
+        """The limits that are set, by cost."""
+        own = {name: getattr(self, name) for name in ("params", "macs", "bytes")}
+        return {k: v for k, v in {**own, **self.costs}.items() if v is not None}
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain dictionary."""
+        return {**self.limits, "of": self.of}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Budget:
+        """The inverse of ``as_json``."""
+        own = {k: v for k, v in data.items() if k in {f.name for f in fields(cls)}}
+        return cls(**own, costs={k: v for k, v in data.items() if k not in own})
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a plan does to one layer."""
+
+    method: str
+    form: Form
+    loss: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The form of every layer that changes, and why the others stay dense.
+
+    Attributes:
+        choices: by layer name.
+        dense: reason by layer name.
+        loss: predicted loss, the sum over the choices.
+        costs: predicted cost of the whole network by metric; ``totals`` that of the dense one.
+        budget: what was asked for, if a budget was.
+        fingerprint: of the dense network.
+        damping: relative damping of the moments.
+    """
+
+    choices: Mapping[str, Choice]
+    dense: Mapping[str, str]
+    loss: float
+    costs: Mapping[str, int]
+    totals: Mapping[str, int]
+    fingerprint: str
+    damping: float
+    budget: Budget | None = None
+
+    def __str__(self) -> str:
+        kept = ", ".join(f"{v / self.totals[k]:.3f} of {k}" for k, v in self.costs.items())
+        return (
+            f"{len(self.choices)} layers factored, {len(self.dense)} dense; "
+            f"predicted loss {self.loss:.4g}; keeps {kept}"
+        )
+
+    def without(self, reasons: Mapping[str, str], costs: Mapping[str, int]) -> Plan:
+        """This plan with some layers left dense after all, and what it costs then."""
+        kept = {k: v for k, v in self.choices.items() if k not in reasons}
+        loss = sum(choice.loss for choice in kept.values())
+        return replace(self, choices=kept, dense={**self.dense, **reasons}, loss=loss, costs=costs)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain dictionaries and lists."""
+        choices = {
+            name: {"method": c.method, "form": c.form.as_json(), "loss": c.loss}
+            for name, c in self.choices.items()
+        }
+        return {
+            "choices": choices,
+            "dense": dict(self.dense),
+            "loss": self.loss,
+            "costs": dict(self.costs),
+            "totals": dict(self.totals),
+            "fingerprint": self.fingerprint,
+            "damping": self.damping,
+            "budget": None if self.budget is None else self.budget.as_json(),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Plan:
+        """The inverse of ``as_json``."""
+        choices = {
+            name: Choice(c["method"], Form.from_json(c["form"]), c["loss"])
+            for name, c in data["choices"].items()
+        }
+        budget = None if data["budget"] is None else Budget.from_json(data["budget"])
+        return cls(**{**data, "choices": choices, "budget": budget})
+
+    def dumps(self) -> str:
+        """JSON text."""
+        return json.dumps(self.as_json(), indent=2)
+
+
+def _check_limit(name: str, limit: Amount) -> None:
+    whole = isinstance(limit, int) and not isinstance(limit, bool)
+    if whole and limit >= 1:
+        return
+    if isinstance(limit, float) and 0 < limit <= 1:
+        return
+    raise InputError(
+        f"budget {name}={limit!r}: give a fraction in (0, 1] as a float, or a positive integer "
+        "as an absolute amount"
+    )

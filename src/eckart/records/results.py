@@ -1,0 +1,269 @@
+"""Measured facts about networks, and the frontier they form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isfinite, nan, sqrt
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from eckart.errors import CheckpointError, InputError, MismatchError
+from eckart.records.moments import Moments
+from eckart.records.plans import Curves, Plan
+
+
+@dataclass(frozen=True)
+class Score:
+    """A task metric, with the number of examples behind it.
+
+    Attributes:
+        value: the metric, such as the fraction correct.
+        n: number of examples; None when unknown.
+        higher_is_better: False for losses and perplexities.
+        samples: the metric of each example, shape (n,), in the order of the data, when it is
+            their mean; differences between networks then have a paired standard error.
+    """
+
+    value: float
+    n: int | None = None
+    higher_is_better: bool = True
+    samples: Tensor | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not isfinite(self.value):
+            raise InputError(
+                f"the evaluation returned {self.value}: a score must be finite; "
+                "check the data and the network it was given"
+            )
+
+    @classmethod
+    def of(cls, result: Score | float) -> Score:
+        """What an ``evaluate`` returned, as a Score; a bare number is higher-better."""
+        if isinstance(result, Score):
+            return result
+        try:
+            return cls(float(result))
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"evaluate must return a number or a Score, got {type(result).__name__}"
+            ) from error
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean, from the samples; NaN without them."""
+        if self.samples is None or len(self.samples) < 2:
+            return nan
+        return float(self.samples.double().std()) / sqrt(len(self.samples))
+
+    def drop_from(self, reference: Score) -> float:
+        """How much worse this is than the reference; negative when better."""
+        return (reference.value - self.value) * (1 if self.higher_is_better else -1)
+
+    def drop_error(self, reference: Score) -> float:
+        """Standard error of the drop, paired by example; NaN when samples are missing."""
+        mine, other = self.samples, reference.samples
+        if mine is None or other is None or len(mine) != len(other) or len(mine) < 2:
+            return nan
+        return float((mine.double() - other.double()).std()) / sqrt(len(mine))
+
+    def as_json(self) -> dict[str, Any]:
+        """Value, count, direction and standard error."""
+        error = self.standard_error
+        return {
+            "value": self.value,
+            "n": self.n,
+            "higher_is_better": self.higher_is_better,
+            "standard_error": error if isfinite(error) else None,
+        }
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a network costs and how well it does.
+
+    Attributes:
+        params: number of parameters.
+        macs: multiply-adds for one example.
+        bytes: bytes of the parameters.
+        latency_ms: median time of one forward pass on the example inputs; None if not timed.
+        latency_spread_ms: interquartile range of that time.
+        batch: examples in the timed batch.
+        layer_macs: multiply-adds by plain layer.
+        score: the task metric, if one was given.
+    """
+
+    params: int
+    macs: int
+    bytes: int
+    latency_ms: float | None = None
+    latency_spread_ms: float | None = None
+    batch: int = 1
+    layer_macs: Mapping[str, int] = field(default_factory=dict)
+    score: Score | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain dictionary."""
+        scalars = {k: v for k, v in self.__dict__.items() if k not in ("score", "layer_macs")}
+        score = None if self.score is None else self.score.as_json()
+        return {**scalars, "layer_macs": dict(self.layer_macs), "score": score}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Measurement:
+        """The inverse of ``as_json``, but for the score's samples, which are not kept."""
+        raw = data["score"]
+        score = raw and Score(raw["value"], raw["n"], raw["higher_is_better"])
+        return cls(**{**data, "score": score})
+
+
+@dataclass(frozen=True)
+class Point:
+    """One network of a frontier: what was asked for, what was done, what it gives.
+
+    Attributes:
+        keep: the fraction asked for.
+        label: the family it belongs to: ``"eckart"``, or a baseline's name.
+        plan: what was done.
+        measurement: what it costs and scores.
+        drop_error: standard error of the score's drop from dense; None when unknown.
+    """
+
+    keep: float
+    label: str
+    plan: Plan
+    measurement: Measurement
+    drop_error: float | None = None
+
+    @classmethod
+    def of(
+        cls, keep: float, label: str, plan: Plan, measurement: Measurement, dense: Measurement
+    ) -> Point:
+        """A point whose score is compared with the dense network's."""
+        error = nan
+        if measurement.score is not None and dense.score is not None:
+            error = measurement.score.drop_error(dense.score)
+        return cls(keep, label, plan, measurement, error if isfinite(error) else None)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain dictionary."""
+        return {
+            "keep": self.keep,
+            "label": self.label,
+            "plan": self.plan.as_json(),
+            "measurement": self.measurement.as_json(),
+            "drop_error": self.drop_error,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Point:
+        """The inverse of ``as_json``."""
+        plan = Plan.from_json(data["plan"])
+        measured = Measurement.from_json(data["measurement"])
+        return cls(**{**data, "plan": plan, "measurement": measured})
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """Accuracy against cost: the dense network and the points, in the order asked for.
+
+    Attributes:
+        dense: the network before.
+        points: one per kept fraction and label.
+        metric: the cost that ``keep`` is a fraction of, such as ``"params"``.
+        fingerprint: of the dense network.
+    """
+
+    dense: Measurement
+    points: tuple[Point, ...]
+    metric: str
+    fingerprint: str
+
+    def labelled(self, label: str) -> tuple[Point, ...]:
+        """The points of one family."""
+        return tuple(point for point in self.points if point.label == label)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain dictionaries and lists."""
+        return {
+            "dense": self.dense.as_json(),
+            "points": [point.as_json() for point in self.points],
+            "metric": self.metric,
+            "fingerprint": self.fingerprint,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Frontier:
+        """The inverse of ``as_json``."""
+        points = tuple(Point.from_json(point) for point in data["points"])
+        return cls(**{**data, "dense": Measurement.from_json(data["dense"]), "points": points})
+
+    def save(self, path: str | Path) -> None:
+        """Write as JSON; a reader never sees half a file."""
+        partial = Path(f"{path}.partial")
+        partial.write_text(json.dumps(self.as_json(), indent=1))
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Frontier:
+        """Read what ``save`` wrote.
+
+        Raises:
+            CheckpointError: missing or damaged.
+        """
+        try:
+            return cls.from_json(json.loads(Path(path).read_text()))
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"cannot read a frontier from {path}: {error}") from error
+
+    @classmethod
+    def resumed(
+        cls, path: str | Path, fingerprint: str, plans: Mapping[tuple[float, str], Plan]
+    ) -> dict[tuple[float, str], Point]:
+        """The points of a file that were measured for the same plans; none without a file.
+
+        Raises:
+            MismatchError: the file belongs to another network.
+        """
+        if not Path(path).exists():
+            return {}
+        saved = cls.load(path)
+        if saved.fingerprint != fingerprint:
+            raise MismatchError(f"{path} holds the frontier of another network; name another file")
+        known = {(point.keep, point.label): point for point in saved.points}
+        return {
+            key: known[key]
+            for key, plan in plans.items()
+            if key in known and known[key].plan.choices == plan.choices
+        }
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What ``compress`` hands back.
+
+    Attributes:
+        model: the smaller network; the dense one is untouched.
+        plan: what was done to each layer and why the others stayed dense.
+        moments: reusable for any other budget.
+        curves: every option that was considered.
+        before, after: scores of both networks on the set they are reported on, if one was given.
+        evaluations: how many networks were evaluated to meet a tolerance.
+    """
+
+    model: nn.Module
+    plan: Plan
+    moments: Moments
+    curves: Curves
+    before: Score | None = None
+    after: Score | None = None
+    evaluations: int = 0
+
+    def __str__(self) -> str:
+        if self.before is None or self.after is None:
+            return str(self.plan)
+        drop, error = self.after.drop_from(self.before), self.after.drop_error(self.before)
+        spread = f" ± {error:.4f}" if isfinite(error) else ""
+        return f"{self.plan}; score {self.after.value:.4f}, a drop of {drop:.4f}{spread}"

@@ -1,0 +1,114 @@
+"""Everything the page's scripts read, as plain dictionaries and lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from eckart.records import Choice, Curves, Form, Frontier, LayerSpec, Measurement, Point, Score
+from eckart.report.formats import ScoreFormat, known
+from eckart.report.selection import dense_score, drop_error, first_selected, labels, score_of
+from eckart.report.spectra import drawn_spectra
+from eckart.report.tables import has_latency
+
+
+def page_data(frontier: Frontier, curves: Curves) -> dict[str, Any]:
+    """The data of the page; every form and reason is written once and then referred to.
+
+    Args:
+        frontier: at least one point, all with scores.
+        curves: of the same network.
+
+    Returns:
+        Numbers, strings, lists and dictionaries; no NaN, no infinity.
+    """
+    layers = _Layers(frontier, curves)
+    points = [_point(point, frontier, layers) for point in frontier.points]
+    dense = dense_score(frontier)
+    return {
+        "percent": ScoreFormat.of(dense).percent,
+        "higher": dense.higher_is_better,
+        "latency": has_latency(frontier),
+        "dense": _measured(frontier.dense, dense),
+        "labels": list(labels(frontier)),
+        "selected": first_selected(frontier),
+        "points": points,
+        "layers": layers.rows,
+        "reasons": list(layers.reasons),
+        "sites": drawn_spectra(curves),
+    }
+
+
+def _point(point: Point, frontier: Frontier, layers: _Layers) -> dict[str, Any]:
+    dense, score = dense_score(frontier), score_of(point)
+    return {
+        **_measured(point.measurement, score),
+        "label": point.label,
+        "keep": point.keep,
+        "drop": score.drop_from(dense),
+        "drop_error": drop_error(point, dense),
+        "loss": known(point.plan.loss),
+        "chosen": [layers.form_index(n, point.plan.choices.get(n)) for n in layers.names],
+        "why": [layers.reason_index(point.plan.dense.get(n)) for n in layers.names],
+    }
+
+
+def _measured(measured: Measurement, score: Score) -> dict[str, Any]:
+    return {
+        "params": measured.params,
+        "macs": measured.macs,
+        "bytes": measured.bytes,
+        "latency": known(measured.latency_ms),
+        "score": score.value,
+        "error": known(score.standard_error),
+    }
+
+
+class _Layers:
+    """The rows of the table by layer, and the forms and reasons that points refer to."""
+
+    def __init__(self, frontier: Frontier, curves: Curves) -> None:
+        plans = [point.plan for point in frontier.points]
+        named: Iterable[str] = (n for plan in plans for n in (*plan.choices, *plan.dense))
+        self.names = list(dict.fromkeys([*curves.specs, *curves.dense, *named]))
+        self.specs = curves.specs
+        self._place = {name: place for place, name in enumerate(self.names)}
+        self.reasons: dict[str, int] = {}
+        self.rows = [self._row(name, curves.dense.get(name)) for name in self.names]
+        self._forms: dict[tuple[str, Choice], int] = {}
+
+    def _row(self, name: str, reason: str | None) -> dict[str, Any]:
+        spec = self.specs.get(name)
+        costs = [None, None] if spec is None else _costs(spec.dense, spec)
+        dense = "" if spec is None else str(spec.dense)
+        why = self.reason_index(reason)
+        return {"name": name, "dense": dense, "costs": costs, "why": why, "forms": []}
+
+    def reason_index(self, reason: str | None) -> int | None:
+        """Where the reason stands among the reasons; it is added if new."""
+        return self.reasons.setdefault(reason, len(self.reasons)) if reason else None
+
+    def form_index(self, name: str, choice: Choice | None) -> int | None:
+        """Where the choice stands among the layer's forms; it is added if new."""
+        if choice is None or choice.form.is_dense:
+            return None
+        key = name, choice
+        if key not in self._forms:
+            forms = self.rows[self._place[name]]["forms"]
+            self._forms[key] = len(forms)
+            forms.append(_form(choice, self.specs.get(name)))
+        return self._forms[key]
+
+
+def _form(choice: Choice, spec: LayerSpec | None) -> list[Any]:
+    """Method, form, rank, parameters, multiply-adds and loss; a list, for there are many."""
+    loss = known(choice.loss)
+    rounded = None if loss is None else float(f"{loss:.4g}")
+    form = choice.form
+    return [choice.method, str(form), form.rank, *_costs(form, spec), rounded]
+
+
+def _costs(form: Form, spec: LayerSpec | None) -> list[int | None]:
+    """Parameters and, where the input sizes are known, multiply-adds."""
+    macs = None if spec is None else sum(form.macs(size) for size in spec.sizes)
+    return [form.params, macs]

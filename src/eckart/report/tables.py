@@ -1,0 +1,115 @@
+"""The frontier as a table, dense first, then ours, then the baselines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from eckart.records import Frontier, Measurement, Point
+from eckart.report.formats import UNKNOWN, ScoreFormat, fraction, loss_text, milliseconds
+from eckart.report.selection import dense_score, drop_error, labels, score_of
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network of the frontier, written out.
+
+    Attributes:
+        label: its family; ``"dense"`` for the network before.
+        cells: the text under each column after the first.
+        index: of the point in the frontier; None for the dense network.
+    """
+
+    label: str
+    cells: tuple[str, ...]
+    index: int | None = None
+
+
+def has_latency(frontier: Frontier) -> bool:
+    """Whether dense and at least one point were timed."""
+    timed = any(point.measurement.latency_ms is not None for point in frontier.points)
+    return timed and frontier.dense.latency_ms is not None
+
+
+def table_columns(frontier: Frontier) -> tuple[str, ...]:
+    """Names of the columns after the first; latency only where it was measured."""
+    unit = ScoreFormat.of(dense_score(frontier)).unit
+    latency = ("latency ms",) if has_latency(frontier) else ()
+    costs = ("keep", "params", "params kept", "MACs kept", *latency)
+    return (*costs, f"score{unit}", f"drop{unit}", "pred. loss")
+
+
+def table_rows(frontier: Frontier) -> tuple[Row, ...]:
+    """The dense network, then every family's points in the order they were asked for."""
+    rows = [_dense_row(frontier)]
+    for label in labels(frontier):
+        rows += [
+            _point_row(frontier, index, point)
+            for index, point in enumerate(frontier.points)
+            if point.label == label
+        ]
+    return tuple(rows)
+
+
+def frontier_table(frontier: Frontier) -> Table:
+    """The frontier as a table for the terminal.
+
+    One row for each network; a family is named once. Scores and drops are in percent where the
+    dense score is a fraction of which more is better, each with its standard error.
+
+    Args:
+        frontier: dense network and points, all with a score.
+
+    Returns:
+        A table that ``rich.print`` shows.
+
+    Raises:
+        InputError: a network has no score.
+    """
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
+    table.add_column("", overflow="fold", min_width=6)
+    for name in table_columns(frontier):
+        header = name.replace(" %", "\N{NO-BREAK SPACE}%").replace(" ", "\n")
+        table.add_column(header, justify="right", no_wrap=True)
+    before = None
+    for row in table_rows(frontier):
+        if before not in (None, row.label):
+            table.add_section()
+        label = "" if before == row.label else row.label
+        table.add_row(Text(label), *(Text(cell) for cell in row.cells))
+        before = row.label
+    return table
+
+
+def _dense_row(frontier: Frontier) -> Row:
+    score = dense_score(frontier)
+    text = ScoreFormat.of(score).text(score.value, score.standard_error)
+    costs = _cost_cells(frontier, frontier.dense)
+    return Row("dense", (UNKNOWN, *costs, text, UNKNOWN, UNKNOWN))
+
+
+def _point_row(frontier: Frontier, index: int, point: Point) -> Row:
+    dense, score = dense_score(frontier), score_of(point)
+    form = ScoreFormat.of(dense)
+    cells = (
+        f"{point.keep:g}",
+        *_cost_cells(frontier, point.measurement),
+        form.text(score.value, score.standard_error),
+        form.text(score.drop_from(dense), drop_error(point, dense)),
+        loss_text(point.plan.loss),
+    )
+    return Row(point.label, cells, index)
+
+
+def _cost_cells(frontier: Frontier, measured: Measurement) -> tuple[str, ...]:
+    dense = frontier.dense
+    latency = (milliseconds(measured.latency_ms),) if has_latency(frontier) else ()
+    return (
+        f"{measured.params:,}",
+        fraction(measured.params, dense.params),
+        fraction(measured.macs, dense.macs),
+        *latency,
+    )

@@ -1,0 +1,95 @@
+// Small multiples: for every site the predicted loss of all its options.
+const FRAME = { width: 232, height: 150, left: 34, right: 226, top: 6, bottom: 128 };
+const DECADES = 6;
+const methods = [];
+for (const site of data.sites) for (const { method } of site.methods) if (!methods.includes(method)) methods.push(method);
+for (const layer of data.layers) for (const [method] of layer.forms) if (!methods.includes(method)) methods.push(method);
+
+// One range for all sites, down to where all but a few options lie; the rest runs off the bottom.
+function lossRange() {
+  const losses = data.sites.flatMap((site) => site.methods.flatMap(({ line, rest }) => [...line, ...rest]));
+  const positive = losses.map(([, loss]) => loss).filter((loss) => loss > 0).sort((a, b) => a - b);
+  if (!positive.length) return [1e-3, 1];
+  const [low, high] = [positive[Math.floor(positive.length / 25)], positive.at(-1)];
+  return [Math.max(low, high / 10 ** DECADES) / 2, high * 1.4];
+}
+const range = lossRange();
+const across = linear([0, 1], [FRAME.left, FRAME.right]);
+const down = logarithmic(range, [FRAME.bottom, FRAME.top]);
+const place = ([x, y]) => [across(x), down(y)];
+const marks = new Map(); // layer index → where its mark goes
+
+function drawSpectra() {
+  find("spectra-section").hidden = data.sites.length === 0;
+  showSpectra();
+  methods.forEach((method, kind) => {
+    const line = svg("svg", { viewBox: "0 0 22 14", "aria-hidden": "true" }, svg("path", { class: "track", d: "M0 7H22" }));
+    find("methods").append(html("li", {}, html("span", { class: `mark ${colour(kind)}` }, line), html("span", {}, method)));
+  });
+}
+
+// Figures are drawn once, when they are first shown.
+function showSpectra() {
+  const place = find("spectra");
+  for (const site of unfolded("spectra", data.sites).slice(place.children.length)) place.append(drawSite(site));
+}
+
+function drawSite(site) {
+  const options = site.methods.reduce((total, { line, rest }) => total + line.length + rest.length, 0);
+  const about = `${site.name}: predicted loss of ${options} options, by ${site.methods.map(({ method }) => method).join(", ")}`;
+  const plot = svg("svg", { viewBox: `0 0 ${FRAME.width} ${FRAME.height}`, role: "img", "aria-label": about });
+  const clip = svg("svg", { width: FRAME.width, height: FRAME.bottom });
+  clip.style.overflow = "hidden";
+  for (const { method, line, rest } of site.methods) {
+    const group = svg("g", { class: `mark ${colour(methods.indexOf(method))}` });
+    for (const [x, y] of rest.map(place)) group.append(svg("circle", { class: "dot", cx: x.toFixed(1), cy: y.toFixed(1), r: 1.4 }));
+    if (line.length === 1) group.append(svg("circle", { class: "chosen", cx: place(line[0])[0], cy: place(line[0])[1], r: 2 }));
+    group.append(svg("path", { class: "track", d: path(line.map(place)) }));
+    clip.append(group);
+  }
+  const mark = svg("g");
+  for (const name of site.layers) marks.set(name, { mark, plot, about });
+  plot.append(spectrumGrid(), clip, mark);
+  return html("figure", { "data-site": site.name }, html("figcaption", {}, ...breakable(site.name)), plot);
+}
+
+function spectrumGrid() {
+  const grid = svg("g", { class: "grid", "aria-hidden": "true" });
+  for (const value of logTicks(range, 4)) {
+    grid.append(svg("line", { x1: FRAME.left, x2: FRAME.right, y1: down(value), y2: down(value) }));
+    grid.append(svg("text", { x: FRAME.left - 5, y: down(value) + 3.5, "text-anchor": "end" }, tickName(value)));
+  }
+  for (const value of [0, 0.5, 1]) {
+    const anchor = value === 1 ? "end" : value === 0 ? "start" : "middle";
+    grid.append(svg("text", { x: across(value), y: FRAME.bottom + 14, "text-anchor": anchor }, String(value)));
+  }
+  grid.append(svg("line", { class: "axis", x1: FRAME.left, x2: FRAME.right, y1: FRAME.bottom, y2: FRAME.bottom }));
+  return grid;
+}
+
+// Marks what the selected point does at every site.
+function markSpectra(point) {
+  for (const row of layerRows(point)) {
+    const where = marks.get(row.name);
+    if (where === undefined) continue;
+    const stays = row.method === null;
+    const fractionKept = ratio(row.params, row.paramsBefore);
+    where.mark.replaceChildren(...(stays ? staysDense() : chosenMark(row, fractionKept)));
+    const done = stays ? "stays dense" : `${row.method} ${row.form} keeps ${fraction(fractionKept)}`;
+    where.plot.setAttribute("aria-label", `${where.about}; ${done}`);
+  }
+}
+
+function chosenMark(row, fractionKept) {
+  if (row.loss === null || fractionKept === null) return [];
+  const [x, y] = [across(Math.min(1, fractionKept)), Math.min(FRAME.bottom, down(row.loss))];
+  const text = `${row.method} ${row.form}: keeps ${fraction(fractionKept, 3)}, loss ${lossText(row.loss)}`;
+  return [
+    svg("line", { class: "drop", x1: x, x2: x, y1: y, y2: FRAME.bottom }),
+    svg("g", { class: `mark ${colour(methods.indexOf(row.method))}` },
+      svg("circle", { class: "chosen", cx: x, cy: y, r: 3.4 }),
+      svg("circle", { class: "halo", cx: x, cy: y, r: 6 }, svg("title", {}, text))),
+  ];
+}
+
+const staysDense = () => [svg("text", { class: "stays", x: FRAME.right, y: FRAME.top + 10, "text-anchor": "end" }, "stays dense")];

@@ -1,0 +1,105 @@
+"""Plan to smaller network."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eckart.batches import call, moved
+from eckart.costs import COSTS
+from eckart.errors import LeftDenseWarning, MismatchError
+from eckart.layers import Factored, rebuild
+from eckart.methods import methods_named, problem_of
+from eckart.records import Moments, Plan
+from eckart.tracing import check_same_network
+from eckart.watch import untouched
+
+
+def apply(model: nn.Module, plan: Plan, moments: Moments, *, inplace: bool = False) -> nn.Module:
+    """Replace the layers as the plan says.
+
+    One forward pass on the example input follows. A layer whose replacement breaks it (some
+    modules read ``child.weight`` directly) is restored, warned of, and listed in the plan that the
+    network carries as ``eckart_plan``.
+
+    Args:
+        model: the dense network.
+        plan: from ``allocate``.
+        moments: those that the plan's losses were predicted from.
+        inplace: change ``model`` itself instead of a copy.
+
+    Returns:
+        The smaller network, in the mode, dtype and device of the dense one.
+
+    Raises:
+        MismatchError: plan, moments and network do not belong together.
+
+    Cost: one decomposition per replaced layer, and one forward pass.
+    """
+    check_same_network(model, plan.fingerprint, "this plan")
+    check_same_network(model, moments.fingerprint, "these moments")
+    layers = dict(model.named_modules())
+    unknown = sorted(set(plan.choices) - set(moments.specs))
+    if unknown:
+        raise MismatchError(f"the plan names layers without moments: {', '.join(unknown)}")
+    built = {name: _built(layers[name], name, plan, moments) for name in plan.choices}
+    smaller = model if inplace else copy.deepcopy(model)
+    broken = _installed(smaller, built, moments.example)
+    if broken:
+        plan = _without(plan, broken, moments)
+        listed = "; ".join(f"{name}: {why}" for name, why in broken.items())
+        warnings.warn(f"left dense after all: {listed}", LeftDenseWarning, stacklevel=2)
+    smaller.eckart_plan = plan  # type: ignore[assignment]
+    return smaller
+
+
+def _built(layer: nn.Module, name: str, plan: Plan, moments: Moments) -> Factored:
+    choice = plan.choices[name]
+    (method,) = methods_named([choice.method])
+    problem = problem_of(layer, name, moments, plan.damping)
+    weights: list[Tensor] = method.build(problem, method.prepare(problem), choice.form)
+    return rebuild(layer, choice.form, weights)
+
+
+def _installed(model: nn.Module, built: Mapping[str, nn.Module], example: Any) -> dict[str, str]:
+    """Put the modules in; those that the network does not run with are taken out, with reason."""
+    dense = {name: model.get_submodule(name) for name in built}
+    for name, module in built.items():
+        model.set_submodule(name, module)
+    if _failure(model, example) is None:
+        return {}
+    for name, module in dense.items():
+        model.set_submodule(name, module)
+    broken = {}
+    for name, module in built.items():
+        model.set_submodule(name, module)
+        failure = _failure(model, example)
+        if failure is not None:
+            model.set_submodule(name, dense[name])
+            broken[name] = f"the network does not run with it replaced ({failure:.120})"
+    return broken
+
+
+def _failure(model: nn.Module, example: Any) -> str | None:
+    """What goes wrong in a forward pass, or None."""
+    with untouched(model), torch.no_grad():
+        try:
+            call(model, moved(example, model))
+        except Exception as error:  # whatever the network raises is the finding
+            return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _without(plan: Plan, broken: Mapping[str, str], moments: Moments) -> Plan:
+    costs = dict(plan.costs)
+    for name in broken:
+        spec = moments.specs[name]
+        for metric in costs:
+            of = COSTS[metric].of
+            costs[metric] += of(spec, spec.dense) - of(spec, plan.choices[name].form)
+    return plan.without(broken, costs)

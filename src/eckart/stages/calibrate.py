@@ -1,0 +1,219 @@
+"""Data to moments: one streaming pass."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eckart.batches import call, examples_in, first_example, inputs_of, moved
+from eckart.distributed import summed_over_ranks, world
+from eckart.errors import CalibrationInterrupted, InputError
+from eckart.layers import survey, type_of
+from eckart.metrics import Probe, probe_of
+from eckart.moments import Accumulator, moment_bytes
+from eckart.progress import length_of, tracked
+from eckart.records import Form, LayerSpec, Moments
+from eckart.tracing import fingerprint, network_costs, trace_sizes
+from eckart.watch import untouched, watching
+
+_SEED_STRIDE = 1_000_003  # a prime, so that (seed, batch) pairs rarely meet
+
+
+def calibrate(
+    model: nn.Module,
+    batches: Iterable[Any],
+    *,
+    metric: str | Probe | None = "logits",
+    layers: Iterable[str] | None = None,
+    seed: int = 0,
+    first_batch: int = 0,
+    progress: bool | None = None,
+) -> Moments:
+    """Gather the second moments of every layer's inputs and output gradients.
+
+    The network runs in eval mode and comes back exactly as it was. Nothing of the data is kept but
+    the sums and one example's inputs.
+
+    Args:
+        model: the trained network.
+        batches: consumed once. A pair is (inputs, targets); anything else is the inputs: a mapping
+            goes in as keyword arguments, a tuple as positional ones.
+        metric: what counts as a change of the output: ``"logits"``, ``"fisher"``, a probe of your
+            own, or None for input moments only.
+        layers: names or patterns of the layers to include; None is all that can be compressed.
+        seed: of the probes. Batch i's probe depends on (seed, i) alone.
+        first_batch: index of the first batch, to go on where another run stopped:
+            ``old + calibrate(model, rest, first_batch=old.batches)`` equals one run over all.
+        progress: show a bar; None shows it on a terminal.
+
+    Returns:
+        The moments. Under an initialised ``torch.distributed`` process group each rank passes its
+        share, batches dealt out in turn, and every rank gets the sum over all.
+
+    Raises:
+        InputError: the loader is empty, an output holds no logits, a name matches no layer.
+        NonFiniteError: NaN or infinity, named by layer.
+        CalibrationInterrupted: Ctrl-C, or an error in the loader; holds the moments so far.
+
+    Cost: one forward and one backward pass without weight gradients, and per layer
+        O(rows · (in² + out²)), for convolutions O(positions · 13 c² + out²) with 3×3 kernels.
+
+    Source: design of K-FAC, Martens and Grosse 2015, 1503.05671; convolutions 1602.01407.
+    """
+    found, skipped = survey(model, layers)
+    if not found:
+        listed = "; ".join(f"{k}: {v}" for k, v in skipped.items()) or "it has no matrix at all"
+        raise InputError(f"no layer of this network can be compressed ({listed})")
+    probe = None if metric is None else probe_of(metric)
+    run = _Run(model, found, probe, seed, first_batch)
+    what = f"calibrating ({moment_bytes(found, probe is not None) / 1e6:.1f} MB of moments)"
+    reason: BaseException | None = None
+    with untouched(model), _deferred_interrupt() as stop, run.watching():
+        source = _caught(iter(tracked(batches, what, progress, length_of(batches))))
+        for batch, error in source:
+            if error is None:
+                run.step(batch)
+            reason = error or (KeyboardInterrupt() if stop.is_set() else None)
+            if reason is not None:
+                break
+    if reason is not None and run.batches == 0:
+        raise reason
+    moments = summed_over_ranks(run.moments(skipped, _metric_name(metric)))
+    if moments.batches == 0:
+        raise InputError("the loader gave no batch: calibration needs at least one")
+    if reason is None:
+        return moments
+    raise CalibrationInterrupted(
+        f"calibration stopped after {moments.batches} batches ({type(reason).__name__}: {reason}); "
+        "they are kept in .moments; go on with first_batch=moments.batches and add the two",
+        moments,
+    ) from reason
+
+
+@dataclass
+class _Run:
+    """One pass: the sums, and what must be remembered of the data."""
+
+    model: nn.Module
+    layers: Mapping[str, nn.Module]
+    probe: Probe | None
+    seed: int
+    first_batch: int
+    sums: Accumulator = field(default_factory=Accumulator)
+    examples: int = 0
+    batches: int = 0
+    example: Any = None
+
+    def watching(self) -> Any:
+        """The hooks that feed the sums."""
+        on_gradient = None if self.probe is None else self.sums.see_gradient
+        return watching(self.layers, self.sums.see_input, on_gradient)
+
+    def step(self, batch: Any) -> None:
+        """Forward, probe, backward, commit."""
+        inputs = moved(inputs_of(batch), self.model)
+        count = examples_in(inputs)
+        with torch.no_grad() if self.probe is None else torch.enable_grad():
+            outputs = call(self.model, inputs)
+            if self.probe is not None:
+                self._backward(self.probe(outputs, batch, self._generator()))
+        self.sums.commit()
+        self.examples += count
+        self.batches += 1
+        if self.example is None:
+            self.example = first_example(inputs)
+
+    def _backward(self, scalar: Tensor) -> None:
+        if not scalar.requires_grad:
+            raise InputError(
+                "no gradient flows from the outputs to any layer that can be compressed (does the "
+                "network run under no_grad?); pass metric=None to weigh by inputs alone"
+            )
+        scalar.backward()  # type: ignore[no-untyped-call]
+
+    def _generator(self) -> torch.Generator:
+        rank, size = world()
+        index = self.first_batch + rank + self.batches * size
+        return torch.Generator().manual_seed(self.seed * _SEED_STRIDE + index)
+
+    def moments(self, skipped: Mapping[str, str], metric: str | None) -> Moments:
+        """What was gathered, for the layers that were reached."""
+        sums, reasons = self.sums, dict(skipped)
+        sizes = trace_sizes(self.model, self.example) if self.batches else {}
+        specs = {}
+        for name, module in self.layers.items():
+            if name not in sums.input_of or name not in sizes:
+                reasons[name] = "never called in calibration"
+            elif metric is not None and name not in sums.output_grams:
+                reasons[name] = "no gradient reached its outputs in calibration"
+            else:
+                specs[name] = _spec(name, module, tuple(sizes[name]), sums.input_of[name])
+        kept = {spec.input for spec in specs.values()}
+        return Moments(
+            specs=specs,
+            grams={k: v for k, v in sums.grams.items() if k in kept},
+            totals={k: v for k, v in sums.totals.items() if k in kept},
+            rows={k: v for k, v in sums.rows.items() if k in kept},
+            output_grams={k: v for k, v in sums.output_grams.items() if k in specs},
+            examples=self.examples,
+            batches=self.batches,
+            metric=metric,
+            skipped=reasons,
+            fingerprint=fingerprint(self.model),
+            example=self.example,
+            model_costs=network_costs(self.model, self.example).totals() if self.batches else {},
+        )
+
+
+def _spec(name: str, module: nn.Module, sizes: tuple[Any, ...], key: str) -> LayerSpec:
+    kind = type_of(module)
+    if kind is None:
+        raise TypeError(f"layer {name!r} changed its class to {type(module).__name__} on the way")
+    weight: Tensor = module.weight  # type: ignore[assignment]
+    return LayerSpec(name, kind.name, Form((kind.piece(module),)), sizes, weight.element_size(), key)
+
+
+def _metric_name(metric: str | Probe | None) -> str | None:
+    return metric if metric is None or isinstance(metric, str) else repr(metric)
+
+
+def _caught(source: Iterator[Any]) -> Iterator[tuple[Any, BaseException | None]]:
+    """Batches, then the error that ended them if one did."""
+    while True:
+        try:
+            batch = next(source)
+        except StopIteration:
+            return
+        except (Exception, KeyboardInterrupt) as error:
+            yield None, error
+            return
+        yield batch, None
+
+
+@contextmanager
+def _deferred_interrupt() -> Iterator[threading.Event]:
+    """Let Ctrl-C take effect between batches; a second one takes effect at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,88 @@
+"""Moments to curves: for every site, every option with its predicted loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from eckart.costs import COSTS
+from eckart.errors import InputError
+from eckart.layers import matching
+from eckart.methods import DEFAULT_METHODS, Method, methods_named, problem_of
+from eckart.progress import tracked
+from eckart.records import Curve, Curves, LayerSpec, Moments, Option, Site
+from eckart.tracing import check_same_network
+
+DAMPING = 1e-6  # relative to a moment's mean diagonal; float32 products have noise of this order
+
+
+def curves(
+    model: nn.Module,
+    moments: Moments,
+    *,
+    methods: Iterable[str] = DEFAULT_METHODS,
+    multiple: int = 1,
+    least_rank: int = 1,
+    dense: Iterable[str] = (),
+    damping: float = DAMPING,
+    progress: bool | None = None,
+) -> Curves:
+    """Predict the loss of every option of every layer.
+
+    Args:
+        model: the network that the moments were gathered on.
+        moments: from ``calibrate``.
+        methods: names of the methods to offer.
+        multiple: offer only ranks that are multiples of this (8, say, for a hardware's sake).
+        least_rank: offer no rank below.
+        dense: names or patterns of layers to leave dense.
+        damping: added to A and G, relative to their mean diagonal; losses are in that metric.
+        progress: show a bar; None shows it on a terminal.
+
+    Returns:
+        The options that are cheaper than dense in at least one cost, and dense itself.
+
+    Raises:
+        MismatchError: the moments belong to another network.
+        InputError: an unknown method, or a grid or damping out of range.
+
+    Cost: per layer and method one decomposition, O(in³ + out³) in float64.
+    """
+    if multiple < 1 or least_rank < 1 or damping <= 0:
+        raise InputError(
+            f"multiple={multiple}, least_rank={least_rank}, damping={damping}: ranks start at 1 "
+            "and the damping is positive"
+        )
+    check_same_network(model, moments.fingerprint, "these moments")
+    offered = methods_named(methods)
+    kept = matching(dense, [*moments.specs, *moments.skipped])
+    reasons = {**moments.skipped, **{name: "asked to stay dense" for name in kept}}
+    specs = {name: spec for name, spec in moments.specs.items() if name not in kept}
+    layers = dict(model.named_modules())
+    found = []
+    for name, spec in tracked(specs.items(), "predicting losses", progress, len(specs)):
+        options = _options(layers[name], spec, moments, offered, damping)
+        allowed = [o for o in options if _on_grid(o, multiple, least_rank)]
+        found.append(Curve(Site(name, (name,)), (*allowed, Option("dense", spec.dense, 0.0))))
+    return Curves(
+        tuple(found), specs, dict(moments.model_costs), reasons, moments.fingerprint, damping
+    )
+
+
+def _options(
+    layer: nn.Module, spec: LayerSpec, moments: Moments, methods: list[Method], damping: float
+) -> list[Option]:
+    problem = problem_of(layer, spec.name, moments, damping)
+    return [
+        Option(method.name, form, loss)
+        for method in methods
+        if method.applies(spec.piece)
+        for form, loss in method.losses(problem, method.prepare(problem))
+        if any(cost.of(spec, form) < cost.of(spec, spec.dense) for cost in COSTS.values())
+    ]
+
+
+def _on_grid(option: Option, multiple: int, least_rank: int) -> bool:
+    rank = option.form.rank
+    return rank is None or (rank >= least_rank and rank % multiple == 0)

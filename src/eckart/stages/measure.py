@@ -1,0 +1,67 @@
+"""A network to what it costs and how well it does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.benchmark import Measurement as Timing
+from torch.utils.benchmark import Timer
+
+from eckart.batches import call, examples_in, first_example, moved
+from eckart.records import Measurement, Score
+from eckart.scores import Evaluate
+from eckart.tracing import network_costs
+from eckart.watch import untouched
+
+_WARMUP_RUNS = 3
+
+
+def measure(
+    model: nn.Module,
+    example_inputs: Any,
+    *,
+    evaluate: Evaluate | None = None,
+    latency: bool = True,
+    seconds: float = 0.5,
+) -> Measurement:
+    """Count parameters, multiply-adds and bytes, time the forward pass, and score.
+
+    Args:
+        model: any network.
+        example_inputs: a batch of inputs, on which the latency is measured; multiply-adds are
+            counted for its first example.
+        evaluate: ``evaluate(model)`` gives a number, higher better, or a ``Score``.
+        latency: whether to time; the median and the interquartile range after a warm-up, with as
+            many threads as torch is set to.
+        seconds: least time to spend on timing.
+
+    Raises:
+        InputError: inputs without a batch axis, or a score that is not finite.
+    """
+    costs = network_costs(model, first_example(example_inputs))
+    timing = _timed(model, example_inputs, seconds) if latency else None
+    return Measurement(
+        params=costs.params,
+        macs=costs.macs,
+        bytes=costs.bytes,
+        latency_ms=None if timing is None else timing.median * 1e3,
+        latency_spread_ms=None if timing is None else timing.iqr * 1e3,
+        batch=examples_in(example_inputs),
+        layer_macs=costs.layer_macs,
+        score=None if evaluate is None else Score.of(evaluate(model)),
+    )
+
+
+def _timed(model: nn.Module, inputs: Any, seconds: float) -> Timing:
+    inputs = moved(inputs, model)
+    with untouched(model), torch.inference_mode():
+        for _ in range(_WARMUP_RUNS):
+            call(model, inputs)
+        timer = Timer(
+            "call(model, inputs)",
+            globals={"call": call, "model": model, "inputs": inputs},
+            num_threads=torch.get_num_threads(),
+        )
+        return timer.blocked_autorange(min_run_time=seconds)

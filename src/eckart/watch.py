@@ -1,0 +1,71 @@
+"""Look into a running network and leave no trace: the only hooks, and what puts things back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+See = Callable[[str, nn.Module, Tensor], None]
+
+
+@contextmanager
+def watching(
+    layers: Mapping[str, nn.Module], on_input: See, on_gradient: See | None = None
+) -> Iterator[None]:
+    """Report each call's input, and the gradient at its output when one is computed.
+
+    An output that does not require grad, such as that of a first layer whose weight is frozen, is
+    made to, so that gradients begin there.
+    """
+
+    def hook(name: str) -> Callable[..., Tensor | None]:
+        def seen(module: nn.Module, args: Any, kwargs: Any, output: Tensor) -> Tensor | None:
+            with torch.no_grad():
+                on_input(name, module, args[0] if args else kwargs["input"])
+            if on_gradient is None or not torch.is_grad_enabled():
+                return None
+            fresh = not output.requires_grad
+            node = output.detach().requires_grad_() if fresh else output
+            node.register_hook(lambda grad: on_gradient(name, module, grad.detach()))
+            return node.clone() if fresh else None
+
+        return seen
+
+    handles = [m.register_forward_hook(hook(n), with_kwargs=True) for n, m in layers.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Eval mode with frozen parameters inside; everything as it was outside.
+
+    Mode of every module, requires_grad and grad of every parameter, buffers, and torch's random
+    state on the CPU and on the network's devices.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    frozen = [(p, p.requires_grad, p.grad) for p in model.parameters()]
+    buffers = [(b, b.clone()) for b in model.buffers()]
+    devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
+    with torch.random.fork_rng(devices=[d.index or 0 for d in devices]):
+        try:
+            model.eval()
+            for parameter, *_ in frozen:
+                parameter.requires_grad_(False)
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+            for parameter, required, grad in frozen:
+                parameter.requires_grad_(required)
+                parameter.grad = grad
+            with torch.no_grad():
+                for buffer, value in buffers:
+                    buffer.copy_(value)

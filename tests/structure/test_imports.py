@@ -1,0 +1,96 @@
+"""Imports go down only: a module reads lower layers and its own package, nothing else."""
+
+import pytest
+
+from sources import SOURCES, Source, imports
+
+LAYERS = {
+    "errors": 0,
+    "progress": 0,
+    "records": 0,
+    "linalg": 1,
+    "costs": 2,
+    "layers": 2,
+    "metrics": 2,
+    "methods": 3,
+    "moments": 3,
+    "stages": 4,
+    "checkpoint": 5,
+    "pipeline": 5,
+    "report": 5,
+    "cli": 6,
+    "demo": 6,
+}
+SIDEWAYS = {("records", "errors"), ("cli", "demo")}  # the only neighbours that may be read
+PUBLIC = 5  # `eckart` itself, seen from inside: the public names, read from above this layer only
+
+
+def unit(module: str) -> str:
+    """What may import freely within itself: a top-level module or package, or one stage."""
+    parts = module.split(".")[1:]
+    return ".".join(parts[:2] if parts[:1] == ["stages"] else parts[:1])
+
+
+def layer(module: str) -> int:
+    top = unit(module).split(".")[0]
+    if not top:
+        return PUBLIC
+    if top not in LAYERS:
+        raise AssertionError(
+            f"'{module}' has no layer: give '{top}' one in LAYERS (tests/structure/test_imports.py)"
+        )
+    return LAYERS[top]
+
+
+def allowed(importer: str, target: str) -> bool:
+    reader, read = unit(importer), unit(target)
+    if reader in ("", "__main__", read):
+        return True
+    if reader == "stages" and read.startswith("stages."):
+        return True  # stages/__init__.py names the stages
+    return layer(target) < layer(importer) or (reader, read) in SIDEWAYS
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=str)
+def test_imports_go_down(source: Source):
+    if unit(source.name) not in ("", "__main__"):
+        layer(source.name)
+    upward = [
+        f"line {line}: {source.name} must not import {target}"
+        for line, target in imports(source)
+        if target.split(".")[0] == "eckart" and not allowed(source.name, target)
+    ]
+    assert not upward, "\n".join(upward)
+
+
+@pytest.mark.parametrize(
+    ("importer", "target", "expected"),
+    [
+        ("eckart", "eckart.cli", True),
+        ("eckart.records", "eckart.errors", True),
+        ("eckart.errors", "eckart.records", False),
+        ("eckart.linalg.svd", "eckart.linalg.whitening", True),
+        ("eckart.linalg.svd", "eckart.layers.linear", False),
+        ("eckart.methods.svd", "eckart.moments", False),
+        ("eckart.costs", "eckart.layers", False),
+        ("eckart.stages.calibrate", "eckart.moments", True),
+        ("eckart.stages.calibrate", "eckart.stages.curves", False),
+        ("eckart.stages.calibrate", "eckart.stages.heal.refit", False),
+        ("eckart.stages.calibrate", "eckart.stages", False),
+        ("eckart.stages.heal.refit", "eckart.stages.heal.statistics", True),
+        ("eckart.stages.heal", "eckart.stages.measure", False),
+        ("eckart.stages", "eckart.stages.measure", True),
+        ("eckart.pipeline", "eckart.stages.heal", True),
+        ("eckart.pipeline", "eckart.checkpoint", False),
+        ("eckart.pipeline", "eckart", False),
+        ("eckart.cli.compress", "eckart", True),
+        ("eckart.cli.demo", "eckart.demo", True),
+    ],
+)
+def test_the_rule_itself(importer: str, target: str, expected: bool):
+    assert allowed(importer, target) is expected
+
+
+def test_an_unknown_module_must_be_given_a_layer():
+    with pytest.raises(AssertionError, match="give 'novelty' one in LAYERS"):
+        layer("eckart.novelty.thing")
