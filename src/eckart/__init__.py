@@ -1,4 +1,4 @@
-"""Make trained PyTorch networks smaller and faster: calibrate once, see the frontier, pick a point."""
+"""Make trained PyTorch networks smaller: calibrate once, see the frontier, pick a point."""
 
 from eckart.checkpoint import load, merge, save
 from eckart.errors import (

@@ -18,6 +18,7 @@ from torch import nn
 
 from eckart.errors import CheckpointError
 from eckart.layers import Factored, blank, type_of
+from eckart.provenance import attach_plan, plan_of
 from eckart.records import Form, Plan
 
 FORMAT = "eckart.network/1"
@@ -49,12 +50,12 @@ def save(model: nn.Module, directory: str | Path) -> None:
     """
     target = Path(directory)
     target.mkdir(parents=True, exist_ok=True)
-    plan = getattr(model, "eckart_plan", None)
+    plan = plan_of(model)
     structure = {
         "format": FORMAT,
         "version": version("eckart"),
         "forms": {n: m.form.as_json() for n, m in model.named_modules() if type(m) is Factored},
-        "plan": plan.as_json() if isinstance(plan, Plan) else None,
+        "plan": plan and plan.as_json(),
     }
     with tempfile.TemporaryDirectory(dir=target) as scratch:
         save_model(model, str(Path(scratch) / WEIGHTS))
@@ -91,9 +92,7 @@ def load(fresh_model: nn.Module, directory: str | Path) -> nn.Module:
     for name, form in forms.items():
         fresh_model.set_submodule(name, blank(layers[name], form))
     fresh_model.load_state_dict(tensors, strict=False)  # every name was checked above
-    if structure.get("plan") is not None:
-        fresh_model.eckart_plan = _plan(structure["plan"])  # type: ignore[assignment]
-    return fresh_model
+    return attach_plan(fresh_model, _plan(structure.get("plan")))
 
 
 def merge(model: nn.Module, *, inplace: bool = False) -> nn.Module:
@@ -107,9 +106,7 @@ def merge(model: nn.Module, *, inplace: bool = False) -> nn.Module:
     for name, module in list(dense.named_modules()):
         if type(module) is Factored:
             dense.set_submodule(name, module.merge())
-    if hasattr(dense, "eckart_plan"):
-        del dense.eckart_plan
-    return dense
+    return attach_plan(dense, None)
 
 
 Outline = tuple[tuple[int, ...], torch.dtype]
@@ -198,7 +195,9 @@ def _header(path: Path) -> dict[str, Outline]:
 def _tied(model: nn.Module) -> dict[str, str]:
     """For every tensor that shares its memory, the first name of that memory."""
     first: dict[int, str] = {}
-    return {n: first.setdefault(t.data_ptr(), n) for n, t in model.state_dict().items() if t.numel()}
+    return {
+        n: first.setdefault(t.data_ptr(), n) for n, t in model.state_dict().items() if t.numel()
+    }
 
 
 def _plan(data: Any) -> Plan | None:

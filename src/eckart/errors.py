@@ -3,10 +3,10 @@
 ::
 
     EckartError
-    ├── InputError (ValueError)          an argument or the data cannot be used as it is
-    │   ├── NonFiniteError               NaN or inf in weights, activations or gradients, named by layer
+    ├── InputError (ValueError)          an argument or the data cannot be used
+    │   ├── NonFiniteError               NaN or inf in weights, activations, gradients
     │   └── MismatchError                moments, plan or files that belong to another network
-    ├── BudgetError (ValueError)         no choice of options meets the budget; states what is reachable
+    ├── BudgetError (ValueError)         no options meet the budget; says what is reachable
     ├── CheckpointError                  a file is missing, truncated, of another version or hostile
     └── CalibrationInterrupted           stopped early; ``.moments`` holds what was gathered
 

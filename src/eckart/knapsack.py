@@ -9,6 +9,7 @@ Source: Sinha and Zoltners 1979 (reduced-cost fixing for the multiple-choice kna
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +92,7 @@ def lower_hull(problem: Knapsack) -> list[tuple[int, int]]:
     steps = []
     for site in range(problem.sites):
         chain = _chain(problem, site)
-        pairs = zip(chain, chain[1:], strict=False)
+        pairs = pairwise(chain)
         steps += [(_slope(problem, a, b), site, b) for a, b in pairs]
     return [(site, option) for _, site, option in sorted(steps)]
 

@@ -6,9 +6,9 @@ A metric is a probe: a function of the outputs whose gradient there is one rando
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from eckart.errors import InputError
 
 
+@runtime_checkable
 class Probe(Protocol):
     """``probe(outputs, batch, generator) -> scalar``, a sum over the batch, never a mean.
 
@@ -36,10 +37,10 @@ def logits_of(outputs: Any) -> Tensor:
     """
     if isinstance(outputs, Tensor):
         return outputs
-    if isinstance(outputs, dict) and isinstance(outputs.get("logits"), Tensor):
-        return outputs["logits"]
-    if isinstance(getattr(outputs, "logits", None), Tensor):
-        return outputs.logits  # type: ignore[no-any-return]
+    named = outputs.get("logits") if isinstance(outputs, Mapping) else None
+    named = getattr(outputs, "logits", None) if named is None else named
+    if isinstance(named, Tensor):
+        return named
     if isinstance(outputs, tuple | list) and outputs and isinstance(outputs[0], Tensor):
         return outputs[0]
     raise InputError(

@@ -54,7 +54,7 @@ class Accumulator:
         self._batch = _Batch()
 
     def see_input(self, name: str, module: nn.Module, x: Tensor) -> None:
-        """Add one call's input to the batch, unless the same tensor was summed for another layer."""
+        """Add one call's input to the batch; a tensor that was summed already is only noted."""
         kind = type_of(module)
         if kind is None:
             return

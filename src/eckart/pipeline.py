@@ -19,6 +19,7 @@ from eckart.errors import BudgetError, InputError
 from eckart.methods import DEFAULT_METHODS
 from eckart.metrics import Probe
 from eckart.progress import tracked
+from eckart.provenance import plan_of
 from eckart.records import (
     Budget,
     Compressed,
@@ -110,8 +111,9 @@ def compress(
     smaller = apply(model, plan, moments)
     judge = report or (evaluate if tolerance is None else None)
     before, after = (Score.of(judge(m)) if judge else None for m in (model, smaller))
-    done: Plan = smaller.eckart_plan  # type: ignore[assignment]
-    return Compressed(smaller, done, moments, options, before, after, evaluations)
+    return Compressed(
+        smaller, plan_of(smaller) or plan, moments, options, before, after, evaluations
+    )
 
 
 def frontier(
@@ -165,7 +167,7 @@ def frontier(
         point = done.get((keep, label))
         if point is None:
             smaller = apply(model, plan, moments)
-            point = Point.of(keep, label, smaller.eckart_plan, measured(smaller), dense)
+            point = Point.of(keep, label, plan_of(smaller) or plan, measured(smaller), dense)
         points.append(point)
         found = Frontier(dense, tuple(points), metric, moments.fingerprint)
         if path is not None:

@@ -12,7 +12,9 @@ from rich.progress import track
 T = TypeVar("T")
 
 
-def tracked(items: Iterable[T], what: str, show: bool | None, total: int | None = None) -> Iterator[T]:
+def tracked(
+    items: Iterable[T], what: str, show: bool | None, total: int | None = None
+) -> Iterator[T]:
     """Iterate with a bar; ``show=None`` shows it when standard error is a terminal."""
     shown = sys.stderr.isatty() if show is None else show
     if not shown:

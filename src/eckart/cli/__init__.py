@@ -1,0 +1,35 @@
+"""The command ``eckart``: strings become objects here and only here."""
+
+from __future__ import annotations
+
+import typer
+
+from eckart.cli.calibrate import calibrate_command
+from eckart.cli.compress import compress_command
+from eckart.cli.demo import demo_command
+from eckart.cli.entry import CommandGroup
+from eckart.cli.evaluate import evaluate_command
+from eckart.cli.frontier import frontier_command
+from eckart.cli.inspect import inspect_command
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="eckart",
+    cls=CommandGroup,
+    help="Make trained PyTorch networks smaller and faster: calibrate once, see the whole frontier "
+    "of accuracy against cost, pick a point.",
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("inspect")(inspect_command)
+app.command("calibrate")(calibrate_command)
+app.command("frontier")(frontier_command)
+app.command("compress")(compress_command)
+app.command("evaluate")(evaluate_command)
+app.command("demo")(demo_command)
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    app()

@@ -50,26 +50,34 @@ class ImageData:
     seed: int = 0
     _used: dict[str, int] = field(default_factory=dict, repr=False)
 
-    def split_named(self, given: str | None, usual: Sequence[str], option: str) -> str:
-        """The split that was given, or one with a usual name, or the only one there is.
+    def guess_split(self, given: str | None, usual: Sequence[str]) -> str | None:
+        """The split that was given, or one with a usual name, or the only one, or None.
 
         Args:
             given: the user's choice, or None.
             usual: names to look for, best first.
-            option: what to tell the user to give.
 
         Raises:
-            InputError: there is no such split, or several and none of a usual name.
+            InputError: there is no split of the given name.
         """
         splits = self.source.splits
-        if given in splits:
-            return given
-        if given is not None:
+        if given is not None and given not in splits:
             raise InputError(f"the data have no split {given!r}; they have {', '.join(splits)}")
-        found = [name for name in usual if name in splits]
-        if not found and len(splits) != 1:
-            raise InputError(f"which split? give {option}, one of {', '.join(splits)}")
-        return (found or list(splits))[0]
+        usual = [name for name in usual if name in splits]
+        only = splits if len(splits) == 1 else []
+        return next(iter([*([given] if given else []), *usual, *only]), None)
+
+    def split_named(self, given: str | None, usual: Sequence[str], option: str) -> str:
+        """The same, and an error that names the ``option`` to give in place of None."""
+        split = self.guess_split(given, usual)
+        if split is None:
+            names = ", ".join(self.source.splits)
+            raise InputError(f"which split of the data? give {option}, one of {names}")
+        return split
+
+    def reserve(self, split: str, count: int) -> None:
+        """Do not hand out the next images of a split."""
+        self._used[split] = self._used.get(split, 0) + count
 
     def take(self, split: str, count: int | None, *, labelled: bool) -> Batches:
         """The next images of a split; None is all that are left, which may be no fewer than one.

@@ -18,7 +18,7 @@ from eckart.errors import CalibrationInterrupted, EckartError
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
-class Interrupted(Exception):  # noqa: N818
+class Interrupted(Exception):
     """A command was interrupted; the message says what was kept and how to go on."""
 
 
@@ -33,7 +33,7 @@ class CommandGroup(TyperGroup):
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
         """Run; never returns."""
         words = list(sys.argv[1:] if args is None else args) or ["--help"]
-        extra["standalone_mode"] = False
+        extra |= {"standalone_mode": False, "obj": tuple(words)}
         sys.exit(run(lambda: super(CommandGroup, self).main(words, *rest, **extra), words))
 
     def invoke(self, ctx: Any) -> Any:
@@ -79,7 +79,10 @@ def _verdict(error: Exception) -> tuple[int, str]:
     if isinstance(error, EckartError):
         return FAILED, f"error:{_line(error, ' ')}"
     if hasattr(error, "format_message"):  # typer's usage errors; their class is not public
-        return USAGE, f"usage: {' '.join(error.format_message().split())} (--help shows all options)"
+        return (
+            USAGE,
+            f"usage: {' '.join(error.format_message().split())} (--help shows all options)",
+        )
     return FAILED, f"error: {type(error).__name__}{_line(error, ': ')} (--debug shows where)"
 
 

@@ -10,7 +10,8 @@ import typer
 from eckart import accuracy, load, measure
 from eckart.cli.grouping import grouped
 from eckart.cli.options import EvaluationOptions, ImageOptions, ModelOptions, RunOptions
-from eckart.cli.output import Result, measurement_table
+from eckart.cli.output import Result
+from eckart.cli.tables import measurement_table
 
 
 @grouped
@@ -38,4 +39,4 @@ def evaluate_command(
         "compressed": None if compressed is None else str(compressed),
         **found.as_json(),
     }
-    return Result(document, [measurement_table({"": found})])
+    return Result(document, [measurement_table(model.model, found)])

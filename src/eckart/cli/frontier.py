@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shlex
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import RenderableType
 
-from eckart import Frontier, accuracy, curves, frontier
+from eckart import accuracy, frontier
 from eckart.cli.entry import Interrupted
 from eckart.cli.grouping import grouped
 from eckart.cli.options import (
@@ -17,36 +19,75 @@ from eckart.cli.options import (
     EvaluationOptions,
     ImageOptions,
     ModelOptions,
-    OptionOptions,
     RunOptions,
+    option,
 )
-from eckart.cli.output import Result, say
+from eckart.cli.output import Result
 from eckart.cli.parsing import parse_fractions, usage_error
+from eckart.cli.planning import MomentsOptions, PlanOptions
 from eckart.costs import COSTS
-from eckart.records.plans import Scope
+from eckart.pipeline import KEEPS
 from eckart.report import frontier_table, write_report
 
 
 @grouped
 def frontier_command(
+    context: typer.Context,
     model: ModelOptions,
+    plan: PlanOptions,
     images: ImageOptions,
     calibration: CalibrationOptions,
     evaluation: EvaluationOptions,
+    moments: MomentsOptions,
     run: RunOptions,
     *,
-    keeps: Annotated[
-        str, typer.Option(help="Fractions to keep, largest first.")
-    ] = "0.9,0.8,0.7,0.6,0.5,0.4,0.3,0.2",
-    metric: Annotated[str, typer.Option(help="The cost they are fractions of.")] = "params",
-    of: Annotated[Scope, typer.Option(help="All of the model, or only what can change.")] = "model",
-    baselines: Annotated[bool, typer.Option(help="Add uniform ranks, to compare.")] = True,
-    moments: Annotated[
-        Path | None, typer.Option(help="File that calibrate wrote, in place of calibrating.")
-    ] = None,
+    keeps: Annotated[str, option("Plan", "Fractions to keep, with commas between.")] = ",".join(
+        map(str, KEEPS)
+    ),
+    cost: Annotated[str, option("Plan", "The cost they are fractions of.")] = "params",
+    baselines: Annotated[bool, option("Plan", "Add plain SVD at uniform ranks.")] = True,
+    latency: Annotated[bool, option("Run", "Time one example on each network.")] = False,
     out: Annotated[
-        Path | None, typer.Option(help="JSON file; what it holds already is not done again.")
+        Path | None, option("Run", "JSON file; points that it has already are not done again.")
     ] = None,
-    report: Annotated[Path | None, typer.Option(help="HTML page to write.")] = None,
+    report: Annotated[Path | None, option("Run", "HTML page to write.")] = None,
 ) -> Result:
-    """Compress to many budgets, evaluate each, and show accuracy against cost."""
+    """Compress to many budgets, evaluate each network, and show accuracy against cost."""
+    fractions = parse_fractions(keeps, "--keeps")
+    if cost not in COSTS:
+        raise usage_error("--cost", f"unknown cost {cost!r}; the costs are {', '.join(COSTS)}")
+    data, network = images.open(), model.load()
+    gathered = moments.gather(network, data, calibration)
+    options = plan.curves(network, gathered)
+    with _resumable(out):
+        found = frontier(
+            network,
+            gathered,
+            accuracy(evaluation.take(data)),
+            keeps=fractions,
+            metric=cost,
+            of=plan.scope,
+            options=options,
+            baselines=baselines,
+            latency=latency,
+            path=out,
+        )
+    if report is not None:
+        command = shlex.join(["eckart", *context.obj])
+        write_report(found, options, report, title=model.model, command=command)
+    files = {"out": out, "report": report}
+    written = {name: str(path) for name, path in files.items() if path is not None}
+    shown: list[RenderableType] = [frontier_table(found)]
+    shown += [f"written: {path}" for path in written.values()]
+    return Result({"model": model.model, **found.as_json(), **written}, shown)
+
+
+@contextmanager
+def _resumable(out: Path | None) -> Iterator[None]:
+    """Say how to go on when interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if out is None:
+            raise Interrupted("give --out FILE.json to keep the points that are done") from error
+        raise Interrupted(f"the points so far are in {out}; run the same to go on") from error

@@ -42,7 +42,8 @@ class HubData:
 
         Args:
             name: a folder, or an id on the hub.
-            image_column, label_column: guessed from the types and names where None.
+            image_column: guessed by type where None.
+            label_column: guessed by name where None.
 
         Raises:
             InputError: the data set cannot be read, or ``datasets`` is not installed.

@@ -67,9 +67,7 @@ def _class_folders(root: Path) -> dict[str, list[Path]]:
     return {name: files for name, files in found.items() if files}
 
 
-def _labelled(
-    folders: Mapping[str, list[Path]], classes: Sequence[str]
-) -> list[tuple[Path, int]]:
+def _labelled(folders: Mapping[str, list[Path]], classes: Sequence[str]) -> list[tuple[Path, int]]:
     number = {name: label for label, name in enumerate(classes)}
     return [(path, number[name]) for name, files in sorted(folders.items()) for path in files]
 

@@ -24,7 +24,9 @@ _KEPT_BYTES = 2**31  # decoded images are kept in memory up to this size
 class ImageSet(Protocol):
     """Images with labels, read one at a time."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """For messages."""
 
     def __len__(self) -> int: ...
 

@@ -59,7 +59,8 @@ def inspect_command(
     """List the layers that can be compressed, and why the others cannot."""
     network = model.load()
     found, skipped = survey(network)
-    macs, total_macs = {}, None
+    macs: Mapping[str, int] = {}
+    total_macs = None
     if input_size is not None:
         macs, total_macs = _count_macs(network, parse_size(input_size, "--input-size"))
         skipped |= {name: "not called for this input" for name in found if name not in macs}

@@ -79,14 +79,12 @@ def _torchvision_builder(name: str, num_classes: int | None) -> Callable[[], Any
     try:
         from torchvision import models
     except ImportError as error:
-        raise InputError(
-            "torchvision is not installed: pip install 'eckart[vision]'"
-        ) from error
+        raise InputError("torchvision is not installed: pip install 'eckart[vision]'") from error
     known = models.list_models(module=models)
     if name not in known:
         near = get_close_matches(name, known, n=3) or ["resnet18", "vgg16", "vit_b_16"]
         raise InputError(
-            f"torchvision has no classifier {name!r}; it has {len(known)}, such as {', '.join(near)}"
+            f"torchvision has no classifier {name!r}; of its {len(known)}, near: {', '.join(near)}"
         )
     extra = {} if num_classes is None else {"num_classes": num_classes}
     return lambda: models.get_model(name, weights=None, **extra)

@@ -16,7 +16,8 @@ from eckart.cli.models import load_model
 from eckart.cli.parsing import parse_numbers, usage_error
 
 
-def _option(panel: str, help: str, *names: str, **rest: Any) -> Any:  # noqa: A002
+def option(panel: str, help: str, *names: str, **rest: Any) -> Any:  # noqa: A002
+    """An option in a panel of the help page."""
     return typer.Option(*names, help=help, rich_help_panel=panel, **rest)
 
 
@@ -36,12 +37,8 @@ class ModelOptions:
             help="torchvision:NAME, or path/to/file.py:factory", show_default=False, metavar="MODEL"
         ),
     ]
-    weights: Annotated[
-        Path | None, _option("Network", "Safetensors file with its weights.")
-    ] = None
-    num_classes: Annotated[int | None, _option("Network", "Outputs, for torchvision.", min=1)] = (
-        None
-    )
+    weights: Annotated[Path | None, option("Network", "Safetensors file with its weights.")] = None
+    num_classes: Annotated[int | None, option("Network", "Outputs, for torchvision.", min=1)] = None
 
     def load(self) -> nn.Module:
         """The network, in eval mode."""
@@ -54,27 +51,27 @@ class ImageOptions:
 
     data: Annotated[
         str | None,
-        _option(
+        option(
             "Data",
-            "Image folder ([split/]class/image), or Hugging Face data set (folder or hub id).",
+            "Folder of class/image or split/class/image; or Hugging Face data set, folder or id.",
         ),
     ] = None
     image_size: Annotated[
-        int | None, _option("Data", "Side of the square cut from the centre.", min=1)
+        int | None, option("Data", "Side of the square cut from the centre.", min=1)
     ] = None
     resize: Annotated[
         int | None,
-        _option("Data", "Shorter side before the cut; the image size if not given.", min=1),
+        option("Data", "Shorter side before the cut; the image size if not given.", min=1),
     ] = None
-    mean: Annotated[str, _option("Data", "Subtracted from pixels in 0…1, by channel.")] = "0"
-    std: Annotated[str, _option("Data", "What they are then divided by, by channel.")] = "1"
+    mean: Annotated[str, option("Data", "Subtracted from pixels in 0…1, by channel.")] = "0"
+    std: Annotated[str, option("Data", "What they are then divided by, by channel.")] = "1"
     channels: Annotated[
-        int | None, _option("Data", "1 or 3; as the images have if not given.", min=1, max=3)
+        int | None, option("Data", "1 or 3; as the images have if not given.", min=1, max=3)
     ] = None
-    image_column: Annotated[str | None, _option("Data", "Name of the column of images.")] = None
-    label_column: Annotated[str | None, _option("Data", "Name of the column of labels.")] = None
-    batch_size: Annotated[int, _option("Data", "Images in a batch.", min=1)] = 100
-    seed: Annotated[int, _option("Data", "Of the images' order and the random probes.")] = 0
+    image_column: Annotated[str | None, option("Data", "Name of the column of images.")] = None
+    label_column: Annotated[str | None, option("Data", "Name of the column of labels.")] = None
+    batch_size: Annotated[int, option("Data", "Images in a batch.", min=1)] = 100
+    seed: Annotated[int, option("Data", "Of the images' order and the random probes.")] = 0
 
     def open(self) -> ImageData:
         """The data; nothing is decoded yet."""
@@ -91,9 +88,9 @@ class CalibrationOptions:
     """Which images calibrate."""
 
     split: Annotated[
-        str | None, _option("Data", "Split to calibrate on; train, if there is one.")
+        str | None, option("Data", "Split to calibrate on; train, if there is one.")
     ] = None
-    examples: Annotated[int, _option("Data", "Images to calibrate on.", min=1)] = 2000
+    examples: Annotated[int, option("Data", "Images to calibrate on.", min=1)] = 2000
 
     def named(self, data: ImageData) -> str:
         """The split."""
@@ -103,16 +100,22 @@ class CalibrationOptions:
         """The images; they need no labels."""
         return data.take(self.named(data), self.examples, labelled=False)
 
+    def reserve(self, data: ImageData, examples: int) -> None:
+        """Let what follows leave these out; they calibrated in an earlier run."""
+        split = data.guess_split(self.split, CALIBRATED_ON)
+        if split is not None:
+            data.reserve(split, examples)
+
 
 @dataclass(frozen=True)
 class EvaluationOptions:
     """Which images are reported on."""
 
     eval_split: Annotated[
-        str | None, _option("Data", "Split to report on; test or validation, if there is one.")
+        str | None, option("Data", "Split to report on; test or validation, if there is one.")
     ] = None
     eval_examples: Annotated[
-        int | None, _option("Data", "Images to report on; all if not given.", min=1)
+        int | None, option("Data", "Images to report on; all if not given.", min=1)
     ] = None
 
     def take(self, data: ImageData) -> Batches:
@@ -127,9 +130,9 @@ class SelectionOptions:
 
     select_split: Annotated[
         str | None,
-        _option("Data", "Split to meet a tolerance on; the one calibrated on if not given."),
+        option("Data", "Split to meet a tolerance on; the one calibrated on if not given."),
     ] = None
-    select_examples: Annotated[int, _option("Data", "Images to meet a tolerance on.", min=1)] = 2000
+    select_examples: Annotated[int, option("Data", "Images to meet a tolerance on.", min=1)] = 2000
 
     def take(self, data: ImageData, calibration: CalibrationOptions) -> Batches:
         """The images, without those that were used before."""
@@ -142,7 +145,7 @@ class RunOptions:
     """How a command runs and speaks; the entry point reads ``--json`` and ``--debug`` itself."""
 
     threads: Annotated[
-        int | None, _option("Run", "Threads torch may use.", min=1, callback=_use_threads)
+        int | None, option("Run", "Threads torch may use.", min=1, callback=_use_threads)
     ] = None
-    json: Annotated[bool, _option("Run", "Print one JSON document.", "--json")] = False
-    debug: Annotated[bool, _option("Run", "Show the traceback of errors.", "--debug")] = False
+    json: Annotated[bool, option("Run", "Print one JSON document.", "--json")] = False
+    debug: Annotated[bool, option("Run", "Show the traceback of errors.", "--debug")] = False

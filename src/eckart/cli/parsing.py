@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 
 import typer
 
-from eckart import Budget
 from eckart.errors import InputError
+from eckart.records import Budget
 from eckart.records.plans import Amount, Scope
 
+_OWN = ("params", "macs", "bytes")  # the limits that Budget has a field for
 _SUFFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 
 
@@ -36,6 +38,16 @@ def parse_fractions(text: str, option: str) -> tuple[float, ...]:
     return numbers
 
 
+def parse_names(text: str) -> tuple[str, ...]:
+    """Names that are separated by commas; none in an empty text.
+
+    Example:
+        >>> parse_names("conv1,layer1.*"), parse_names("")
+        (('conv1', 'layer1.*'), ())
+    """
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def parse_size(text: str, option: str) -> tuple[int, ...]:
     """The shape of one example: whole numbers separated by commas or ``x``.
 
@@ -49,7 +61,7 @@ def parse_size(text: str, option: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def parse_budget(text: str, of: Scope, known: frozenset[str]) -> Budget:
+def parse_budget(text: str, of: Scope, known: Collection[str]) -> Budget:
     """Limits such as ``params=0.5,macs=100M``; fractions have a point, amounts do not.
 
     Args:
@@ -58,7 +70,7 @@ def parse_budget(text: str, of: Scope, known: frozenset[str]) -> Budget:
         known: the names of the costs.
 
     Example:
-        >>> parse_budget("params=0.5,macs=3M", "model", frozenset({"params", "macs"})).limits
+        >>> parse_budget("params=0.5,macs=3M", "model", {"params", "macs"}).limits
         {'params': 0.5, 'macs': 3000000}
     """
     limits: dict[str, Amount] = {}
@@ -72,11 +84,17 @@ def parse_budget(text: str, of: Scope, known: frozenset[str]) -> Budget:
         if name in limits:
             raise usage_error("--budget", f"{name} has two limits; give one")
         limits[name] = _parse_amount(amount)
-    own = {name: limits.pop(name) for name in ("params", "macs", "bytes") if name in limits}
+    return make_budget("--budget", limits, of)
+
+
+def make_budget(option: str, limits: Mapping[str, Amount], of: Scope) -> Budget:
+    """A budget; limits that make no sense are the option's fault."""
+    own = {name: limits.get(name) for name in _OWN}
+    others = {name: limit for name, limit in limits.items() if name not in _OWN}
     try:
-        return Budget(**own, of=of, costs=limits)
+        return Budget(**own, of=of, costs=others)
     except InputError as error:
-        raise usage_error("--budget", str(error)) from error
+        raise usage_error(option, str(error)) from error
 
 
 def usage_error(option: str, message: str) -> typer.BadParameter:
@@ -93,5 +111,5 @@ def _parse_amount(text: str) -> Amount:
     except ValueError:
         raise usage_error(
             "--budget",
-            f"{text!r} is neither a fraction such as 0.5 nor an amount such as 1200000, 1200k or 3M",
+            f"{text!r} is neither a fraction such as 0.5 nor an amount such as 1200k or 3M",
         ) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import isfinite
 
+from rich import box
 from rich.table import Table
 
 from eckart.records import LayerSpec, Measurement, Plan
@@ -20,7 +21,7 @@ from eckart.report.formats import (
 
 def make_table(title: str, columns: Mapping[str, bool], rows: Sequence[Sequence[str]]) -> Table:
     """A table; ``columns`` tells for each heading whether what stands under it are numbers."""
-    table = Table(title=title or None, title_justify="left", title_style="bold", pad_edge=False)
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for heading, is_number in columns.items():
         table.add_column(heading, justify="right" if is_number else "left", no_wrap=is_number)
     for row in rows:
@@ -41,7 +42,7 @@ def before_after_table(before: Measurement, after: Measurement) -> Table:
         "parameters": fraction(after.params, before.params),
         "multiply-adds": fraction(after.macs, before.macs),
         "bytes": fraction(after.bytes, before.bytes),
-        "latency ms": fraction(after.latency_ms, before.latency_ms),
+        "latency ms": _ratio(after.latency_ms, before.latency_ms),
         "score": _drop_text(before, after),
     }
     rows = [(name, old[name], new[name], left[name]) for name in old if name in new]
@@ -90,6 +91,10 @@ def _quantities(found: Measurement) -> dict[str, str]:
         form = ScoreFormat.of(score)
         quantities["score"] = form.text(score.value, score.standard_error) + form.unit
     return quantities
+
+
+def _ratio(after: float | None, before: float | None) -> str:
+    return UNKNOWN if after is None or not before else f"{after / before:.3f}"
 
 
 def _drop_text(before: Measurement, after: Measurement) -> str:

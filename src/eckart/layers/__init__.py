@@ -1,7 +1,7 @@
 """One file per layer type, the registry of them, and the factored module."""
 
 from eckart.layers.conv2d import Conv2dType
-from eckart.layers.factored import Factored, blank, piece_of, plain_layer, rebuild
+from eckart.layers.factored import Factored, blank, piece_of, plain_layer, rebuild, weight_of
 from eckart.layers.linear import LinearType
 from eckart.layers.registry import (
     LAYER_TYPES,
@@ -11,7 +11,7 @@ from eckart.layers.registry import (
     register_layer,
     type_of,
 )
-from eckart.layers.survey import matching, survey
+from eckart.layers.selection import matching, survey
 
 register_layer(LinearType())
 register_layer(Conv2dType())
@@ -32,4 +32,5 @@ __all__ = [
     "register_layer",
     "survey",
     "type_of",
+    "weight_of",
 ]

@@ -30,15 +30,12 @@ class Factored(nn.Sequential):
         Returns:
             ``nn.Linear`` or ``nn.Conv2d`` with the dtype and device of the factors.
         """
-        layers = list(self)
-        weight = layers[0].weight.detach().double()
-        for layer, groups in ((layer, getattr(layer, "groups", 1)) for layer in layers[1:]):
-            weight = _composed(weight, layer.weight.detach().double(), groups)
-        dense = plain_layer(_merged_piece(self.form), layers[0].weight)
-        with torch.no_grad():
-            dense.weight.copy_(weight)
-            if layers[-1].bias is not None:
-                dense.bias.copy_(layers[-1].bias)
+        first, *others = self
+        weight = weight_of(first).detach().double()
+        for layer in others:
+            weight = _composed(weight, weight_of(layer).detach().double(), piece_of(layer).groups)
+        dense = plain_layer(_merged_piece(self.form), weight_of(first))
+        _fill(dense, weight, bias_of(self[-1]))
         return dense.train(self.training)
 
 
@@ -67,43 +64,61 @@ def piece_of(layer: nn.Module) -> Piece:
 
 def plain_layer(piece: Piece, like: Tensor) -> nn.Linear | nn.Conv2d:
     """An uninitialised layer of these shapes with the dtype and device of a tensor."""
-    where = {"dtype": like.dtype, "device": like.device}
     if not piece.kernel:
-        return nn.utils.skip_init(
-            nn.Linear, piece.inputs, piece.outputs, bias=piece.bias, **where
-        )
-    return nn.utils.skip_init(
-        nn.Conv2d,
+        layer = nn.Linear(piece.inputs, piece.outputs, piece.bias, "meta", like.dtype)
+        return layer.to_empty(device=like.device)
+    return nn.Conv2d(
         piece.inputs,
         piece.outputs,
-        piece.kernel,
-        stride=piece.stride,
-        padding=piece.padding,
-        dilation=piece.dilation,
+        (piece.kernel[0], piece.kernel[1]),
+        stride=(piece.stride[0], piece.stride[1]),
+        padding=(piece.padding[0], piece.padding[1]),
+        dilation=(piece.dilation[0], piece.dilation[1]),
         groups=piece.groups,
         bias=piece.bias,
-        padding_mode=piece.padding_mode,
-        **where,
-    )
+        padding_mode=piece.padding_mode,  # type: ignore[arg-type]
+        device="meta",
+        dtype=like.dtype,
+    ).to_empty(device=like.device)
 
 
 def rebuild(module: nn.Module, form: Form, weights: Sequence[Tensor]) -> Factored:
     """The factored module that replaces a layer: its bias, dtype, device, mode, and the weights."""
     factored = blank(module, form)
-    with torch.no_grad():
-        for layer, weight in zip(factored, weights, strict=True):
-            layer.weight.copy_(weight)
-        if module.bias is not None:
-            factored[-1].bias.copy_(module.bias)
+    biases = [None] * (len(factored) - 1) + [bias_of(module)]
+    for layer, weight, bias in zip(factored, weights, biases, strict=True):
+        _fill(layer, weight, bias)
     return factored
 
 
 def blank(module: nn.Module, form: Form) -> Factored:
     """A factored module of uninitialised weights, to be filled, in place of ``module``."""
-    factored = Factored(*(plain_layer(piece, module.weight) for piece in form.pieces))
-    for parameter in factored.parameters():
-        parameter.requires_grad_(module.weight.requires_grad)
+    weight = weight_of(module)
+    factored = Factored(*(plain_layer(piece, weight) for piece in form.pieces))
+    factored.requires_grad_(weight.requires_grad)
     return factored.train(module.training)
+
+
+def weight_of(module: nn.Module) -> Tensor:
+    """The weight, as a tensor."""
+    weight = module.weight
+    if not isinstance(weight, Tensor):
+        raise InputError(f"{type(module).__name__} has no weight tensor")
+    return weight
+
+
+def bias_of(module: nn.Module) -> Tensor | None:
+    """The bias, where there is one."""
+    bias = getattr(module, "bias", None)
+    return bias if isinstance(bias, Tensor) else None
+
+
+@torch.no_grad()
+def _fill(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
+    weight_of(layer).copy_(weight)
+    target = bias_of(layer)
+    if target is not None and bias is not None:
+        target.copy_(bias)
 
 
 def _composed(first: Tensor, second: Tensor, groups: int) -> Tensor:
@@ -142,7 +157,7 @@ def _work(axis: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _padding(layer: nn.Conv2d) -> tuple[int, ...]:
-    """Explicit padding; 'same' on an even extent is not symmetric and is refused by its layer type."""
+    """Explicit padding; 'same' on an even extent is refused by the layer type."""
     if layer.padding == "same":
         spans = zip(layer.kernel_size, layer.dilation, strict=True)
         return tuple(d * (k - 1) // 2 for k, d in spans)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from eckart.layers.factored import weight_of
 from eckart.records import Piece
 from eckart.records.forms import Size
 
@@ -28,6 +29,7 @@ class InputSums:
     rows: int
 
 
+@runtime_checkable
 class LayerType(Protocol):
     """A kind of layer, matched by its exact class. Every method takes the module itself."""
 
@@ -79,5 +81,4 @@ def as_matrix(module: nn.Module) -> Float[Tensor, "groups out in"]:
     kind = type_of(module)
     if kind is None:
         raise TypeError(f"no layer type is registered for {type(module).__name__}")
-    weight: Tensor = module.weight.detach()  # type: ignore[assignment, union-attr]
-    return weight.reshape(kind.piece(module).matrix_shape)
+    return weight_of(module).detach().reshape(kind.piece(module).matrix_shape)

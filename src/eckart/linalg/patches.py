@@ -1,11 +1,11 @@
 """Second moment of convolution patches, without unfolding the feature map.
 
-With ``p`` running over output positions, the patch moment is
-``A[(c, ky, kx), (c', ky', kx')] = sum_p x[c, s p + (ky, kx)] x[c', s p + (ky', kx')]``. It depends on
-the two offsets only through their difference, but for the window that ``p`` runs over. So the map
-is multiplied once by each of its shifts, and what lies outside a window is subtracted: strips of
-rows, and strips of columns, themselves windowed in the rows (inclusion and exclusion). Rows may
-have any stride; with a stride along the columns the map is unfolded in that one direction.
+With ``p`` running over output positions, the patch moment
+``A[(c, k), (c', k')] = sum_p x[c, s p + k] x[c', s p + k']`` depends on the kernel offsets ``k, k'``
+only through their difference, but for the window that ``p`` runs over. So the map is multiplied
+once by each of its shifts, and what lies outside a window is subtracted: strips of rows, and
+strips of columns, themselves windowed in the rows (inclusion and exclusion). Rows may have any
+stride; with a stride along the columns the map is unfolded in that one direction.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
@@ -41,7 +40,7 @@ class Window:
         return (size + 2 * self.padding[axis] - span - 1) // self.stride[axis] + 1
 
     def seen(self, axis: int, size: int, offset: int, difference: int) -> range:
-        """Pixels that ``offset`` of the kernel meets, where ``offset + difference`` meets one too."""
+        """Pixels that ``offset`` meets where ``offset + difference`` meets one too."""
         step, shift = self.stride[axis], difference * self.dilation[axis]
         start = offset * self.dilation[axis] - self.padding[axis]
         stop = start + step * (self.positions(axis, size) - 1) + 1
@@ -73,9 +72,7 @@ def patch_total(x: Float[Tensor, "n c h w"], window: Window) -> Float[Tensor, "g
     return total.reshape(window.groups, -1)
 
 
-def patch_gram(
-    x: Float[Tensor, "n c h w"], window: Window
-) -> Float[Tensor, "groups patch patch"]:
+def patch_gram(x: Float[Tensor, "n c h w"], window: Window) -> Float[Tensor, "groups patch patch"]:
     """``sum u uᵀ`` over all patches ``u`` of the zero-padded maps ``x``, exact at the border.
 
     Args:

@@ -72,7 +72,7 @@ def separable_factors(
 
     Cost: O(in³ + (kw out)³ + in (rank kw)²) per group.
     """
-    groups, out, c, kh, kw = kernel.shape
+    groups, _, c, kh, kw = kernel.shape
     values, vectors = torch.linalg.eigh(g)
     values = values.clamp_min(values[..., -1:] * torch.finfo(g.dtype).eps)
     lifted = (vectors * values.sqrt()[:, None, :]).mT @ kernel.flatten(2)
@@ -100,7 +100,8 @@ def _first_factor(lifted: Kernel, a: Tensor, max_rank: int) -> Float64[Tensor, "
     values, vectors = values.flip(-1), vectors.flip(-1)
     rank = min(max_rank, c * kh, kw * out, _rank(values, size))
     scale = values[:, None, :rank].clamp_min(1e-300).rsqrt()
-    return (regrouped @ (vectors[..., :rank] * scale)).mT.reshape(groups, rank, c, kh)
+    directions: Tensor = regrouped @ (vectors[..., :rank] * scale)
+    return directions.mT.reshape(groups, rank, c, kh)
 
 
 def _rank(values: Tensor, size: int) -> int:

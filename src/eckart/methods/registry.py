@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -12,6 +12,7 @@ from eckart.methods.problem import Problem
 from eckart.records import Form, Piece
 
 
+@runtime_checkable
 class Method(Protocol):
     """A way to make a layer smaller. Prepared once per layer, then asked for every form."""
 

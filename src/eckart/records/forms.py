@@ -102,7 +102,7 @@ class Form:
 
     def __str__(self) -> str:
         widths = "→".join(str(piece.inputs) for piece in self.pieces)
-        kernels = ", ".join("×".join(map(str, piece.kernel)) for piece in self.pieces)
+        kernels = ", ".join("×".join(map(str, p.kernel)) for p in self.pieces if p.kernel)
         text = f"{widths}→{self.pieces[-1].outputs}"
         return f"{text} ({kernels})" if kernels else text
 
@@ -141,7 +141,9 @@ class Form:
         }
         wrong = [text.format(ends) for text, found in problems.items() if found]
         if wrong:
-            raise CheckpointError(f"form {self} cannot replace {Form((dense,))}: {'; '.join(wrong)}")
+            raise CheckpointError(
+                f"form {self} cannot replace {Form((dense,))}: {'; '.join(wrong)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -192,8 +194,8 @@ def _piece_from_json(item: Any) -> Piece:
     fields = set(Piece.__dataclass_fields__)
     if not isinstance(item, dict) or set(item) != fields:
         raise CheckpointError(f"a piece has the fields {sorted(fields)}, got {item!r:.120}")
-    counts = {k: item[k] for k in ("inputs", "outputs", "groups")}
-    tuples = {k: item[k] for k in ("kernel", "stride", "padding", "dilation")}
+    counts: dict[str, Any] = {k: item[k] for k in ("inputs", "outputs", "groups")}
+    tuples: dict[str, Any] = {k: item[k] for k in ("kernel", "stride", "padding", "dilation")}
     if not all(_is_count(value) for value in counts.values()):
         raise CheckpointError(f"widths and groups must be positive integers, got {counts}")
     if not all(isinstance(v, list | tuple) and len(v) <= 3 for v in tuples.values()) or not all(
@@ -207,7 +209,7 @@ def _piece_from_json(item: Any) -> Piece:
     if not isinstance(item["bias"], bool) or not isinstance(item["padding_mode"], str):
         raise CheckpointError("bias must be true or false and padding_mode a name")
     lists = {k: tuple(v) for k, v in tuples.items()}
-    return Piece(**counts, **lists, bias=item["bias"], padding_mode=item["padding_mode"])
+    return Piece(**{**item, **counts, **lists})
 
 
 def _is_count(value: Any, least: int = 1) -> bool:

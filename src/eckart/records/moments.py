@@ -66,7 +66,7 @@ class Moments:
         return self.totals[key] / self.rows[key]
 
     def g(self, layer: str) -> Float64[Tensor, "groups out out"]:
-        """``G`` at the outputs of a layer, per example; rows per example times I without a metric."""
+        """``G`` at a layer's outputs, per example; without a metric, rows per example times I."""
         if layer in self.output_grams:
             return self.output_grams[layer] / self.examples
         spec = self.specs[layer]
@@ -98,13 +98,13 @@ class Moments:
             specs=specs,
             grams=_added(left.grams, right.grams),
             totals=_added(left.totals, right.totals),
-            rows={k: left.rows.get(k, 0) + right.rows.get(k, 0) for k in {**left.rows, **right.rows}},
+            rows={
+                k: left.rows.get(k, 0) + right.rows.get(k, 0) for k in {**left.rows, **right.rows}
+            },
             output_grams=_added(left.output_grams, right.output_grams),
             examples=self.examples + other.examples,
             batches=self.batches + other.batches,
-            skipped={
-                k: v for k, v in {**other.skipped, **self.skipped}.items() if k not in specs
-            },
+            skipped={k: v for k, v in {**other.skipped, **self.skipped}.items() if k not in specs},
         )
 
     def save(self, path: str | Path) -> None:

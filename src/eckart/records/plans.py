@@ -150,7 +150,7 @@ class Plan:
     def without(self, reasons: Mapping[str, str], costs: Mapping[str, int]) -> Plan:
         """This plan with some layers left dense after all, and what it costs then."""
         kept = {k: v for k, v in self.choices.items() if k not in reasons}
-        loss = sum(choice.loss for choice in kept.values())
+        loss = sum((choice.loss for choice in kept.values()), 0.0)
         return replace(self, choices=kept, dense={**self.dense, **reasons}, loss=loss, costs=costs)
 
     def as_json(self) -> dict[str, Any]:

@@ -26,12 +26,14 @@ class Score:
         higher_is_better: False for losses and perplexities.
         samples: the metric of each example, shape (n,), in the order of the data, when it is
             their mean; differences between networks then have a paired standard error.
+        error: standard error of the value; from the samples when they are given.
     """
 
-    value: float
+    value: float | int
     n: int | None = None
     higher_is_better: bool = True
     samples: Tensor | None = field(default=None, repr=False, compare=False)
+    error: float | None = None
 
     def __post_init__(self) -> None:
         if not isfinite(self.value):
@@ -54,9 +56,9 @@ class Score:
 
     @property
     def standard_error(self) -> float:
-        """Of the mean, from the samples; NaN without them."""
+        """Of the value; NaN when unknown."""
         if self.samples is None or len(self.samples) < 2:
-            return nan
+            return nan if self.error is None else self.error
         return float(self.samples.double().std()) / sqrt(len(self.samples))
 
     def drop_from(self, reference: Score) -> float:
@@ -115,7 +117,9 @@ class Measurement:
     def from_json(cls, data: Mapping[str, Any]) -> Measurement:
         """The inverse of ``as_json``, but for the score's samples, which are not kept."""
         raw = data["score"]
-        score = raw and Score(raw["value"], raw["n"], raw["higher_is_better"])
+        score = raw and Score(
+            raw["value"], raw["n"], raw["higher_is_better"], error=raw["standard_error"]
+        )
         return cls(**{**data, "score": score})
 
 

@@ -76,9 +76,7 @@ def uniform(curves: Curves, budget: Budget) -> Plan:
     raise BudgetError("no uniform fraction meets this budget; raise it or use allocate")
 
 
-def cheapest_passing(
-    plans: Sequence[Plan], passes: Callable[[Plan], bool]
-) -> tuple[Plan, int]:
+def cheapest_passing(plans: Sequence[Plan], passes: Callable[[Plan], bool]) -> tuple[Plan, int]:
     """The cheapest of a hull's plans that passes, by bisection; the last one is taken to pass.
 
     Scores need not fall all the way with the predicted loss: the answer passed, and of those
@@ -109,7 +107,7 @@ def _plan(curves: Curves, options: Sequence[Option], budget: Budget | None = Non
         for metric in costs:
             of = COSTS[metric].of
             costs[metric] += of(spec, option.form) - of(spec, spec.dense)
-    loss = sum(option.loss for option in options)
+    loss = sum((option.loss for option in options), 0.0)
     return Plan(
         choices, reasons, loss, costs, curves.totals, curves.fingerprint, curves.damping, budget
     )
@@ -156,8 +154,8 @@ def _limits(curves: Curves, budget: Budget, problem: Knapsack) -> Vector:
         if reachable > allowed:
             raise BudgetError(
                 f"budget {name}={limit} of the {budget.of} cannot be met: the least reachable is "
-                f"{reachable:.0f} of {whole:.0f} ({reachable / max(whole, 1):.4f}); raise it, allow "
-                "lower ranks or more methods, or leave fewer layers dense"
+                f"{reachable:.0f} of {whole:.0f} ({reachable / max(whole, 1):.4f}); raise it, "
+                "allow lower ranks or more methods, or leave fewer layers dense"
             )
         limits.append(allowed - (whole - dense))
     return np.array(limits, float)

@@ -15,6 +15,7 @@ from eckart.costs import COSTS
 from eckart.errors import LeftDenseWarning, MismatchError
 from eckart.layers import Factored, rebuild
 from eckart.methods import methods_named, problem_of
+from eckart.provenance import attach_plan
 from eckart.records import Moments, Plan
 from eckart.tracing import check_same_network
 from eckart.watch import untouched
@@ -54,8 +55,7 @@ def apply(model: nn.Module, plan: Plan, moments: Moments, *, inplace: bool = Fal
         plan = _without(plan, broken, moments)
         listed = "; ".join(f"{name}: {why}" for name, why in broken.items())
         warnings.warn(f"left dense after all: {listed}", LeftDenseWarning, stacklevel=2)
-    smaller.eckart_plan = plan  # type: ignore[assignment]
-    return smaller
+    return attach_plan(smaller, plan)
 
 
 def _built(layer: nn.Module, name: str, plan: Plan, moments: Moments) -> Factored:

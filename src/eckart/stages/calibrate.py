@@ -137,7 +137,7 @@ class _Run:
                 "no gradient flows from the outputs to any layer that can be compressed (does the "
                 "network run under no_grad?); pass metric=None to weigh by inputs alone"
             )
-        scalar.backward()  # type: ignore[no-untyped-call]
+        scalar.backward()
 
     def _generator(self) -> torch.Generator:
         rank, size = world()
@@ -178,7 +178,9 @@ def _spec(name: str, module: nn.Module, sizes: tuple[Any, ...], key: str) -> Lay
     if kind is None:
         raise TypeError(f"layer {name!r} changed its class to {type(module).__name__} on the way")
     weight: Tensor = module.weight  # type: ignore[assignment]
-    return LayerSpec(name, kind.name, Form((kind.piece(module),)), sizes, weight.element_size(), key)
+    return LayerSpec(
+        name, kind.name, Form((kind.piece(module),)), sizes, weight.element_size(), key
+    )
 
 
 def _metric_name(metric: str | Probe | None) -> str | None:

@@ -57,7 +57,7 @@ def curves(
     check_same_network(model, moments.fingerprint, "these moments")
     offered = methods_named(methods)
     kept = matching(dense, [*moments.specs, *moments.skipped])
-    reasons = {**moments.skipped, **{name: "asked to stay dense" for name in kept}}
+    reasons = {**moments.skipped, **dict.fromkeys(kept, "asked to stay dense")}
     specs = {name: spec for name, spec in moments.specs.items() if name not in kept}
     layers = dict(model.named_modules())
     found = []

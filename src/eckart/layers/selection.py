@@ -13,7 +13,6 @@ from torch.nn.parameter import UninitializedParameter
 from eckart.errors import InputError, NonFiniteError
 from eckart.layers.registry import LAYER_TYPES, type_of
 
-
 _ROOT = "it is the whole network; wrap it in nn.Sequential"
 
 
@@ -23,6 +22,7 @@ def survey(
     """Layers that can be compressed, by name, and the reason for each other layer with a matrix.
 
     Args:
+        model: the network.
         only: names, or shell patterns such as ``"layer1.*"``; None is all layers.
 
     Raises:

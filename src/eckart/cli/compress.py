@@ -1,0 +1,132 @@
+"""``eckart compress``: one smaller network for one budget or tolerance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from torch import nn
+
+from eckart import Curves, Moments, Plan, Score, accuracy, allocate, apply, measure, save
+from eckart.cli.grouping import grouped
+from eckart.cli.options import (
+    CalibrationOptions,
+    EvaluationOptions,
+    ImageOptions,
+    ModelOptions,
+    RunOptions,
+    SelectionOptions,
+    option,
+)
+from eckart.cli.output import Result
+from eckart.cli.parsing import make_budget, parse_budget, usage_error
+from eckart.cli.planning import MomentsOptions, PlanOptions
+from eckart.cli.tables import before_after_table, plan_table
+from eckart.costs import COSTS
+from eckart.records import Budget, Measurement
+from eckart.records.plans import Scope
+from eckart.stages.allocate import cheapest_passing, hull
+
+
+@dataclass(frozen=True)
+class GoalOptions:
+    """How small: one of three."""
+
+    keep: Annotated[float | None, option("Goal", "Fraction of the parameters to keep.")] = None
+    budget: Annotated[
+        str | None, option("Goal", "Limits on several costs: params=0.5,macs=0.6 or macs=20M.")
+    ] = None
+    tolerance: Annotated[
+        float | None, option("Goal", "Accuracy that may be lost: 0.005 is half a point.", min=0)
+    ] = None
+
+    def limits(self, of: Scope) -> Budget | None:
+        """The budget; None under a tolerance.
+
+        Raises:
+            typer.BadParameter: no goal is given, or several, or one that cannot be read.
+        """
+        if sum(goal is not None for goal in (self.keep, self.budget, self.tolerance)) != 1:
+            raise usage_error("--keep / --budget / --tolerance", "give exactly one of them")
+        if self.keep is not None:
+            return make_budget("--keep", {"params": self.keep}, of)
+        return None if self.budget is None else parse_budget(self.budget, of, COSTS)
+
+
+@grouped
+def compress_command(
+    model: ModelOptions,
+    goal: GoalOptions,
+    plan: PlanOptions,
+    images: ImageOptions,
+    calibration: CalibrationOptions,
+    selection: SelectionOptions,
+    evaluation: EvaluationOptions,
+    moments: MomentsOptions,
+    run: RunOptions,
+    *,
+    out: Annotated[Path | None, option("Run", "Folder to save the smaller network in.")] = None,
+    latency: Annotated[bool, option("Run", "Time one example.")] = True,
+) -> Result:
+    """Make a network smaller, and measure it before and after where there are data."""
+    budget = goal.limits(plan.scope)
+    needs_data = budget is None or moments.moments is None or images.data is not None
+    data = images.open() if needs_data else None
+    network = model.load()
+    gathered = moments.gather(network, data, calibration)
+    options = plan.curves(network, gathered)
+    if data is None or budget is not None:
+        chosen, tried = allocate(options, budget or Budget(params=1.0)), 0
+    else:
+        judge = accuracy(selection.take(data, calibration))
+        chosen, tried = _within(goal.tolerance or 0.0, network, options, gathered, judge)
+    smaller = apply(network, chosen, gathered)
+    if out is not None:
+        save(smaller, out)
+    evaluate = None if data is None else accuracy(evaluation.take(data))
+    before, after = (
+        measure(net, gathered.example, evaluate=evaluate, latency=latency)
+        for net in (network, smaller)
+    )
+    return _result(model.model, smaller, gathered, before, after, tried, out)
+
+
+def _within(
+    tolerance: float,
+    network: nn.Module,
+    options: Curves,
+    moments: Moments,
+    judge: Callable[[nn.Module], Score],
+) -> tuple[Plan, int]:
+    """The cheapest plan that loses no more than the tolerance, and how many were tried."""
+    reference = judge(network)
+
+    def passes(plan: Plan) -> bool:
+        return judge(apply(network, plan, moments)).drop_from(reference) <= tolerance
+
+    return cheapest_passing(hull(options), passes)
+
+
+def _result(
+    name: str,
+    smaller: nn.Module,
+    moments: Moments,
+    before: Measurement,
+    after: Measurement,
+    evaluations: int,
+    out: Path | None,
+) -> Result:
+    plan: Plan = smaller.eckart_plan  # type: ignore[assignment]
+    document = {
+        "model": name,
+        "before": before.as_json(),
+        "after": after.as_json(),
+        "plan": plan.as_json(),
+        "evaluations": evaluations,
+        "out": None if out is None else str(out),
+    }
+    saved = [] if out is None else [f"saved in {out}"]
+    tables = [plan_table(plan, moments.specs), before_after_table(before, after)]
+    return Result(document, [*tables, str(plan), *saved])

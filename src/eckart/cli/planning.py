@@ -1,0 +1,85 @@
+"""The options that decide on a plan: the moments it is made from, and what it may do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+from torch import nn
+
+from eckart import Curves, Moments, calibrate, curves
+from eckart.cli.data import ImageData
+from eckart.cli.options import CalibrationOptions, option
+from eckart.cli.parsing import parse_names, usage_error
+from eckart.methods import DEFAULT_METHODS
+from eckart.records.plans import Scope
+
+
+class Of(str, Enum):
+    """What fractions are taken of."""
+
+    model = "model"
+    sites = "sites"
+
+
+@dataclass(frozen=True)
+class MomentsOptions:
+    """Where the moments come from."""
+
+    moments: Annotated[
+        Path | None, option("Data", "File that calibrate wrote, in place of calibrating now.")
+    ] = None
+
+    def gather(
+        self, network: nn.Module, data: ImageData | None, calibration: CalibrationOptions
+    ) -> Moments:
+        """The moments of a network, from the file or from the data.
+
+        Args:
+            network: what to calibrate.
+            data: the images; None where there is a file and nothing is evaluated.
+            calibration: which of them; they are not handed out again.
+        """
+        if self.moments is not None:
+            moments = Moments.load(self.moments)
+            if data is not None:
+                calibration.reserve(data, moments.examples)
+            return moments
+        if data is None:
+            raise usage_error("--data", "needed to calibrate; or give --moments")
+        return calibrate(network, calibration.take(data), seed=data.seed)
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What a plan may do."""
+
+    of: Annotated[
+        Of, option("Plan", "What fractions are of: the model, or the layers that can change.")
+    ] = Of.model
+    dense: Annotated[
+        str, option("Plan", "Layers to leave dense: names or patterns, with commas between.")
+    ] = ""
+    methods: Annotated[str, option("Plan", "Methods to offer, with commas between.")] = ",".join(
+        DEFAULT_METHODS
+    )
+    multiple: Annotated[int, option("Plan", "Offer only multiples of this rank.", min=1)] = 1
+    least_rank: Annotated[int, option("Plan", "Offer no rank below.", min=1)] = 1
+
+    @property
+    def scope(self) -> Scope:
+        """What fractions are of."""
+        return "sites" if self.of is Of.sites else "model"
+
+    def curves(self, network: nn.Module, moments: Moments) -> Curves:
+        """Every option that the plan may take, with its predicted loss."""
+        return curves(
+            network,
+            moments,
+            methods=parse_names(self.methods),
+            dense=parse_names(self.dense),
+            multiple=self.multiple,
+            least_rank=self.least_rank,
+        )

@@ -1,0 +1,122 @@
+"""A frontier made by hand: 5 layers, of which one stays dense, 2 families, 4 keeps each."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from eckart.records import (
+    Choice,
+    Curve,
+    Curves,
+    Form,
+    Frontier,
+    LayerSpec,
+    Measurement,
+    Option,
+    Piece,
+    Plan,
+    Point,
+    Score,
+    Site,
+)
+
+HOSTILE = "block.<script>window.hacked=1</script>&\"'"
+REASON = "its weight is read by <b>another</b> layer & </script><script>window.hacked=2</script>"
+KEEPS = (0.8, 0.6, 0.4, 0.2)
+RIGHT = {"uniform svd": (880, 700, 300, 100), "eckart": (920, 915, 880, 700)}
+DENSE_RIGHT = 920
+SIZE = (8, 8)
+
+
+def conv(inputs, outputs, kernel, padding):
+    return Piece(inputs, outputs, kernel, (1, 1), padding, (1, 1))
+
+
+def specs():
+    convs = {"conv1": (3, 8), "block.conv2": (8, 16), HOSTILE: (16, 16)}
+    dense = {name: conv(*widths, (3, 3), (1, 1)) for name, widths in convs.items()}
+    dense |= {"mix": conv(16, 16, (1, 1), (0, 0)), "head": Piece(16, 10, bias=True)}
+    types = {name: "Conv2d" if piece.kernel else "Linear" for name, piece in dense.items()}
+    return {
+        name: LayerSpec(name, types[name], Form((p,)), (SIZE if p.kernel else (1,),), 4, name)
+        for name, p in dense.items()
+    }
+
+
+def chain(piece, rank):
+    if not piece.kernel:
+        return Form((Piece(piece.inputs, rank), Piece(rank, piece.outputs, bias=piece.bias)))
+    first = conv(piece.inputs, rank, piece.kernel, piece.padding)
+    return Form((first, conv(rank, piece.outputs, (1, 1), (0, 0))))
+
+
+def curve(spec, scale):
+    options = [
+        Option(method, chain(spec.piece, rank), worse * scale / rank**2)
+        for method, worse in (("weighted_svd", 1.0), ("svd", 3.0))
+        for rank in range(1, 6)
+    ]
+    return Curve(Site(spec.name, (spec.name,)), (*options, Option("dense", spec.dense, 0.0)))
+
+
+@pytest.fixture(scope="session")
+def curves():
+    layers = specs()
+    total = sum(spec.dense.params for spec in layers.values()) + 100
+    sites = tuple(curve(layers[name], 1 + i) for i, name in enumerate(layers) if name != "mix")
+    macs = sum(spec.dense.macs(spec.sizes[0]) for spec in layers.values())
+    totals = {"params": total, "macs": macs}
+    return Curves(sites, layers, totals, {"mix": REASON}, "a" * 64, 1e-4)
+
+
+def score(right):
+    samples = torch.zeros(1000)
+    samples[:right] = 1
+    return Score(right / 1000, 1000, True, samples)
+
+
+def plan(curves, method, keep):
+    choices = {}
+    for site in curves.curves:
+        spec = curves.specs[site.site.name]
+        able = [o for o in site.options if o.method == method]
+        best = [o for o in able if o.form.params <= keep * spec.dense.params]
+        if best:
+            choices[spec.name] = Choice(method, best[-1].form, best[-1].loss)
+    loss = sum(choice.loss for choice in choices.values())
+    why = {name: "no option is small enough" for name in curves.specs if name not in choices}
+    dense = {**why, **curves.dense}
+    return Plan(choices, dense, loss, {}, dict(curves.totals), curves.fingerprint, 1e-4)
+
+
+def measured(curves, choices, right):
+    saved = [(curves.specs[name], choice.form) for name, choice in choices.items()]
+    params = curves.totals["params"] - sum(s.dense.params - f.params for s, f in saved)
+    less = sum(s.dense.macs(size) - f.macs(size) for s, f in saved for size in s.sizes)
+    macs = curves.totals["macs"] - less
+    return Measurement(params, macs, 4 * params, 0.5 + macs / 1e6, 0.01, score=score(right))
+
+
+@pytest.fixture(scope="session")
+def frontier(curves):
+    dense = measured(curves, {}, DENSE_RIGHT)
+    points = []
+    for label, method in (("uniform svd", "svd"), ("eckart", "weighted_svd")):
+        for keep, right in zip(KEEPS, RIGHT[label], strict=True):
+            done = plan(curves, method, keep)
+            after = measured(curves, done.choices, right)
+            error = after.score.drop_error(dense.score)
+            points.append(Point(keep, label, done, after, error))
+    return Frontier(dense, tuple(points), "params", curves.fingerprint)
+
+
+@pytest.fixture(scope="session")
+def untimed(frontier):
+    """The same without latency."""
+
+    def strip(measurement):
+        return replace(measurement, latency_ms=None, latency_spread_ms=None)
+
+    points = tuple(replace(p, measurement=strip(p.measurement)) for p in frontier.points)
+    return replace(frontier, dense=strip(frontier.dense), points=points)

@@ -1,0 +1,187 @@
+"""The page in a real browser: drawn, clicked, typed at."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from eckart.records import Score
+from eckart.report import write_report
+
+pytest.importorskip("selenium", reason="needs selenium to steer the browser")
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-dev-shm-usage",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+)
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver (Debian: chromium-driver)"
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """Opens a frontier's report and, at the end, insists on a silent console."""
+
+    def open_report(frontier, curves, width=1200):
+        path = write_report(frontier, curves, tmp_path / "report.html", command="eckart frontier")
+        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 700}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        browser.get(path.as_uri())
+        return browser
+
+    yield open_report
+    assert browser.get_log("browser") == []
+    assert browser.execute_script("return window.hacked") is None
+
+
+def all_of(page, selector):
+    return page.find_elements(By.CSS_SELECTOR, selector)
+
+
+def one(page, selector):
+    return page.find_element(By.CSS_SELECTOR, selector)
+
+
+def point(page, index):
+    return one(page, f'#frontier [data-point="{index}"]')
+
+
+def rows(page):
+    return [row.text for row in all_of(page, "#layers tbody tr")]
+
+
+def marks(page):
+    return [mark.get_attribute("cx") for mark in all_of(page, "#spectra .halo")]
+
+
+def test_a_click_changes_everything_below(opened, frontier, curves):
+    page = opened(frontier, curves)
+    assert len(all_of(page, "#frontier .point")) == len(frontier.points)
+    before, marked = rows(page), marks(page)
+    assert len(before) == len(curves.specs)
+    assert one(page, "#totals-title").text == "eckart, keep 0.8"
+
+    point(page, 7).click()
+
+    assert one(page, "#totals-title").text == "eckart, keep 0.2"
+    assert "22.00 ± 1.31 points worse" in one(page, "#totals-list").text
+    assert rows(page) != before
+    assert marks(page) != marked
+    pressed = [p.get_attribute("data-point") for p in all_of(page, '.point[aria-pressed="true"]')]
+    assert pressed == ["7"]
+    assert one(page, '.points tr[aria-current="true"]').get_attribute("data-point") == "7"
+
+
+def test_the_table_says_what_the_plan_says(opened, frontier, curves):
+    page = opened(frontier, curves)
+    point(page, 6).click()
+    plan = frontier.points[6].plan
+    for name, row in zip(curves.specs, all_of(page, "#layers tbody tr"), strict=True):
+        assert one(row, "th").text == name
+        done = one(row, ".done").text
+        if name in plan.choices:
+            choice = plan.choices[name]
+            assert done.split("\n") == [choice.method, str(choice.form)]
+            assert one(row, ".rank").text == str(choice.form.rank)
+        else:
+            assert done.split("\n")[0] == f"dense: {plan.dense[name]}"
+
+
+def test_points_are_reached_by_keyboard(opened, frontier, curves):
+    page = opened(frontier, curves)
+    page.execute_script("arguments[0].focus()", point(page, 4))
+    assert one(page, "#tip").is_displayed()
+    assert one(page, "#tip strong").text == "eckart, keep 0.8"
+    page.switch_to.active_element.send_keys(Keys.TAB)
+    focused = page.switch_to.active_element
+    assert focused.get_attribute("data-point") == "5"
+    assert focused.get_attribute("aria-label").startswith("eckart, keep 0.6: score 91.50")
+    focused.send_keys(Keys.ENTER)
+    assert one(page, "#totals-title").text == "eckart, keep 0.6"
+
+
+def test_cost_is_switched(opened, frontier, curves):
+    page = opened(frontier, curves)
+    where = point(page, 7).get_attribute("transform")
+    one(page, 'input[value="latency"]').click()
+    assert point(page, 7).get_attribute("transform") != where
+    assert "fraction of dense latency" in one(page, "#frontier").text
+    one(page, 'input[value="near"]').click()
+    assert 1 < len(all_of(page, "#frontier .point")) < len(frontier.points)
+
+
+def test_latency_is_offered_only_where_measured(opened, untimed, curves):
+    page = opened(untimed, curves)
+    assert not all_of(page, 'input[value="latency"]')
+    assert "Latency" not in one(page, "main").text
+
+
+def test_layers_are_sorted(opened, frontier, curves):
+    page = opened(frontier, curves)
+    one(page, '[data-key="macs"] button').click()
+    assert one(page, '[data-key="macs"]').get_attribute("aria-sort") == "descending"
+    macs = {name: spec.dense.macs(spec.sizes[0]) for name, spec in curves.specs.items()}
+    macs |= {
+        name: choice.form.macs(curves.specs[name].sizes[0])
+        for name, choice in frontier.points[4].plan.choices.items()
+    }
+    assert [cell.text for cell in all_of(page, "#layers tbody th")] == sorted(
+        macs, key=lambda name: -macs[name]
+    )
+
+
+def test_colours_are_switched(opened, frontier, curves):
+    page = opened(frontier, curves)
+    colour = one(page, "body").value_of_css_property("background-color")
+    one(page, "#theme").click()
+    assert one(page, "body").value_of_css_property("background-color") != colour
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1200])
+def test_nothing_sticks_out(opened, frontier, curves, width):
+    page = opened(frontier, curves, width)
+    assert page.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("values", [(12.0, 12.5, 20.0, 4000.0, 1e6), (5.0,) * 5, (0.0,) * 5])
+def test_scores_of_any_size(opened, frontier, curves, values):
+    scores = [Score(value, higher_is_better=False) for value in values]
+    points = tuple(
+        replace(point, measurement=replace(point.measurement, score=score), drop_error=None)
+        for point, score in zip(frontier.points, scores[1:], strict=False)
+    )
+    dense = replace(frontier.dense, score=scores[0])
+    page = opened(replace(frontier, dense=dense, points=points), curves)
+    assert len(all_of(page, "#frontier .point")) == 4
+    assert "NaN" not in page.page_source.split("<body>")[1].split('id="data"')[0]
+
+
+def test_curves_without_sites(opened, frontier, curves):
+    page = opened(frontier, replace(curves, curves=()))
+    assert not one(page, "#spectra-section").is_displayed()
+    assert len(rows(page)) == len(curves.specs)

@@ -1,0 +1,197 @@
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from eckart.errors import InputError, MismatchError
+from eckart.records import Choice, Curve, Option, Site
+from eckart.report import write_report
+from eckart.report.payload import page_data
+from eckart.report.spectra import drawn_spectra
+
+VOID = {"meta", "link", "input", "br", "wbr", "img", "hr"}
+MOST_BYTES = 200_000
+
+
+class Page(HTMLParser):
+    """Tags in order, text by the tag it stands in; complains of elements that do not nest."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.texts = [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, text):
+        self.texts.append((self.open[-1] if self.open else "", text))
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    def text(self, tag):
+        return "".join(text for name, text in self.texts if name == tag)
+
+
+@pytest.fixture(scope="module")
+def text(frontier, curves, tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "new" / "report.html"
+    command = "eckart frontier net.py --keep 0.8 && echo '<done>'"
+    written = write_report(frontier, curves, path, title="A <b>net</b> & more", command=command)
+    assert written == path
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(text):
+    return Page(text)
+
+
+@pytest.fixture(scope="module")
+def data(text):
+    return json.loads(re.search(r'type="application/json">(.*?)</script>', text, re.S)[1])
+
+
+def test_nothing_is_fetched(text, page):
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", re.sub(r"// .*", "", text))
+    assert [link["href"] for link in page.all("link")] == ["data:,"]
+    assert not any("src" in attributes for _, attributes in page.tags)
+    policy = page.all("meta")[1]
+    assert policy["http-equiv"] == "Content-Security-Policy"
+    assert policy["content"].startswith("default-src 'none'")
+    assert len(text.encode()) < MOST_BYTES
+
+
+def test_what_users_name_is_escaped(text, page):
+    assert len(re.findall(r"<script\b", text)) == 2
+    assert len(page.all("script")) == 2
+    assert "<b>" not in text
+    assert page.text("h1") == "A <b>net</b> & more"
+    assert page.text("title") == "A <b>net</b> & more"
+    assert page.text("code").startswith("eckart frontier net.py --keep 0.8 && echo '<done>'")
+
+
+def test_data_arrive_as_they_were(data, curves):
+    assert [layer["name"] for layer in data["layers"]] == list(curves.specs)
+    mix = data["layers"][3]
+    assert data["reasons"][mix["why"]] == curves.dense["mix"]
+
+
+def test_no_command_no_section(frontier, curves, tmp_path):
+    bare = write_report(frontier, curves, str(tmp_path / "report.html")).read_text()
+    assert "Reproduce" not in bare
+    assert "<h1>eckart</h1>" in bare
+
+
+def test_the_page_is_the_same_every_time(frontier, curves, tmp_path):
+    first, second = (write_report(frontier, curves, tmp_path / name) for name in ("a", "b"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_points_of_the_data(data, frontier, curves):
+    point = frontier.points[6]
+    shown = data["points"][6]
+    assert (shown["label"], shown["keep"]) == ("eckart", 0.4)
+    assert shown["params"] == point.measurement.params
+    assert shown["drop"] == pytest.approx(0.04)
+    for layer, index in zip(data["layers"], shown["chosen"], strict=True):
+        choice, spec = point.plan.choices.get(layer["name"]), curves.specs[layer["name"]]
+        assert layer["costs"] == [spec.dense.params, spec.dense.macs(spec.sizes[0])]
+        if choice is None:
+            assert index is None
+            continue
+        method, form, rank, params, macs, loss = layer["forms"][index]
+        assert (method, form, rank) == (choice.method, str(choice.form), choice.form.rank)
+        assert (params, macs) == (choice.form.params, choice.form.macs(spec.sizes[0]))
+        assert loss == pytest.approx(choice.loss, rel=1e-3)
+
+
+def test_layers_less_params_is_what_the_points_cost(data):
+    rest = data["dense"]["params"] - sum(layer["costs"][0] for layer in data["layers"])
+    for point in data["points"]:
+        kept = [
+            layer["costs"][0] if index is None else layer["forms"][index][3]
+            for layer, index in zip(data["layers"], point["chosen"], strict=True)
+        ]
+        assert point["params"] == sum(kept) + rest
+
+
+def test_a_layer_called_twice_costs_twice(frontier, curves):
+    spec = curves.specs["head"]
+    twice = {**curves.specs, "head": replace(spec, sizes=((1,), (3,)))}
+    layers = page_data(frontier, replace(curves, specs=twice))["layers"]
+    assert layers[-1]["costs"][1] == 4 * spec.dense.macs((1,))
+
+
+def test_what_is_no_number_becomes_null(frontier, curves):
+    point = frontier.points[0]
+    name, choice = next(iter(point.plan.choices.items()))
+    lost = replace(choice, loss=float("inf"))
+    plan = replace(point.plan, loss=float("nan"), choices={**point.plan.choices, name: lost})
+    data = page_data(replace(frontier, points=(replace(point, plan=plan),)), curves)
+    json.dumps(data, allow_nan=False)
+    assert data["points"][0]["loss"] is None
+
+
+def test_layers_that_no_spec_knows_are_listed(frontier, curves):
+    point = frontier.points[0]
+    form = next(iter(point.plan.choices.values())).form
+    dense, choices = {**point.plan.dense, "norm": "no such type"}, {"odd": Choice("svd", form, 1.0)}
+    plan = replace(point.plan, dense=dense, choices=choices)
+    data = page_data(replace(frontier, points=(replace(point, plan=plan),)), curves)
+    assert [layer["name"] for layer in data["layers"][-2:]] == ["odd", "norm"]
+    assert data["layers"][-2]["costs"] == [None, None]
+    assert data["layers"][-2]["forms"][0][4] is None
+    assert data["reasons"][data["points"][0]["why"][-1]] == "no such type"
+
+
+def test_spectra_keep_the_ends_and_the_lower_edge(curves):
+    spec = curves.specs["block.conv2"]
+    forms = [option.form for option in curves.curves[1].options if option.method == "svd"]
+    losses = [5.0, 4.0, 4.5, 2.0, 1.0]
+    options = [Option("svd", form, loss) for form, loss in zip(forms, losses, strict=True)]
+    one = replace(curves, curves=(Curve(Site(spec.name, (spec.name,)), tuple(options)),))
+    drawn = drawn_spectra(one)[0]["methods"][0]
+    assert [loss for _, loss in drawn["line"]] == [5.0, 4.0, 2.0, 1.0]
+    assert [loss for _, loss in drawn["rest"]] == [4.5]
+    assert drawn["line"][0][0] == pytest.approx(forms[0].params / spec.dense.params, rel=1e-3)
+
+
+def test_many_options_are_thinned(curves):
+    form = curves.curves[1].options[0].form
+    pieces = form.pieces
+
+    def widened(n):
+        return replace(form, pieces=(replace(pieces[0], inputs=n), pieces[1]))
+
+    options = tuple(Option("svd", widened(n), 1 / n) for n in range(1, 3000))
+    site = curves.curves[1].site
+    line = drawn_spectra(replace(curves, curves=(Curve(site, options),)))[0]["methods"][0]["line"]
+    assert len(line) == 64
+    assert line[0][1] == 1.0
+    assert line[-1][1] == pytest.approx(1 / 2999, rel=1e-3)
+
+
+def test_an_empty_frontier_is_refused(frontier, curves, tmp_path):
+    with pytest.raises(InputError, match="no points"):
+        write_report(replace(frontier, points=()), curves, tmp_path / "report.html")
+
+
+def test_another_networks_curves_are_refused(frontier, curves, tmp_path):
+    with pytest.raises(MismatchError, match="same moments"):
+        write_report(frontier, replace(curves, fingerprint="b"), tmp_path / "report.html")
+    assert not list(Path(tmp_path).iterdir())
