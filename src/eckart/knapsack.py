@@ -18,6 +18,7 @@ from scipy.sparse import csr_array, vstack
 
 Vector = NDArray[np.float64]
 Indices = NDArray[np.intp]
+_MAX_EXCHANGES = 50
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,16 @@ def solve(problem: Knapsack, limits: Vector) -> list[int] | None:
     if relaxed.status != 0:
         return None
     prices = -relaxed.ineqlin.marginals / unit * scale
-    rounded = _rounded(problem, relaxed.x)
-    best = rounded if problem.fits(rounded, limits) else None
-    alive = _alive(problem, limits, prices, best, scale)
-    exact = _integer(problem.within(alive), limits)
-    found = [p for p in (best, exact and [int(alive[i]) for i in exact]) if p]
-    return min(found, key=lambda picked: problem.losses[picked].sum(), default=None)
+    best = _rounded(problem, relaxed.x)
+    if problem.fits(best, limits):
+        alive = _alive(problem, limits, prices, best, scale)
+        best = _improved(problem, best, limits, alive)
+        alive = _alive(problem, limits, prices, best, scale)
+    else:
+        best, alive = [], np.arange(len(problem.losses))
+    exact = _integer(problem.within(alive), limits) or []
+    found = [picked for picked in (best, [int(alive[i]) for i in exact]) if picked]
+    return min(found, key=lambda picked: float(problem.losses[picked].sum()), default=None)
 
 
 def lower_hull(problem: Knapsack) -> list[tuple[int, int]]:
@@ -104,13 +109,13 @@ def _one_per_site(problem: Knapsack) -> csr_array:
 
 
 def _alive(
-    problem: Knapsack, limits: Vector, prices: Vector, best: list[int] | None, scale: float
+    problem: Knapsack, limits: Vector, prices: Vector, best: list[int], scale: float
 ) -> Indices:
     """Options whose reduced cost leaves room below the best choice at hand."""
     reduced = problem.losses + prices @ problem.costs
     floor = reduced[problem.least(reduced)]
     bound = floor.sum() - prices @ limits
-    gap = np.inf if best is None else problem.losses[best].sum() - bound
+    gap = problem.losses[best].sum() - bound
     return np.flatnonzero(reduced - floor[problem.site] <= gap * (1 + 1e-9) + 1e-12 * scale)
 
 
@@ -118,6 +123,25 @@ def _rounded(problem: Knapsack, x: Vector) -> list[int]:
     """Where the relaxed choice is split between options, the cheaper one."""
     expense = np.where(x > 1e-7, problem.costs.sum(0), np.inf)
     return problem.least(expense)
+
+
+def _improved(problem: Knapsack, picked: list[int], limits: Vector, alive: Indices) -> list[int]:
+    """Exchange options at one or two sites at a time for as long as that lowers the loss."""
+    site, picked = problem.site[alive], list(picked)
+    apart = (site[:, None] != site) | np.eye(len(site), dtype=bool)
+    for _ in range(_MAX_EXCHANGES):
+        now = np.array(picked)[site]
+        loss = problem.losses[alive] - problem.losses[now]
+        cost = problem.costs[:, alive] - problem.costs[:, now]
+        slack = limits - problem.costs[:, picked].sum(1)
+        both = np.where(np.eye(len(site), dtype=bool), 0.5, 1.0)  # a pair of one option is itself
+        room = (both * (cost[:, :, None] + cost[:, None]) <= slack[:, None, None]).all(0)
+        gain = np.where(room & apart, both * (loss[:, None] + loss), 0.0)
+        i, j = np.unravel_index(gain.argmin(), gain.shape)
+        if gain[i, j] >= 0:
+            break
+        picked[site[i]], picked[site[j]] = int(alive[i]), int(alive[j])
+    return picked
 
 
 def _integer(problem: Knapsack, limits: Vector) -> list[int] | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version as version_of
+from typing import Annotated
+
 import typer
 
 from eckart.cli.calibrate import calibrate_command
@@ -14,6 +17,13 @@ from eckart.cli.inspect import inspect_command
 
 __all__ = ["app", "main"]
 
+
+def _show(wanted: bool) -> None:
+    if wanted:
+        print(f"eckart {version_of('eckart')}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="eckart",
     cls=CommandGroup,
@@ -22,6 +32,17 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def start(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show, is_eager=True)
+    ] = False,
+) -> None:
+    """What holds for all commands; its text is the app's."""
+
+
 app.command("inspect")(inspect_command)
 app.command("calibrate")(calibrate_command)
 app.command("frontier")(frontier_command)

@@ -9,12 +9,13 @@ import typer
 from torch import nn
 
 from eckart import Moments, calibrate
-from eckart.cli.entry import Interrupted
+from eckart.cli.entry import stopped
 from eckart.cli.grouping import grouped
 from eckart.cli.images import Batches
 from eckart.cli.options import CalibrationOptions, ImageOptions, ModelOptions, RunOptions
-from eckart.cli.output import Result, say
+from eckart.cli.output import Result, file_to_write, say
 from eckart.errors import CalibrationInterrupted, InputError
+from eckart.tracing import check_same_network
 
 _NONE = "none"
 
@@ -37,6 +38,7 @@ def calibrate_command(
     ] = False,
 ) -> Result:
     """Gather the moments of every layer from a few images, for any number of budgets."""
+    file_to_write(out)
     batches = calibration.take(images.open())
     before = Moments.load(out) if resume and out.exists() else None
     moments = _gathered(
@@ -68,24 +70,24 @@ def _gathered(
     """The moments of all batches; those of ``before`` are not read again."""
     done = 0 if before is None else before.batches
     if before is not None:
-        _check_goes_on(before, batches, out)
+        check_same_network(model, before.fingerprint, f"the moments in {out}")
+        _check_goes_on(before, batches, metric, out)
         say(f"{out}: goes on after {done} batches")
         if done == len(batches):
             return before
     try:
         rest = calibrate(model, batches.after(done), metric=metric, seed=seed, first_batch=done)
     except CalibrationInterrupted as error:
-        if error.moments is None or not error.moments.batches:
-            raise
         moments = error.moments if before is None else before + error.moments
         moments.save(out)
-        raise Interrupted(
-            f"{moments.batches} of {len(batches)} batches are in {out}; go on with --resume"
-        ) from error
+        kept = f"{moments.batches} of {len(batches)} batches are in {out}; go on with --resume"
+        raise stopped(error, kept) from error
     return rest if before is None else before + rest
 
 
-def _check_goes_on(before: Moments, batches: Batches, out: Path) -> None:
+def _check_goes_on(before: Moments, batches: Batches, metric: str | None, out: Path) -> None:
+    if before.metric != metric:
+        raise InputError(f"{out} was made with --metric {before.metric or _NONE}; give the same")
     expected = min(before.batches * batches.batch_size, batches.examples)
     if before.batches > len(batches) or before.examples != expected:
         raise InputError(

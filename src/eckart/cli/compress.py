@@ -20,11 +20,12 @@ from eckart.cli.options import (
     SelectionOptions,
     option,
 )
-from eckart.cli.output import Result
+from eckart.cli.output import Result, folder_to_write
 from eckart.cli.parsing import make_budget, parse_budget, usage_error
 from eckart.cli.planning import MomentsOptions, PlanOptions
 from eckart.cli.tables import before_after_table, plan_table
 from eckart.costs import COSTS
+from eckart.provenance import plan_of
 from eckart.records import Budget, Measurement
 from eckart.records.plans import Scope
 from eckart.stages.allocate import cheapest_passing, hull
@@ -42,17 +43,20 @@ class GoalOptions:
         float | None, option("Goal", "Accuracy that may be lost: 0.005 is half a point.", min=0)
     ] = None
 
-    def limits(self, of: Scope) -> Budget | None:
-        """The budget; None under a tolerance.
+    def target(self, of: Scope) -> Budget | float:
+        """The budget, or the tolerance.
 
         Raises:
             typer.BadParameter: no goal is given, or several, or one that cannot be read.
         """
-        if sum(goal is not None for goal in (self.keep, self.budget, self.tolerance)) != 1:
+        goals = (self.keep, self.budget, self.tolerance)
+        if sum(goal is not None for goal in goals) != 1:
             raise usage_error("--keep / --budget / --tolerance", "give exactly one of them")
         if self.keep is not None:
             return make_budget("--keep", {"params": self.keep}, of)
-        return None if self.budget is None else parse_budget(self.budget, of, COSTS)
+        return (
+            self.tolerance or 0.0 if self.budget is None else parse_budget(self.budget, of, COSTS)
+        )
 
 
 @grouped
@@ -71,17 +75,15 @@ def compress_command(
     latency: Annotated[bool, option("Run", "Time one example.")] = True,
 ) -> Result:
     """Make a network smaller, and measure it before and after where there are data."""
-    budget = goal.limits(plan.scope)
-    needs_data = budget is None or moments.moments is None or images.data is not None
-    data = images.open() if needs_data else None
-    network = model.load()
-    gathered = moments.gather(network, data, calibration)
-    options = plan.curves(network, gathered)
-    if data is None or budget is not None:
-        chosen, tried = allocate(options, budget or Budget(params=1.0)), 0
+    target = goal.target(plan.scope)
+    folder_to_write(out)
+    data, network = images.open(), model.load()
+    gathered = moments.gather(network, data, calibration, images.seed)
+    if isinstance(target, Budget):
+        chosen, tried = allocate(plan.curves(network, gathered), target), 0
     else:
         judge = accuracy(selection.take(data, calibration))
-        chosen, tried = _within(goal.tolerance or 0.0, network, options, gathered, judge)
+        chosen, tried = _within(target, network, plan.curves(network, gathered), gathered, judge)
     smaller = apply(network, chosen, gathered)
     if out is not None:
         save(smaller, out)
@@ -90,7 +92,8 @@ def compress_command(
         measure(net, gathered.example, evaluate=evaluate, latency=latency)
         for net in (network, smaller)
     )
-    return _result(model.model, smaller, gathered, before, after, tried, out)
+    done = plan_of(smaller) or chosen  # without what apply had to leave dense
+    return _result(model.model, done, gathered, before, after, tried, out)
 
 
 def _within(
@@ -111,14 +114,13 @@ def _within(
 
 def _result(
     name: str,
-    smaller: nn.Module,
+    plan: Plan,
     moments: Moments,
     before: Measurement,
     after: Measurement,
     evaluations: int,
     out: Path | None,
 ) -> Result:
-    plan: Plan = smaller.eckart_plan  # type: ignore[assignment]
     document = {
         "model": name,
         "before": before.as_json(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -19,6 +19,7 @@ CALIBRATED_ON = ("train", "training")
 REPORTED_ON = ("test", "validation", "valid", "val")
 
 
+@runtime_checkable
 class Source(Protocol):
     """Where images come from, by split."""
 

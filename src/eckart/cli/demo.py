@@ -29,7 +29,7 @@ from eckart import (
 from eckart.cli.demo_networks import Digits, load_digits, make_cnn, make_mlp, train
 from eckart.cli.grouping import grouped
 from eckart.cli.options import RunOptions, option
-from eckart.cli.output import Result, say
+from eckart.cli.output import Result, folder_to_write, say
 from eckart.errors import CheckpointError
 from eckart.report import frontier_table, write_report
 
@@ -73,7 +73,7 @@ def demo_command(
     """Train two small networks, compress them, and write a page for each; no network access."""
     start = time.perf_counter()
     torch.set_num_threads(run.threads or _THREADS)
-    output.mkdir(parents=True, exist_ok=True)
+    folder_to_write(output)
     trained, tested = load_digits(seed)
     findings = {s.name: study(s, trained, tested, seed, output) for s in SUBJECTS}
     folder = output / f"{SAVED.name}-{SAVED_KEEP}"

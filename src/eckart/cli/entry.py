@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
 from typing import Any
 
 from typer.core import TyperGroup
 
 from eckart.cli.output import Result, say
-from eckart.errors import CalibrationInterrupted, EckartError
+from eckart.errors import CalibrationInterrupted, EckartError, InputError
 
+_words: ContextVar[tuple[str, ...]] = ContextVar("words", default=())
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 class Interrupted(Exception):
     """A command was interrupted; the message says what was kept and how to go on."""
+
+
+def stopped(error: CalibrationInterrupted, message: str) -> Exception:
+    """What to raise for a calibration that stopped: it was interrupted, or the data failed."""
+    if isinstance(error.__cause__, KeyboardInterrupt):
+        return Interrupted(message)
+    return InputError(f"{error.__cause__}; {message}")
 
 
 class CommandGroup(TyperGroup):
@@ -33,7 +43,8 @@ class CommandGroup(TyperGroup):
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
         """Run; never returns."""
         words = list(sys.argv[1:] if args is None else args) or ["--help"]
-        extra |= {"standalone_mode": False, "obj": tuple(words)}
+        extra["standalone_mode"] = False
+        _words.set(tuple(words))
         sys.exit(run(lambda: super(CommandGroup, self).main(words, *rest, **extra), words))
 
     def invoke(self, ctx: Any) -> Any:
@@ -42,6 +53,11 @@ class CommandGroup(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
             raise Interrupted from error
+
+
+def command_line() -> str:
+    """The command as it was typed, to be shown beside what it made."""
+    return shlex.join(["eckart", *_words.get()])
 
 
 def run(work: Callable[[], Any], words: Sequence[str]) -> int:
@@ -74,7 +90,7 @@ def run(work: Callable[[], Any], words: Sequence[str]) -> int:
 
 def _verdict(error: Exception) -> tuple[int, str]:
     """Exit code and one line for what went wrong."""
-    if isinstance(error, Interrupted | CalibrationInterrupted):
+    if isinstance(error, Interrupted):
         return INTERRUPTED, f"interrupted{_line(error, ': ')}"
     if isinstance(error, EckartError):
         return FAILED, f"error:{_line(error, ' ')}"

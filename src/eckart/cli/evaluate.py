@@ -29,7 +29,7 @@ def evaluate_command(
 ) -> Result:
     """Measure accuracy, parameters, multiply-adds, bytes and latency of a network."""
     batches = evaluation.take(images.open())
-    network = model.load()
+    network = model.load(filled_later=compressed is not None)
     if compressed is not None:
         network = load(network, compressed)
     inputs = next(iter(batches))[0][:1]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich.console import RenderableType
 
 from eckart import accuracy, frontier
-from eckart.cli.entry import Interrupted
+from eckart.cli.entry import Interrupted, command_line
 from eckart.cli.grouping import grouped
 from eckart.cli.options import (
     CalibrationOptions,
@@ -22,7 +20,7 @@ from eckart.cli.options import (
     RunOptions,
     option,
 )
-from eckart.cli.output import Result
+from eckart.cli.output import Result, file_to_write
 from eckart.cli.parsing import parse_fractions, usage_error
 from eckart.cli.planning import MomentsOptions, PlanOptions
 from eckart.costs import COSTS
@@ -32,7 +30,6 @@ from eckart.report import frontier_table, write_report
 
 @grouped
 def frontier_command(
-    context: typer.Context,
     model: ModelOptions,
     plan: PlanOptions,
     images: ImageOptions,
@@ -56,14 +53,17 @@ def frontier_command(
     fractions = parse_fractions(keeps, "--keeps")
     if cost not in COSTS:
         raise usage_error("--cost", f"unknown cost {cost!r}; the costs are {', '.join(COSTS)}")
+    for path in (out, report):
+        file_to_write(path)
     data, network = images.open(), model.load()
-    gathered = moments.gather(network, data, calibration)
+    gathered = moments.gather(network, data, calibration, images.seed)
+    batches = evaluation.take(data)
     options = plan.curves(network, gathered)
     with _resumable(out):
         found = frontier(
             network,
             gathered,
-            accuracy(evaluation.take(data)),
+            accuracy(batches),
             keeps=fractions,
             metric=cost,
             of=plan.scope,
@@ -73,8 +73,7 @@ def frontier_command(
             path=out,
         )
     if report is not None:
-        command = shlex.join(["eckart", *context.obj])
-        write_report(found, options, report, title=model.model, command=command)
+        write_report(found, options, report, title=model.model, command=command_line())
     files = {"out": out, "report": report}
     written = {name: str(path) for name, path in files.items() if path is not None}
     shown: list[RenderableType] = [frontier_table(found)]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from eckart.cli.images import UNLABELLED
+from eckart.cli.images import UNLABELLED, Image
 from eckart.errors import InputError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 _LABELS = ("label", "labels", "fine_label", "target", "class")
 _SAVED = ("dataset_dict.json", "state.json")  # written by Dataset.save_to_disk
@@ -80,6 +78,8 @@ def _read(name: str, reader: Any) -> Any:
         import datasets
     except ImportError as error:
         raise InputError("datasets is not installed: pip install 'eckart[vision]'") from error
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
     try:
         return reader(datasets)
     except Exception as error:  # datasets raises errors of a dozen libraries
@@ -93,14 +93,14 @@ def _by_split(data: Any) -> dict[str, Any]:
     return dict(data) if isinstance(data, dict) else {str(data.split or "all"): data}
 
 
-def _image_column(rows: Any, name: str) -> str:
-    from datasets import Image
+def _image_column(rows: Any, data: str) -> str:
+    from datasets import Image as ImageFeature
 
-    found = [column for column, feature in rows.features.items() if isinstance(feature, Image)]
-    found = found or [column for column in ("image", "img") if column in rows.column_names]
+    found = [name for name, kind in rows.features.items() if isinstance(kind, ImageFeature)]
+    found = found or [name for name in ("image", "img") if name in rows.column_names]
     if len(found) != 1:
         columns = ", ".join(rows.column_names)
-        raise InputError(f"{name}: name the --image-column, one of {columns}")
+        raise InputError(f"{data}: name the --image-column, one of {columns}")
     return str(found[0])
 
 
@@ -110,11 +110,11 @@ def _label_column(rows: Any) -> str | None:
 
 def _decoding(rows: Any, image: str, name: str) -> Any:
     """The rows, with the image column decoded to images if it holds bytes or paths."""
-    from datasets import Image
+    from datasets import Image as ImageFeature
 
-    if isinstance(rows.features[image], Image):
+    if isinstance(rows.features[image], ImageFeature):
         return rows
     try:
-        return rows.cast_column(image, Image())
-    except (TypeError, ValueError) as error:
+        return rows.cast_column(image, ImageFeature())
+    except Exception as error:  # of pyarrow
         raise InputError(f"{name}: column {image!r} does not hold images: {error}") from error

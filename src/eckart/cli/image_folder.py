@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from eckart.cli.images import UNLABELLED
+from eckart.cli.images import UNLABELLED, Image
 from eckart.errors import InputError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 ONLY = "all"  # name of the split where the folder has none
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"}
@@ -29,15 +25,8 @@ class FolderImages:
 
     def read(self, index: int) -> tuple[Image, int]:
         """The image and its label; the file is read now."""
-        from PIL import Image
-
         path, label = self.files[index]
-        try:
-            with Image.open(path) as image:
-                image.load()
-                return image, label
-        except (OSError, SyntaxError) as error:
-            raise InputError(f"image {path} cannot be read: {error}") from error
+        return _opened(path), label
 
 
 def find_image_folders(root: Path) -> dict[str, FolderImages]:
@@ -59,6 +48,19 @@ def find_image_folders(root: Path) -> dict[str, FolderImages]:
         if folders
     }
     return found or _without_labels(root)
+
+
+def _opened(path: Path) -> Image:
+    try:
+        from PIL.Image import open as open_image
+    except ImportError as error:
+        raise InputError("Pillow is not installed: pip install 'eckart[vision]'") from error
+    try:
+        with open_image(path) as image:
+            image.load()
+            return image
+    except (OSError, SyntaxError) as error:
+        raise InputError(f"image {path} cannot be read: {error}") from error
 
 
 def _class_folders(root: Path) -> dict[str, list[Path]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float32, Int64, UInt8
@@ -13,7 +13,9 @@ from torch import Tensor
 from eckart.errors import InputError
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL.Image import Image as Image
+else:
+    Image = Any  # Pillow comes with an extra
 
 UNLABELLED = -1  # the label where there is none; data sets with hidden labels use it too
 _GREY = {"1", "L", "LA"}
@@ -21,6 +23,7 @@ _DEEP = ("I", "F")  # 16 bits and more: no agreed range
 _KEPT_BYTES = 2**31  # decoded images are kept in memory up to this size
 
 
+@runtime_checkable
 class ImageSet(Protocol):
     """Images with labels, read one at a time."""
 

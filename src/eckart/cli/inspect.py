@@ -57,7 +57,7 @@ def inspect_command(
     ] = None,
 ) -> Result:
     """List the layers that can be compressed, and why the others cannot."""
-    network = model.load()
+    network = model.load(filled_later=True)
     found, skipped = survey(network)
     macs: Mapping[str, int] = {}
     total_macs = None

@@ -32,20 +32,23 @@ def load_model(name: str, weights: Path | None = None, num_classes: int | None =
     Raises:
         InputError: the string, the factory or the weights cannot be used.
     """
-    source, _, last = name.rpartition(":")
-    if source == "torchvision":
-        make = _torchvision_builder(last, num_classes)
-    elif source and num_classes is None:
-        make = _factory(Path(source), last)
-    else:
-        raise InputError(
-            f"model {name!r}: give torchvision:NAME or path/to/file.py:factory"
-            + ("; --num-classes is for torchvision only" if source else "")
-        )
-    model = _made(make, name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEED)
+        model = _made(_builder(name, num_classes), name)
     if weights is not None:
         fill(model, weights)
     return model.eval()
+
+
+def _builder(name: str, num_classes: int | None) -> Callable[[], Any]:
+    source, _, last = name.rpartition(":")
+    if source == "torchvision":
+        return _torchvision_builder(last, num_classes)
+    if not source:
+        raise InputError(f"model {name!r}: give torchvision:NAME or path/to/file.py:factory")
+    if num_classes is not None:
+        raise InputError(f"model {name!r}: --num-classes is for torchvision only")
+    return _factory(Path(source), last)
 
 
 def fill(model: nn.Module, weights: Path) -> None:
@@ -131,15 +134,12 @@ def _imported(path: Path) -> ModuleType:
 
 
 def _made(make: Callable[[], Any], name: str) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_SEED)
-        try:
-            model = make()
-        except Exception as error:
-            raise InputError(
-                f"model {name} cannot be made: {type(error).__name__}: {error} "
-                "(--debug shows where)"
-            ) from error
+    try:
+        model = make()
+    except Exception as error:
+        raise InputError(
+            f"model {name} cannot be made: {type(error).__name__}: {error} (--debug shows where)"
+        ) from error
     if not isinstance(model, nn.Module):
         raise InputError(
             f"model {name}: the factory returned a {type(model).__name__}, not a torch.nn.Module"

@@ -13,6 +13,7 @@ from torch import nn
 from eckart.cli.data import CALIBRATED_ON, REPORTED_ON, ImageData, open_source
 from eckart.cli.images import Batches, Preprocessing
 from eckart.cli.models import load_model
+from eckart.cli.output import say
 from eckart.cli.parsing import parse_numbers, usage_error
 
 
@@ -25,6 +26,12 @@ def _use_threads(threads: int | None) -> int | None:
     if threads is not None:
         torch.set_num_threads(threads)
     return threads
+
+
+def _given(data: ImageData | None) -> ImageData:
+    if data is None:
+        raise usage_error("--data", "needed here: an image folder or a Hugging Face data set")
+    return data
 
 
 @dataclass(frozen=True)
@@ -40,8 +47,10 @@ class ModelOptions:
     weights: Annotated[Path | None, option("Network", "Safetensors file with its weights.")] = None
     num_classes: Annotated[int | None, option("Network", "Outputs, for torchvision.", min=1)] = None
 
-    def load(self) -> nn.Module:
-        """The network, in eval mode."""
+    def load(self, *, filled_later: bool = False) -> nn.Module:
+        """The network, in eval mode; random weights are pointed out unless they do not matter."""
+        if self.weights is None and self.model.startswith("torchvision:") and not filled_later:
+            say(f"{self.model}: the weights are random; give --weights FILE.safetensors")
         return load_model(self.model, self.weights, self.num_classes)
 
 
@@ -73,10 +82,10 @@ class ImageOptions:
     batch_size: Annotated[int, option("Data", "Images in a batch.", min=1)] = 100
     seed: Annotated[int, option("Data", "Of the images' order and the random probes.")] = 0
 
-    def open(self) -> ImageData:
-        """The data; nothing is decoded yet."""
+    def open(self) -> ImageData | None:
+        """The data, if they were named; nothing is decoded yet."""
         if self.data is None:
-            raise usage_error("--data", "needed here: an image folder or a Hugging Face data set")
+            return None
         mean, std = parse_numbers(self.mean, "--mean"), parse_numbers(self.std, "--std")
         preprocessing = Preprocessing(self.image_size, self.resize, mean, std, self.channels)
         source = open_source(self.data, self.image_column, self.label_column)
@@ -96,8 +105,9 @@ class CalibrationOptions:
         """The split."""
         return data.split_named(self.split, CALIBRATED_ON, "--split")
 
-    def take(self, data: ImageData) -> Batches:
+    def take(self, data: ImageData | None) -> Batches:
         """The images; they need no labels."""
+        data = _given(data)
         return data.take(self.named(data), self.examples, labelled=False)
 
     def reserve(self, data: ImageData, examples: int) -> None:
@@ -118,8 +128,9 @@ class EvaluationOptions:
         int | None, option("Data", "Images to report on; all if not given.", min=1)
     ] = None
 
-    def take(self, data: ImageData) -> Batches:
+    def take(self, data: ImageData | None) -> Batches:
         """The images, without those that were used before."""
+        data = _given(data)
         split = data.split_named(self.eval_split, REPORTED_ON, "--eval-split")
         return data.take(split, self.eval_examples, labelled=True)
 
@@ -134,8 +145,9 @@ class SelectionOptions:
     ] = None
     select_examples: Annotated[int, option("Data", "Images to meet a tolerance on.", min=1)] = 2000
 
-    def take(self, data: ImageData, calibration: CalibrationOptions) -> Batches:
+    def take(self, data: ImageData | None, calibration: CalibrationOptions) -> Batches:
         """The images, without those that were used before."""
+        data = _given(data)
         given = self.select_split or calibration.named(data)
         return data.take(data.split_named(given, (), ""), self.select_examples, labelled=True)
 

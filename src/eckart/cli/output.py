@@ -8,9 +8,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
+
+from eckart.errors import InputError
 
 _WIDE = 160  # columns where there is no terminal to ask
 
@@ -42,6 +45,32 @@ def make_console(stream: TextIO) -> Console:
     """A console that does not squeeze tables where the output is a file or a pipe."""
     squeeze = stream.isatty() or "COLUMNS" in os.environ
     return Console(file=stream, width=None if squeeze else _WIDE, highlight=False, markup=False)
+
+
+def file_to_write(path: Path | None) -> Path | None:
+    """The path, once its folder is made: better now than when the work is done.
+
+    Raises:
+        InputError: it is a folder.
+    """
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; name a file")
+    return path
+
+
+def folder_to_write(path: Path | None) -> Path | None:
+    """The path, once the folder is made.
+
+    Raises:
+        InputError: it is a file.
+    """
+    if path is not None:
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{path} is a file; name a folder")
+        path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def say(message: str) -> None:

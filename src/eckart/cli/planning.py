@@ -11,8 +11,10 @@ from torch import nn
 
 from eckart import Curves, Moments, calibrate, curves
 from eckart.cli.data import ImageData
+from eckart.cli.entry import stopped
 from eckart.cli.options import CalibrationOptions, option
-from eckart.cli.parsing import parse_names, usage_error
+from eckart.cli.parsing import parse_names
+from eckart.errors import CalibrationInterrupted
 from eckart.methods import DEFAULT_METHODS
 from eckart.records.plans import Scope
 
@@ -33,7 +35,11 @@ class MomentsOptions:
     ] = None
 
     def gather(
-        self, network: nn.Module, data: ImageData | None, calibration: CalibrationOptions
+        self,
+        network: nn.Module,
+        data: ImageData | None,
+        calibration: CalibrationOptions,
+        seed: int,
     ) -> Moments:
         """The moments of a network, from the file or from the data.
 
@@ -41,15 +47,17 @@ class MomentsOptions:
             network: what to calibrate.
             data: the images; None where there is a file and nothing is evaluated.
             calibration: which of them; they are not handed out again.
+            seed: of the probes.
         """
         if self.moments is not None:
             moments = Moments.load(self.moments)
             if data is not None:
                 calibration.reserve(data, moments.examples)
             return moments
-        if data is None:
-            raise usage_error("--data", "needed to calibrate; or give --moments")
-        return calibrate(network, calibration.take(data), seed=data.seed)
+        try:
+            return calibrate(network, calibration.take(data), seed=seed)
+        except CalibrationInterrupted as error:
+            raise stopped(error, "eckart calibrate keeps what it has") from error
 
 
 @dataclass(frozen=True)

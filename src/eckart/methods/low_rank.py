@@ -33,19 +33,15 @@ class LowRank:
         """Every layer has ranks; whether one is cheaper than dense is left to the allocator."""
         return True
 
-    def prepare(self, problem: Problem) -> NestedFactors:
-        """One decomposition."""
-        return self.decompose(problem)
-
-    def losses(self, problem: Problem, state: NestedFactors) -> list[tuple[Form, float]]:
+    def losses(self, problem: Problem) -> list[tuple[Form, float]]:
         """Ranks from one to full."""
-        values = state.losses.tolist()
+        values = self.decompose(problem).losses.tolist()
         return [(low_rank_form(problem.piece, r), values[r]) for r in range(1, len(values))]
 
-    def build(self, problem: Problem, state: NestedFactors, form: Form) -> list[Tensor]:
+    def build(self, problem: Problem, form: Form) -> list[Tensor]:
         """Both factors, the scale split evenly."""
         first, second = form.pieces
-        left, right = state.balanced(first.outputs // first.groups)
+        left, right = self.decompose(problem).balanced(first.outputs // first.groups)
         return [right.reshape(first.weight_shape), left.reshape(second.weight_shape)]
 
 

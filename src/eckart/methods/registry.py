@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -14,7 +14,7 @@ from eckart.records import Form, Piece
 
 @runtime_checkable
 class Method(Protocol):
-    """A way to make a layer smaller. Prepared once per layer, then asked for every form."""
+    """A way to make a layer smaller: what every size would cost, and how one is built."""
 
     @property
     def name(self) -> str:
@@ -23,13 +23,10 @@ class Method(Protocol):
     def applies(self, piece: Piece) -> bool:
         """Whether the method has anything to offer for a layer of these shapes."""
 
-    def prepare(self, problem: Problem) -> Any:
-        """The costly part, such as a decomposition."""
+    def losses(self, problem: Problem) -> list[tuple[Form, float]]:
+        """Every form with its predicted loss, from as few decompositions as can be."""
 
-    def losses(self, problem: Problem, state: Any) -> list[tuple[Form, float]]:
-        """Every form with its predicted loss."""
-
-    def build(self, problem: Problem, state: Any, form: Form) -> list[Tensor]:
+    def build(self, problem: Problem, form: Form) -> list[Tensor]:
         """The weights of a form's pieces, in their ``weight_shape``."""
 
 

@@ -27,28 +27,20 @@ class Spatial:
         """Kernels of two axes, both longer than one."""
         return len(piece.kernel) == 2 and min(piece.kernel) > 1
 
-    def prepare(self, problem: Problem) -> tuple[SeparableFactors, ...]:
-        """One decomposition per order of the axes, vertical first and horizontal first."""
-        return tuple(_factors(problem, axis) for axis in (0, 1))
-
-    def losses(
-        self, problem: Problem, state: tuple[SeparableFactors, ...]
-    ) -> list[tuple[Form, float]]:
-        """Ranks from one up to where the layer has no fewer parameters."""
+    def losses(self, problem: Problem) -> list[tuple[Form, float]]:
+        """Ranks from one up to where the layer has no fewer parameters, for both orders."""
         return [
             (spatial_form(problem.piece, axis, rank), loss)
-            for axis, factors in enumerate(state)
-            for rank, loss in enumerate(factors.losses.tolist())
+            for axis in (0, 1)
+            for rank, loss in enumerate(_factors(problem, axis).losses.tolist())
             if rank > 0
         ]
 
-    def build(
-        self, problem: Problem, state: tuple[SeparableFactors, ...], form: Form
-    ) -> list[Tensor]:
+    def build(self, problem: Problem, form: Form) -> list[Tensor]:
         """Both kernels, the scale split evenly."""
         first, second = form.pieces
-        axis = 0 if first.kernel[1] == 1 else 1
-        left, right = state[axis].balanced(first.outputs // first.groups)
+        axis, rank = int(first.kernel[1] != 1), first.outputs // first.groups
+        left, right = _factors(problem, axis, rank).balanced(rank)
         return [left.reshape(first.weight_shape), right.reshape(second.weight_shape)]
 
 
@@ -74,7 +66,8 @@ def _along(piece: Piece, axis: int) -> Piece:
     )
 
 
-def _factors(problem: Problem, axis: int) -> SeparableFactors:
+def _factors(problem: Problem, axis: int, rank: int | None = None) -> SeparableFactors:
+    """Factors with the kernel along ``axis`` first, up to a rank or to the break-even one."""
     piece = problem.piece
     kernel = problem.weight.unflatten(2, (-1, *piece.kernel))
     a = problem.a
@@ -85,4 +78,4 @@ def _factors(problem: Problem, axis: int) -> SeparableFactors:
         kernel = kernel.mT
     groups, out, channels, tall, wide = kernel.shape
     break_even = piece.weights // (groups * (channels * tall + out * wide))
-    return separable_factors(kernel.contiguous(), a, problem.g, max(1, break_even))
+    return separable_factors(kernel.contiguous(), a, problem.g, rank or max(1, break_even))

@@ -39,9 +39,9 @@ class Curve:
     options: tuple[Option, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Curves:
-    """Every site with its options, and what the dense network costs.
+    """Every site with its options, and what the dense network costs; equal only to itself.
 
     Attributes:
         curves: one per site.

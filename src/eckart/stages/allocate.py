@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from eckart.costs import COSTS, Cost, cost_named
 from eckart.errors import BudgetError
 from eckart.knapsack import Knapsack, Vector, lower_hull, solve
-from eckart.records import Budget, Choice, Curve, Curves, Option, Plan
+from eckart.records import Budget, Choice, Curves, Option, Plan
+
+_KNAPSACKS: WeakKeyDictionary[Curves, dict[tuple[str, ...], tuple[Knapsack, list[Option]]]] = (
+    WeakKeyDictionary()
+)
 
 
 def allocate(curves: Curves, budget: Budget) -> Plan:
@@ -114,33 +119,37 @@ def _plan(curves: Curves, options: Sequence[Option], budget: Budget | None = Non
 
 
 def _knapsack(curves: Curves, metrics: Sequence[str]) -> tuple[Knapsack, list[Option]]:
-    """The useful options of every site as columns; dense is the last of its site."""
-    priced = [cost_named(name) for name in metrics]
+    """The useful options of every site as columns, dense the last of its site; made once."""
+    known = _KNAPSACKS.setdefault(curves, {})
+    key = tuple(metrics)
+    if key not in known:
+        known[key] = _assembled(curves, [cost_named(name) for name in metrics])
+    return known[key]
+
+
+def _assembled(curves: Curves, priced: list[Cost]) -> tuple[Knapsack, list[Option]]:
     options: list[Option] = []
-    sites: list[int] = []
-    columns: list[Vector] = []
-    for index, curve in enumerate(curves.curves):
-        for option, costs in _undominated(curves, curve, priced):
-            options.append(option)
-            sites.append(index)
-            columns.append(costs)
-    losses = np.array([option.loss for option in options])
-    stacked = np.stack(columns, 1) if columns else np.zeros((len(metrics), 0))
-    return Knapsack(np.array(sites, dtype=np.intp), losses, stacked), options
+    costs: list[Vector] = [np.zeros((0, len(priced)))]
+    for curve in curves.curves:
+        spec = curves.specs[curve.site.name]
+        rows = np.array([[c.of(spec, o.form) for c in priced] for o in curve.options], float)
+        kept = _undominated(np.array([option.loss for option in curve.options]), rows)
+        options += [curve.options[i] for i in kept]
+        costs.append(rows[kept])
+    sites = np.repeat(np.arange(len(curves.curves)), [len(rows) for rows in costs[1:]])
+    losses = np.array([option.loss for option in options], float)
+    return Knapsack(sites.astype(np.intp), losses, np.concatenate(costs).T), options
 
 
-def _undominated(curves: Curves, curve: Curve, priced: list[Cost]) -> list[tuple[Option, Vector]]:
+def _undominated(losses: Vector, costs: Vector) -> list[int]:
     """Options cheaper than dense in a cost that counts and beaten by no other; then dense."""
-    spec, (*others, dense) = curves.specs[curve.site.name], curve.options
-    most = np.array([cost.of(spec, dense.form) for cost in priced], float)
-    costs = [np.array([c.of(spec, o.form) for c in priced], float) for o in others]
-    order = sorted(range(len(others)), key=lambda i: (others[i].loss, *costs[i]))
-    kept: list[tuple[Option, Vector]] = []
-    for i in order:
-        beaten = any((known <= costs[i]).all() for _, known in kept)
-        if not beaten and (costs[i] < most).any():
-            kept.append((others[i], costs[i]))
-    return [*reversed(kept), (dense, most)]
+    dense = len(losses) - 1
+    order = np.lexsort((*costs.T[::-1], losses))
+    kept: list[int] = []
+    for i in order[(costs[order] < costs[dense]).any(1)]:
+        if not (costs[kept] <= costs[i]).all(1).any():
+            kept.append(int(i))
+    return [*reversed(kept), dense]
 
 
 def _limits(curves: Curves, budget: Budget, problem: Knapsack) -> Vector:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from eckart.batches import call, moved
 from eckart.costs import COSTS
@@ -62,8 +62,7 @@ def _built(layer: nn.Module, name: str, plan: Plan, moments: Moments) -> Factore
     choice = plan.choices[name]
     (method,) = methods_named([choice.method])
     problem = problem_of(layer, name, moments, plan.damping)
-    weights: list[Tensor] = method.build(problem, method.prepare(problem), choice.form)
-    return rebuild(layer, choice.form, weights)
+    return rebuild(layer, choice.form, method.build(problem, choice.form))
 
 
 def _installed(model: nn.Module, built: Mapping[str, nn.Module], example: Any) -> dict[str, str]:

@@ -78,7 +78,7 @@ def _options(
         Option(method.name, form, loss)
         for method in methods
         if method.applies(spec.piece)
-        for form, loss in method.losses(problem, method.prepare(problem))
+        for form, loss in method.losses(problem)
         if any(cost.of(spec, form) < cost.of(spec, spec.dense) for cost in COSTS.values())
     ]
 

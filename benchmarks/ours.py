@@ -1,0 +1,50 @@
+"""Eckart itself in the peers' signature: one calibration per network, then a plan per budget."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import eckart
+from torch import nn
+
+from benchmarks.peers.calibration import Calibration
+
+BATCH = 250
+_moments: dict[int, tuple[nn.Module, eckart.Moments]] = {}
+_curves: dict[tuple[int, tuple[str, ...]], eckart.Curves] = {}
+
+
+def moments_of(model: nn.Module, calibration: Calibration) -> eckart.Moments:
+    """Moments of the logit metric, gathered once per network."""
+    if id(model) not in _moments:
+        batches = list(zip(*(part.split(BATCH) for part in calibration), strict=True))
+        _moments[id(model)] = (model, eckart.calibrate(model, batches, progress=False))
+    return _moments[id(model)][1]
+
+
+def _compress(
+    model: nn.Module,
+    calibration: Calibration,
+    keep: float,
+    *,
+    methods: tuple[str, ...],
+    metric: str = "params",
+    weigh_outputs: bool = True,
+) -> nn.Module:
+    moments = moments_of(model, calibration)
+    if not weigh_outputs:
+        moments = replace(moments, output_grams={}, metric=None)
+    key = (id(model), methods if weigh_outputs else ("A", *methods))
+    if key not in _curves:
+        _curves[key] = eckart.curves(model, moments, methods=methods, progress=False)
+    plan = eckart.allocate(_curves[key], eckart.Budget(costs={metric: keep}))
+    return eckart.apply(model, plan, moments)
+
+
+LOW_RANK, ALL = ("weighted_svd",), ("weighted_svd", "spatial")
+OURS: dict[str, Callable[[nn.Module, Calibration, float], nn.Module]] = {
+    "ours_a_only": partial(_compress, methods=LOW_RANK, weigh_outputs=False),
+    "ours_low_rank": partial(_compress, methods=LOW_RANK),
+    "ours": partial(_compress, methods=ALL),
+    "ours_macs": partial(_compress, methods=ALL, metric="macs"),
+}

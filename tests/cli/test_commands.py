@@ -1,0 +1,261 @@
+"""Every command, called in this process on a small network and a folder of images."""
+
+import json
+
+import pytest
+import torch
+
+from eckart import CalibrationInterrupted, Frontier, Moments, Plan, load
+from eckart.cli.models import load_model
+
+
+@pytest.fixture
+def network(factory, weights):
+    return [factory, "--weights", weights]
+
+
+@pytest.fixture
+def data(folder):
+    return ["--data", folder, "--batch-size", 6, "--examples", 24]
+
+
+def document(result):
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_help_lists_the_commands(run):
+    for words in ((), ("--help",), ("-h",)):
+        result = run(*words)
+        assert result.exit_code == 0
+        for name in ("inspect", "calibrate", "frontier", "compress", "evaluate", "demo"):
+            assert name in result.stdout
+
+
+def test_inspect(run, network):
+    found = document(run("inspect", *network, "--input-size", "3,8,8", "--json"))
+    assert [layer["name"] for layer in found["layers"]] == ["0", "3", "7"]
+    assert found["layers"][1]["shape"] == [16, 8, 3, 3]
+    assert found["layers"][1]["macs"] == 64 * 16 * 8 * 9
+    assert found["layers"][1]["moment_bytes"] == 8 * (72 * 73 + 16 * 16)
+    assert found["moment_bytes"] == sum(layer["moment_bytes"] for layer in found["layers"])
+    assert found["params"] == sum(p.numel() for p in load_model(network[0]).parameters())
+    assert document(run("inspect", *network, "--json"))["macs"] is None
+
+
+def test_inspect_says_what_is_left_out(run, tmp_path):
+    path = tmp_path / "odd.py"
+    path.write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.used, self.idle = nn.Linear(3, 3), nn.Linear(3, 3)\n"
+        "        self.words = nn.Embedding(5, 3)\n"
+        "    def forward(self, x):\n"
+        "        return self.used(x)\n"
+    )
+    shown = run("inspect", f"{path}:Net", "--input-size", "3").stdout
+    assert "not called for this input" in shown
+    assert "no layer type is registered for Embedding" in shown
+    skipped = document(run("inspect", f"{path}:Net", "--input-size", "3", "--json"))["skipped"]
+    assert set(skipped) == {"idle", "words"}
+
+
+def test_calibrate(run, network, data, tmp_path):
+    out = tmp_path / "m.safetensors"
+    found = document(run("calibrate", *network, *data, "--out", out, "--json"))
+    moments = Moments.load(out)
+    assert (found["examples"], found["batches"], found["layers"]) == (24, 4, 3)
+    assert moments.examples == 24
+    assert found["bytes"] == moments.nbytes
+    assert set(moments.output_grams) == {"0", "3", "7"}
+    found = document(run("calibrate", *network, *data, "--out", out, "--json", "--metric", "none"))
+    assert found["metric"] is None
+    assert not Moments.load(out).output_grams
+
+
+def test_calibrate_goes_on_where_it_was_interrupted(run, network, data, tmp_path, monkeypatch):
+    import eckart.cli.calibrate as module
+
+    whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
+    run("calibrate", *network, *data, "--out", whole)
+    calibrate = module.calibrate
+
+    def interrupted(model, batches, **settings):
+        moments = calibrate(model, list(batches)[:1], **settings)
+        raise CalibrationInterrupted("stop", moments) from KeyboardInterrupt()
+
+    monkeypatch.setattr(module, "calibrate", interrupted)
+    for done in (1, 2):
+        result = run("calibrate", *network, *data, "--out", parts, "--resume")
+        assert result.exit_code == 130
+        assert f"{done} of 4 batches are in {parts}; go on with --resume" in result.stderr
+    monkeypatch.setattr(module, "calibrate", calibrate)
+    for _ in range(2):  # the second finds nothing left to do
+        result = run("calibrate", *network, *data, "--out", parts, "--resume")
+        assert result.exit_code == 0, result.output
+        one, other = Moments.load(whole), Moments.load(parts)
+        assert (one.examples, one.batches) == (other.examples, other.batches)
+        for name in one.specs:
+            torch.testing.assert_close(one.a(name), other.a(name))
+            torch.testing.assert_close(one.g(name), other.g(name))
+    result = run("calibrate", *network, *data, "--out", parts, "--resume", "--batch-size", 5)
+    assert result.exit_code == 1
+    assert "does not fit 24 examples in batches of 5" in result.stderr
+
+
+def test_compress_saves_what_it_measured(run, network, data, tmp_path):
+    out = tmp_path / "half"
+    words = ["--keep", 0.5, "--out", out, "--no-latency"]
+    found = document(run("compress", *network, *data, *words, "--json"))
+    assert found["after"]["params"] <= 0.5 * found["before"]["params"]
+    assert found["before"]["score"]["n"] == 16
+    assert Plan.from_json(found["plan"]).costs["params"] == found["after"]["params"]
+    model = load(load_model(network[0]), out)
+    assert sum(p.numel() for p in model.parameters()) == found["after"]["params"]
+    again = document(
+        run("evaluate", network[0], *data[:4], "--compressed", out, "--no-latency", "--json")
+    )
+    assert again["score"] == found["after"]["score"]
+    assert again["macs"] == found["after"]["macs"]
+
+
+def test_compress_for_people(run, network, data):
+    result = run("compress", *network, *data, "--keep", 0.6)
+    assert result.exit_code == 0, result.output
+    for text in ("parameters", "latency ms", "drop", "conv", "layers factored"):
+        assert text in result.stdout.replace("spatial", "conv")
+
+
+def test_compress_from_moments_needs_no_data(run, network, data, tmp_path):
+    moments = tmp_path / "m.safetensors"
+    run("calibrate", *network, *data, "--out", moments)
+    budget = ["--budget", "params=0.6,macs=0.7", "--moments", moments, "--no-latency", "--json"]
+    found = document(run("compress", *network, *budget))
+    assert found["after"]["score"] is None
+    assert found["after"]["macs"] <= 0.7 * found["before"]["macs"]
+    with_data = document(run("compress", *network, *budget, *data))
+    assert with_data["plan"] == found["plan"]
+    assert with_data["after"]["score"]["n"] == 16
+
+
+def test_compress_options_reach_the_plan(run, network, data):
+    words = ["--keep", 0.8, "--of", "sites", "--dense", "0,7", "--methods", "weighted_svd"]
+    found = document(
+        run("compress", *network, *data, *words, "--multiple", 2, "--no-latency", "--json")
+    )
+    plan = Plan.from_json(found["plan"])
+    assert set(plan.choices) == {"3"}
+    assert plan.choices["3"].method == "weighted_svd"
+    assert plan.choices["3"].form.rank % 2 == 0
+    assert plan.budget.of == "sites"
+    assert {"0", "7"} <= set(plan.dense)
+
+
+def test_compress_to_a_tolerance(run, network, data):
+    words = ["--tolerance", 0.1, "--select-examples", 8, "--no-latency", "--json"]
+    found = document(run("compress", *network, *data, *words))
+    assert found["evaluations"] > 0
+    assert found["before"]["score"]["n"] == 16
+    strict = ["--tolerance", 0, "--select-split", "test", "--select-examples", 6]
+    found = document(run("compress", *network, *data, *strict, "--no-latency", "--json"))
+    assert found["before"]["score"]["n"] == 10  # what the choice has left
+
+
+def test_frontier(run, network, data, tmp_path):
+    out, page = tmp_path / "f.json", tmp_path / "f.html"
+    words = ["--keeps", "0.8,0.5", "--out", out, "--report", page, "--eval-examples", 12]
+    found = document(run("frontier", *network, *data, *words, "--json"))
+    assert {(p["keep"], p["label"]) for p in found["points"]} >= {(0.8, "eckart"), (0.5, "eckart")}
+    assert {"out", "report"} <= set(found)
+    assert Frontier.load(out).dense.score.n == 12
+    text = page.read_text()
+    assert network[0] in text
+    assert "--eval-examples 12" in text
+    shown = run("frontier", *network, *data, *words, "--no-baselines").stdout
+    assert "uniform" not in shown
+    assert "eckart" in shown
+
+
+def test_frontier_says_how_to_go_on(run, network, data, tmp_path, monkeypatch):
+    import eckart.cli.frontier as module
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "frontier", interrupted)
+    out = tmp_path / "f.json"
+    result = run("frontier", *network, *data, "--out", out)
+    assert result.exit_code == 130
+    assert f"the points so far are in {out}; run the same to go on" in result.stderr
+    assert "give --out" in run("frontier", *network, *data).stderr
+
+
+def test_evaluate(run, network, data):
+    result = run("evaluate", *network, *data[:4])
+    assert result.exit_code == 0, result.output
+    assert "latency ms" in result.stdout
+    found = document(run("evaluate", *network, *data[:4], "--json", "--eval-split", "train"))
+    assert found["score"]["n"] == 32
+    assert found["latency_ms"] > 0
+
+
+def test_what_a_network_prints_stays_out_of_the_document(run, factory):
+    found = run("inspect", factory.replace(":net", ":loud"), "--json")
+    document(found)
+    assert "a network is made" in found.stderr
+
+
+def test_calibrate_keeps_what_it_has_when_the_data_fail(run, network, data, folder, tmp_path):
+    out = tmp_path / "deep" / "m.safetensors"
+    damaged = sorted((folder / "train" / "dark").iterdir())[3]
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:40])
+    result = run("calibrate", *network, *data, "--out", out, "--batch-size", 1)
+    assert result.exit_code == 1
+    assert f"{damaged} cannot be read" in result.stderr
+    assert "go on with --resume" in result.stderr
+    result = run("compress", *network, *data, "--keep", 0.5, "--batch-size", 1)
+    assert result.exit_code == 1
+    assert "eckart calibrate keeps what it has" in result.stderr
+    damaged.write_bytes(whole)
+    result = run("calibrate", *network, *data, "--out", out, "--batch-size", 1, "--resume")
+    assert result.exit_code == 0
+    assert Moments.load(out).examples == 24
+
+
+def test_resume_refuses_another_network_and_metric(run, network, data, tmp_path):
+    out = tmp_path / "m.safetensors"
+    run("calibrate", *network, *data, "--out", out)
+    resume = [*data, "--out", out, "--resume"]
+    for words, says in (
+        ([network[0], *resume], "belong to another network"),
+        ([*network, *resume, "--metric", "none"], "was made with --metric logits"),
+    ):
+        result = run("calibrate", *words)
+        assert result.exit_code == 1
+        assert says in result.stderr
+
+
+def test_places_to_write_are_made_or_refused_first(run, network, data, tmp_path):
+    (tmp_path / "file").touch()
+    for words, says in (
+        (["calibrate", *network, *data, "--out", tmp_path], "is a folder; name a file"),
+        (["frontier", *network, *data, "--report", tmp_path], "is a folder; name a file"),
+        (["compress", *network, *data, "--keep", 0.5, "--out", tmp_path / "file"], "is a file"),
+        (["demo", "--output", tmp_path / "file"], "is a file"),
+    ):
+        result = run(*words)
+        assert result.exit_code == 1
+        assert says in result.stderr
+
+
+def test_random_weights_are_pointed_out(run, folder):
+    words = ["torchvision:squeezenet1_1", "--data", folder, "--image-size", 32, "--no-latency"]
+    assert "the weights are random" in run("evaluate", *words).stderr
+    assert "random" not in run("inspect", words[0]).stderr
+
+
+def test_version(run):
+    assert run("--version").stdout.startswith("eckart 0.")
