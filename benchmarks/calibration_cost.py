@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import eckart
 import torch
 from torch import Tensor, nn
 
+import eckart
 from benchmarks.run import setting
 
 BATCH, ROUNDS = 250, 5

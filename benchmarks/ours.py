@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-import eckart
 from torch import nn
 
+import eckart
 from benchmarks.peers.calibration import Calibration
 
 BATCH = 250

@@ -64,7 +64,8 @@ def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, Mapping):
         return {k: mapped(v, change) for k, v in value.items()}
     if isinstance(value, tuple | list):
-        return type(value)(mapped(item, change) for item in value)
+        items = [mapped(item, change) for item in value]
+        return tuple(items) if isinstance(value, tuple) else items
     return value
 
 

@@ -20,6 +20,7 @@ from eckart.errors import CheckpointError
 from eckart.layers import Factored, blank, type_of
 from eckart.provenance import attach_plan, plan_of
 from eckart.records import Form, Plan
+from eckart.records.forms import MALFORMED
 
 FORMAT = "eckart.network/1"
 WEIGHTS, STRUCTURE = "model.safetensors", "eckart.json"
@@ -82,6 +83,8 @@ def load(fresh_model: nn.Module, directory: str | Path) -> nn.Module:
     """
     structure = _structure(Path(directory) / STRUCTURE)
     forms = _forms(structure, fresh_model)
+    if any(tensor.is_meta for tensor in fresh_model.state_dict().values()):
+        raise CheckpointError("the fresh model is on the meta device: give it memory, to_empty()")
     layers = {name: fresh_model.get_submodule(name) for name in forms}
     path = Path(directory) / WEIGHTS
     _check_weights(path, _expected(fresh_model, forms), _tied(fresh_model))
@@ -134,10 +137,10 @@ def _forms(structure: Mapping[str, Any], model: nn.Module) -> dict[str, Form]:
     raw = structure.get("forms")
     if not isinstance(raw, dict):
         raise CheckpointError("the structure holds no forms")
-    layers = dict(model.named_modules())
+    layers, weights = dict(model.named_modules()), model.state_dict()
     forms = {}
     for name, data in raw.items():
-        kind = type_of(layers[name]) if name in layers else None
+        kind = type_of(layers[name]) if name in layers and f"{name}.weight" in weights else None
         if kind is None:
             raise CheckpointError(
                 f"the saved network has a factored layer {name!r:.80}, and the fresh model has no "
@@ -204,5 +207,5 @@ def _plan(data: Any) -> Plan | None:
     """The plan as provenance; one that cannot be read is dropped, for nothing depends on it."""
     try:
         return Plan.from_json(data)
-    except (CheckpointError, KeyError, TypeError, ValueError):
+    except (CheckpointError, *MALFORMED):
         return None

@@ -10,7 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from eckart.records import Moments
+from eckart.records import LayerSpec, Moments
+from eckart.records.moments import sharing_differs
 
 
 def world() -> tuple[int, int]:
@@ -28,8 +29,9 @@ def summed_over_ranks(moments: Moments) -> Moments:
     _, size = world()
     if size == 1:
         return moments
-    outlines: list[dict[str, Any]] = [{} for _ in range(size)]
-    dist.all_gather_object(outlines, _outline(moments))
+    specs_by_rank: list[dict[str, LayerSpec]] = _gathered(moments.specs, size)
+    moments = moments.unshared(sharing_differs([specs for specs in specs_by_rank if specs]))
+    outlines: list[dict[str, Any]] = _gathered(_outline(moments), size)
     lead = next((o for o in outlines if o["batches"]), outlines[0])
     specs = {k: s for o in reversed(outlines) for k, s in o["specs"].items()}
     return replace(
@@ -45,6 +47,13 @@ def summed_over_ranks(moments: Moments) -> Moments:
         example=lead["example"],
         model_costs=lead["model_costs"],
     )
+
+
+def _gathered(value: Any, size: int) -> list[Any]:
+    """Every rank's value, in order."""
+    values: list[Any] = [None] * size
+    dist.all_gather_object(values, value)
+    return values
 
 
 def _outline(moments: Moments) -> dict[str, Any]:

@@ -162,17 +162,19 @@ def frontier(
         return measure(network, example, evaluate=evaluate, latency=latency)
 
     done = {} if path is None else Frontier.resumed(path, moments.fingerprint, plans)
-    dense, points = measured(model), []
-    for (keep, label), plan in tracked(plans.items(), "measuring", progress, len(plans)):
-        point = done.get((keep, label))
-        if point is None:
+    dense = measured(model)
+
+    def found() -> Frontier:
+        points = tuple(done[key] for key in plans if key in done)
+        return Frontier(dense, points, metric, moments.fingerprint)
+
+    for key, plan in tracked(plans.items(), "measuring", progress, len(plans)):
+        if key not in done:
             smaller = apply(model, plan, moments)
-            point = Point.of(keep, label, plan_of(smaller) or plan, measured(smaller), dense)
-        points.append(point)
-        found = Frontier(dense, tuple(points), metric, moments.fingerprint)
+            done[key] = Point.of(*key, plan_of(smaller) or plan, measured(smaller), dense)
         if path is not None:
-            found.save(path)
-    return found
+            found().save(path)
+    return found()
 
 
 def _uniform_plans(

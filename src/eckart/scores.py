@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -29,7 +29,7 @@ def accuracy(batches: Iterable[Any]) -> Callable[[nn.Module], Score]:
     Raises:
         InputError: ``batches`` can be read only once, or gives no pair.
     """
-    if iter(batches) is batches:
+    if isinstance(batches, Iterator):
         raise InputError(
             "accuracy reads its batches once per network, and this is an iterator that can be read "
             "only once: pass a list or a DataLoader"

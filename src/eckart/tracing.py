@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils.flop_counter import FlopCounterMode
 
 from eckart.batches import call, moved
@@ -67,7 +68,7 @@ def network_costs(model: nn.Module, example: Any) -> NetworkCosts:
         sizes = trace_sizes(model, example)
     layers = dict(model.named_modules())
     macs = {name: _macs(layers[name], calls) for name, calls in sizes.items()}
-    parameters = list(model.parameters())
+    parameters = [p for p in model.parameters() if not is_lazy(p)]
     return NetworkCosts(
         params=sum(p.numel() for p in parameters),
         bytes=sum(p.numel() * p.element_size() for p in parameters),
@@ -80,6 +81,8 @@ def fingerprint(model: nn.Module) -> str:
     """A short hash of names, shapes and a sample of every weight: another network differs."""
     digest = hashlib.sha256()
     for name, parameter in model.named_parameters():
+        if is_lazy(parameter):
+            continue
         flat = parameter.detach().flatten()
         sample = flat[:: max(1, len(flat) // 256)].double().cpu()
         digest.update(f"{name}{tuple(parameter.shape)}".encode())

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 See = Callable[[str, nn.Module, Tensor], None]
 
@@ -48,11 +49,12 @@ def untouched(model: nn.Module) -> Iterator[None]:
     """Eval mode with frozen parameters inside; everything as it was outside.
 
     Mode of every module, requires_grad and grad of every parameter, buffers, and torch's random
-    state on the CPU and on the network's devices.
+    state on the CPU and on the network's devices. A lazy layer that runs inside stays initialised.
     """
     modes = [(module, module.training) for module in model.modules()]
-    frozen = [(p, p.requires_grad, p.grad) for p in model.parameters()]
-    buffers = [(b, b.clone()) for b in model.buffers()]
+    lazy = [p for p in model.parameters() if is_lazy(p)]
+    frozen = [(p, p.requires_grad, p.grad) for p in model.parameters() if not is_lazy(p)]
+    buffers = [(b, b.clone()) for b in model.buffers() if not is_lazy(b)]
     devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
     with torch.random.fork_rng(devices=[d.index or 0 for d in devices]):
         try:
@@ -66,6 +68,8 @@ def untouched(model: nn.Module) -> Iterator[None]:
             for parameter, required, grad in frozen:
                 parameter.requires_grad_(required)
                 parameter.grad = grad
+            for parameter in lazy:
+                parameter.grad = None
             with torch.no_grad():
                 for buffer, value in buffers:
                     buffer.copy_(value)

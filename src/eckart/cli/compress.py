@@ -22,7 +22,7 @@ from eckart.cli.options import (
 )
 from eckart.cli.output import Result, folder_to_write
 from eckart.cli.parsing import make_budget, parse_budget, usage_error
-from eckart.cli.planning import MomentsOptions, PlanOptions
+from eckart.cli.planning import MomentsOptions, PlanOptions, gather
 from eckart.cli.tables import before_after_table, plan_table
 from eckart.costs import COSTS
 from eckart.provenance import plan_of
@@ -43,7 +43,7 @@ class GoalOptions:
         float | None, option("Goal", "Accuracy that may be lost: 0.005 is half a point.", min=0)
     ] = None
 
-    def target(self, of: Scope) -> Budget | float:
+    def wanted(self, of: Scope) -> Budget | float:
         """The budget, or the tolerance.
 
         Raises:
@@ -54,9 +54,17 @@ class GoalOptions:
             raise usage_error("--keep / --budget / --tolerance", "give exactly one of them")
         if self.keep is not None:
             return make_budget("--keep", {"params": self.keep}, of)
-        return (
-            self.tolerance or 0.0 if self.budget is None else parse_budget(self.budget, of, COSTS)
-        )
+        if self.budget is not None:
+            return parse_budget(self.budget, of, COSTS)
+        return self.tolerance or 0.0
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How much worse a score may be, and what scores."""
+
+    drop: float
+    judge: Callable[[nn.Module], Score]
 
 
 @grouped
@@ -75,19 +83,22 @@ def compress_command(
     latency: Annotated[bool, option("Run", "Time one example.")] = True,
 ) -> Result:
     """Make a network smaller, and measure it before and after where there are data."""
-    target = goal.target(plan.scope)
+    wanted = goal.wanted(plan.scope)
     folder_to_write(out)
-    data, network = images.open(), model.load()
-    gathered = moments.gather(network, data, calibration, images.seed)
-    if isinstance(target, Budget):
-        chosen, tried = allocate(plan.curves(network, gathered), target), 0
-    else:
-        judge = accuracy(selection.take(data, calibration))
-        chosen, tried = _within(target, network, plan.curves(network, gathered), gathered, judge)
+    data = images.open()
+    source = moments.source(data, calibration)
+    target = (
+        wanted
+        if isinstance(wanted, Budget)
+        else Tolerance(wanted, accuracy(selection.take(data, calibration)))
+    )
+    evaluate = None if data is None else accuracy(evaluation.take(data))
+    network = model.load()
+    gathered = gather(network, source, images.seed)
+    chosen, tried = _choose(target, network, plan.curves(network, gathered), gathered)
     smaller = apply(network, chosen, gathered)
     if out is not None:
         save(smaller, out)
-    evaluate = None if data is None else accuracy(evaluation.take(data))
     before, after = (
         measure(net, gathered.example, evaluate=evaluate, latency=latency)
         for net in (network, smaller)
@@ -96,18 +107,16 @@ def compress_command(
     return _result(model.model, done, gathered, before, after, tried, out)
 
 
-def _within(
-    tolerance: float,
-    network: nn.Module,
-    options: Curves,
-    moments: Moments,
-    judge: Callable[[nn.Module], Score],
+def _choose(
+    target: Budget | Tolerance, network: nn.Module, options: Curves, moments: Moments
 ) -> tuple[Plan, int]:
-    """The cheapest plan that loses no more than the tolerance, and how many were tried."""
-    reference = judge(network)
+    """The best plan within the budget, or the cheapest within the tolerance; and how many tried."""
+    if isinstance(target, Budget):
+        return allocate(options, target), 0
+    reference = target.judge(network)
 
     def passes(plan: Plan) -> bool:
-        return judge(apply(network, plan, moments)).drop_from(reference) <= tolerance
+        return target.judge(apply(network, plan, moments)).drop_from(reference) <= target.drop
 
     return cheapest_passing(hull(options), passes)
 

@@ -22,7 +22,7 @@ from eckart.cli.options import (
 )
 from eckart.cli.output import Result, file_to_write
 from eckart.cli.parsing import parse_fractions, usage_error
-from eckart.cli.planning import MomentsOptions, PlanOptions
+from eckart.cli.planning import MomentsOptions, PlanOptions, gather
 from eckart.costs import COSTS
 from eckart.pipeline import KEEPS
 from eckart.report import frontier_table, write_report
@@ -55,9 +55,11 @@ def frontier_command(
         raise usage_error("--cost", f"unknown cost {cost!r}; the costs are {', '.join(COSTS)}")
     for path in (out, report):
         file_to_write(path)
-    data, network = images.open(), model.load()
-    gathered = moments.gather(network, data, calibration, images.seed)
+    data = images.open()
+    source = moments.source(data, calibration)
     batches = evaluation.take(data)
+    network = model.load()
+    gathered = gather(network, source, images.seed)
     options = plan.curves(network, gathered)
     with _resumable(out):
         found = frontier(

@@ -12,6 +12,7 @@ from torch import nn
 from eckart import Curves, Moments, calibrate, curves
 from eckart.cli.data import ImageData
 from eckart.cli.entry import stopped
+from eckart.cli.images import Batches
 from eckart.cli.options import CalibrationOptions, option
 from eckart.cli.parsing import parse_names
 from eckart.errors import CalibrationInterrupted
@@ -34,30 +35,29 @@ class MomentsOptions:
         Path | None, option("Data", "File that calibrate wrote, in place of calibrating now.")
     ] = None
 
-    def gather(
-        self,
-        network: nn.Module,
-        data: ImageData | None,
-        calibration: CalibrationOptions,
-        seed: int,
-    ) -> Moments:
-        """The moments of a network, from the file or from the data.
+    def source(self, data: ImageData | None, calibration: CalibrationOptions) -> Moments | Batches:
+        """The moments in the file, or the images to gather them from.
 
         Args:
-            network: what to calibrate.
-            data: the images; None where there is a file and nothing is evaluated.
-            calibration: which of them; they are not handed out again.
-            seed: of the probes.
+            data: where the images are; None is enough with a file.
+            calibration: which of them; they are not handed out again, with a file neither.
         """
-        if self.moments is not None:
-            moments = Moments.load(self.moments)
-            if data is not None:
-                calibration.reserve(data, moments.examples)
-            return moments
-        try:
-            return calibrate(network, calibration.take(data), seed=seed)
-        except CalibrationInterrupted as error:
-            raise stopped(error, "eckart calibrate keeps what it has") from error
+        if self.moments is None:
+            return calibration.take(data)
+        moments = Moments.load(self.moments)
+        if data is not None:
+            calibration.reserve(data, moments.examples)
+        return moments
+
+
+def gather(network: nn.Module, source: Moments | Batches, seed: int) -> Moments:
+    """The moments, from the images if there are none yet."""
+    if isinstance(source, Moments):
+        return source
+    try:
+        return calibrate(network, source, seed=seed)
+    except CalibrationInterrupted as error:
+        raise stopped(error, "eckart calibrate keeps what it has") from error
 
 
 @dataclass(frozen=True)

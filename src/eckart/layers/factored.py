@@ -36,6 +36,8 @@ class Factored(nn.Sequential):
             weight = _composed(weight, weight_of(layer).detach().double(), piece_of(layer).groups)
         dense = plain_layer(_merged_piece(self.form), weight_of(first))
         _fill(dense, weight, bias_of(self[-1]))
+        dense.requires_grad_(weight_of(first).requires_grad)
+        _keep_bias_trainable(dense, self[-1])
         return dense.train(self.training)
 
 
@@ -96,6 +98,7 @@ def blank(module: nn.Module, form: Form) -> Factored:
     weight = weight_of(module)
     factored = Factored(*(plain_layer(piece, weight) for piece in form.pieces))
     factored.requires_grad_(weight.requires_grad)
+    _keep_bias_trainable(factored[-1], module)
     return factored.train(module.training)
 
 
@@ -111,6 +114,13 @@ def bias_of(module: nn.Module) -> Tensor | None:
     """The bias, where there is one."""
     bias = getattr(module, "bias", None)
     return bias if isinstance(bias, Tensor) else None
+
+
+def _keep_bias_trainable(layer: nn.Module, like: nn.Module) -> None:
+    """Let a layer's bias require a gradient just as another layer's does."""
+    mine, other = bias_of(layer), bias_of(like)
+    if mine is not None and other is not None:
+        mine.requires_grad_(other.requires_grad)
 
 
 @torch.no_grad()

@@ -49,13 +49,13 @@ def output_projection(weight: Matrix, a: Inputs, g: Outputs | None = None) -> Ne
     Cost: O(out·in² + out²·in + out³).
     """
     if g is None:
-        values, vectors = _leading(weight @ a @ weight.mT)
+        values, vectors = _leading(weight @ a @ weight.mT, min(weight.shape[1:]))
         return NestedFactors(vectors, vectors.mT @ weight, _tails(values))
     g_values, g_vectors = torch.linalg.eigh(g)
     g_values = g_values.clamp_min(g_values[..., -1:] * torch.finfo(g.dtype).eps)
     lift = g_vectors * g_values.sqrt()[:, None, :]  # G = lift liftᵀ
     lifted = lift.mT @ weight
-    values, vectors = _leading(lifted @ a @ lifted.mT)
+    values, vectors = _leading(lifted @ a @ lifted.mT, min(weight.shape[1:]))
     left = (g_vectors * g_values.rsqrt()[:, None, :]) @ vectors
     return NestedFactors(left, vectors.mT @ lifted, _tails(values))
 
@@ -85,10 +85,10 @@ def nested_losses(
     return 0.5 * torch.cat([corner, corner.new_zeros(1)]).clamp_min(0)
 
 
-def _leading(symmetric: Float64[Tensor, "groups n n"]) -> tuple[Tensor, Tensor]:
-    """Eigenvalues, not negative and descending, with their vectors."""
+def _leading(symmetric: Float64[Tensor, "groups n n"], count: int) -> tuple[Tensor, Tensor]:
+    """The largest eigenvalues, not negative and descending, with their vectors."""
     values, vectors = torch.linalg.eigh((symmetric + symmetric.mT) / 2)
-    return values.flip(-1).clamp_min(0), vectors.flip(-1)
+    return values.flip(-1)[:, :count].clamp_min(0), vectors.flip(-1)[..., :count]
 
 
 def _tails(values: Float64[Tensor, "groups n"]) -> Float64[Tensor, " ranks"]:

@@ -1,7 +1,7 @@
 """Second moment of convolution patches, without unfolding the feature map.
 
 With ``p`` running over output positions, the patch moment
-``A[(c, k), (c', k')] = sum_p x[c, s p + k] x[c', s p + k']`` depends on the kernel offsets ``k, k'``
+``A[(c, k), (c', k')] = sum_p x[c, s p + k] x[c', s p + k']`` depends on kernel offsets ``k, k'``
 only through their difference, but for the window that ``p`` runs over. So the map is multiplied
 once by each of its shifts, and what lies outside a window is subtracted: strips of rows, and
 strips of columns, themselves windowed in the rows (inclusion and exclusion). Rows may have any
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 Pair = tuple[int, int]
 Gram = Float[Tensor, "groups c c"]
-Maps = Float[Tensor, "groups c h m"]
+Maps = Float[Tensor, "groups c _ _"]
 _WIDE = 256  # channels from which one long product beats a batch of short ones
 _NARROW = 8  # channels below which unfolding along the row is cheaper than shifting
 
@@ -124,15 +124,34 @@ def _shifted(x: Tensor, window: Window) -> Iterator[Block]:
     gap = step * (kw - 1)
     spaced = F.pad(x, (0, gap)).permute(1, 2, 0, 3).contiguous()  # c, h, n, w + gap
     maps = spaced.reshape(window.groups, c // window.groups, h, n, w + gap)
+    edges = _Edges(maps[..., :w], 2 * gap)
     for dy in range(kh):
         for dx in range(0 if dy == 0 else 1 - kw, kw):
             left, right = _overlap(maps.flatten(3), dx * step)
             whole = dict(_row_windows(left, right, dy, window))
             for kx in range(max(0, -dx), min(kw, kw - dx)):
-                strips = _strips(maps[..., :w], window, kx, dx)
+                strips = _strips(edges, window, kx, dx)
                 unseen = [dict(_row_windows(*strip, dy, window)) for strip in strips]
                 for ky, gram in whole.items():
                     yield ky, kx, ky + dy, kx + dx, gram - sum(s[ky] for s in unseen)
+
+
+class _Edges:
+    """The outermost columns of the maps, where windows end, laid out to be cut column by column."""
+
+    def __init__(self, maps: Float[Tensor, "groups c h n w"], reach: int) -> None:
+        self.width = maps.shape[-1]
+        self.whole = self.width <= 2 * reach
+        parts = [maps] if self.whole else [maps[..., :reach], maps[..., self.width - reach :]]
+        self._parts = [part.transpose(3, 4).contiguous() for part in parts]
+
+    def columns(self, start: int, stop: int) -> Maps:
+        """Columns ``start`` to ``stop``, all within reach of one edge, as rows of their own."""
+        part = self._parts[0]
+        if stop > part.shape[3]:
+            part, offset = self._parts[1], self.width - self._parts[1].shape[3]
+            start, stop = start - offset, stop - offset
+        return part[:, :, :, start:stop].flatten(3)
 
 
 def _overlap(flat: Maps, shift: int) -> tuple[Maps, Maps]:
@@ -142,22 +161,19 @@ def _overlap(flat: Maps, shift: int) -> tuple[Maps, Maps]:
     return flat[..., a : a + length], flat[..., b : b + length]
 
 
-def _strips(maps: Tensor, window: Window, kx: int, dx: int) -> list[tuple[Maps, Maps]]:
+def _strips(edges: _Edges, window: Window, kx: int, dx: int) -> list[tuple[Maps, Maps]]:
     """The pixels left and right of the columns that offset ``kx`` meets, with their partners."""
-    width, shift = maps.shape[-1], dx * window.dilation[1]
-    seen = window.seen(1, width, kx, dx)
-    ends = [(max(0, -shift), seen.start), (seen.stop, width - max(0, shift))]
-    return [
-        (maps[..., a:b].flatten(3), maps[..., a + shift : b + shift].flatten(3))
-        for a, b in ends
-        if a < b
-    ]
+    width, shift = edges.width, dx * window.dilation[1]
+    seen, low, high = window.seen(1, width, kx, dx), max(0, -shift), width - max(0, shift)
+    ends = [(low, min(seen.start, high)), (seen.stop, high)]
+    return [(edges.columns(a, b), edges.columns(a + shift, b + shift)) for a, b in ends if a < b]
 
 
 def _row_windows(left: Maps, right: Maps, dy: int, window: Window) -> Iterator[tuple[int, Gram]]:
     """For every kernel row ``ky``, the product over its window of rows with those ``dy`` below."""
     height, shift = left.shape[2], dy * window.dilation[0]
-    upper, lower = left[:, :, : height - shift], right[:, :, shift:]
+    depth = max(0, height - shift)
+    upper, lower = left[:, :, :depth], right[:, :, shift:]
     shared = window.stride[0] == 1 and window.kernel[0] - dy > 1
     whole = _contract(upper, lower) if shared else None
     for ky in range(window.kernel[0] - dy):
@@ -166,7 +182,7 @@ def _row_windows(left: Maps, right: Maps, dy: int, window: Window) -> Iterator[t
             yield ky, _contract(upper[:, :, _slice(rows)], lower[:, :, _slice(rows)])
             continue
         gram = whole
-        for outside in (slice(0, rows.start), slice(rows.stop, height - shift)):
+        for outside in (slice(0, rows.start), slice(rows.stop, depth)):
             if outside.start < outside.stop:
                 gram = gram - _contract(upper[:, :, outside], lower[:, :, outside])
         yield ky, gram

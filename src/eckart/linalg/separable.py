@@ -99,12 +99,11 @@ def _first_factor(lifted: Kernel, a: Tensor, max_rank: int) -> Float64[Tensor, "
     values, vectors = torch.linalg.eigh((weighed + weighed.mT) / 2)
     values, vectors = values.flip(-1), vectors.flip(-1)
     rank = min(max_rank, c * kh, kw * out, _rank(values, size))
-    scale = values[:, None, :rank].clamp_min(1e-300).rsqrt()
-    directions: Tensor = regrouped @ (vectors[..., :rank] * scale)
-    return directions.mT.reshape(groups, rank, c, kh)
+    spanned, _ = torch.linalg.qr(regrouped @ vectors[..., :rank])  # completes groups of less rank
+    return spanned.mT.reshape(groups, rank, c, kh)
 
 
 def _rank(values: Tensor, size: int) -> int:
-    """Numerical rank in every group, at least one."""
+    """Numerical rank, the largest of all groups, at least one."""
     floor = values[:, :1] * size * torch.finfo(values.dtype).eps
-    return max(1, int((values > floor).sum(-1).min()))
+    return max(1, int((values > floor).sum(-1).max()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from eckart.errors import CheckpointError, InputError, MismatchError
-from eckart.records.forms import LayerSpec
+from eckart.records.forms import MALFORMED, LayerSpec
 
 FORMAT = "eckart.moments/1"
 
@@ -91,7 +91,8 @@ class Moments:
         """The moments of both data sets together."""
         if (self.fingerprint, self.metric) != (other.fingerprint, other.metric):
             raise MismatchError("moments of different networks or metrics cannot be added")
-        left, right = _unshared(self, other), _unshared(other, self)
+        apart = sharing_differs([self.specs, other.specs])
+        left, right = self.unshared(apart), other.unshared(apart)
         specs = {**right.specs, **left.specs}
         return replace(
             left,
@@ -105,6 +106,18 @@ class Moments:
             examples=self.examples + other.examples,
             batches=self.batches + other.batches,
             skipped={k: v for k, v in {**other.skipped, **self.skipped}.items() if k not in specs},
+        )
+
+    def unshared(self, layers: Iterable[str]) -> Moments:
+        """The same sums, with a copy of an input's for each of these layers that shares one."""
+        moved = {k: self.specs[k].input for k in layers if k in self.specs}
+        moved = {k: v for k, v in moved.items() if k != v}
+        return replace(
+            self,
+            specs={k: replace(s, input=k) if k in moved else s for k, s in self.specs.items()},
+            grams={**self.grams, **{k: self.grams[v].clone() for k, v in moved.items()}},
+            totals={**self.totals, **{k: self.totals[v].clone() for k, v in moved.items()}},
+            rows={**self.rows, **{k: self.rows[v] for k, v in moved.items()}},
         )
 
     def save(self, path: str | Path) -> None:
@@ -140,31 +153,19 @@ class Moments:
                     raise CheckpointError(f"{path} holds no moments of the format {FORMAT}")
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             return cls(**_unpack_file(json.loads(header["moments"]), tensors))
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (OSError, SafetensorError, *MALFORMED) as error:
             raise CheckpointError(f"cannot read moments from {path}: {error}") from error
+
+
+def sharing_differs(parts: Sequence[Mapping[str, LayerSpec]]) -> set[str]:
+    """Layers whose input is not shared in the same way in all parts of the data."""
+    keys = [{name: spec.input for name, spec in specs.items()} for specs in parts]
+    return {name for part in keys for name in part if any(k.get(name) != part[name] for k in keys)}
 
 
 def _added(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> dict[str, Tensor]:
     total = {**right, **left}
     return {k: left[k] + right[k] if k in left and k in right else t for k, t in total.items()}
-
-
-def _unshared(moments: Moments, other: Moments) -> Moments:
-    """Give layers a copy of an input's moment of their own where ``other`` does not share it."""
-    moved = {
-        name: spec.input
-        for name, spec in moments.specs.items()
-        if name in other.specs and other.specs[name].input != spec.input and spec.input != name
-    }
-    if not moved:
-        return moments
-    return replace(
-        moments,
-        specs={k: replace(s, input=k) if k in moved else s for k, s in moments.specs.items()},
-        grams={**moments.grams, **{k: moments.grams[v] for k, v in moved.items()}},
-        totals={**moments.totals, **{k: moments.totals[v] for k, v in moved.items()}},
-        rows={**moments.rows, **{k: moments.rows[v] for k, v in moved.items()}},
-    )
 
 
 def _pack(value: Any, leaves: list[Tensor]) -> Any:
@@ -201,5 +202,17 @@ def _unpack_file(meta: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, 
         if part in parts:
             sums[parts[part]][name] = tensor
     specs = [LayerSpec.from_json(spec) for spec in meta["specs"]]
+    for spec in specs:
+        _check_sums(spec, meta["rows"], sums)
     example = _unpack(meta["example"], tensors)
     return {**meta, **sums, "specs": {spec.name: spec for spec in specs}, "example": example}
+
+
+def _check_sums(spec: LayerSpec, rows: Mapping[str, int], sums: Mapping[str, Any]) -> None:
+    groups, out, inputs = spec.piece.matrix_shape
+    gram, total = sums["grams"][spec.input], sums["totals"][spec.input]
+    output = sums["output_grams"].get(spec.name)
+    fits = gram.shape == (groups, inputs, inputs) and total.shape == (groups, inputs)
+    fits = fits and (output is None or output.shape == (groups, out, out))
+    if not fits or spec.input not in rows:
+        raise ValueError(f"the sums of layer {spec.name!r} do not fit its shapes")

@@ -153,6 +153,10 @@ class Plan:
         loss = sum((choice.loss for choice in kept.values()), 0.0)
         return replace(self, choices=kept, dense={**self.dense, **reasons}, loss=loss, costs=costs)
 
+    def carries_out(self, asked: Plan) -> bool:
+        """Whether this is the plan asked for, but for layers that had to stay dense after all."""
+        return self.choices == {k: v for k, v in asked.choices.items() if k not in self.dense}
+
     def as_json(self) -> dict[str, Any]:
         """Plain dictionaries and lists."""
         choices = {

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from eckart.errors import CheckpointError, InputError, MismatchError
+from eckart.records.forms import MALFORMED
 from eckart.records.moments import Moments
 from eckart.records.plans import Curves, Plan
 
@@ -219,7 +220,7 @@ class Frontier:
         """
         try:
             return cls.from_json(json.loads(Path(path).read_text()))
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except (OSError, *MALFORMED) as error:
             raise CheckpointError(f"cannot read a frontier from {path}: {error}") from error
 
     @classmethod
@@ -240,7 +241,7 @@ class Frontier:
         return {
             key: known[key]
             for key, plan in plans.items()
-            if key in known and known[key].plan.choices == plan.choices
+            if key in known and known[key].plan.carries_out(plan)
         }
 
 

@@ -70,7 +70,10 @@ def calibrate(
     """
     found, skipped = survey(model, layers)
     if not found:
-        listed = "; ".join(f"{k}: {v}" for k, v in skipped.items()) or "it has no matrix at all"
+        listed = (
+            "; ".join(f"{k or 'the model'}: {v}" for k, v in skipped.items())
+            or "it has no matrix at all"
+        )
         raise InputError(f"no layer of this network can be compressed ({listed})")
     probe = None if metric is None else probe_of(metric)
     run = _Run(model, found, probe, seed, first_batch)
@@ -150,8 +153,10 @@ class _Run:
         sizes = trace_sizes(self.model, self.example) if self.batches else {}
         specs = {}
         for name, module in self.layers.items():
-            if name not in sums.input_of or name not in sizes:
+            if name not in sums.input_of:
                 reasons[name] = "never called in calibration"
+            elif name not in sizes:
+                reasons[name] = "not called for the first example, so its cost is not known"
             elif metric is not None and name not in sums.output_grams:
                 reasons[name] = "no gradient reached its outputs in calibration"
             else:
@@ -184,7 +189,12 @@ def _spec(name: str, module: nn.Module, sizes: tuple[Any, ...], key: str) -> Lay
 
 
 def _metric_name(metric: str | Probe | None) -> str | None:
-    return metric if metric is None or isinstance(metric, str) else repr(metric)
+    """A name that is the same in the next process: no address in it."""
+    if metric is None or isinstance(metric, str):
+        return metric
+    named = metric if hasattr(metric, "__qualname__") else type(metric)
+    plain = named is metric or type(metric).__repr__ is object.__repr__
+    return f"{named.__module__}.{named.__qualname__}" if plain else repr(metric)
 
 
 def _caught(source: Iterator[Any]) -> Iterator[tuple[Any, BaseException | None]]:
