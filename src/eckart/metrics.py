@@ -57,7 +57,7 @@ class Logits:
         class_dim: axis of the classes; None is 1 for (n, classes) and (n, classes, h, w), and
             the last for (n, tokens, classes).
         centred: remove the mean over the classes, which a softmax does not see. A single
-            output is never centred.
+            output per example, (n, 1) or (n,), is never centred.
         signs: draw ±1 in place of Gaussian numbers.
 
     Source: Gauss–Newton matrix by random projections (Hutchinson 1990).
@@ -72,8 +72,8 @@ class Logits:
         logits = logits_of(outputs)
         v = torch.randn(logits.shape, generator=generator)
         v = v.sign() if self.signs else v
-        dim = _class_dim(logits) if self.class_dim is None else self.class_dim
-        if self.centred and logits.dim() and logits.shape[dim] > 1:
+        dim = _class_dim(logits, self.class_dim)
+        if self.centred and dim is not None:
             v = v - v.mean(dim, keepdim=True)
         return (logits * v.to(logits)).sum()
 
@@ -96,7 +96,12 @@ class Fisher:
     def __call__(self, outputs: Any, batch: Any, generator: torch.Generator) -> Tensor:
         """Summed cross entropy."""
         logits = logits_of(outputs)
-        dim = _class_dim(logits) if self.class_dim is None else self.class_dim
+        dim = _class_dim(logits, self.class_dim)
+        if dim is None:
+            raise InputError(
+                f"the Fisher metric needs two classes or more, got outputs {tuple(logits.shape)}: "
+                "use metric='logits', or name class_dim"
+            )
         scores = logits.movedim(dim, -1).flatten(0, -2).float() / self.temperature
         if self.targets == "true":
             if not (isinstance(batch, tuple | list) and len(batch) == 2):
@@ -125,5 +130,9 @@ def probe_of(metric: str | Probe) -> Probe:
     return METRICS[metric]()
 
 
-def _class_dim(logits: Tensor) -> int:
-    return -1 if logits.dim() in (1, 3) else min(1, logits.dim() - 1)
+def _class_dim(logits: Tensor, given: int | None) -> int | None:
+    """The axis of the classes; None for a single output per example."""
+    if given is None and logits.dim() < 2:
+        return None
+    dim = given if given is not None else -1 if logits.dim() == 3 else 1
+    return dim if logits.shape[dim] > 1 else None

@@ -1,0 +1,159 @@
+"""What every registered layer type promises: moments equal to those of explicit rows."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from layer_zoo import LAYERS, inputs, layer, piece_of_layer
+from eckart.errors import InputError
+from eckart.layers import (
+    LAYER_TYPES,
+    LayerType,
+    as_matrix,
+    piece_of,
+    plain_layer,
+    rebuild,
+    type_of,
+    weight_of,
+)
+from eckart.methods import low_rank_form
+from eckart.records import Form
+from tolerances import tolerance
+
+CLOSE = tolerance(torch.float32)
+each_layer = pytest.mark.parametrize("module", LAYERS, indirect=True)
+
+
+@pytest.fixture
+def module(request: pytest.FixtureRequest) -> nn.Module:
+    return layer(request.param, torch.float32)
+
+
+def kind_of(module: nn.Module) -> LayerType:
+    kind = type_of(module)
+    assert kind is not None
+    return kind
+
+
+def rows_of(module: nn.Module, x: Tensor) -> Tensor:
+    """What the weight is multiplied with, shape (groups, in, rows)."""
+    if isinstance(module, nn.Linear):
+        return x.flatten(0, -2).T[None]
+    piece = piece_of(module)
+    (down, across), mode = piece.padding, piece.padding_mode
+    mode = "constant" if mode == "zeros" else mode
+    padded = F.pad(x, (across, across, down, down), mode=mode)
+    rows = F.unfold(padded, piece.kernel, piece.dilation, 0, piece.stride)
+    return rows.unflatten(1, (piece.groups, -1)).permute(1, 2, 0, 3).flatten(2)
+
+
+def without_bias(module: nn.Module) -> nn.Module:
+    if module.bias is not None:
+        module.bias.data.zero_()
+    return module
+
+
+@pytest.mark.parametrize("name", sorted(LAYER_TYPES))
+def test_every_type_is_tried_and_matched_by_its_exact_class(name: str):
+    kind = LAYER_TYPES[name]
+    assert isinstance(kind, LayerType)
+    assert kind.name == name
+    tried = [layer(n) for n in LAYERS if type(layer(n)) is kind.module]
+    assert tried, f"add a layer of type {name} to layer_zoo.py"
+    assert type_of(tried[0]) is kind
+    subclass = type("Changed", (kind.module,), {})
+    tried[0].__class__ = subclass
+    assert type_of(tried[0]) is None
+
+
+@each_layer
+def test_input_sums_equal_explicit_rows(module: nn.Module):
+    x = inputs(module, n=3)
+    sums, rows = kind_of(module).input_sums(module, x), rows_of(module, x)
+    assert sums.rows == rows.shape[2]
+    torch.testing.assert_close(sums.gram, rows @ rows.mT, **CLOSE)
+    torch.testing.assert_close(sums.total, rows.sum(2), **CLOSE)
+
+
+@each_layer
+def test_moments_of_the_outputs_follow_from_those_of_the_inputs(module: nn.Module):
+    """``Σ y yᵀ = W (Σ x xᵀ) Wᵀ``: the matrix view, the rows and the outputs belong together."""
+    module, x = without_bias(module), inputs(module, n=3)
+    kind, weight = kind_of(module), as_matrix(module)
+    predicted = weight @ kind.input_sums(module, x).gram @ weight.mT
+    actual = kind.output_gram(module, module(x).detach())
+    torch.testing.assert_close(actual, predicted, rtol=1e-4, atol=1e-3)
+
+
+@each_layer
+def test_one_example_without_a_batch_dimension_counts_the_same(module: nn.Module):
+    x, kind = inputs(module, n=1), kind_of(module)
+    alone, batched = (kind.input_sums(module, t) for t in (x[0], x))
+    assert alone.rows == batched.rows
+    torch.testing.assert_close(alone.gram, batched.gram, **CLOSE)
+    y = module(x).detach()
+    torch.testing.assert_close(
+        kind.output_gram(module, y[0]), kind.output_gram(module, y), **CLOSE
+    )
+
+
+@each_layer
+def test_positions_and_outputs_follow_from_the_size(module: nn.Module):
+    x, kind = inputs(module, n=1), kind_of(module)
+    positions = kind.piece(module).output_size(kind.size(module, x))
+    y = module(x)
+    assert torch.Size(positions).numel() * piece_of_layer(module).outputs == y.numel()
+
+
+@each_layer
+def test_half_precision_is_summed_in_float32(module: nn.Module):
+    x = inputs(module).bfloat16()
+    kind = kind_of(module)
+    sums = kind.input_sums(module.bfloat16(), x)
+    assert sums.gram.dtype == torch.float32
+    rows = rows_of(module, x.float())
+    torch.testing.assert_close(sums.gram, rows @ rows.mT, **CLOSE)
+
+
+@each_layer
+def test_a_plain_layer_is_known_by_its_shapes(module: nn.Module):
+    piece = piece_of(module)
+    again = plain_layer(piece, weight_of(module))
+    assert piece_of(again) == piece
+    assert again.weight.shape == piece.weight_shape
+    again.load_state_dict(module.state_dict())
+    torch.testing.assert_close(again(inputs(module)), module(inputs(module)), **CLOSE)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("name", ["wide", "strided"])
+def test_rebuild_keeps_dtype_mode_bias_and_what_is_trained(name: str, dtype: torch.dtype):
+    module = layer(name, dtype).eval().requires_grad_(False)
+    form = low_rank_form(piece_of(module), 2)
+    built = rebuild(module, form, [torch.ones(p.weight_shape) for p in form.pieces])
+    assert {p.dtype for p in built.parameters()} == {dtype}
+    assert not any(p.requires_grad for p in built.parameters())
+    assert not built.training
+    assert torch.equal(built[-1].bias, module.bias)
+    assert built[0].bias is None
+    assert built.merge().weight.dtype == dtype
+
+
+def test_a_chain_of_one_merges_to_itself():
+    module = layer("grouped")
+    built = rebuild(module, Form((piece_of(module),)), [module.weight])
+    assert torch.equal(built.merge().weight, module.weight)
+    assert piece_of(built.merge()) == piece_of(module)
+
+
+def test_even_kernels_padded_to_the_same_size_are_refused():
+    even = nn.Conv2d(2, 2, 4, padding="same")
+    assert "asymmetric" in (kind_of(even).refusal(even) or "")
+    odd = nn.Conv2d(2, 2, (3, 1), padding="same", dilation=2)
+    assert kind_of(odd).refusal(odd) is None
+
+
+def test_what_is_no_plain_layer_is_named():
+    with pytest.raises(InputError, match="Conv1d is no plain layer"):
+        piece_of(nn.Conv1d(2, 2, 3))

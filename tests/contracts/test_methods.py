@@ -1,0 +1,137 @@
+"""What every registered method promises, on every kind of layer."""
+
+from itertools import groupby
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from layer_zoo import LAYERS, inputs, layer, piece_of_layer, problem_of_layer
+from eckart.errors import InputError
+from eckart.layers import Factored, as_matrix, rebuild
+from eckart.linalg import damped, quadratic_loss
+from eckart.methods import DEFAULT_METHODS, METHODS, Method, Problem, methods_named
+from eckart.records import Form
+from random_moments import losses_of
+from tolerances import tolerance
+
+CLOSE = tolerance(torch.float64)
+
+
+class Prepared:
+    """A method's answer for one layer."""
+
+    def __init__(self, method: Method, module: nn.Module) -> None:
+        if not method.applies(piece_of_layer(module)):
+            pytest.skip(f"{method.name} has nothing to offer for {module}")
+        self.module = module
+        self.problem: Problem = problem_of_layer(module)
+        self.offers: list[tuple[Form, float]] = method.losses(self.problem)
+        self.weights: list[list[Tensor]] = [
+            method.build(self.problem, form) for form, _ in self.offers
+        ]
+
+    @property
+    def factored(self) -> list[Factored]:
+        forms = [form for form, _ in self.offers]
+        return [rebuild(self.module, f, w) for f, w in zip(forms, self.weights, strict=True)]
+
+
+@pytest.fixture(params=sorted(METHODS))
+def method(request: pytest.FixtureRequest) -> Method:
+    return METHODS[request.param]
+
+
+@pytest.fixture(params=LAYERS)
+def prepared(request: pytest.FixtureRequest, method: Method) -> Prepared:
+    return Prepared(method, layer(request.param))
+
+
+def test_a_method_is_registered_under_its_name(method: Method):
+    assert METHODS[method.name] is method
+    assert isinstance(method, Method)
+
+
+def test_every_loss_is_the_quadratic_form_of_what_is_built(prepared: Prepared):
+    p = prepared.problem
+    merged = [as_matrix(built.merge()) for built in prepared.factored]
+    assert merged, "a method that applies has something to offer"
+    scale = quadratic_loss(p.weight, p.a, p.g)
+    losses = torch.tensor([loss for _, loss in prepared.offers], dtype=torch.float64)
+    torch.testing.assert_close(losses / scale, losses_of(p.weight, merged, p.a, p.g) / scale, **CLOSE)
+
+
+def test_offers_are_distinct_and_replace_the_layer(prepared: Prepared):
+    forms = [form for form, _ in prepared.offers]
+    assert len(set(forms)) == len(forms)
+    for form, loss in prepared.offers:
+        form.check_replaces(prepared.problem.piece)
+        assert Form.from_json(form.as_json()) == form
+        assert not form.is_dense
+        assert loss >= 0
+
+
+def test_weights_have_their_pieces_shapes(prepared: Prepared):
+    for (form, _), weights in zip(prepared.offers, prepared.weights, strict=True):
+        assert [tuple(w.shape) for w in weights] == [p.weight_shape for p in form.pieces]
+        assert all(torch.isfinite(w).all() for w in weights)
+
+
+def test_what_is_built_has_the_form_and_the_outputs_of_its_merged_layer(prepared: Prepared):
+    x = inputs(prepared.module)
+    for (form, _), built in zip(prepared.offers, prepared.factored, strict=True):
+        assert built.form == form
+        merged = built.merge()
+        assert type(merged) is type(prepared.module)
+        torch.testing.assert_close(built(x), merged(x), **CLOSE)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("nested", ["weighted_svd", "activation_svd", "spatial"])
+def test_losses_never_rise_with_the_rank(nested: str, name: str):
+    offers = Prepared(METHODS[nested], layer(name)).offers
+    most = max(loss for _, loss in offers)
+    for _, family in groupby(offers, key=lambda offer: offer[0].pieces[0].kernel):
+        losses = [loss for _, loss in family]
+        assert all(b <= a + 1e-12 * most for a, b in zip(losses, losses[1:], strict=False))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("full", ["svd", "activation_svd", "weighted_svd"])
+def test_full_rank_reproduces_the_layer(full: str, name: str):
+    prepared = Prepared(METHODS[full], layer(name))
+    x, built = inputs(prepared.module), prepared.factored[-1]
+    torch.testing.assert_close(built(x), prepared.module(x), rtol=1e-7, atol=1e-7)
+
+
+def test_weighted_svd_is_the_best_of_its_form():
+    for name in LAYERS:
+        best, *others = (
+            torch.tensor([loss for _, loss in Prepared(METHODS[m], layer(name)).offers])
+            for m in ("weighted_svd", "activation_svd", "svd")
+        )
+        for other in others:
+            assert (best <= other * (1 + 1e-9) + 1e-12).all(), name
+
+
+@pytest.mark.parametrize("zero", ["weight", "a", "g"])
+def test_all_zero_problems_give_finite_weights(method: Method, zero: str):
+    module = layer("grouped")
+    p = problem_of_layer(module)
+    parts = {"weight": p.weight, "a": p.a, "g": p.g}
+    nothing = torch.zeros_like(parts[zero])
+    parts[zero] = nothing if zero == "weight" else damped(nothing, 1e-6)
+    problem = Problem(p.piece, **parts)
+    for form, loss in method.losses(problem):
+        assert 0 <= loss < float("inf")
+        assert all(torch.isfinite(w).all() for w in method.build(problem, form))
+
+
+def test_an_unknown_method_lists_the_known_ones():
+    with pytest.raises(InputError, match=r"'tucker9'.*known: .*spatial.*svd"):
+        methods_named(["svd", "tucker9"])
+
+
+def test_methods_are_found_by_name():
+    assert [m.name for m in methods_named(DEFAULT_METHODS)] == list(DEFAULT_METHODS)
+    assert methods_named("svd") == [METHODS["svd"]]

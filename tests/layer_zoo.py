@@ -1,0 +1,71 @@
+"""Layers of every registered type that the contracts are tried on."""
+
+import torch
+from torch import Tensor, nn
+
+from eckart.layers import type_of
+from eckart.methods import Problem
+from eckart.records import Form, LayerSpec, Piece
+from random_moments import normal, second_moment
+
+_LAYERS = {
+    "wide": lambda: nn.Linear(7, 4),
+    "tall": lambda: nn.Linear(4, 7, bias=False),
+    "one-output": lambda: nn.Linear(5, 1),
+    "one-input": lambda: nn.Linear(1, 5),
+    "3x3": lambda: nn.Conv2d(3, 5, 3, padding=1),
+    "3x3-valid": lambda: nn.Conv2d(4, 2, 3, bias=False),
+    "strided": lambda: nn.Conv2d(3, 4, 3, stride=2, padding=1),
+    "strides-differ": lambda: nn.Conv2d(2, 4, (3, 2), stride=(1, 2), padding=(2, 1)),
+    "dilated": lambda: nn.Conv2d(3, 3, 3, dilation=2, padding=2),
+    "same": lambda: nn.Conv2d(2, 3, (5, 3), padding="same"),
+    "grouped": lambda: nn.Conv2d(4, 6, 3, groups=2, padding=1),
+    "grouped-1x1": lambda: nn.Conv2d(4, 16, 1, groups=4),
+    "depthwise": lambda: nn.Conv2d(4, 4, 3, groups=4, padding=1, bias=False),
+    "1x1": lambda: nn.Conv2d(6, 4, 1),
+    "1x1-strided": lambda: nn.Conv2d(4, 6, 1, stride=2, bias=False),
+    "1xk": lambda: nn.Conv2d(3, 4, (1, 3), padding=(0, 1)),
+    "circular": lambda: nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular"),
+    "reflect": lambda: nn.Conv2d(2, 3, 3, padding=(1, 2), stride=2, padding_mode="reflect"),
+    "replicate": lambda: nn.Conv2d(2, 4, 3, padding=2, groups=2, padding_mode="replicate"),
+}
+LAYERS = list(_LAYERS)
+
+
+def layer(name: str, dtype: torch.dtype = torch.float64) -> nn.Module:
+    """The named layer with weights of its own, the same in every call."""
+    made = _LAYERS[name]().to(dtype)
+    for seed, parameter in enumerate(made.parameters()):
+        parameter.data = normal(*parameter.shape, seed=seed).to(dtype)
+    return made
+
+
+def inputs(module: nn.Module, seed: int = 0, n: int = 2) -> Tensor:
+    """A batch that the layer takes."""
+    piece, dtype = piece_of_layer(module), next(module.parameters()).dtype
+    shape = (n, piece.inputs, 7, 6) if piece.kernel else (n, 3, piece.inputs)
+    return normal(*shape, seed=seed + 77).to(dtype)
+
+
+def piece_of_layer(module: nn.Module) -> Piece:
+    kind = type_of(module)
+    assert kind is not None
+    return kind.piece(module)
+
+
+def spec_of(module: nn.Module, x: Tensor) -> LayerSpec:
+    """The layer as a calibration on one example of ``x`` would record it."""
+    kind = type_of(module)
+    assert kind is not None
+    form = Form((kind.piece(module),))
+    itemsize = next(module.parameters()).element_size()
+    return LayerSpec("layer", kind.name, form, (kind.size(module, x[:1]),), itemsize, "layer")
+
+
+def problem_of_layer(module: nn.Module, seed: int = 0) -> Problem:
+    """The layer's problem under random damped moments."""
+    piece = piece_of_layer(module)
+    groups, out, patch = piece.matrix_shape
+    weight = next(module.parameters()).detach().double().reshape(groups, out, patch)
+    a = second_moment(groups, patch, seed=seed + 1, rank=max(1, patch - 1))
+    return Problem(piece, weight, a, second_moment(groups, out, seed=seed + 2))

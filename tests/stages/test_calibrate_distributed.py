@@ -1,0 +1,86 @@
+"""Two processes that calibrate a share each, against one that has it all."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from eckart import Moments, calibrate
+from stages.networks import Attention
+
+RANKS = 2
+COUNTS = {"even": 4, "one rank has fewer": 5, "one rank has none": 1}
+
+
+class Diverging(Attention):
+    """The key reads a tensor of its own in one batch, which only one rank sees."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.apart = len(x) == 5
+        return super().forward(x)
+
+
+def network() -> Attention:
+    torch.manual_seed(0)
+    return Diverging()
+
+
+def batches(count: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(n, 4, 6, generator=generator) for n in (3, 2, 4, 5, 6)[:count]]
+
+
+def run_rank(rank: int, folder: Path) -> None:
+    """What each process does: deal out the batches in turn, calibrate, write the sum."""
+    store = dist.FileStore(str(folder / "store"), RANKS)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=RANKS)
+    for count in COUNTS.values():
+        moments = calibrate(network(), batches(count)[rank::RANKS], seed=5)
+        moments.save(folder / f"{count}-{rank}")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where both processes have written their moments."""
+    folder = tmp_path_factory.mktemp("ranks")
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    command = [sys.executable, "-m", "stages.test_calibrate_distributed"]
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    ranks = [
+        subprocess.Popen([*command, str(rank), str(folder)], env=environment)
+        for rank in range(RANKS)
+    ]
+    try:
+        assert [rank.wait(timeout=120) for rank in ranks] == [0] * RANKS
+    finally:
+        for rank in ranks:
+            rank.kill()
+    return folder
+
+
+@pytest.mark.parametrize("count", COUNTS.values(), ids=COUNTS)
+def test_two_ranks_equal_one(count: int, folder: Path):
+    expected = calibrate(network(), batches(count), seed=5)
+    for rank in range(RANKS):
+        found = Moments.load(folder / f"{count}-{rank}")
+        assert (found.examples, found.batches) == (expected.examples, expected.batches)
+        assert found.fingerprint == expected.fingerprint
+        assert found.model_costs == expected.model_costs
+        assert torch.equal(found.example, expected.example)
+        assert found.skipped == expected.skipped
+        assert found.specs.keys() == expected.specs.keys()
+        for name in expected.specs:
+            key, known = found.specs[name].input, expected.specs[name].input
+            assert found.rows[key] == expected.rows[known]
+            for part in ("a", "mean", "g"):
+                left, right = getattr(found, part)(name), getattr(expected, part)(name)
+                torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-12)
+
+
+if __name__ == "__main__":
+    run_rank(int(sys.argv[1]), Path(sys.argv[2]))

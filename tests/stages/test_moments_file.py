@@ -1,0 +1,134 @@
+"""Moments on disk: exact, and refused with a clear error when damaged."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from eckart import CheckpointError, MismatchError, Moments, calibrate, curves
+from stages.networks import Attention, SmallCnn, mlp
+
+
+@pytest.fixture
+def moments() -> Moments:
+    return calibrate(Attention(), [torch.randn(3, 5, 6)])
+
+
+@pytest.fixture
+def saved(moments: Moments, tmp_path: Path) -> Path:
+    path = tmp_path / "moments.safetensors"
+    moments.save(path)
+    return path
+
+
+def test_moments_come_back_to_the_bit(moments: Moments, saved: Path):
+    found = Moments.load(saved)
+    for part in ("grams", "totals", "output_grams"):
+        before, after = getattr(moments, part), getattr(found, part)
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[k], after[k]) for k in before)
+    for name in ("specs", "rows", "examples", "batches", "metric", "skipped", "fingerprint"):
+        assert getattr(found, name) == getattr(moments, name)
+    assert found.model_costs == moments.model_costs
+    assert torch.equal(found.example, moments.example)
+    assert str(found) == str(moments)
+
+
+def test_loaded_moments_are_as_good_as_new(tmp_path: Path):
+    model, batches = SmallCnn(), [torch.randn(4, 3, 9, 8)]
+    moments = calibrate(model, batches)
+    moments.save(tmp_path / "file")
+    loaded = Moments.load(tmp_path / "file")
+    assert curves(model, loaded) == curves(model, moments)
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        torch.ones(1, 2),
+        (torch.ones(1, 2), [torch.zeros(1, dtype=torch.int64), None]),
+        {"x": torch.ones(1, 2, dtype=torch.bfloat16), "flag": True, "name": "a", "scale": 0.5},
+    ],
+    ids=["tensor", "nested", "dict"],
+)
+def test_every_form_of_example_comes_back(moments: Moments, tmp_path: Path, example: Any):
+    replace(moments, example=example).save(tmp_path / "file")
+    found = Moments.load(tmp_path / "file").example
+    assert repr(found) == repr(example)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path):
+    with pytest.raises(CheckpointError, match="cannot read moments from .*absent"):
+        Moments.load(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.001, 0.3, 0.999])
+def test_a_truncated_file_is_refused(saved: Path, fraction: float):
+    content = saved.read_bytes()
+    saved.write_bytes(content[: int(fraction * len(content))])
+    with pytest.raises(CheckpointError, match="cannot read moments"):
+        Moments.load(saved)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\xff" * 100, b'{"format": 1}'])
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes):
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(CheckpointError, match="cannot read moments"):
+        Moments.load(tmp_path / "file")
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "eckart.moments/2"}, {"format": "pt"}])
+def test_safetensors_of_another_format_are_refused(tmp_path: Path, metadata: Any):
+    save_file({"weight": torch.ones(2)}, tmp_path / "file", metadata)
+    with pytest.raises(CheckpointError, match=r"no moments of the format eckart.moments/1"):
+        Moments.load(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda meta: "text",
+        lambda meta: [],
+        lambda meta: {**meta, "specs": 3},
+        lambda meta: {**meta, "specs": ["text"]},
+        lambda meta: {**meta, "specs": [{**meta["specs"][0], "dense": []}]},
+        lambda meta: {**meta, "specs": [{**meta["specs"][0], "input": "absent"}]},
+        lambda meta: {**meta, "example": []},
+        lambda meta: {**meta, "example": {"tensor": 99}},
+        lambda meta: {**meta, "rows": {}},
+        lambda meta: {k: v for k, v in meta.items() if k != "fingerprint"},
+        lambda meta: {**meta, "surplus": 1},
+    ],
+)
+def test_a_malformed_structure_is_refused(saved: Path, change: Any):
+    with safe_open(saved, framework="pt") as file:
+        meta = json.loads(file.metadata()["moments"])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        header = {**file.metadata(), "moments": json.dumps(change(meta))}
+    save_file(tensors, saved, header)
+    with pytest.raises(CheckpointError, match="moments|form"):
+        Moments.load(saved)
+
+
+def test_sums_of_another_shape_are_refused(saved: Path):
+    with safe_open(saved, framework="pt") as file:
+        header = file.metadata()
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    tensors["gram/k"] = torch.eye(3, dtype=torch.float64)[None]
+    save_file(tensors, saved, header)
+    with pytest.raises(CheckpointError, match="do not fit its shapes"):
+        Moments.load(saved)
+
+
+def test_moments_of_another_network_or_metric_do_not_add_up():
+    model, batches = mlp(4, 3, 2), [torch.randn(5, 4)]
+    moments = calibrate(model, batches)
+    with pytest.raises(MismatchError, match="different networks or metrics"):
+        moments + calibrate(mlp(4, 3, 2), batches)
+    with pytest.raises(MismatchError, match="different networks or metrics"):
+        moments + calibrate(model, batches, metric="fisher")
