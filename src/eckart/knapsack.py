@@ -19,6 +19,7 @@ from scipy.sparse import csr_array, vstack
 Vector = NDArray[np.float64]
 Indices = NDArray[np.intp]
 _MAX_EXCHANGES = 50
+_FINE = 1e4  # HiGHS keeps limits and gap to an absolute 1e-6
 
 
 @dataclass(frozen=True)
@@ -75,17 +76,16 @@ def solve(problem: Knapsack, limits: Vector) -> list[int] | None:
     )
     if relaxed.status != 0:
         return None
-    prices = -relaxed.ineqlin.marginals / unit * scale
-    best = _rounded(problem, relaxed.x)
-    if problem.fits(best, limits):
-        alive = _alive(problem, limits, prices, best, scale)
-        best = _improved(problem, best, limits, alive)
-        alive = _alive(problem, limits, prices, best, scale)
-    else:
-        best, alive = [], np.arange(len(problem.losses))
-    exact = _integer(problem.within(alive), limits) or []
-    found = [picked for picked in (best, [int(alive[i]) for i in exact]) if picked]
-    return min(found, key=lambda picked: float(problem.losses[picked].sum()), default=None)
+    prices = np.maximum(-relaxed.ineqlin.marginals, 0.0) / unit * scale
+    rounded = _rounded(problem, relaxed.x)
+    best = rounded if problem.fits(rounded, limits) else _integer(problem, limits)
+    if best is None:
+        return None
+    alive = _alive(problem, limits, prices, best, scale)
+    best = _improved(problem, best, limits, alive)
+    alive = _alive(problem, limits, prices, best, scale)
+    exact = [int(alive[i]) for i in _integer(problem.within(alive), limits) or []]
+    return min(filter(None, (best, exact)), key=lambda picked: float(problem.losses[picked].sum()))
 
 
 def lower_hull(problem: Knapsack) -> list[tuple[int, int]]:
@@ -145,12 +145,21 @@ def _improved(problem: Knapsack, picked: list[int], limits: Vector, alive: Indic
 
 
 def _integer(problem: Knapsack, limits: Vector) -> list[int] | None:
-    """HiGHS, with losses and costs scaled so that its tolerances are relative."""
-    unit = np.maximum(limits, 1.0)
+    """The best choice by HiGHS; a hair below the limits where its tolerance oversteps them."""
+    for margin in (0.0, 1e-9, 1e-6):
+        picked = _highs(problem, limits * (1 - margin))
+        if picked is None or problem.fits(picked, limits):
+            return picked
+    return None
+
+
+def _highs(problem: Knapsack, limits: Vector) -> list[int] | None:
+    """Losses and costs are scaled so that the solver's tolerances are relative and fine."""
+    unit = np.maximum(limits, 1.0) / _FINE
     above = problem.losses - problem.losses[problem.least(problem.losses)][problem.site]
     ones = np.ones(problem.sites)
     result = milp(
-        above / max(above.max(), 1e-300),
+        above / max(above.max(), 1e-300) * _FINE,
         integrality=np.ones(len(above)),
         bounds=(0, 1),
         constraints=LinearConstraint(
@@ -160,21 +169,18 @@ def _integer(problem: Knapsack, limits: Vector) -> list[int] | None:
         ),
         options={"mip_rel_gap": 0.0},
     )
-    if result.x is None:
-        return None
-    picked = problem.least(-result.x)
-    return picked if problem.fits(picked, limits) else None
+    return None if result.x is None else problem.least(-result.x)
 
 
 def _chain(problem: Knapsack, site: int) -> list[int]:
     """A site's options on the lower hull of loss against cost, cheapest first."""
     hulled: list[int] = []
-    for i in sorted(problem.members(site), key=lambda i: problem.costs[0, i]):
+    for i in sorted(problem.members(site).tolist(), key=lambda i: float(problem.costs[0, i])):
         while len(hulled) > 1 and _slope(problem, hulled[-2], hulled[-1]) >= _slope(
             problem, hulled[-1], i
         ):
             hulled.pop()
-        hulled.append(int(i))
+        hulled.append(i)
     return hulled
 
 

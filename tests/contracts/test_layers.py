@@ -93,9 +93,7 @@ def test_one_example_without_a_batch_dimension_counts_the_same(module: nn.Module
     assert alone.rows == batched.rows
     torch.testing.assert_close(alone.gram, batched.gram, **CLOSE)
     y = module(x).detach()
-    torch.testing.assert_close(
-        kind.output_gram(module, y[0]), kind.output_gram(module, y), **CLOSE
-    )
+    torch.testing.assert_close(kind.output_gram(module, y[0]), kind.output_gram(module, y), **CLOSE)
 
 
 @each_layer

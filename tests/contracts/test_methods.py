@@ -58,7 +58,9 @@ def test_every_loss_is_the_quadratic_form_of_what_is_built(prepared: Prepared):
     assert merged, "a method that applies has something to offer"
     scale = quadratic_loss(p.weight, p.a, p.g)
     losses = torch.tensor([loss for _, loss in prepared.offers], dtype=torch.float64)
-    torch.testing.assert_close(losses / scale, losses_of(p.weight, merged, p.a, p.g) / scale, **CLOSE)
+    torch.testing.assert_close(
+        losses / scale, losses_of(p.weight, merged, p.a, p.g) / scale, **CLOSE
+    )
 
 
 def test_offers_are_distinct_and_replace_the_layer(prepared: Prepared):

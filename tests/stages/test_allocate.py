@@ -19,24 +19,30 @@ from random_curves import cheapest_loss, curves_of, spec
 LOSS = st.one_of(st.sampled_from([0.0, 1.0, 2.0]), st.floats(1e-6, 1e3))
 
 
-@st.composite
-def small_curves(draw: st.DrawFn) -> Curves:
-    """One to four linear layers with a few ranks each; ties and zero losses among them."""
-    specs, losses = [], []
-    for index in range(draw(st.integers(1, 4))):
-        piece = Piece(draw(st.integers(3, 9)), draw(st.integers(3, 9)), bias=draw(st.booleans()))
-        specs.append(spec(f"layer{index}", piece, (draw(st.integers(1, 5)),)))
-        ranks = draw(st.lists(st.integers(1, 3), unique=True, max_size=3))
-        losses.append([(rank, draw(LOSS)) for rank in sorted(ranks)])
-    return curves_of(specs, losses, extra=draw(st.sampled_from([0, 50])))
+SITE = st.tuples(
+    st.integers(3, 9),  # inputs
+    st.integers(3, 9),  # outputs
+    st.integers(1, 5),  # rows
+    st.booleans(),  # bias
+    st.dictionaries(st.integers(1, 3), LOSS, max_size=3),  # loss by rank
+)
+SITES = st.lists(SITE, min_size=1, max_size=4)
+LIMITS = st.dictionaries(st.sampled_from(sorted(COSTS)), st.floats(0.3, 1.0), min_size=1)
+SCOPE = st.sampled_from(["model", "sites"])
 
 
-@st.composite
-def budgets(draw: st.DrawFn) -> Budget:
-    metrics = draw(st.lists(st.sampled_from(sorted(COSTS)), min_size=1, unique=True))
-    limits = {name: draw(st.floats(0.3, 1.0)) for name in metrics}
-    own = {name: limits.pop(name, None) for name in ("params", "macs", "bytes")}
-    return Budget(**own, of=draw(st.sampled_from(["model", "sites"])), costs=limits)
+def small_curves(sites: list[tuple]) -> Curves:
+    """A few linear layers with a few ranks each; ties and zero losses among them."""
+    specs = [
+        spec(f"layer{i}", Piece(inputs, outputs, bias=bias), (rows,))
+        for i, (inputs, outputs, rows, bias, _) in enumerate(sites)
+    ]
+    return curves_of(specs, [sorted(losses.items()) for *_, losses in sites], extra=50)
+
+
+def budget_of(limits: dict[str, float], of: str) -> Budget:
+    own = {name: limits.get(name) for name in ("params", "macs", "bytes")}
+    return Budget(**own, of=of, costs={k: v for k, v in limits.items() if k not in own})
 
 
 def three_layers(**fields: object) -> Curves:
@@ -45,8 +51,9 @@ def three_layers(**fields: object) -> Curves:
     return curves_of(specs, losses, extra=400, **fields)
 
 
-@given(curves=small_curves(), budget=budgets())
-def test_equals_brute_force(curves: Curves, budget: Budget):
+@given(sites=SITES, limits=LIMITS, of=SCOPE)
+def test_equals_brute_force(sites: list[tuple], limits: dict[str, float], of: str):
+    curves, budget = small_curves(sites), budget_of(limits, of)
     best = cheapest_loss(curves, budget)
     if best is None:
         with pytest.raises(BudgetError):
@@ -90,8 +97,9 @@ def test_the_limit_is_exact_whatever_the_scale(seed: int, metrics: int, scale: f
     assert losses[picked].sum() == pytest.approx(values[fits].min(), rel=1e-6, abs=0)
 
 
-@given(curves=small_curves())
-def test_a_larger_budget_never_raises_the_loss(curves: Curves):
+@given(sites=SITES)
+def test_a_larger_budget_never_raises_the_loss(sites: list[tuple]):
+    curves = small_curves(sites)
     losses = []
     for fraction in np.linspace(0.3, 1.0, 8):
         try:
@@ -102,8 +110,9 @@ def test_a_larger_budget_never_raises_the_loss(curves: Curves):
     assert losses[-1] == 0
 
 
-@given(curves=small_curves(), metric=st.sampled_from(sorted(COSTS)))
-def test_every_plan_of_the_hull_is_optimal_for_its_cost(curves: Curves, metric: str):
+@given(sites=SITES, metric=st.sampled_from(sorted(COSTS)))
+def test_every_plan_of_the_hull_is_optimal_for_its_cost(sites: list[tuple], metric: str):
+    curves = small_curves(sites)
     plans = hull(curves, metric)
     costs = [plan.costs[metric] for plan in plans]
     assert costs == sorted(set(costs))
@@ -115,7 +124,9 @@ def test_every_plan_of_the_hull_is_optimal_for_its_cost(curves: Curves, metric: 
 
 def test_the_hull_is_convex():
     plans = hull(three_layers())
-    slopes = [(b.loss - a.loss) / (b.costs["params"] - a.costs["params"]) for a, b in pairwise(plans)]
+    slopes = [
+        (b.loss - a.loss) / (b.costs["params"] - a.costs["params"]) for a, b in pairwise(plans)
+    ]
     assert len(plans) > 10
     assert all(a <= b + 1e-12 for a, b in pairwise(slopes))
 
@@ -187,8 +198,9 @@ def test_a_network_without_sites_stays_as_it_is():
         allocate(curves, Budget(params=0.9))
 
 
-@given(curves=small_curves(), budget=budgets())
-def test_uniform_meets_the_budget_and_never_beats_the_optimum(curves: Curves, budget: Budget):
+@given(sites=SITES, limits=LIMITS, of=SCOPE)
+def test_uniform_never_beats_the_optimum(sites: list[tuple], limits: dict[str, float], of: str):
+    curves, budget = small_curves(sites), budget_of(limits, of)
     try:
         plan = uniform(curves, budget)
     except BudgetError:

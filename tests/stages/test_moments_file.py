@@ -44,7 +44,7 @@ def test_loaded_moments_are_as_good_as_new(tmp_path: Path):
     moments = calibrate(model, batches)
     moments.save(tmp_path / "file")
     loaded = Moments.load(tmp_path / "file")
-    assert curves(model, loaded) == curves(model, moments)
+    assert curves(model, loaded).curves == curves(model, moments).curves
 
 
 @pytest.mark.parametrize(

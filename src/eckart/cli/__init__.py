@@ -18,10 +18,11 @@ from eckart.cli.inspect import inspect_command
 __all__ = ["app", "main"]
 
 
-def _show(wanted: bool) -> None:
+def _show(wanted: bool) -> bool:
     if wanted:
         print(f"eckart {version_of('eckart')}")
         raise typer.Exit
+    return wanted
 
 
 app = typer.Typer(

@@ -1,10 +1,11 @@
 """A convolution kernel as kh×1 followed by 1×kw, for every number of channels between.
 
-With the kernel regrouped as ``T`` of shape (in·kh, kw·out), weighted on the outputs by a root of
-``G``, the first factor spans the directions ``T R`` where ``R`` are the leading eigenvectors of
-``Tᵀ V T`` and ``V`` is the marginal second moment of vertical patches: no inverse root is needed.
-The second factor is least squares under the full ``A``, and one QR gives the losses of all nested
-sizes. The first factor is a good one, not the optimal one; the loss is exact for what is built.
+With the kernel regrouped as ``T`` of shape (in·kh, kw·out), weighted by roots of ``G`` on the
+outputs and of the second moment ``H`` across a row of the patch, the first factor spans the
+directions ``T R``, where ``R`` are the leading eigenvectors of ``Tᵀ V T`` and ``V`` is the marginal
+second moment of vertical patches: no inverse root is needed. That would be optimal for
+``A = V ⊗ H``. The second factor is least squares under the full ``A``, and one QR gives the losses
+of all nested sizes, exact for what is built.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from eckart.linalg.whitening import factor
+from eckart.linalg.whitening import factor, roots
 
 Kernel = Float64[Tensor, "groups out c kh kw"]
 
@@ -90,17 +91,20 @@ def separable_factors(
 
 
 def _first_factor(lifted: Kernel, a: Tensor, max_rank: int) -> Float64[Tensor, "groups rank c kh"]:
+    """Leading directions, with ``A`` taken for the Kronecker product of its two marginals."""
     groups, out, c, kh, kw = lifted.shape
-    size = c * kh * kw
-    blocks = a.reshape(groups, c, kh, kw, c, kh, kw).diagonal(dim1=3, dim2=6)
-    marginal = blocks.mean(-1).reshape(groups, c * kh, c * kh)
-    regrouped = lifted.permute(0, 2, 3, 4, 1).reshape(groups, c * kh, kw * out)
-    weighed = regrouped.mT @ marginal @ regrouped
+    blocks = a.reshape(groups, c, kh, kw, c, kh, kw)
+    vertical = blocks.diagonal(dim1=3, dim2=6).mean(-1).reshape(groups, c * kh, c * kh)
+    across = roots(torch.einsum("gcyxcyz->gxz", blocks))[0]
+    smoothed = torch.einsum("gocyx,gxz->gcyzo", lifted, across)
+    regrouped = smoothed.reshape(groups, c * kh, kw * out)
+    weighed = regrouped.mT @ vertical @ regrouped
     values, vectors = torch.linalg.eigh((weighed + weighed.mT) / 2)
     values, vectors = values.flip(-1), vectors.flip(-1)
-    rank = min(max_rank, c * kh, kw * out, _rank(values, size))
-    spanned, _ = torch.linalg.qr(regrouped @ vectors[..., :rank])  # completes groups of less rank
-    return spanned.mT.reshape(groups, rank, c, kh)
+    rank = min(max_rank, c * kh, kw * out, _rank(values, c * kh * kw))
+    scale = values[:, None, :rank].clamp_min(1e-300).rsqrt()
+    directions: Tensor = regrouped @ (vectors[..., :rank] * scale)
+    return directions.mT.reshape(groups, rank, c, kh)
 
 
 def _rank(values: Tensor, size: int) -> int:

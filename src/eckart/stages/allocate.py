@@ -73,7 +73,7 @@ def uniform(curves: Curves, budget: Budget) -> Plan:
     dense = [problem.members(site)[-1] for site in range(problem.sites)]
     share = (problem.costs / problem.costs[:, dense][:, problem.site]).max(0)
     least = problem.least(share)
-    for fraction in np.unique(share)[::-1]:
+    for fraction in np.union1d(share, 1.0)[::-1]:
         within = share <= np.maximum(fraction, share[least][problem.site])
         picked = problem.least(np.where(within, problem.losses, np.inf))
         if problem.fits(picked, limits):

@@ -1,0 +1,275 @@
+"""A directory that gives the smaller network back to the bit, or a clear refusal."""
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from eckart import Budget, CheckpointError, allocate, apply, compress, curves, load, merge, save
+from eckart.layers import Factored
+from tolerances import tolerance
+
+
+@pytest.fixture(scope="module")
+def smaller(digits) -> nn.Module:
+    plan = allocate(curves(digits.model, digits.moments), Budget(params=0.4))
+    return apply(digits.model, plan, digits.moments)
+
+
+@pytest.fixture
+def directory(smaller: nn.Module, tmp_path: Path) -> Path:
+    save(smaller, tmp_path / "network")
+    return tmp_path / "network"
+
+
+def refused(fresh: nn.Module, directory: Path, match: str) -> None:
+    """Loading raises ``CheckpointError`` and leaves the fresh network as it was."""
+    before = copy.deepcopy(fresh.state_dict())
+    modules = list(fresh.modules())
+    with pytest.raises(CheckpointError, match=match):
+        load(fresh, directory)
+    assert list(fresh.modules()) == modules
+    after = fresh.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert not hasattr(fresh, "eckart_plan")
+
+
+def test_outputs_come_back_to_the_bit(digits, smaller: nn.Module, directory: Path):
+    x = digits.test[0][0]
+    fresh = digits.fresh()
+    assert load(fresh, directory) is fresh
+    assert torch.equal(fresh(x), smaller(x))
+    assert fresh.eckart_plan == smaller.eckart_plan
+    assert fresh.state_dict().keys() == smaller.state_dict().keys()
+    assert sorted(path.name for path in directory.iterdir()) == ["eckart.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_every_precision_comes_back(digits, smaller: nn.Module, tmp_path: Path, dtype: torch.dtype):
+    half = copy.deepcopy(smaller).to(dtype)
+    save(half, tmp_path)
+    fresh = load(digits.fresh().to(dtype), tmp_path)
+    x = digits.test[0][0].to(dtype)
+    assert torch.equal(fresh(x), half(x))
+    refused(digits.fresh(), tmp_path, r"convert the fresh model with \.to\(dtype\)")
+
+
+def test_saving_again_replaces(digits, smaller: nn.Module, directory: Path):
+    save(digits.model, directory)
+    x = digits.test[0][0]
+    assert torch.equal(load(digits.fresh(), directory)(x), digits.model(x))
+
+
+class Tied(nn.Module):
+    """An encoder whose weight is the decoder's, around one that is free."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.middle, self.decoder = (nn.Linear(12, 12) for _ in range(3))
+        self.decoder.weight = self.encoder.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.decoder(self.middle(self.encoder(x)))
+
+
+def test_tied_weights_stay_tied(tmp_path: Path):
+    model, x = Tied(), torch.randn(40, 12)
+    smaller = compress(model, [x], keep=0.8).model
+    assert type(smaller.middle) is Factored
+    save(smaller, tmp_path)
+    fresh = load(Tied(), tmp_path)
+    assert torch.equal(fresh(x), smaller(x))
+    assert fresh.decoder.weight is fresh.encoder.weight
+
+
+def without_last(model: nn.Module) -> nn.Module:
+    del model.fc2
+    return model
+
+
+def wider(model: nn.Module) -> nn.Module:
+    model.conv1 = nn.Conv2d(1, 17, 3, padding=1)
+    return model
+
+
+def further(model: nn.Module) -> nn.Module:
+    model.fc3 = nn.Linear(2, 2)
+    return model
+
+
+def strided(model: nn.Module) -> nn.Module:
+    model.conv2.stride = (2, 2)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (without_last, "the fresh model has no such layer|surplus"),
+        (wider, "cannot replace|does not fit"),
+        (further, r"missing \['fc3.bias', 'fc3.weight'\]"),
+        (strided, "its kernels do not compose|cannot replace"),
+        (lambda model: nn.Sequential(nn.Linear(3, 3)), "the class and arguments of the original"),
+        (lambda model: nn.Linear(3, 3), "the class and arguments of the original"),
+        (lambda model: model.to("meta"), "meta device"),
+    ],
+    ids=["a layer less", "wider", "a layer more", "strided", "other class", "one layer", "meta"],
+)
+def test_another_network_is_refused(digits, directory: Path, change: Any, match: str):
+    fresh = change(digits.fresh())
+    if next(fresh.parameters()).is_meta:
+        with pytest.raises(CheckpointError, match=match):
+            load(fresh, directory)
+    else:
+        refused(fresh, directory, match)
+
+
+@pytest.mark.parametrize("name", ["eckart.json", "model.safetensors"])
+def test_a_missing_file_is_refused(digits, directory: Path, name: str):
+    (directory / name).unlink()
+    refused(digits.fresh(), directory, f"cannot read .*{name}")
+
+
+@pytest.mark.parametrize("name", ["eckart.json", "model.safetensors"])
+@pytest.mark.parametrize("fraction", [0.0, 0.01, 0.5, 0.999])
+def test_a_truncated_file_is_refused(digits, directory: Path, name: str, fraction: float):
+    content = (directory / name).read_bytes()
+    (directory / name).write_bytes(content[: int(fraction * len(content))])
+    refused(digits.fresh(), directory, f"cannot read .*{name}")
+
+
+def changed_piece(**changes: Any) -> Callable[[dict[str, Any]], Any]:
+    """A structure whose first form has another first piece."""
+
+    def change(structure: dict[str, Any]) -> Any:
+        next(iter(structure["forms"].values()))[0].update(changes)
+        return structure
+
+    return change
+
+
+def renamed(name: str) -> Callable[[dict[str, Any]], Any]:
+    def change(structure: dict[str, Any]) -> Any:
+        forms = list(structure["forms"].items())
+        return {**structure, "forms": dict([(name, forms[0][1]), *forms[1:]])}
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: [],
+        lambda s: "text",
+        lambda s: None,
+        lambda s: {},
+        lambda s: {**s, "format": 7},
+        lambda s: {**s, "format": "eckart.network/2"},
+        lambda s: {**s, "format": "eckart.moments/1"},
+        lambda s: {**s, "forms": []},
+        lambda s: {**s, "forms": None},
+        lambda s: {**s, "forms": {}},
+        lambda s: {**s, "forms": dict.fromkeys(s["forms"], [])},
+        lambda s: {**s, "forms": dict.fromkeys(s["forms"], "text")},
+        lambda s: {**s, "forms": {k: v * 5 for k, v in s["forms"].items()}},
+        lambda s: {**s, "forms": {k: v[:1] for k, v in s["forms"].items()}},
+        lambda s: {**s, "forms": {k: v[::-1] for k, v in s["forms"].items()}},
+        changed_piece(outputs=10**12),
+        changed_piece(outputs=2**31 - 1),
+        changed_piece(outputs=-3),
+        changed_piece(outputs=0),
+        changed_piece(outputs=2.5),
+        changed_piece(outputs="4"),
+        changed_piece(outputs=True),
+        changed_piece(inputs=7),
+        changed_piece(groups=0),
+        changed_piece(groups=10**9),
+        changed_piece(kernel="3x3"),
+        changed_piece(kernel=[10**9, 10**9]),
+        changed_piece(kernel=[3] * 1000),
+        changed_piece(padding=[-1, -1]),
+        changed_piece(padding_mode="../../etc/passwd"),
+        changed_piece(padding_mode=["zeros"]),
+        changed_piece(bias=1),
+        changed_piece(bias=True),
+        changed_piece(surplus=1),
+        renamed("../conv2"),
+        renamed("/etc/passwd"),
+        renamed("norm"),
+        renamed("__class__"),
+        renamed("conv2.weight"),
+        renamed(""),
+        renamed("fc9" * 10_000),
+    ],
+)
+def test_a_hostile_structure_is_refused(digits, directory: Path, change: Any):
+    path = directory / "eckart.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    refused(digits.fresh(), directory, "")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "1" * 10_000, '{"a": \x00}', "NaN"])
+def test_json_that_cannot_be_parsed_is_refused(digits, directory: Path, text: str):
+    (directory / "eckart.json").write_text(text)
+    refused(digits.fresh(), directory, "cannot read|no structure that eckart wrote")
+
+
+@pytest.mark.parametrize("plan", [None, [], "text", {"choices": []}, {"choices": {"a": 1}}])
+def test_a_plan_that_cannot_be_read_is_dropped(digits, smaller, directory: Path, plan: Any):
+    path = directory / "eckart.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "plan": plan}))
+    fresh, x = load(digits.fresh(), directory), digits.test[0][0]
+    assert torch.equal(fresh(x), smaller(x))
+    assert not hasattr(fresh, "eckart_plan")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: {**t, "surplus": torch.ones(1)},
+        lambda t: {k: v for k, v in t.items() if k != "norm.weight"},
+        lambda t: {**t, "norm.weight": torch.ones(33)},
+        lambda t: {**t, "norm.weight": t["norm.weight"].half()},
+        lambda t: {**t, "norm.num_batches_tracked": torch.ones(())},
+    ],
+    ids=["surplus", "missing", "shape", "half", "integer"],
+)
+def test_other_tensors_are_refused(digits, directory: Path, change: Any):
+    path = directory / "model.safetensors"
+    save_file(change(load_file(path)), path)
+    refused(digits.fresh(), directory, "does not fit this model")
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_merging_gives_plain_layers_with_the_same_outputs(digits, smaller, inplace: bool):
+    x, network = digits.test[0][0], copy.deepcopy(smaller)
+    expected = network(x)
+    merged = merge(network, inplace=inplace)
+    assert (merged is network) is inplace
+    assert not any(type(module) is Factored for module in merged.modules())
+    assert merged.state_dict().keys() == digits.model.state_dict().keys()
+    assert not hasattr(merged, "eckart_plan")
+    torch.testing.assert_close(merged(x), expected, **tolerance(torch.float32))
+    load_back = digits.fresh()
+    load_back.load_state_dict(merged.state_dict())
+    assert torch.equal(load_back(x), merged(x))
+
+
+def test_merging_keeps_modes_and_gradients(smaller: nn.Module):
+    network = copy.deepcopy(smaller).train().requires_grad_(False)
+    merged = merge(network)
+    assert all(module.training for module in merged.modules())
+    assert not any(p.requires_grad for p in merged.parameters())
+
+
+def test_a_merged_network_can_be_saved(digits, smaller: nn.Module, tmp_path: Path):
+    merged, x = merge(smaller), digits.test[0][0]
+    save(merged, tmp_path)
+    assert torch.equal(load(digits.fresh(), tmp_path)(x), merged(x))

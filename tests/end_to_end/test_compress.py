@@ -1,0 +1,236 @@
+"""The whole chain on a real, if small, network."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import eckart
+from eckart import (
+    Budget,
+    BudgetError,
+    CheckpointError,
+    InputError,
+    LeftDenseWarning,
+    MismatchError,
+    Score,
+    accuracy,
+    calibrate,
+    compress,
+    curves,
+    frontier,
+    measure,
+)
+
+
+class Counting:
+    """An ``evaluate`` that knows how often it was called."""
+
+    def __init__(self, batches: Any) -> None:
+        self.evaluate, self.calls = accuracy(batches), 0
+
+    def __call__(self, model: nn.Module) -> Score:
+        self.calls += 1
+        return self.evaluate(model)
+
+
+@pytest.mark.parametrize(("of", "keep"), [("model", 0.4), ("sites", 0.3)])
+def test_a_fraction_of_the_parameters(digits, of: str, keep: float):
+    weights = copy.deepcopy(digits.model.state_dict())
+    found = compress(
+        digits.model, digits.train[:5], keep=keep, of=of, report=accuracy(digits.test)
+    )
+    params = measure(found.model, found.moments.example, latency=False).params
+    dense = sum(p.numel() for p in digits.model.parameters())
+    sites = sum(spec.dense.params for spec in found.moments.specs.values())
+    whole = dense if of == "model" else sites
+    assert params - (dense - whole) <= keep * whole
+    assert params == found.plan.costs["params"]
+    assert found.before.value > 0.95
+    assert found.after.value > found.before.value - 0.05
+    assert "a drop of" in str(found)
+    assert all(torch.equal(v, weights[k]) for k, v in digits.model.state_dict().items())
+
+
+def test_several_limits_at_once(digits):
+    budget = Budget(params=0.5, macs=0.4)
+    found = compress(digits.model, digits.train[:5], budget=budget, dense=["fc2"])
+    costs = measure(found.model, found.moments.example, latency=False)
+    dense = measure(digits.model, found.moments.example, latency=False)
+    assert costs.params <= 0.5 * dense.params
+    assert costs.macs <= 0.4 * dense.macs
+    assert found.plan.dense["fc2"] == "asked to stay dense"
+    assert found.before is None
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 0.02])
+def test_a_tolerance_holds_on_the_set_it_is_chosen_on(digits, tolerance: float):
+    choose = Counting(digits.choose)
+    found = compress(
+        digits.model,
+        digits.train[:5],
+        tolerance=tolerance,
+        evaluate=choose,
+        report=accuracy(digits.test),
+    )
+    dense, smaller = (accuracy(digits.choose)(m) for m in (digits.model, found.model))
+    assert smaller.drop_from(dense) <= tolerance
+    assert choose.calls == found.evaluations + 1, "each candidate once, and the dense network"
+    assert found.evaluations <= 12
+    assert found.plan.costs["params"] < 0.7 * found.plan.totals["params"]
+    assert found.before.n == found.after.n == 397
+    assert found.after.drop_error(found.before) >= 0
+
+
+def test_a_tolerance_that_nothing_meets_leaves_the_network_dense(digits):
+    scores = iter([1.0])
+    found = compress(
+        digits.model, digits.train[:1], tolerance=0.1, evaluate=lambda model: next(scores, 0.0)
+    )
+    assert found.plan.costs["params"] <= found.plan.totals["params"]
+    assert found.plan.loss == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"keep": 0.5, "tolerance": 0.1},
+        {"keep": 0.5, "budget": Budget(macs=0.5)},
+        {"tolerance": 0.1},
+        {"tolerance": -0.1, "evaluate": lambda model: 1.0},
+        {"tolerance": float("nan"), "evaluate": lambda model: 1.0},
+        {"keep": 0.0},
+        {"keep": 1.5},
+        {"keep": 0.5, "metric": "loggits"},
+        {"keep": 0.5, "methods": ["cp"]},
+        {"keep": 0.5, "dense": ["head"]},
+    ],
+    ids=str,
+)
+def test_arguments_that_cannot_be_used(digits, wrong: dict[str, Any]):
+    with pytest.raises(InputError):
+        compress(digits.model, digits.train[:1], **wrong)
+
+
+def test_a_budget_out_of_reach_says_what_is_reachable(digits):
+    with pytest.raises(BudgetError, match="the least reachable is"):
+        compress(digits.model, digits.train[:1], keep=0.001)
+
+
+def test_the_frontier_resumes(digits, tmp_path: Path):
+    path, keeps = tmp_path / "frontier.json", (0.6, 0.3)
+    first, second, third = (Counting(digits.choose) for _ in range(3))
+    found = frontier(digits.model, digits.moments, first, keeps=keeps, path=path)
+    assert first.calls == 1 + len(found.points) == 5
+    assert [p.keep for p in found.labelled("eckart")] == [0.6, 0.3]
+    again = frontier(digits.model, digits.moments, second, keeps=keeps, path=path)
+    assert second.calls == 1, "only the dense network is evaluated again"
+    assert again.as_json() == found.as_json() == json.loads(path.read_text())
+    more = frontier(digits.model, digits.moments, third, keeps=(0.8, *keeps), path=path)
+    assert third.calls == 3
+    assert more.points[1:3] == again.points[:2]
+    assert eckart.Frontier.load(path).as_json() == more.as_json()
+
+
+def test_a_frontier_that_is_interrupted_loses_no_point(digits, tmp_path: Path):
+    path = tmp_path / "frontier.json"
+    evaluate = accuracy(digits.choose)
+    frontier(digits.model, digits.moments, evaluate, keeps=(0.3,), baselines=False, path=path)
+    scores = iter([1.0, 0.9])
+
+    def interrupted(model: nn.Module) -> float:
+        for score in scores:
+            return score
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        frontier(
+            digits.model,
+            digits.moments,
+            interrupted,
+            keeps=(0.8, 0.6, 0.3),
+            baselines=False,
+            path=path,
+        )
+    assert [point.keep for point in eckart.Frontier.load(path).points] == [0.8, 0.3]
+
+
+def test_points_with_layers_left_dense_after_all_are_not_done_again(tmp_path: Path):
+    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    model = nn.Sequential(nn.Linear(12, 16), layer, nn.Linear(16, 12)).eval()
+    moments = calibrate(model, [torch.randn(4, 5, 12)])
+    calls: list[int] = []
+
+    def evaluate(network: nn.Module) -> float:
+        calls.append(1)
+        return 1.0
+
+    with pytest.warns(LeftDenseWarning):
+        frontier(model, moments, evaluate, keeps=(0.75,), baselines=False, path=tmp_path / "f")
+    frontier(model, moments, evaluate, keeps=(0.75,), baselines=False, path=tmp_path / "f")
+    assert len(calls) == 3
+
+
+def test_a_frontier_file_of_another_network_is_refused(digits, tmp_path: Path):
+    path = tmp_path / "frontier.json"
+    frontier(digits.model, digits.moments, None, keeps=(0.5,), path=path)
+    other = digits.fresh()
+    with pytest.raises(MismatchError, match="frontier of another network"):
+        frontier(other, calibrate(other, digits.train[:1]), None, keeps=(0.5,), path=path)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"points": 3}', '{"points": [{"plan": []}]}'])
+def test_a_damaged_frontier_file_is_refused(digits, tmp_path: Path, content: str):
+    path = tmp_path / "frontier.json"
+    path.write_text(content)
+    with pytest.raises(CheckpointError, match="cannot read a frontier"):
+        frontier(digits.model, digits.moments, None, keeps=(0.5,), path=path)
+
+
+def test_a_frontier_out_of_reach_measures_nothing(digits, tmp_path: Path):
+    evaluate = Counting(digits.choose)
+    with pytest.raises(BudgetError):
+        frontier(digits.model, digits.moments, evaluate, keeps=(0.5, 0.001), path=tmp_path / "f")
+    assert evaluate.calls == 0
+    assert not (tmp_path / "f").exists()
+
+
+def test_a_frontier_of_other_options(digits):
+    options = curves(digits.model, digits.moments, multiple=4)
+    found = frontier(
+        digits.model, digits.moments, None, keeps=(0.5,), metric="macs", options=options
+    )
+    (point,) = found.labelled("eckart")
+    assert point.measurement.macs <= 0.5 * found.dense.macs
+    assert point.measurement.score is None
+    assert all(choice.form.rank % 4 == 0 for choice in point.plan.choices.values())
+
+
+def test_accuracy_refuses_what_can_be_read_once(digits):
+    for once in (iter(digits.test), (pair for pair in digits.test), zip([1], [2], strict=True)):
+        with pytest.raises(InputError, match="can be read only once: pass a list or a DataLoader"):
+            accuracy(once)
+
+
+def test_accuracy_takes_loaders_and_leaves_the_random_state(digits):
+    loader = DataLoader(
+        TensorDataset(*map(torch.cat, zip(*digits.test, strict=True))), 64, shuffle=True
+    )
+    state = torch.get_rng_state()
+    score = accuracy(loader)(digits.model)
+    assert score.value == accuracy(digits.test)(digits.model).value
+    assert score.n == 397
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_accuracy_needs_pairs(digits):
+    with pytest.raises(InputError, match=r"batches of \(inputs, targets\)"):
+        accuracy([digits.test[0][0]])(digits.model)
+    with pytest.raises(InputError, match="gave no batch"):
+        accuracy([])(digits.model)

@@ -1,0 +1,31 @@
+"""A published network on its own data: half of the parameters, no fine-tuning."""
+
+from pathlib import Path
+
+import pytest
+
+from eckart import Budget, accuracy, allocate, apply, calibrate, curves, measure, uniform
+
+networks = pytest.importorskip("benchmarks.networks")
+data = pytest.importorskip("benchmarks.data")
+
+
+def test_resnet20_on_cifar10_at_half_its_parameters(data_root: Path):
+    model = networks.load_resnet(data_root)
+    images, _ = data.cifar10(data_root, "train")
+    moments = calibrate(model, images[:500].split(100))
+    budget = Budget(params=0.5)
+    plan = allocate(curves(model, moments), budget)
+    baseline = uniform(curves(model, moments, methods=["svd"]), budget)
+
+    images, labels = data.cifar10(data_root, "test")
+    test = accuracy(list(zip(images[:1000].split(250), labels[:1000].split(250), strict=True)))
+    smaller = apply(model, plan, moments)
+    found = test(smaller).value
+    plain = test(apply(model, baseline, moments)).value
+    assert found >= 0.86
+    assert found >= plain + 0.30
+    costs = measure(smaller, moments.example, latency=False)
+    assert costs.params == plan.costs["params"] <= 0.5 * plan.totals["params"]
+    assert costs.macs == plan.costs["macs"]
+    print(test(model).value, found, plain)

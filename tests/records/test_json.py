@@ -1,0 +1,263 @@
+"""What goes out as JSON comes back equal; what never went out is refused."""
+
+import json
+from copy import deepcopy
+from dataclasses import replace
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from eckart.errors import CheckpointError, InputError, MismatchError
+from eckart.methods import low_rank_form, spatial_form
+from eckart.records import (
+    Budget,
+    Choice,
+    Form,
+    Frontier,
+    LayerSpec,
+    Measurement,
+    Piece,
+    Plan,
+    Point,
+    Score,
+)
+
+LINEAR = Piece(8, 6, bias=True)
+CONV = Piece(8, 6, (3, 5), (2, 1), (1, 2), (1, 2), groups=2, bias=True, padding_mode="reflect")
+FORMS = {
+    "dense": Form((CONV,)),
+    "linear": low_rank_form(LINEAR, 3),
+    "conv": low_rank_form(CONV, 2),
+    "vertical": spatial_form(CONV, 0, 2),
+    "horizontal": spatial_form(CONV, 1, 3),
+}
+SCORE = Score(0.75, n=400, error=0.02)
+BUDGETS = [
+    Budget(params=0.5),
+    Budget(macs=1000, bytes=1.0, of="sites"),
+    Budget(params=1, costs={"latency": 0.3}),
+]
+
+
+def through_text(data: Any) -> Any:
+    return json.loads(json.dumps(data, allow_nan=False))
+
+
+def plan(loss: float = 0.1, budget: Budget | None = BUDGETS[0]) -> Plan:
+    choices = {"a.0": Choice("weighted_svd", FORMS["linear"], loss)}
+    costs, totals = {"params": 60, "macs": 90}, {"params": 100, "macs": 190}
+    return Plan(choices, {"head": "dense is best here"}, loss, costs, totals, "f00", 1e-6, budget)
+
+
+def measurement(score: Score | None = SCORE) -> Measurement:
+    return Measurement(10, 20, 40, 1.5, 0.1, 4, {"a.0": 20}, score)
+
+
+def frontier() -> Frontier:
+    points = [
+        Point(k, "eckart", plan(loss=k), measurement(), e) for k, e in ((0.5, 0.01), (1.0, None))
+    ]
+    return Frontier(measurement(None), tuple(points), "params", "f00")
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_forms_come_back(form: Form):
+    assert Form.from_json(through_text(form.as_json())) == form
+
+
+def test_layer_specs_come_back():
+    for form, sizes in ((FORMS["dense"], ((8, 9), (4, 4))), (Form((LINEAR,)), ((7,),))):
+        spec = LayerSpec("block.conv", "conv2d", form, sizes, 2, "block.other")
+        assert LayerSpec.from_json(through_text(spec.as_json())) == spec
+
+
+@pytest.mark.parametrize("budget", BUDGETS, ids=str)
+def test_budgets_come_back(budget: Budget):
+    again = Budget.from_json(through_text(budget.as_json()))
+    assert again == budget
+    assert {k: type(v) for k, v in again.limits.items()} == {
+        k: type(v) for k, v in budget.limits.items()
+    }
+
+
+@pytest.mark.parametrize("budget", [None, *BUDGETS], ids=str)
+def test_plans_come_back(budget: Budget | None):
+    before = plan(budget=budget)
+    assert Plan.from_json(json.loads(before.dumps())) == before
+
+
+@pytest.mark.parametrize("score", [None, SCORE, Score(3, n=None, higher_is_better=False)], ids=str)
+def test_measurements_come_back(score: Score | None):
+    before = measurement(score)
+    assert Measurement.from_json(through_text(before.as_json())) == before
+
+
+def test_a_score_keeps_its_error_but_not_its_samples():
+    score = Score(0.5, n=4, samples=torch.tensor([0.0, 1.0, 0.0, 1.0]))
+    again = Measurement.from_json(through_text(measurement(score).as_json())).score
+    assert again is not None
+    assert again.samples is None
+    assert again.standard_error == pytest.approx(score.standard_error)
+
+
+def test_frontiers_come_back(tmp_path: Path):
+    before = frontier()
+    assert Frontier.from_json(through_text(before.as_json())) == before
+    before.save(tmp_path / "frontier.json")
+    assert Frontier.load(tmp_path / "frontier.json") == before
+    assert [path.name for path in tmp_path.iterdir()] == ["frontier.json"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "null", "[]", "5", "{}", '{"points": 3}', '{"points": [null]}', "\ud800"],
+)
+def test_damaged_frontiers_are_refused(text: str, tmp_path: Path):
+    (tmp_path / "frontier.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(CheckpointError, match=r"frontier\.json"):
+        Frontier.load(tmp_path / "frontier.json")
+
+
+@pytest.mark.parametrize("key", ["dense", "points", "metric", "fingerprint"])
+@pytest.mark.parametrize("value", [None, 3, "text", [], {"a": 1}])
+def test_frontiers_of_another_structure_are_refused(key: str, value: Any, tmp_path: Path):
+    data = frontier().as_json()
+    if isinstance(value, type(data[key])):
+        pytest.skip("of the right type")
+    (tmp_path / "f.json").write_text(json.dumps({**data, key: value}))
+    with pytest.raises(CheckpointError):
+        Frontier.load(tmp_path / "f.json")
+
+
+def test_a_missing_frontier_is_an_error_but_no_obstacle_to_a_first_run(tmp_path: Path):
+    with pytest.raises(CheckpointError):
+        Frontier.load(tmp_path / "none.json")
+    assert Frontier.resumed(tmp_path / "none.json", "f00", {(0.5, "eckart"): plan()}) == {}
+
+
+def test_only_points_of_the_same_plans_are_resumed(tmp_path: Path):
+    saved, path = frontier(), tmp_path / "f.json"
+    saved.save(path)
+    asked = {(0.5, "eckart"): plan(loss=0.5), (1.0, "eckart"): plan(loss=7.0), (0.5, "svd"): plan()}
+    assert Frontier.resumed(path, "f00", asked) == {(0.5, "eckart"): saved.points[0]}
+    with pytest.raises(MismatchError, match="another network"):
+        Frontier.resumed(path, "f01", asked)
+
+
+HOSTILE_FIELDS = [
+    ("inputs", 0),
+    ("inputs", -8),
+    ("inputs", 8.0),
+    ("inputs", True),
+    ("inputs", "8"),
+    ("inputs", None),
+    ("inputs", [8]),
+    ("outputs", 2**31),
+    ("outputs", 10**30),
+    ("outputs", 7),
+    ("groups", 0),
+    ("groups", 3),
+    ("groups", True),
+    ("kernel", [3]),
+    ("kernel", [3, 0]),
+    ("kernel", [3, True]),
+    ("kernel", [3, 2.0]),
+    ("kernel", [3, 3, 3, 3]),
+    ("kernel", "33"),
+    ("kernel", 3),
+    ("kernel", {"0": 3, "1": 3}),
+    ("kernel", [[3], [3]]),
+    ("stride", [0, 1]),
+    ("stride", []),
+    ("padding", [-1, 0]),
+    ("padding", None),
+    ("dilation", [1, -1]),
+    ("bias", 1),
+    ("bias", None),
+    ("padding_mode", None),
+    ("padding_mode", ["zeros"]),
+    ("padding_mode", "__import__"),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), HOSTILE_FIELDS, ids=str)
+def test_a_hostile_field_is_refused(key: str, value: Any):
+    data = FORMS["conv"].as_json()
+    data[0][key] = value
+    with pytest.raises(CheckpointError):
+        Form.from_json(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [None, {}, [], "form", 3, [None], [[]], [{}], [{"inputs": 1}], FORMS["dense"].as_json() * 9],
+    ids=lambda data: f"{data!r:.20}",
+)
+def test_a_hostile_structure_is_refused(data: Any):
+    with pytest.raises(CheckpointError):
+        Form.from_json(data)
+
+
+def test_an_extra_or_a_missing_field_is_refused():
+    for change in (lambda piece: piece.update(weights=3), lambda piece: piece.pop("bias")):
+        data = deepcopy(FORMS["conv"].as_json())
+        change(data[1])
+        with pytest.raises(CheckpointError, match="a piece has the fields"):
+            Form.from_json(data)
+
+
+def changed(form: Form, index: int, **fields: Any) -> Form:
+    pieces = list(form.pieces)
+    pieces[index] = replace(pieces[index], **fields)
+    return Form(tuple(pieces))
+
+
+MISFITS = {
+    "its ends": low_rank_form(replace(CONV, inputs=10), 2),
+    "do not join": changed(FORMS["conv"], 0, outputs=6),
+    "wider than": low_rank_form(CONV, 10**6),
+    "its kernels": changed(FORMS["conv"], 0, kernel=(3, 3)),
+    "its kernels do not": changed(FORMS["vertical"], 1, stride=(2, 1)),
+    "kernels do not compose": Form((FORMS["linear"].pieces[0], CONV)),
+    "padding mode": changed(FORMS["vertical"], 1, padding_mode="zeros"),
+    "its groups": changed(FORMS["conv"], 1, groups=1),
+    "bias is misplaced": changed(FORMS["conv"], 0, bias=True),
+    "bias is": changed(FORMS["conv"], 1, bias=False),
+}
+
+
+@pytest.mark.parametrize(("problem", "form"), MISFITS.items(), ids=MISFITS)
+def test_a_form_that_does_not_fit_the_layer_is_refused(problem: str, form: Form):
+    with pytest.raises(CheckpointError, match=problem):
+        form.check_replaces(CONV)
+
+
+@pytest.mark.parametrize("name", ["dense", "conv", "vertical", "horizontal"])
+def test_a_form_that_fits_is_taken(name: str):
+    FORMS[name].check_replaces(CONV)
+    with pytest.raises(CheckpointError):
+        FORMS[name].check_replaces(LINEAR)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"params": 0},
+        {"params": 0.0},
+        {"params": -1},
+        {"params": 1.5},
+        {"params": nan},
+        {"params": True},
+        {"params": "0.5"},
+        {"costs": {"latency": 2.0}},
+        {"params": 0.5, "of": "network"},
+    ],
+    ids=str,
+)
+def test_a_budget_out_of_range_is_refused(arguments: dict[str, Any]):
+    with pytest.raises(InputError, match="budget"):
+        Budget(**arguments)

@@ -1,0 +1,79 @@
+"""The options that are offered: grids of ranks, patterns of layers to leave dense."""
+
+import pytest
+import torch
+
+from eckart import Curves, InputError, Moments, calibrate, curves
+from stages.networks import SmallCnn
+
+
+@pytest.fixture(scope="module")
+def model() -> SmallCnn:
+    torch.manual_seed(0)
+    return SmallCnn()
+
+
+@pytest.fixture(scope="module")
+def moments(model: SmallCnn) -> Moments:
+    return calibrate(model, [torch.randn(8, 3, 9, 8)])
+
+
+def ranks(options: Curves, layer: str) -> set[int | None]:
+    (curve,) = (curve for curve in options.curves if curve.site.name == layer)
+    return {option.form.rank for option in curve.options}
+
+
+def test_dense_is_always_an_option_at_no_loss(model: SmallCnn, moments: Moments):
+    for curve in curves(model, moments).curves:
+        assert curve.options[-1].form.is_dense
+        assert curve.options[-1].loss == 0
+        assert curve.options[-1].form == moments.specs[curve.site.name].dense
+
+
+def test_every_other_option_is_cheaper_in_some_cost(model: SmallCnn, moments: Moments):
+    for curve in curves(model, moments).curves:
+        spec = moments.specs[curve.site.name]
+        for option in curve.options[:-1]:
+            macs = [sum(f.macs(s) for s in spec.sizes) for f in (option.form, spec.dense)]
+            assert option.form.params < spec.dense.params or macs[0] < macs[1]
+
+
+def test_ranks_on_a_grid(model: SmallCnn, moments: Moments):
+    every = ranks(curves(model, moments), "conv2") - {None}
+    assert every == set(range(1, max(every) + 1))
+    for multiple, least in ((2, 1), (1, 3), (2, 3), (1000, 1)):
+        found = ranks(curves(model, moments, multiple=multiple, least_rank=least), "conv2")
+        assert found == {None, *(r for r in every if r >= least and r % multiple == 0)}
+
+
+def test_layers_to_leave_dense(model: SmallCnn, moments: Moments):
+    options = curves(model, moments, dense=["conv*", "fc1"])
+    assert [curve.site.name for curve in options.curves] == ["fc2"]
+    assert {k for k, v in options.dense.items() if v == "asked to stay dense"} == {
+        "conv1",
+        "conv2",
+        "fc1",
+    }
+    assert options.totals == moments.model_costs
+
+
+def test_an_unknown_layer_to_leave_dense(model: SmallCnn, moments: Moments):
+    with pytest.raises(InputError, match="no layer matches 'head'; layers are: conv1"):
+        curves(model, moments, dense=["head"])
+
+
+@pytest.mark.parametrize("wrong", [{"multiple": 0}, {"least_rank": 0}, {"damping": 0.0}])
+def test_a_grid_out_of_range(model: SmallCnn, moments: Moments, wrong: dict[str, float]):
+    with pytest.raises(InputError, match="ranks start at 1"):
+        curves(model, moments, **wrong)
+
+
+def test_an_unknown_method_lists_the_known_ones(model: SmallCnn, moments: Moments):
+    with pytest.raises(InputError, match="unknown method 'cp'; known: .*weighted_svd"):
+        curves(model, moments, methods=["cp"])
+
+
+def test_losses_fall_with_the_rank(model: SmallCnn, moments: Moments):
+    for curve in curves(model, moments, methods=["weighted_svd"]).curves:
+        by_rank = [option.loss for option in curve.options]
+        assert by_rank == sorted(by_rank, reverse=True)
