@@ -146,8 +146,11 @@ def _forms(structure: Mapping[str, Any], model: nn.Module) -> dict[str, Form]:
                 f"the saved network has a factored layer {name!r:.80}, and the fresh model has no "
                 "such layer: make it with the class and arguments of the original"
             )
-        forms[name] = Form.from_json(data)
-        forms[name].check_replaces(kind.piece(layers[name]))
+        try:
+            forms[name] = Form.from_json(data)
+            forms[name].check_replaces(kind.piece(layers[name]))
+        except CheckpointError as error:
+            raise CheckpointError(f"the saved layer {name!r:.80}: {error}") from error
     return forms
 
 

@@ -19,6 +19,7 @@ from scipy.sparse import csr_array, vstack
 Vector = NDArray[np.float64]
 Indices = NDArray[np.intp]
 _MAX_EXCHANGES = 50
+_MAX_EXCHANGED = 300  # options; every exchange compares all pairs
 _FINE = 1e4  # HiGHS keeps limits and gap to an absolute 1e-6
 
 
@@ -81,9 +82,10 @@ def solve(problem: Knapsack, limits: Vector) -> list[int] | None:
     best = rounded if problem.fits(rounded, limits) else _integer(problem, limits)
     if best is None:
         return None
-    alive = _alive(problem, limits, prices, best, scale)
-    best = _improved(problem, best, limits, alive)
-    alive = _alive(problem, limits, prices, best, scale)
+    excess, bound = _excess(problem, limits, prices)
+    best = _improved(problem, best, limits, np.argsort(excess)[:_MAX_EXCHANGED])
+    gap = problem.losses[best].sum() - bound  # no option of more excess is part of a better choice
+    alive = np.flatnonzero(excess <= gap * (1 + 1e-9) + 1e-12 * scale)
     exact = [int(alive[i]) for i in _integer(problem.within(alive), limits) or []]
     return min(filter(None, (best, exact)), key=lambda picked: float(problem.losses[picked].sum()))
 
@@ -108,15 +110,11 @@ def _one_per_site(problem: Knapsack) -> csr_array:
     return csr_array((np.ones(count), places), shape=(problem.sites, count))
 
 
-def _alive(
-    problem: Knapsack, limits: Vector, prices: Vector, best: list[int], scale: float
-) -> Indices:
-    """Options whose reduced cost leaves room below the best choice at hand."""
+def _excess(problem: Knapsack, limits: Vector, prices: Vector) -> tuple[Vector, float]:
+    """What each option costs above its site's best at these prices, and the bound they prove."""
     reduced = problem.losses + prices @ problem.costs
     floor = reduced[problem.least(reduced)]
-    bound = floor.sum() - prices @ limits
-    gap = problem.losses[best].sum() - bound
-    return np.flatnonzero(reduced - floor[problem.site] <= gap * (1 + 1e-9) + 1e-12 * scale)
+    return reduced - floor[problem.site], float(floor.sum() - prices @ limits)
 
 
 def _rounded(problem: Knapsack, x: Vector) -> list[int]:
@@ -125,14 +123,14 @@ def _rounded(problem: Knapsack, x: Vector) -> list[int]:
     return problem.least(expense)
 
 
-def _improved(problem: Knapsack, picked: list[int], limits: Vector, alive: Indices) -> list[int]:
+def _improved(problem: Knapsack, picked: list[int], limits: Vector, near: Indices) -> list[int]:
     """Exchange options at one or two sites at a time for as long as that lowers the loss."""
-    site, picked = problem.site[alive], list(picked)
+    site, picked = problem.site[near], list(picked)
     apart = (site[:, None] != site) | np.eye(len(site), dtype=bool)
     for _ in range(_MAX_EXCHANGES):
         now = np.array(picked)[site]
-        loss = problem.losses[alive] - problem.losses[now]
-        cost = problem.costs[:, alive] - problem.costs[:, now]
+        loss = problem.losses[near] - problem.losses[now]
+        cost = problem.costs[:, near] - problem.costs[:, now]
         slack = limits - problem.costs[:, picked].sum(1)
         both = np.where(np.eye(len(site), dtype=bool), 0.5, 1.0)  # a pair of one option is itself
         room = (both * (cost[:, :, None] + cost[:, None]) <= slack[:, None, None]).all(0)
@@ -140,7 +138,7 @@ def _improved(problem: Knapsack, picked: list[int], limits: Vector, alive: Indic
         i, j = np.unravel_index(gain.argmin(), gain.shape)
         if gain[i, j] >= 0:
             break
-        picked[site[i]], picked[site[j]] = int(alive[i]), int(alive[j])
+        picked[site[i]], picked[site[j]] = int(near[i]), int(near[j])
     return picked
 
 

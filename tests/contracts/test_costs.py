@@ -4,12 +4,12 @@ import pytest
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from layer_zoo import LAYERS, inputs, layer, problem_of_layer, spec_of
 from eckart.costs import COSTS, Cost, cost_named
 from eckart.errors import InputError
 from eckart.layers import rebuild
 from eckart.methods import METHODS
 from eckart.records import Form, LayerSpec
+from layer_zoo import LAYERS, inputs, layer, problem_of_layer, spec_of
 
 
 def measured(name: str, module: nn.Module, example: Tensor) -> int | None:

@@ -5,7 +5,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from layer_zoo import LAYERS, inputs, layer, piece_of_layer
 from eckart.errors import InputError
 from eckart.layers import (
     LAYER_TYPES,
@@ -19,6 +18,7 @@ from eckart.layers import (
 )
 from eckart.methods import low_rank_form
 from eckart.records import Form
+from layer_zoo import LAYERS, inputs, layer, piece_of_layer
 from tolerances import tolerance
 
 CLOSE = tolerance(torch.float32)

@@ -1,17 +1,17 @@
 """What every registered method promises, on every kind of layer."""
 
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from layer_zoo import LAYERS, inputs, layer, piece_of_layer, problem_of_layer
 from eckart.errors import InputError
 from eckart.layers import Factored, as_matrix, rebuild
 from eckart.linalg import damped, quadratic_loss
 from eckart.methods import DEFAULT_METHODS, METHODS, Method, Problem, methods_named
 from eckart.records import Form
+from layer_zoo import LAYERS, inputs, layer, piece_of_layer, problem_of_layer
 from random_moments import losses_of
 from tolerances import tolerance
 
@@ -95,7 +95,7 @@ def test_losses_never_rise_with_the_rank(nested: str, name: str):
     most = max(loss for _, loss in offers)
     for _, family in groupby(offers, key=lambda offer: offer[0].pieces[0].kernel):
         losses = [loss for _, loss in family]
-        assert all(b <= a + 1e-12 * most for a, b in zip(losses, losses[1:], strict=False))
+        assert all(b <= a + 1e-12 * most for a, b in pairwise(losses))
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -163,56 +163,60 @@ def renamed(name: str) -> Callable[[dict[str, Any]], Any]:
     return change
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda s: [],
-        lambda s: "text",
-        lambda s: None,
-        lambda s: {},
-        lambda s: {**s, "format": 7},
-        lambda s: {**s, "format": "eckart.network/2"},
-        lambda s: {**s, "format": "eckart.moments/1"},
-        lambda s: {**s, "forms": []},
-        lambda s: {**s, "forms": None},
-        lambda s: {**s, "forms": {}},
-        lambda s: {**s, "forms": dict.fromkeys(s["forms"], [])},
-        lambda s: {**s, "forms": dict.fromkeys(s["forms"], "text")},
-        lambda s: {**s, "forms": {k: v * 5 for k, v in s["forms"].items()}},
-        lambda s: {**s, "forms": {k: v[:1] for k, v in s["forms"].items()}},
-        lambda s: {**s, "forms": {k: v[::-1] for k, v in s["forms"].items()}},
-        changed_piece(outputs=10**12),
-        changed_piece(outputs=2**31 - 1),
-        changed_piece(outputs=-3),
-        changed_piece(outputs=0),
-        changed_piece(outputs=2.5),
-        changed_piece(outputs="4"),
-        changed_piece(outputs=True),
-        changed_piece(inputs=7),
-        changed_piece(groups=0),
-        changed_piece(groups=10**9),
-        changed_piece(kernel="3x3"),
-        changed_piece(kernel=[10**9, 10**9]),
-        changed_piece(kernel=[3] * 1000),
-        changed_piece(padding=[-1, -1]),
-        changed_piece(padding_mode="../../etc/passwd"),
-        changed_piece(padding_mode=["zeros"]),
-        changed_piece(bias=1),
-        changed_piece(bias=True),
-        changed_piece(surplus=1),
-        renamed("../conv2"),
-        renamed("/etc/passwd"),
-        renamed("norm"),
-        renamed("__class__"),
-        renamed("conv2.weight"),
-        renamed(""),
-        renamed("fc9" * 10_000),
-    ],
-)
+def with_forms(change: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
+    return lambda structure: {**structure, "forms": change(structure["forms"])}
+
+
+HOSTILE = {
+    "a list": lambda s: [],
+    "a text": lambda s: "text",
+    "null": lambda s: None,
+    "empty": lambda s: {},
+    "format of a number": lambda s: {**s, "format": 7},
+    "a later format": lambda s: {**s, "format": "eckart.network/2"},
+    "another format": lambda s: {**s, "format": "eckart.moments/1"},
+    "forms in a list": with_forms(lambda forms: []),
+    "forms null": with_forms(lambda forms: None),
+    "forms left out": with_forms(lambda forms: {}),
+    "forms empty": with_forms(lambda forms: {name: [] for name in forms}),
+    "forms of text": with_forms(lambda forms: dict.fromkeys(forms, "text")),
+    "long chains": with_forms(lambda forms: {k: v * 5 for k, v in forms.items()}),
+    "half chains": with_forms(lambda forms: {k: v[:1] for k, v in forms.items()}),
+    "reversed": with_forms(lambda forms: {k: v[::-1] for k, v in forms.items()}),
+    "vast rank": changed_piece(outputs=10**12),
+    "largest rank": changed_piece(outputs=2**31 - 1),
+    "negative rank": changed_piece(outputs=-3),
+    "rank zero": changed_piece(outputs=0),
+    "rank of a fraction": changed_piece(outputs=2.5),
+    "rank of text": changed_piece(outputs="4"),
+    "rank true": changed_piece(outputs=True),
+    "other inputs": changed_piece(inputs=7),
+    "no groups": changed_piece(groups=0),
+    "many groups": changed_piece(groups=10**9),
+    "kernel of text": changed_piece(kernel="3x3"),
+    "vast kernel": changed_piece(kernel=[10**9, 10**9]),
+    "kernel of many axes": changed_piece(kernel=[3] * 1000),
+    "negative padding": changed_piece(padding=[-1, -1]),
+    "padding mode of a path": changed_piece(padding_mode="../../etc/passwd"),
+    "padding mode of a list": changed_piece(padding_mode=["zeros"]),
+    "bias of a number": changed_piece(bias=1),
+    "bias too early": changed_piece(bias=True),
+    "surplus field": changed_piece(surplus=1),
+    "path up": renamed("../conv2"),
+    "absolute path": renamed("/etc/passwd"),
+    "a norm": renamed("norm"),
+    "an attribute": renamed("__class__"),
+    "a parameter": renamed("conv2.weight"),
+    "the root": renamed(""),
+    "a long name": renamed("fc9" * 10_000),
+}
+
+
+@pytest.mark.parametrize("change", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_structure_is_refused(digits, directory: Path, change: Any):
     path = directory / "eckart.json"
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
-    refused(digits.fresh(), directory, "")
+    refused(digits.fresh(), directory, r"layer|structure|has the format|does not fit")
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "1" * 10_000, '{"a": \x00}', "NaN"])

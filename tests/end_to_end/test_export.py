@@ -35,6 +35,4 @@ def test_onnx(digits, network: nn.Module, tmp_path: Path):
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     (output,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     with torch.no_grad():
-        torch.testing.assert_close(
-            torch.from_numpy(output), network(x), **tolerance(torch.float32)
-        )
+        torch.testing.assert_close(torch.from_numpy(output), network(x), **tolerance(torch.float32))

@@ -23,9 +23,8 @@ def test_resnet20_on_cifar10_at_half_its_parameters(data_root: Path):
     smaller = apply(model, plan, moments)
     found = test(smaller).value
     plain = test(apply(model, baseline, moments)).value
-    assert found >= 0.86
+    assert found >= 0.86  # measured: 0.890, of 0.910 dense; uniform SVD 0.143
     assert found >= plain + 0.30
     costs = measure(smaller, moments.example, latency=False)
     assert costs.params == plan.costs["params"] <= 0.5 * plan.totals["params"]
     assert costs.macs == plan.costs["macs"]
-    print(test(model).value, found, plain)

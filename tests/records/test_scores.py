@@ -10,7 +10,7 @@ from eckart.records import Score
 
 
 def sampled(*values: float, higher_is_better: bool = True) -> Score:
-    samples = torch.tensor(values)
+    samples = torch.tensor(values, dtype=torch.float32)
     return Score(float(samples.mean()), len(values), higher_is_better, samples)
 
 

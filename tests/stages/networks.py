@@ -1,5 +1,6 @@
 """Small networks that each have one peculiarity, and the probe that remembers its draws."""
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -60,6 +61,6 @@ class Attention(nn.Module):
 def mlp(*widths: int) -> nn.Sequential:
     """Matrices with a ReLU between them; layers are named "0", "2", …"""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
+    for inputs, outputs in pairwise(widths):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])

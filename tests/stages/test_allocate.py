@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eckart.costs import COSTS, Cost
@@ -26,7 +26,7 @@ SITE = st.tuples(
     st.booleans(),  # bias
     st.dictionaries(st.integers(1, 3), LOSS, max_size=3),  # loss by rank
 )
-SITES = st.lists(SITE, min_size=1, max_size=4)
+SITES = st.lists(SITE, min_size=1, max_size=3)
 LIMITS = st.dictionaries(st.sampled_from(sorted(COSTS)), st.floats(0.3, 1.0), min_size=1)
 SCOPE = st.sampled_from(["model", "sites"])
 
@@ -110,6 +110,7 @@ def test_a_larger_budget_never_raises_the_loss(sites: list[tuple]):
     assert losses[-1] == 0
 
 
+@settings(max_examples=50)
 @given(sites=SITES, metric=st.sampled_from(sorted(COSTS)))
 def test_every_plan_of_the_hull_is_optimal_for_its_cost(sites: list[tuple], metric: str):
     curves = small_curves(sites)

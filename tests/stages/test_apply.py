@@ -76,7 +76,7 @@ def test_another_networks_plan_or_moments_are_refused(x: Tensor):
     model, other = mlp(12, 16, 16, 4), mlp(12, 16, 16, 4)
     plan, moments = planned(model, [x])
     _, foreign = planned(other, [x])
-    with pytest.raises(MismatchError, match="this plan belong.*calibrate this network"):
+    with pytest.raises(MismatchError, match=r"this plan belong.*calibrate this network"):
         apply(other, plan, moments)
     with pytest.raises(MismatchError, match="these moments belong to another network"):
         apply(model, plan, foreign)

@@ -69,7 +69,7 @@ def test_a_grid_out_of_range(model: SmallCnn, moments: Moments, wrong: dict[str,
 
 
 def test_an_unknown_method_lists_the_known_ones(model: SmallCnn, moments: Moments):
-    with pytest.raises(InputError, match="unknown method 'cp'; known: .*weighted_svd"):
+    with pytest.raises(InputError, match=r"unknown method 'cp'; known: .*weighted_svd"):
         curves(model, moments, methods=["cp"])
 
 

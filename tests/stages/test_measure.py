@@ -94,7 +94,7 @@ def test_scores(result: Any):
 
 @pytest.mark.parametrize("result", [float("nan"), float("inf"), None, "good"])
 def test_a_score_that_is_none_is_refused(result: Any):
-    with pytest.raises(InputError, match="must be finite|must return a number"):
+    with pytest.raises(InputError, match=r"must be finite|must return a number"):
         measure(mlp(4, 3), torch.randn(1, 4), evaluate=lambda model: result, latency=False)
 
 

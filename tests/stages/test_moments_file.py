@@ -63,7 +63,7 @@ def test_every_form_of_example_comes_back(moments: Moments, tmp_path: Path, exam
 
 
 def test_a_missing_file_is_refused(tmp_path: Path):
-    with pytest.raises(CheckpointError, match="cannot read moments from .*absent"):
+    with pytest.raises(CheckpointError, match=r"cannot read moments from .*absent"):
         Moments.load(tmp_path / "absent")
 
 
@@ -111,7 +111,7 @@ def test_a_malformed_structure_is_refused(saved: Path, change: Any):
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         header = {**file.metadata(), "moments": json.dumps(change(meta))}
     save_file(tensors, saved, header)
-    with pytest.raises(CheckpointError, match="moments|form"):
+    with pytest.raises(CheckpointError, match=r"moments|form"):
         Moments.load(saved)
 
 

@@ -36,8 +36,8 @@ class CommandGroup(TyperGroup):
     """Runs a command, prints the ``Result`` it returns and ends with an exit code.
 
     0: done; 1: failed, with one line on stderr; 2: the command line makes no sense; 130:
-    interrupted. With ``--json``, stdout is the document's alone: what a network or a library
-    prints there goes to stderr.
+    interrupted. With ``--json``, stdout is the document's alone, and empty after an error: what a
+    network or a library prints there goes to stderr.
     """
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:

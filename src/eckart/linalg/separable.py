@@ -4,8 +4,8 @@ With the kernel regrouped as ``T`` of shape (in·kh, kw·out), weighted by roots
 outputs and of the second moment ``H`` across a row of the patch, the first factor spans the
 directions ``T R``, where ``R`` are the leading eigenvectors of ``Tᵀ V T`` and ``V`` is the marginal
 second moment of vertical patches: no inverse root is needed. That would be optimal for
-``A = V ⊗ H``. The second factor is least squares under the full ``A``, and one QR gives the losses
-of all nested sizes, exact for what is built.
+``A = V ⊗ H``. The second factor is least squares under the full ``A``, and one Cholesky factor
+gives the losses of all nested sizes, exact for what is built.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class SeparableFactors:
     Attributes:
         first: shape (groups, rank, c, kh).
         targets: lifted outputs projected on the orthonormal basis, (groups, out, rank · kw).
-        triangle: R of the basis' QR, (groups, rank · kw, rank · kw).
+        triangle: Cholesky factor of the basis' second moment, (groups, rank · kw, rank · kw).
         unlift: back from weighted outputs, (groups, out, out).
         losses: shape (rank + 1,), predicted loss of ranks 0 to the largest, over groups.
     """
@@ -46,7 +46,7 @@ class SeparableFactors:
             Shapes (groups, rank, c, kh) and (groups, out, rank, kw).
         """
         width = self.triangle.shape[-1] // self.first.shape[1] * rank
-        triangle = self.triangle[:, :width, :width].mT
+        triangle = self.triangle[:, :width, :width]
         solved = torch.linalg.solve_triangular(
             triangle, self.targets[..., :width], upper=False, left=False
         )
@@ -71,23 +71,48 @@ def separable_factors(
         g: damped second moment of the output gradients.
         max_rank: the largest rank that will be asked for.
 
-    Cost: O(in³ + (kw out)³ + in (rank kw)²) per group.
+    Cost: O(out in² + kw² rank (c kh)² + (kw out)³ + (kw rank)³) per group.
     """
     groups, _, c, kh, kw = kernel.shape
     values, vectors = torch.linalg.eigh(g)
     values = values.clamp_min(values[..., -1:] * torch.finfo(g.dtype).eps)
     lifted = (vectors * values.sqrt()[:, None, :]).mT @ kernel.flatten(2)
     first = _first_factor(lifted.reshape(kernel.shape), a, max_rank)
-    root = factor(a)
-    by_column = root.reshape(groups, c, kh, kw, -1).flatten(3).flatten(1, 2)
-    basis = (first.flatten(2) @ by_column).reshape(groups, first.shape[1] * kw, -1).mT
-    orthonormal, triangle = torch.linalg.qr(basis)
-    goal = lifted @ root
-    targets = goal @ orthonormal
+    crossed = lifted @ a
+    gram = _basis_gram(first, a.reshape(groups, c, kh, kw, c, kh, kw))
+    triangle, rank = _nested_cholesky(gram, kw)
+    first = first[:, :rank]
+    moment = torch.einsum("gocyx,grcy->gorx", crossed.reshape(kernel.shape), first).flatten(2)
+    targets = torch.linalg.solve_triangular(triangle.mT, moment, upper=True, left=False)
     gains = targets.square().sum((0, 1)).unflatten(0, (-1, kw)).sum(1).cumsum(0)
-    losses = 0.5 * (goal.square().sum() - torch.cat([gains.new_zeros(1), gains])).clamp_min(0)
+    total = (crossed * lifted).sum()
+    losses = 0.5 * (total - torch.cat([gains.new_zeros(1), gains])).clamp_min(0)
     unlift = vectors * values.rsqrt()[:, None, :]
     return SeparableFactors(first, targets, triangle, unlift, losses)
+
+
+def _basis_gram(first: Tensor, a: Tensor) -> Float64[Tensor, "groups basis basis"]:
+    """Second moment of what the first factor hands on, entries ordered (rank, kx)."""
+    groups, rank, c, kh = first.shape
+    kw, rows = a.shape[3], first.flatten(2)
+    gram = first.new_empty(groups, rank, kw, rank, kw)
+    for left in range(kw):
+        for right in range(left, kw):
+            block = a[:, :, :, left, :, :, right].reshape(groups, c * kh, c * kh)
+            gram[:, :, left, :, right] = rows @ block @ rows.mT
+            gram[:, :, right, :, left] = gram[:, :, left, :, right].mT.clone()
+    return gram.reshape(groups, rank * kw, rank * kw)
+
+
+def _nested_cholesky(gram: Tensor, kw: int) -> tuple[Float64[Tensor, "groups basis basis"], int]:
+    """Cholesky factor, and the largest rank for which it exists; leading ranks share it."""
+    size = gram.shape[-1]
+    while True:
+        lower, info = torch.linalg.cholesky_ex(gram[:, :size, :size])
+        failed = int(info.max())
+        if failed == 0 or size <= kw:
+            return lower, size // kw
+        size = max(kw, (failed - 1) // kw * kw)
 
 
 def _first_factor(lifted: Kernel, a: Tensor, max_rank: int) -> Float64[Tensor, "groups rank c kh"]:
@@ -102,9 +127,10 @@ def _first_factor(lifted: Kernel, a: Tensor, max_rank: int) -> Float64[Tensor, "
     values, vectors = torch.linalg.eigh((weighed + weighed.mT) / 2)
     values, vectors = values.flip(-1), vectors.flip(-1)
     rank = min(max_rank, c * kh, kw * out, _rank(values, c * kh * kw))
-    scale = values[:, None, :rank].clamp_min(1e-300).rsqrt()
-    directions: Tensor = regrouped @ (vectors[..., :rank] * scale)
-    return directions.mT.reshape(groups, rank, c, kh)
+    root = factor(vertical)  # orthonormal in the metric of V; QR completes groups of less rank
+    spanned, _ = torch.linalg.qr(root.mT @ regrouped @ vectors[..., :rank])
+    first: Tensor = torch.linalg.solve(root.mT, spanned)
+    return first.mT.reshape(groups, rank, c, kh)
 
 
 def _rank(values: Tensor, size: int) -> int:
