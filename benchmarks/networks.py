@@ -168,5 +168,7 @@ def accuracy(
 ) -> float:
     """Fraction of `labels` that the largest logit gives; sets `model` to eval mode."""
     model.eval()
+    layout = torch.channels_last if images.dim() == 4 else torch.contiguous_format  # faster on CPUs
     pairs = zip(images.split(batch), labels.split(batch), strict=True)
-    return sum(int((model(x).argmax(1) == y).sum()) for x, y in pairs) / len(images)
+    hits = (model(x.contiguous(memory_format=layout)).argmax(1) == y for x, y in pairs)
+    return sum(int(hit.sum()) for hit in hits) / len(images)

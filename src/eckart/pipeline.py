@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ KEEPS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 
 def compress(
     model: nn.Module,
-    batches: Iterable[Any],
+    batches: Iterable[Any] | Moments,
     *,
     keep: float | None = None,
     budget: Budget | None = None,
@@ -54,6 +55,8 @@ def compress(
     report: Evaluate | None = None,
     dense: Iterable[str] = (),
     methods: Iterable[str] = DEFAULT_METHODS,
+    multiple: int = 1,
+    least_rank: int = 1,
     metric: str | Probe | None = "logits",
     seed: int = 0,
     progress: bool | None = None,
@@ -64,7 +67,7 @@ def compress(
 
     Args:
         model: the trained network; it is left as it is.
-        batches: calibration data, consumed once; see ``calibrate``.
+        batches: calibration data, consumed once, see ``calibrate``; or moments gathered before.
         keep: the fraction of the parameters that may be kept.
         budget: limits on several costs.
         tolerance: the smallest network whose score is at most this much worse than the dense
@@ -76,6 +79,8 @@ def compress(
             tolerance, ``evaluate`` does as well.
         dense: names or patterns of layers to leave dense.
         methods: names of the methods to offer.
+        multiple: offer only ranks that are multiples of this.
+        least_rank: offer no rank below.
         metric: see ``calibrate``.
         seed: of the probes.
         progress: show bars; None shows them on a terminal.
@@ -95,8 +100,20 @@ def compress(
     if tolerance is not None and (evaluate is None or not tolerance >= 0):
         raise InputError("a tolerance is zero or more, and needs evaluate= to measure the score by")
     budget = Budget(params=keep, of=of) if keep is not None else budget
-    moments = calibrate(model, batches, metric=metric, seed=seed, progress=progress)
-    options = curves(model, moments, methods=methods, dense=dense, progress=progress)
+    moments = (
+        batches
+        if isinstance(batches, Moments)
+        else calibrate(model, batches, metric=metric, seed=seed, progress=progress)
+    )
+    options = curves(
+        model,
+        moments,
+        methods=methods,
+        multiple=multiple,
+        least_rank=least_rank,
+        dense=dense,
+        progress=progress,
+    )
     evaluations = 0
     if tolerance is not None and evaluate is not None:
         reference = Score.of(evaluate(model))
@@ -141,10 +158,11 @@ def frontier(
         metric: ``"params"``, ``"macs"``, ``"bytes"`` or a cost of your own.
         of: what they are fractions of.
         options: curves to choose from; predicted with the default methods when None.
-        baselines: also plain SVD at one uniform fraction, where that is in reach.
+        baselines: also plain SVD at one uniform fraction of the same layers, where in reach.
         example_inputs: for costs and latency; the moments' example when None.
         latency: whether to time each network.
-        path: JSON file, written after each point; points of the same plan are not done again.
+        path: JSON file, written after each point. Points that it holds are not done again if
+            plan and dense score are the same; those not asked for now stay in it.
         progress: show a bar; None shows it on a terminal.
 
     Raises:
@@ -155,26 +173,24 @@ def frontier(
     budgets = {keep: Budget(costs={metric: float(keep)}, of=of) for keep in keeps}
     plans = {(keep, "eckart"): allocate(options, budget) for keep, budget in budgets.items()}
     if baselines:
-        plans |= _uniform_plans(curves(model, moments, methods=["svd"], progress=False), budgets)
+        left = set(moments.specs) - set(options.specs)
+        plain = curves(model, moments, methods=["svd"], dense=left, progress=False)
+        plans |= _uniform_plans(plain, budgets)
     example = moments.example if example_inputs is None else example_inputs
 
     def measured(network: nn.Module) -> Measurement:
         return measure(network, example, evaluate=evaluate, latency=latency)
 
-    done = {} if path is None else Frontier.resumed(path, moments.fingerprint, plans)
     dense = measured(model)
-
-    def found() -> Frontier:
-        points = tuple(done[key] for key in plans if key in done)
-        return Frontier(dense, points, metric, moments.fingerprint)
-
+    empty = Frontier(dense, (), metric, moments.fingerprint)
+    done = {} if path is None else empty.resumed(path, plans)
     for key, plan in tracked(plans.items(), "measuring", progress, len(plans)):
         if key not in done:
             smaller = apply(model, plan, moments)
             done[key] = Point.of(*key, plan_of(smaller) or plan, measured(smaller), dense)
         if path is not None:
-            found().save(path)
-    return found()
+            replace(empty, points=tuple(done.values())).save(path)
+    return replace(empty, points=tuple(done[key] for key in plans))
 
 
 def _uniform_plans(

@@ -42,7 +42,13 @@ def accuracy(batches: Iterable[Any]) -> Callable[[nn.Module], Score]:
                 if not (isinstance(batch, tuple | list) and len(batch) == 2):
                     raise InputError("accuracy needs batches of (inputs, targets)")
                 logits = logits_of(call(model, moved(inputs_of(batch), model)))
-                hits.append((logits.argmax(-1).cpu() == batch[1].cpu()).flatten())
+                targets = batch[1].cpu()
+                if targets.max() >= logits.shape[-1]:
+                    raise InputError(
+                        f"a target is {int(targets.max())} and the network has "
+                        f"{logits.shape[-1]} outputs: the data have more classes"
+                    )
+                hits.append((logits.argmax(-1).cpu() == targets).flatten())
         if not hits:
             raise InputError("the evaluation loader gave no batch")
         samples = torch.cat(hits).float()

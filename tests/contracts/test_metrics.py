@@ -60,7 +60,7 @@ def empirical_fisher() -> Tensor:
         (Fisher(temperature=3.0), lambda: softmax_fisher(3.0)),
         (Fisher(targets="true"), empirical_fisher),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, Logits | Fisher) else "",
 )
 def test_probes_average_to_the_metric(probe: Probe, inner: Callable[[], Tensor]):
     wanted = expected(inner())

@@ -109,7 +109,7 @@ def test_a_tolerance_that_nothing_meets_leaves_the_network_dense(digits):
         {"keep": 0.5, "methods": ["cp"]},
         {"keep": 0.5, "dense": ["head"]},
     ],
-    ids=str,
+    ids=lambda given: "+".join(given),
 )
 def test_arguments_that_cannot_be_used(digits, wrong: dict[str, Any]):
     with pytest.raises(InputError):

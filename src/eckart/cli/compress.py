@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from torch import nn
-
-from eckart import Curves, Moments, Plan, Score, accuracy, allocate, apply, measure, save
+from eckart import Budget, Compressed, Measurement, accuracy, compress, measure, save
 from eckart.cli.grouping import grouped
 from eckart.cli.options import (
     CalibrationOptions,
@@ -25,10 +22,7 @@ from eckart.cli.parsing import make_budget, parse_budget, usage_error
 from eckart.cli.planning import MomentsOptions, PlanOptions, gather
 from eckart.cli.tables import before_after_table, plan_table
 from eckart.costs import COSTS
-from eckart.provenance import plan_of
-from eckart.records import Budget, Measurement
 from eckart.records.plans import Scope
-from eckart.stages.allocate import cheapest_passing, hull
 
 
 @dataclass(frozen=True)
@@ -59,14 +53,6 @@ class GoalOptions:
         return self.tolerance or 0.0
 
 
-@dataclass(frozen=True)
-class Tolerance:
-    """How much worse a score may be, and what scores."""
-
-    drop: float
-    judge: Callable[[nn.Module], Score]
-
-
 @grouped
 def compress_command(
     model: ModelOptions,
@@ -87,57 +73,34 @@ def compress_command(
     folder_to_write(out)
     data = images.open()
     source = moments.source(data, calibration)
-    target = (
-        wanted
-        if isinstance(wanted, Budget)
-        else Tolerance(wanted, accuracy(selection.take(data, calibration)))
-    )
+    goals: dict[str, Any] = {"budget": wanted}
+    if not isinstance(wanted, Budget):
+        judge = accuracy(selection.take(data, calibration))
+        goals = {"tolerance": wanted, "evaluate": judge}
     evaluate = None if data is None else accuracy(evaluation.take(data))
     network = model.load()
     gathered = gather(network, source, images.seed)
-    chosen, tried = _choose(target, network, plan.curves(network, gathered), gathered)
-    smaller = apply(network, chosen, gathered)
+    done = compress(network, gathered, of=plan.scope, **plan.offered, **goals)
     if out is not None:
-        save(smaller, out)
+        save(done.model, out)
     before, after = (
         measure(net, gathered.example, evaluate=evaluate, latency=latency)
-        for net in (network, smaller)
+        for net in (network, done.model)
     )
-    done = plan_of(smaller) or chosen  # without what apply had to leave dense
-    return _result(model.model, done, gathered, before, after, tried, out)
-
-
-def _choose(
-    target: Budget | Tolerance, network: nn.Module, options: Curves, moments: Moments
-) -> tuple[Plan, int]:
-    """The best plan within the budget, or the cheapest within the tolerance; and how many tried."""
-    if isinstance(target, Budget):
-        return allocate(options, target), 0
-    reference = target.judge(network)
-
-    def passes(plan: Plan) -> bool:
-        return target.judge(apply(network, plan, moments)).drop_from(reference) <= target.drop
-
-    return cheapest_passing(hull(options), passes)
+    return _result(model.model, done, before, after, out)
 
 
 def _result(
-    name: str,
-    plan: Plan,
-    moments: Moments,
-    before: Measurement,
-    after: Measurement,
-    evaluations: int,
-    out: Path | None,
+    name: str, done: Compressed, before: Measurement, after: Measurement, out: Path | None
 ) -> Result:
     document = {
         "model": name,
         "before": before.as_json(),
         "after": after.as_json(),
-        "plan": plan.as_json(),
-        "evaluations": evaluations,
+        "plan": done.plan.as_json(),
+        "evaluations": done.evaluations,
         "out": None if out is None else str(out),
     }
     saved = [] if out is None else [f"saved in {out}"]
-    tables = [plan_table(plan, moments.specs), before_after_table(before, after)]
-    return Result(document, [*tables, str(plan), *saved])
+    tables = [plan_table(done.plan, done.moments.specs), before_after_table(before, after)]
+    return Result(document, [*tables, str(done.plan), *saved])

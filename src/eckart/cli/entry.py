@@ -8,7 +8,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from contextvars import ContextVar
 from typing import Any
 
@@ -72,7 +72,7 @@ def run(work: Callable[[], Any], words: Sequence[str]) -> int:
     """
     stdout, as_json = sys.stdout, "--json" in words
     try:
-        with _warnings_as_lines(), redirect_stdout(sys.stderr if as_json else stdout):
+        with _warnings_as_lines(), _to_stderr() if as_json else nullcontext():
             result = work()
         if isinstance(result, Result):
             result.print_to(stdout, as_json=as_json)
@@ -105,6 +105,19 @@ def _verdict(error: Exception) -> tuple[int, str]:
 def _line(error: Exception, before: str) -> str:
     text = " ".join(str(error).split())
     return before + text if text else ""
+
+
+@contextmanager
+def _to_stderr() -> Iterator[None]:
+    """Send to stderr what is printed, also by compiled code such as the integer solver."""
+    kept = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from rich.console import RenderableType
 
-from eckart import accuracy, frontier
+from eckart import accuracy, curves, frontier
 from eckart.cli.entry import Interrupted, command_line
 from eckart.cli.grouping import grouped
 from eckart.cli.options import (
@@ -60,7 +60,7 @@ def frontier_command(
     batches = evaluation.take(data)
     network = model.load()
     gathered = gather(network, source, images.seed)
-    options = plan.curves(network, gathered)
+    options = curves(network, gathered, **plan.offered)
     with _resumable(out):
         found = frontier(
             network,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from torch import nn
 
-from eckart import Curves, Moments, calibrate, curves
+from eckart import Moments, calibrate
 from eckart.cli.data import ImageData
 from eckart.cli.entry import stopped
 from eckart.cli.images import Batches
@@ -81,13 +81,12 @@ class PlanOptions:
         """What fractions are of."""
         return "sites" if self.of is Of.sites else "model"
 
-    def curves(self, network: nn.Module, moments: Moments) -> Curves:
-        """Every option that the plan may take, with its predicted loss."""
-        return curves(
-            network,
-            moments,
-            methods=parse_names(self.methods),
-            dense=parse_names(self.dense),
-            multiple=self.multiple,
-            least_rank=self.least_rank,
-        )
+    @property
+    def offered(self) -> dict[str, Any]:
+        """What may be done to which layers, as keyword arguments."""
+        return {
+            "methods": parse_names(self.methods),
+            "dense": parse_names(self.dense),
+            "multiple": self.multiple,
+            "least_rank": self.least_rank,
+        }

@@ -3,7 +3,7 @@
 With the kernel regrouped as ``T`` of shape (in·kh, kw·out), weighted by roots of ``G`` on the
 outputs and of the second moment ``H`` across a row of the patch, the first factor spans the
 directions ``T R``, where ``R`` are the leading eigenvectors of ``Tᵀ V T`` and ``V`` is the marginal
-second moment of vertical patches: no inverse root is needed. That would be optimal for
+second moment of vertical patches, made orthonormal in ``V``. That would be optimal for
 ``A = V ⊗ H``. The second factor is least squares under the full ``A``, and one Cholesky factor
 gives the losses of all nested sizes, exact for what is built.
 """
@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from eckart.errors import NonFiniteError
 from eckart.linalg.whitening import factor, roots
 
 Kernel = Float64[Tensor, "groups out c kh kw"]
@@ -109,10 +110,11 @@ def _nested_cholesky(gram: Tensor, kw: int) -> tuple[Float64[Tensor, "groups bas
     size = gram.shape[-1]
     while True:
         lower, info = torch.linalg.cholesky_ex(gram[:, :size, :size])
-        failed = int(info.max())
-        if failed == 0 or size <= kw:
+        if not info.any():
             return lower, size // kw
-        size = max(kw, (failed - 1) // kw * kw)
+        size = (int(info[info > 0].min()) - 1) // kw * kw
+        if size == 0:
+            raise NonFiniteError("a second moment is not positive definite; raise the damping")
 
 
 def _first_factor(lifted: Kernel, a: Tensor, max_rank: int) -> Float64[Tensor, "groups rank c kh"]:

@@ -34,7 +34,7 @@ class Score:
     n: int | None = None
     higher_is_better: bool = True
     samples: Tensor | None = field(default=None, repr=False, compare=False)
-    error: float | None = None
+    error: float | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not isfinite(self.value):
@@ -107,6 +107,11 @@ class Measurement:
     batch: int = 1
     layer_macs: Mapping[str, int] = field(default_factory=dict)
     score: Score | None = None
+
+    @property
+    def timed(self) -> bool:
+        """Whether the latency was measured."""
+        return self.latency_ms is not None
 
     def as_json(self) -> dict[str, Any]:
         """Plain dictionary."""
@@ -223,25 +228,31 @@ class Frontier:
         except (OSError, *MALFORMED) as error:
             raise CheckpointError(f"cannot read a frontier from {path}: {error}") from error
 
-    @classmethod
     def resumed(
-        cls, path: str | Path, fingerprint: str, plans: Mapping[tuple[float, str], Plan]
+        self, path: str | Path, plans: Mapping[tuple[float, str], Plan]
     ) -> dict[tuple[float, str], Point]:
-        """The points of a file that were measured for the same plans; none without a file.
+        """The points of a file that still hold, but for those of other plans; none without a file.
+
+        They hold if the dense network scored then as it did now: on the same data.
 
         Raises:
-            MismatchError: the file belongs to another network.
+            CheckpointError: the file is damaged.
+            MismatchError: it belongs to another network or cost.
         """
         if not Path(path).exists():
             return {}
-        saved = cls.load(path)
-        if saved.fingerprint != fingerprint:
-            raise MismatchError(f"{path} holds the frontier of another network; name another file")
+        saved = Frontier.load(path)
+        if (saved.fingerprint, saved.metric) != (self.fingerprint, self.metric):
+            raise MismatchError(
+                f"{path} holds the frontier of another network or cost; name another file"
+            )
+        if (saved.dense.score, saved.dense.timed) != (self.dense.score, self.dense.timed):
+            return {}
         known = {(point.keep, point.label): point for point in saved.points}
         return {
-            key: known[key]
-            for key, plan in plans.items()
-            if key in known and known[key].plan.carries_out(plan)
+            key: point
+            for key, point in known.items()
+            if key not in plans or point.plan.carries_out(plans[key])
         }
 
 

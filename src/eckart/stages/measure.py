@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.utils.benchmark import Measurement as Timing
-from torch.utils.benchmark import Timer
 
 from eckart.batches import call, examples_in, first_example, moved
 from eckart.records import Measurement, Score
 from eckart.scores import Evaluate
 from eckart.tracing import network_costs
 from eckart.watch import untouched
+
+if TYPE_CHECKING:
+    from torch.utils.benchmark import Measurement as Timing
 
 _WARMUP_RUNS = 3
 
@@ -55,6 +56,8 @@ def measure(
 
 
 def _timed(model: nn.Module, inputs: Any, seconds: float) -> Timing:
+    from torch.utils.benchmark import Timer  # slow to import, and only needed here
+
     inputs = moved(inputs, model)
     with untouched(model), torch.inference_mode():
         for _ in range(_WARMUP_RUNS):
