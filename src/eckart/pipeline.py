@@ -184,13 +184,17 @@ def frontier(
     dense = measured(model)
     empty = Frontier(dense, (), metric, moments.fingerprint)
     done = {} if path is None else empty.resumed(path, plans)
+
+    def in_order(keys: Iterable[tuple[float, str]]) -> Frontier:
+        return replace(empty, points=tuple(done[key] for key in keys if key in done))
+
     for key, plan in tracked(plans.items(), "measuring", progress, len(plans)):
         if key not in done:
             smaller = apply(model, plan, moments)
             done[key] = Point.of(*key, plan_of(smaller) or plan, measured(smaller), dense)
         if path is not None:
-            replace(empty, points=tuple(done.values())).save(path)
-    return replace(empty, points=tuple(done[key] for key in plans))
+            in_order([*plans, *(key for key in done if key not in plans)]).save(path)
+    return in_order(plans)
 
 
 def _uniform_plans(

@@ -141,11 +141,11 @@ def test_a_frontier_that_is_interrupted_loses_no_point(digits, tmp_path: Path):
     path = tmp_path / "frontier.json"
     evaluate = accuracy(digits.choose)
     frontier(digits.model, digits.moments, evaluate, keeps=(0.3,), baselines=False, path=path)
-    scores = iter([1.0, 0.9])
+    left = iter(range(2))
 
-    def interrupted(model: nn.Module) -> float:
-        for score in scores:
-            return score
+    def interrupted(model: nn.Module) -> eckart.Score:
+        for _ in left:
+            return evaluate(model)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -158,6 +158,23 @@ def test_a_frontier_that_is_interrupted_loses_no_point(digits, tmp_path: Path):
             path=path,
         )
     assert [point.keep for point in eckart.Frontier.load(path).points] == [0.8, 0.3]
+
+
+def test_points_scored_on_other_data_are_done_again(digits, tmp_path: Path):
+    path = tmp_path / "frontier.json"
+    frontier(digits.model, digits.moments, lambda _: 0.7, keeps=(0.3,), path=path)
+    other = frontier(digits.model, digits.moments, lambda _: 0.6, keeps=(0.3,), path=path)
+    assert {point.measurement.score.value for point in other.points} == {0.6}
+
+
+def test_points_that_are_not_asked_for_now_stay_in_the_file(digits, tmp_path: Path):
+    path, judge = tmp_path / "frontier.json", accuracy(digits.choose)
+    for keeps in ((0.6,), (0.3,)):
+        found = frontier(
+            digits.model, digits.moments, judge, keeps=keeps, baselines=False, path=path
+        )
+    assert [point.keep for point in found.points] == [0.3]
+    assert [point.keep for point in eckart.Frontier.load(path).points] == [0.3, 0.6]
 
 
 def test_points_with_layers_left_dense_after_all_are_not_done_again(tmp_path: Path):

@@ -135,16 +135,17 @@ def test_frontiers_of_another_structure_are_refused(key: str, value: Any, tmp_pa
 def test_a_missing_frontier_is_an_error_but_no_obstacle_to_a_first_run(tmp_path: Path):
     with pytest.raises(CheckpointError):
         Frontier.load(tmp_path / "none.json")
-    assert Frontier.resumed(tmp_path / "none.json", "f00", {(0.5, "eckart"): plan()}) == {}
+    assert frontier().resumed(tmp_path / "none.json", {(0.5, "eckart"): plan()}) == {}
 
 
 def test_only_points_of_the_same_plans_are_resumed(tmp_path: Path):
     saved, path = frontier(), tmp_path / "f.json"
     saved.save(path)
     asked = {(0.5, "eckart"): plan(loss=0.5), (1.0, "eckart"): plan(loss=7.0), (0.5, "svd"): plan()}
-    assert Frontier.resumed(path, "f00", asked) == {(0.5, "eckart"): saved.points[0]}
+    kept = {k: p for k, p in saved.resumed(path, asked).items() if k in asked}
+    assert kept == {(0.5, "eckart"): saved.points[0]}
     with pytest.raises(MismatchError, match="another network"):
-        Frontier.resumed(path, "f01", asked)
+        replace(saved, fingerprint="f01").resumed(path, asked)
 
 
 HOSTILE_FIELDS = [
