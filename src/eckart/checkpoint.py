@@ -41,7 +41,7 @@ _MAX_JSON_BYTES = 64 * 1024 * 1024
 
 
 def save(model: nn.Module, directory: str | Path) -> None:
-    """Write ``model.safetensors`` and ``eckart.json``, whole or not at all.
+    """Write ``model.safetensors`` and ``eckart.json``, each whole or not at all.
 
     The structure is read off the network itself; the plan it carries goes along as provenance.
 

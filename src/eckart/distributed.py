@@ -49,6 +49,12 @@ def summed_over_ranks(moments: Moments) -> Moments:
     )
 
 
+def any_rank(flag: bool) -> bool:
+    """Whether the flag is set on any rank."""
+    _, size = world()
+    return any(_gathered(flag, size)) if size > 1 else flag
+
+
 def _gathered(value: Any, size: int) -> list[Any]:
     """Every rank's value, in order."""
     values: list[Any] = [None] * size
@@ -72,8 +78,17 @@ def _reduced(
     sums: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, Tensor]:
     total = {}
+    own = next(iter(sums.values()), None)
+    device = _device() if own is None else own.device
     for key in sorted(shapes):
-        tensor = sums[key].clone() if key in sums else torch.zeros(shapes[key], dtype=torch.float64)
+        zeros = torch.zeros(shapes[key], dtype=torch.float64, device=device)
+        tensor = sums[key].clone() if key in sums else zeros
         dist.all_reduce(tensor)
         total[key] = tensor
     return total
+
+
+def _device() -> torch.device:
+    """Where the process group's tensors live, for a rank that has none."""
+    on_gpu = dist.get_backend() == "nccl"
+    return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")

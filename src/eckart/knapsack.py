@@ -8,6 +8,7 @@ Source: Sinha and Zoltners 1979 (reduced-cost fixing for the multiple-choice kna
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -16,8 +17,12 @@ from numpy.typing import NDArray
 from scipy.optimize import LinearConstraint, linprog, milp
 from scipy.sparse import csr_array, vstack
 
+from eckart.errors import EckartWarning
+
 Vector = NDArray[np.float64]
 Indices = NDArray[np.intp]
+_INFEASIBLE, _STOPPED = 2, 1  # what linprog and milp call it
+_MAX_SECONDS = 60.0
 _MAX_EXCHANGES = 50
 _MAX_EXCHANGED = 300  # options; every exchange compares all pairs
 _FINE = 1e4  # HiGHS keeps limits and gap to an absolute 1e-6
@@ -75,8 +80,10 @@ def solve(problem: Knapsack, limits: Vector) -> list[int] | None:
         A_eq=_one_per_site(problem),
         b_eq=np.ones(problem.sites),
     )
-    if relaxed.status != 0:
+    if relaxed.status == _INFEASIBLE:
         return None
+    if relaxed.status != 0:
+        return _integer(problem, limits)
     prices = np.maximum(-relaxed.ineqlin.marginals, 0.0) / unit * scale
     rounded = _rounded(problem, relaxed.x)
     best = rounded if problem.fits(rounded, limits) else _integer(problem, limits)
@@ -165,8 +172,15 @@ def _highs(problem: Knapsack, limits: Vector) -> list[int] | None:
             np.concatenate([ones, np.full(len(limits), -np.inf)]),
             np.concatenate([ones, limits / unit]),
         ),
-        options={"mip_rel_gap": 0.0},
+        options={"mip_rel_gap": 0.0, "time_limit": _MAX_SECONDS},
     )
+    if result.status == _STOPPED and result.x is not None:
+        warnings.warn(
+            f"the integer solver stopped after {_MAX_SECONDS:.0f} s; its plan's predicted loss is "
+            f"within {100 * result.mip_gap:.2g} % of the best",
+            EckartWarning,
+            stacklevel=2,
+        )
     return None if result.x is None else problem.least(-result.x)
 
 

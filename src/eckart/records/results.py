@@ -42,6 +42,8 @@ class Score:
                 f"the evaluation returned {self.value}: a score must be finite; "
                 "check the data and the network it was given"
             )
+        if self.samples is not None and self.n not in (None, len(self.samples)):
+            raise InputError(f"a score of n={self.n} examples has {len(self.samples)} samples")
 
     @classmethod
     def of(cls, result: Score | float) -> Score:

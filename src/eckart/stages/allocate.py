@@ -12,7 +12,7 @@ from eckart.errors import BudgetError
 from eckart.knapsack import Knapsack, Vector, lower_hull, solve
 from eckart.records import Budget, Choice, Curves, Option, Plan
 
-_KNAPSACKS: WeakKeyDictionary[Curves, dict[tuple[str, ...], tuple[Knapsack, list[Option]]]] = (
+_KNAPSACKS: WeakKeyDictionary[Curves, dict[tuple[Cost, ...], tuple[Knapsack, list[Option]]]] = (
     WeakKeyDictionary()
 )
 
@@ -121,13 +121,13 @@ def _plan(curves: Curves, options: Sequence[Option], budget: Budget | None = Non
 def _knapsack(curves: Curves, metrics: Sequence[str]) -> tuple[Knapsack, list[Option]]:
     """The useful options of every site as columns, dense the last of its site; made once."""
     known = _KNAPSACKS.setdefault(curves, {})
-    key = tuple(metrics)
+    key = tuple(cost_named(name) for name in metrics)
     if key not in known:
-        known[key] = _assembled(curves, [cost_named(name) for name in metrics])
+        known[key] = _assembled(curves, key)
     return known[key]
 
 
-def _assembled(curves: Curves, priced: list[Cost]) -> tuple[Knapsack, list[Option]]:
+def _assembled(curves: Curves, priced: Sequence[Cost]) -> tuple[Knapsack, list[Option]]:
     options: list[Option] = []
     costs: list[Vector] = [np.zeros((0, len(priced)))]
     for curve in curves.curves:

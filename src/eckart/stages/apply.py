@@ -12,7 +12,7 @@ from torch import nn
 
 from eckart.batches import call, moved
 from eckart.costs import COSTS
-from eckart.errors import LeftDenseWarning, MismatchError
+from eckart.errors import InputError, LeftDenseWarning, MismatchError
 from eckart.layers import Factored, rebuild
 from eckart.methods import methods_named, problem_of
 from eckart.provenance import attach_plan
@@ -49,13 +49,22 @@ def apply(model: nn.Module, plan: Plan, moments: Moments, *, inplace: bool = Fal
     if unknown:
         raise MismatchError(f"the plan names layers without moments: {', '.join(unknown)}")
     built = {name: _built(layers[name], name, plan, moments) for name in plan.choices}
-    smaller = model if inplace else copy.deepcopy(model)
+    smaller = model if inplace else _copied(model)
     broken = _installed(smaller, built, moments.example)
     if broken:
         plan = _without(plan, broken, moments)
         listed = "; ".join(f"{name}: {why}" for name, why in broken.items())
         warnings.warn(f"left dense after all: {listed}", LeftDenseWarning, stacklevel=2)
     return attach_plan(smaller, plan)
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except (RuntimeError, TypeError) as error:
+        raise InputError(
+            f"this network cannot be copied ({error!s:.120}); pass inplace=True to change it itself"
+        ) from error
 
 
 def _built(layer: nn.Module, name: str, plan: Plan, moments: Moments) -> Factored:

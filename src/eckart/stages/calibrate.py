@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from eckart.batches import call, examples_in, first_example, inputs_of, moved
-from eckart.distributed import summed_over_ranks, world
+from eckart.distributed import any_rank, summed_over_ranks, world
 from eckart.errors import CalibrationInterrupted, InputError
 from eckart.layers import survey, type_of
 from eckart.metrics import Probe, probe_of
@@ -87,11 +87,13 @@ def calibrate(
             reason = error or (KeyboardInterrupt() if stop.is_set() else None)
             if reason is not None:
                 break
-    if reason is not None and run.batches == 0:
-        raise reason
+    if reason is None and stop.is_set():
+        reason = KeyboardInterrupt()
     moments = summed_over_ranks(run.moments(skipped, _metric_name(metric)))
+    if any_rank(reason is not None) and reason is None:
+        reason = RuntimeError("another rank stopped")
     if moments.batches == 0:
-        raise InputError("the loader gave no batch: calibration needs at least one")
+        raise reason or InputError("the loader gave no batch: calibration needs at least one")
     if reason is None:
         return moments
     raise CalibrationInterrupted(

@@ -65,9 +65,14 @@ def curves(
         options = _options(layers[name], spec, moments, offered, damping)
         allowed = [o for o in options if _on_grid(o, multiple, least_rank)]
         found.append(Curve(Site(name, (name,)), (*allowed, Option("dense", spec.dense, 0.0))))
-    return Curves(
-        tuple(found), specs, dict(moments.model_costs), reasons, moments.fingerprint, damping
-    )
+    return Curves(tuple(found), specs, _totals(moments), reasons, moments.fingerprint, damping)
+
+
+def _totals(moments: Moments) -> dict[str, int]:
+    """Cost of the whole network; for costs that only layers know, the sum over the layers."""
+    specs = moments.specs.values()
+    summed = {name: sum(c.of(s, s.dense) for s in specs) for name, c in COSTS.items()}
+    return {**summed, **moments.model_costs}
 
 
 def _options(
