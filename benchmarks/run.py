@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.costs import count_macs, count_params
-from benchmarks.data import CACHE, cifar10, mnist
+from benchmarks.data import cifar10, mnist
 from benchmarks.networks import accuracy, load_resnet, trained_lenet
 from benchmarks.ours import OURS
 from benchmarks.peers import PEERS
 from benchmarks.peers.calibration import Calibration
 
 KEEPS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
+RESULTS = Path("benchmarks/results")
 METHODS = OURS | PEERS
 Labelled = tuple[Tensor, Tensor]
 
@@ -104,14 +105,14 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=0, help="test images; 0 for all")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
-        "--output", type=Path, help="JSON; default benchmarks/.cache/<network>.json"
+        "--output", type=Path, help="JSON; default benchmarks/results/<network>.json"
     )
     arguments = parser.parse_args()
 
     torch.set_num_threads(arguments.threads)
     on = setting(arguments.network, arguments.data, arguments.calibration, arguments.test)
     print(f"{on.network} dense: {100 * accuracy(on.model, *on.test):.2f} % of {len(on.test[0])}")
-    output, found = arguments.output or CACHE / f"{on.network}.json", []
+    output, found = arguments.output or RESULTS / f"{on.network}.json", []
     for point in points(on, arguments.methods, arguments.keep):
         found.append(asdict(point))
         output.write_text(json.dumps(found, indent=1) + "\n")

@@ -1,0 +1,140 @@
+"""Put the committed results into the documents, between their markers.
+
+python -m benchmarks.tables
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+RESULTS = Path("benchmarks/results")
+NAMES = {
+    "ours": "**eckart** (low rank and spatial)",
+    "ours_low_rank": "eckart, low rank only",
+    "ours_a_only": "eckart, low rank, `A` only",
+    "ours_macs": "**eckart**, columns are MACs",
+    "balf_params": "BALF's rule",
+    "balf_macs": "BALF's rule, columns are MACs",
+    "zero_sum_svd": "Zero-Sum SVD, no correction",
+    "svd_llm": "activation-weighted, uniform (SVD-LLM)",
+    "svd_global": "SVD, global",
+    "asvd": "ASVD",
+    "fwsvd": "FWSVD",
+    "svd_uniform": "SVD, uniform",
+    "tucker2_uniform": "Tucker-2, uniform",
+    "l2_channels": "L2 channels + least squares (AIMET)",
+    "torch_pruning_taylor": "Torch-Pruning, Taylor",
+    "torch_pruning_l2": "Torch-Pruning, L2",
+}
+
+
+def frontier(network: str) -> str:
+    """Accuracy in percent, the fraction of MACs in brackets, by method and kept fraction."""
+    rows = json.loads((RESULTS / f"{network}.json").read_text())
+    keeps = sorted({row["keep"] for row in rows}, reverse=True)
+    cells = {(row["method"], row["keep"]): row for row in rows}
+    lines = [
+        "| method | " + " | ".join(f"{keep:g}" for keep in keeps) + " |",
+        "|---" * (len(keeps) + 1) + "|",
+    ]
+    for method in dict.fromkeys(row["method"] for row in rows):
+        found = [cells.get((method, keep)) for keep in keeps]
+        texts = [f"{100 * r['accuracy']:.1f} ({r['macs']:.2f})" if r else "" for r in found]
+        lines.append(f"| {NAMES[method]} | " + " | ".join(texts) + " |")
+    return "\n".join(lines)
+
+
+def metrics() -> str:
+    """Accuracy by output metric, network and kept fraction."""
+    rows = json.loads((RESULTS / "metrics.json").read_text())
+    columns = list(dict.fromkeys((row["network"], row["keep"]) for row in rows))
+    cells = {(r["metric"], r["network"], r["keep"]): r["accuracy"] for r in rows}
+    lines = [
+        "| metric of `G` | " + " | ".join(f"{n}, {k:g}" for n, k in columns) + " |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
+    for metric in dict.fromkeys(row["metric"] for row in rows):
+        texts = [f"{100 * cells[(metric, *column)]:.1f}" for column in columns]
+        lines.append(f"| {metric} | " + " | ".join(texts) + " |")
+    return "\n".join(lines)
+
+
+def headline() -> str:
+    """The README's table: ours and the best-known rules on ResNet-20."""
+    rows = json.loads((RESULTS / "resnet20.json").read_text())
+    cells = {(row["method"], row["keep"]): row["accuracy"] for row in rows}
+    keeps = (0.7, 0.5, 0.3)
+    lines = [
+        "| ResNet-20 (91.73 %), parameters kept | " + " | ".join(map(str, keeps)) + " |",
+        "|---" * (len(keeps) + 1) + "|",
+    ]
+    for method in ("svd_uniform", "svd_llm", "zero_sum_svd", "balf_params", "l2_channels", "ours"):
+        texts = [f"{100 * cells[method, keep]:.1f}" for keep in keeps]
+        name = "**eckart**" if method == "ours" else NAMES[method]
+        lines.append(f"| {name} | " + " | ".join(texts) + " |")
+    return "\n".join(lines)
+
+
+def ratios() -> str:
+    """How far measured losses are from predicted ones."""
+    rows = json.loads((RESULTS / "predicted_measured.json").read_text())
+    found = sorted(row["measured"] / row["predicted"] for row in rows)
+    inside = sum(0.2 <= ratio <= 5 for ratio in found)
+    return (
+        f"Measured over predicted, {len(found)} changes: median {found[len(found) // 2]:.2f}, "
+        f"from {found[0]:.2f} to {found[-1]:.2f}; {inside} of {len(found)} within a factor of 5."
+    )
+
+
+def costs() -> str:
+    """Seconds of each stage on ResNet-20."""
+    row = json.loads((RESULTS / "seconds.json").read_text())
+    lines = [
+        f"ResNet-20, {row['images']} images in batches of {row['batch']}, {row['threads']} threads, "
+        "medians of interleaved rounds:",
+        "",
+        "| what | seconds | of a plain forward and backward pass |",
+        "|---|---|---|",
+        f"| plain forward and backward | {row['plain_forward_backward_s']:.2f} | 1 |",
+        f"| calibration, `A` alone | {row['calibrate_a_s']:.2f} | {row['factor_a']:.2f} |",
+        f"| calibration, `A` and `G` | {row['calibrate_a_and_g_s']:.2f} "
+        f"| {row['factor_a_and_g']:.2f} |",
+        f"| all {row['options']} options with their losses | {row['curves_s']:.2f} | |",
+        f"| 20 budgets allocated | {row['allocate_20_budgets_s']:.2f} | |",
+        f"| the whole hull of the frontier | {row['hull_s']:.2f} | |",
+        f"| one plan applied | {row['apply_half_s']:.2f} | |",
+        "",
+        f"The moments take {row['moments_mb']:.1f} MB.",
+    ]
+    return "\n".join(lines)
+
+
+SECTIONS: dict[str, Callable[[], str]] = {
+    "resnet20": lambda: frontier("resnet20"),
+    "resnet32": lambda: frontier("resnet32"),
+    "lenet5": lambda: frontier("lenet5"),
+    "metrics": metrics,
+    "ratios": ratios,
+    "costs": costs,
+    "headline": headline,
+}
+
+
+def filled(text: str) -> str:
+    """The text with the content between each pair of markers made anew."""
+    for name, make in SECTIONS.items():
+        start, end = f"<!-- {name} -->", f"<!-- end {name} -->"
+        if start in text:
+            before, _, rest = text.partition(start)
+            text = f"{before}{start}\n{make()}\n{end}{rest.partition(end)[2]}"
+    return text
+
+
+def main() -> None:
+    for path in (Path("docs/results/main-path.md"), Path("README.md")):
+        path.write_text(filled(path.read_text()))
+        print(f"{path}: tables made anew")
+
+
+if __name__ == "__main__":
+    main()
