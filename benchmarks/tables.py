@@ -90,8 +90,8 @@ def costs() -> str:
     """Seconds of each stage on ResNet-20."""
     row = json.loads((RESULTS / "seconds.json").read_text())
     lines = [
-        f"ResNet-20, {row['images']} images in batches of {row['batch']}, {row['threads']} threads, "
-        "medians of interleaved rounds:",
+        f"ResNet-20, {row['images']} images in batches of {row['batch']}, {row['threads']} "
+        "threads, medians of interleaved rounds:",
         "",
         "| what | seconds | of a plain forward and backward pass |",
         "|---|---|---|",

@@ -99,7 +99,7 @@ def compress(
         raise InputError("give exactly one of keep, budget and tolerance")
     if tolerance is not None and (evaluate is None or not tolerance >= 0):
         raise InputError("a tolerance is zero or more, and needs evaluate= to measure the score by")
-    budget = Budget(params=keep, of=of) if keep is not None else budget
+    budget = Budget(params=float(keep), of=of) if keep is not None else budget
     moments = (
         batches
         if isinstance(batches, Moments)

@@ -181,6 +181,8 @@ class Point:
 class Frontier:
     """Accuracy against cost: the dense network and the points, in the order asked for.
 
+    A point's network is not kept: ``apply(model, point.plan, moments)`` makes it again.
+
     Attributes:
         dense: the network before.
         points: one per kept fraction and label.

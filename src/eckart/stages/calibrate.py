@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,6 +25,7 @@ from eckart.records import Form, LayerSpec, Moments
 from eckart.tracing import fingerprint, network_costs, trace_sizes
 from eckart.watch import untouched, watching
 
+_log = logging.getLogger("eckart")
 _SEED_STRIDE = 1_000_003  # a prime, so that (seed, batch) pairs rarely meet
 
 
@@ -78,6 +80,7 @@ def calibrate(
     probe = None if metric is None else probe_of(metric)
     run = _Run(model, found, probe, seed, first_batch)
     what = f"calibrating ({moment_bytes(found, probe is not None) / 1e6:.1f} MB of moments)"
+    _log.info(what)
     reason: BaseException | None = None
     with untouched(model), _deferred_interrupt() as stop, run.watching():
         source = _caught(iter(tracked(batches, what, progress, length_of(batches))))
