@@ -172,6 +172,14 @@ def _expected(model: nn.Module, forms: Mapping[str, Form]) -> dict[str, Outline]
 def _check_weights(path: Path, expected: Mapping[str, Outline], tied: Mapping[str, str]) -> None:
     """Compare the file's header, before any tensor is read, with what is expected."""
     found = _header(path)
+    first: dict[str, str] = {}
+    for name in found:
+        twin = first.setdefault(tied.get(name, name), name)
+        if twin != name:
+            raise CheckpointError(
+                f"{path} does not fit this model: it holds {twin!r} and {name!r} apart, and here "
+                "they share one weight"
+            )
     present = {tied.get(name, name) for name in found}
     missing = sorted(name for name in expected if tied.get(name, name) not in present)
     surplus = sorted(set(found) - set(expected))

@@ -72,7 +72,7 @@ class Logits:
         logits = logits_of(outputs)
         v = torch.randn(logits.shape, generator=generator)
         v = v.sign() if self.signs else v
-        dim = _class_dim(logits, self.class_dim)
+        dim = class_axis(logits, self.class_dim)
         if self.centred and dim is not None:
             v = v - v.mean(dim, keepdim=True)
         return (logits * v.to(logits)).sum()
@@ -93,10 +93,17 @@ class Fisher:
     targets: Literal["sampled", "true"] = "sampled"
     class_dim: int | None = None
 
+    def __post_init__(self) -> None:
+        if not self.temperature > 0 or self.targets not in ("sampled", "true"):
+            raise InputError(
+                f"Fisher(temperature={self.temperature}, targets={self.targets!r}): the "
+                "temperature is positive, the targets are 'sampled' or 'true'"
+            )
+
     def __call__(self, outputs: Any, batch: Any, generator: torch.Generator) -> Tensor:
         """Summed cross entropy."""
         logits = logits_of(outputs)
-        dim = _class_dim(logits, self.class_dim)
+        dim = class_axis(logits, self.class_dim)
         if dim is None:
             raise InputError(
                 f"the Fisher metric needs two classes or more, got outputs {tuple(logits.shape)}: "
@@ -130,9 +137,16 @@ def probe_of(metric: str | Probe) -> Probe:
     return METRICS[metric]()
 
 
-def _class_dim(logits: Tensor, given: int | None) -> int | None:
-    """The axis of the classes; None for a single output per example."""
+def class_axis(logits: Tensor, given: int | None = None) -> int | None:
+    """The axis of the classes; None for a single output per example.
+
+    Args:
+        logits: any shape.
+        given: the axis, if it is known; else 1, and the last for (n, tokens, classes).
+    """
     if given is None and logits.dim() < 2:
         return None
     dim = given if given is not None else -1 if logits.dim() == 3 else 1
+    if not -logits.dim() <= dim < logits.dim():
+        raise InputError(f"class_dim={dim}: the outputs have the shape {tuple(logits.shape)}")
     return dim if logits.shape[dim] > 1 else None

@@ -81,6 +81,10 @@ class Accumulator:
         grams = self._batch.output_grams
         grams[name] = grams[name] + gram if name in grams else gram
 
+    def discard(self) -> None:
+        """Forget the unfinished batch."""
+        self._batch = _Batch()
+
     def commit(self) -> None:
         """Add the finished batch to the sums."""
         batch, self._batch = self._batch, _Batch()

@@ -8,8 +8,7 @@ Calibrate once; every budget after that is one plan, one ``apply`` and one evalu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,12 @@ from typing import Any
 from torch import nn
 
 from eckart.errors import BudgetError, InputError
-from eckart.methods import DEFAULT_METHODS
+from eckart.fitting import Search, fitted
+from eckart.layers import matching, survey
+from eckart.methods import DEFAULT_METHODS, methods_named
 from eckart.metrics import Probe
 from eckart.progress import tracked
-from eckart.provenance import plan_of
+from eckart.provenance import made_by
 from eckart.records import (
     Budget,
     Compressed,
@@ -34,7 +35,7 @@ from eckart.records import (
 )
 from eckart.records.plans import Scope
 from eckart.scores import Evaluate
-from eckart.stages.allocate import allocate, cheapest_passing, hull, uniform
+from eckart.stages.allocate import allocate, uniform
 from eckart.stages.apply import apply
 from eckart.stages.calibrate import calibrate
 from eckart.stages.curves import curves
@@ -95,16 +96,15 @@ def compress(
         >>> smaller.plan.costs["params"] <= 0.6 * smaller.plan.totals["params"]
         True
     """
-    if sum(given is not None for given in (keep, budget, tolerance)) != 1:
-        raise InputError("give exactly one of keep, budget and tolerance")
-    if tolerance is not None and (evaluate is None or not tolerance >= 0):
-        raise InputError("a tolerance is zero or more, and needs evaluate= to measure the score by")
-    budget = Budget(params=float(keep), of=of) if keep is not None else budget
-    moments = (
-        batches
-        if isinstance(batches, Moments)
-        else calibrate(model, batches, metric=metric, seed=seed, progress=progress)
-    )
+    goal = _goal(keep, budget, tolerance, of, evaluate)
+    methods_named(methods)
+    matching(dense, [name for part in survey(model) for name in part])
+    if not isinstance(batches, Moments):
+        moments = calibrate(model, batches, metric=metric, seed=seed, progress=progress)
+    elif (metric, seed) == ("logits", 0):
+        moments = batches
+    else:
+        raise InputError("moments have a metric and a seed of their own: leave out metric and seed")
     options = curves(
         model,
         moments,
@@ -114,23 +114,34 @@ def compress(
         dense=dense,
         progress=progress,
     )
-    evaluations = 0
-    if tolerance is not None and evaluate is not None:
-        reference = Score.of(evaluate(model))
-
-        def passes(plan: Plan) -> bool:
-            score = Score.of(evaluate(apply(model, plan, moments)))
-            return score.drop_from(reference) <= tolerance
-
-        plan, evaluations = cheapest_passing(hull(options), passes)
-    elif budget is not None:
-        plan = allocate(options, budget)
-    smaller = apply(model, plan, moments)
+    search = Search(model, moments, evaluate, goal)
+    smaller, options = fitted(model, moments, options, search.choose)
     judge = report or (evaluate if tolerance is None else None)
     before, after = (Score.of(judge(m)) if judge else None for m in (model, smaller))
     return Compressed(
-        smaller, plan_of(smaller) or plan, moments, options, before, after, evaluations
+        smaller, made_by(smaller), moments, options, before, after, search.evaluations
     )
+
+
+def _goal(
+    keep: float | None,
+    budget: Budget | None,
+    tolerance: float | None,
+    of: Scope,
+    evaluate: Evaluate | None,
+) -> Budget | float:
+    """The budget, or the tolerance; checked before anything costly is done."""
+    if sum(given is not None for given in (keep, budget, tolerance)) != 1:
+        raise InputError("give exactly one of keep, budget and tolerance")
+    if keep is not None:
+        return Budget(params=float(keep), of=of)
+    if of != "model":
+        raise InputError("of= goes with keep=; a budget has its own, a tolerance needs none")
+    if budget is not None:
+        return budget
+    if tolerance is None or evaluate is None or not tolerance >= 0:
+        raise InputError("a tolerance is zero or more, and needs evaluate= to measure the score by")
+    return float(tolerance)
 
 
 def frontier(
@@ -169,13 +180,27 @@ def frontier(
         BudgetError: a fraction is out of reach; nothing has been measured then.
         CheckpointError, MismatchError: the file at ``path`` is damaged or of another network.
     """
+    if not keeps:
+        raise InputError("keeps is empty: give at least one fraction")
+    if path is not None and not Path(path).parent.is_dir():
+        raise InputError(f"the folder of {path} does not exist; make it first")
     options = options or curves(model, moments, progress=progress)
-    budgets = {keep: Budget(costs={metric: float(keep)}, of=of) for keep in keeps}
-    plans = {(keep, "eckart"): allocate(options, budget) for keep, budget in budgets.items()}
+    budgets = {float(keep): Budget(costs={metric: float(keep)}, of=of) for keep in keeps}
+    least = min(budgets.items())[1]
+    _, options = fitted(model, moments, options, lambda offered: allocate(offered, least))
+    families = {"eckart": (allocate, options)}
     if baselines:
-        left = set(moments.specs) - set(options.specs)
-        plain = curves(model, moments, methods=["svd"], dense=left, progress=False)
-        plans |= _uniform_plans(plain, budgets)
+        asked = set(moments.specs) - set(options.specs)  # to stay dense
+        families["uniform svd"] = (
+            uniform,
+            curves(model, moments, methods=["svd"], dense=asked, progress=False),
+        )
+    plans = {
+        (keep, label): plan
+        for label, (choose, offered) in families.items()
+        for keep, budget in budgets.items()
+        if (plan := _reachable(choose, offered, budget, label)) is not None
+    }
     example = moments.example if example_inputs is None else example_inputs
 
     def measured(network: nn.Module) -> Measurement:
@@ -191,17 +216,19 @@ def frontier(
     for key, plan in tracked(plans.items(), "measuring", progress, len(plans)):
         if key not in done:
             smaller = apply(model, plan, moments)
-            done[key] = Point.of(*key, plan_of(smaller) or plan, measured(smaller), dense)
+            done[key] = Point.of(*key, made_by(smaller), measured(smaller), dense)
         if path is not None:
             in_order([*plans, *(key for key in done if key not in plans)]).save(path)
     return in_order(plans)
 
 
-def _uniform_plans(
-    options: Curves, budgets: Mapping[float, Budget]
-) -> dict[tuple[float, str], Plan]:
-    plans = {}
-    for keep, budget in budgets.items():
-        with suppress(BudgetError):
-            plans[keep, "uniform svd"] = uniform(options, budget)
-    return plans
+def _reachable(
+    choose: Callable[[Curves, Budget], Plan], offered: Curves, budget: Budget, label: str
+) -> Plan | None:
+    """The plan; None where a baseline cannot go that low."""
+    try:
+        return choose(offered, budget)
+    except BudgetError:
+        if label == "eckart":
+            raise
+        return None

@@ -79,14 +79,17 @@ def network_costs(model: nn.Module, example: Any) -> NetworkCosts:
 
 
 def fingerprint(model: nn.Module) -> str:
-    """A short hash of names, shapes and a sample of every weight: another network differs."""
+    """A short hash of all parameters and floating buffers: another network differs.
+
+    Of each tensor its name, its shape and a sample of a thousand entries, the same on any device.
+    """
     digest = hashlib.sha256()
-    for name, parameter in model.named_parameters():
-        if is_lazy(parameter):
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if is_lazy(tensor) or not tensor.is_floating_point():
             continue
-        flat = parameter.detach().flatten()
-        sample = flat[:: max(1, len(flat) // 256)].double().cpu()
-        digest.update(f"{name}{tuple(parameter.shape)}".encode())
+        flat = tensor.detach().flatten()
+        sample = flat[:: max(1, len(flat) // 1000)].double().cpu()
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(sample.numpy().tobytes())
     return digest.hexdigest()[:16]
 

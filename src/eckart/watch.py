@@ -54,7 +54,12 @@ def untouched(model: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     lazy = [p for p in model.parameters() if is_lazy(p)]
     frozen = [(p, p.requires_grad, p.grad) for p in model.parameters() if not is_lazy(p)]
-    buffers = [(b, b.clone()) for b in model.buffers() if not is_lazy(b)]
+    buffers = [
+        (module, name, buffer, buffer.clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None and not is_lazy(buffer)
+    ]
     devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
     with torch.random.fork_rng(devices=[d.index or 0 for d in devices]):
         try:
@@ -71,5 +76,5 @@ def untouched(model: nn.Module) -> Iterator[None]:
             for parameter in lazy:
                 parameter.grad = None
             with torch.no_grad():
-                for buffer, value in buffers:
-                    buffer.copy_(value)
+                for module, name, buffer, value in buffers:
+                    module._buffers[name] = buffer.copy_(value)

@@ -22,14 +22,15 @@ LAYERS = {
     "scores": 3,
     "tracing": 3,
     "stages": 4,
-    "checkpoint": 5,
-    "pipeline": 5,
-    "report": 5,
-    "cli": 6,
-    "demo": 6,
+    "fitting": 5,
+    "checkpoint": 6,
+    "pipeline": 6,
+    "report": 6,
+    "cli": 7,
+    "demo": 7,
 }
 SIDEWAYS = {("records", "errors"), ("cli", "demo")}  # the only neighbours that may be read
-PUBLIC = 5  # `eckart` itself, seen from inside: the public names, read from above this layer only
+PUBLIC = 6  # `eckart` itself, seen from inside: the public names, read from above this layer only
 
 
 def unit(module: str) -> str:

@@ -80,7 +80,7 @@ def compress_command(
     evaluate = None if data is None else accuracy(evaluation.take(data))
     network = model.load()
     gathered = gather(network, source, images.seed)
-    done = compress(network, gathered, of=plan.scope, **plan.offered, **goals)
+    done = compress(network, gathered, **plan.offered, **goals)
     if out is not None:
         save(done.model, out)
     before, after = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -81,6 +82,15 @@ class Moments:
         parts = (self.grams, self.totals, self.output_grams)
         return sum(t.numel() * t.element_size() for part in parts for t in part.values())
 
+    @property
+    def digest(self) -> str:
+        """A short hash of the sums' diagonals: other data or another metric differ."""
+        digest = hashlib.sha256(f"{self.fingerprint} {self.examples} {self.metric}".encode())
+        for part in (self.grams, self.output_grams):
+            for key in sorted(part):
+                digest.update(part[key].diagonal(dim1=-2, dim2=-1).cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
     def __str__(self) -> str:
         return (
             f"moments of {len(self.specs)} layers from {self.examples} examples in "
@@ -121,7 +131,7 @@ class Moments:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write as one safetensors file; sums exactly, the structure in its metadata."""
+        """Write one safetensors file, whole or not at all; the structure is in its metadata."""
         leaves: list[Tensor] = []
         meta = {
             "specs": [spec.as_json() for spec in self.specs.values()],
@@ -137,7 +147,9 @@ class Moments:
         parts = {"gram": self.grams, "total": self.totals, "output": self.output_grams}
         tensors = {f"{p}/{k}": t.contiguous() for p, part in parts.items() for k, t in part.items()}
         tensors |= {f"example/{i}": t.contiguous().clone() for i, t in enumerate(leaves)}
-        save_file(tensors, path, metadata={"format": FORMAT, "moments": json.dumps(meta)})
+        partial = Path(f"{path}.partial")
+        save_file(tensors, partial, metadata={"format": FORMAT, "moments": json.dumps(meta)})
+        partial.replace(path)
 
     @classmethod
     def load(cls, path: str | Path) -> Moments:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from numbers import Integral, Real
 from typing import Any, Literal
 
 from eckart.errors import InputError
@@ -50,6 +51,7 @@ class Curves:
         dense: layers that stay dense whatever the budget, with the reason.
         fingerprint: of the network the moments were gathered on.
         damping: relative damping of the moments that the losses are measured in.
+        moments: digest of the moments.
     """
 
     curves: tuple[Curve, ...]
@@ -58,6 +60,13 @@ class Curves:
     dense: Mapping[str, str]
     fingerprint: str
     damping: float
+    moments: str = ""
+
+    def without(self, reasons: Mapping[str, str]) -> Curves:
+        """The same, with some layers left dense for a reason."""
+        curves = tuple(c for c in self.curves if not set(c.site.layers) & set(reasons))
+        specs = {name: spec for name, spec in self.specs.items() if name not in reasons}
+        return replace(self, curves=curves, specs=specs, dense={**self.dense, **reasons})
 
     def __str__(self) -> str:
         count = sum(len(curve.options) for curve in self.curves)
@@ -86,14 +95,22 @@ class Budget:
     def __post_init__(self) -> None:
         if self.of not in ("model", "sites"):
             raise InputError(f"of={self.of!r}: a budget is of 'model' or of 'sites'")
-        if not self.limits:
+        if not self._given:
             raise InputError("an empty budget: give at least one limit, such as params=0.5")
-        for name, limit in self.limits.items():
+        twice = [name for name in self.costs if getattr(self, name, None) is not None]
+        if twice:
+            raise InputError(f"budget limits {', '.join(twice)} twice: by name and in costs=")
+        for name, limit in self._given.items():
             _check_limit(name, limit)
 
     @property
     def limits(self) -> dict[str, Amount]:
-        """The limits that are set, by cost."""
+        """The limits that are set, by cost: a float is a fraction, an integer an amount."""
+        given = self._given.items()
+        return {k: int(v) if isinstance(v, Integral) else float(v) for k, v in given}
+
+    @property
+    def _given(self) -> dict[str, Amount]:
         own = {name: getattr(self, name) for name in ("params", "macs", "bytes")}
         return {k: v for k, v in {**own, **self.costs}.items() if v is not None}
 
@@ -129,6 +146,7 @@ class Plan:
         budget: what was asked for, if a budget was.
         fingerprint: of the dense network.
         damping: relative damping of the moments.
+        moments: digest of the moments that the losses were predicted from.
     """
 
     choices: Mapping[str, Choice]
@@ -139,6 +157,7 @@ class Plan:
     fingerprint: str
     damping: float
     budget: Budget | None = None
+    moments: str = ""
 
     def __str__(self) -> str:
         kept = ", ".join(f"{v / self.totals[k]:.3f} of {k}" for k, v in self.costs.items())
@@ -172,6 +191,7 @@ class Plan:
             "fingerprint": self.fingerprint,
             "damping": self.damping,
             "budget": None if self.budget is None else self.budget.as_json(),
+            "moments": self.moments,
         }
 
     @classmethod
@@ -190,10 +210,9 @@ class Plan:
 
 
 def _check_limit(name: str, limit: Amount) -> None:
-    whole = isinstance(limit, int) and not isinstance(limit, bool)
-    if whole and limit >= 1:
+    if isinstance(limit, Integral) and not isinstance(limit, bool) and limit >= 1:
         return
-    if isinstance(limit, float) and 0 < limit <= 1:
+    if isinstance(limit, Real) and not isinstance(limit, Integral) and 0 < limit <= 1:
         return
     raise InputError(
         f"budget {name}={limit!r}: give a fraction in (0, 1] as a float, or a positive integer "

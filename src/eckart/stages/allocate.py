@@ -114,7 +114,15 @@ def _plan(curves: Curves, options: Sequence[Option], budget: Budget | None = Non
             costs[metric] += of(spec, option.form) - of(spec, spec.dense)
     loss = sum((option.loss for option in options), 0.0)
     return Plan(
-        choices, reasons, loss, costs, curves.totals, curves.fingerprint, curves.damping, budget
+        choices,
+        reasons,
+        loss,
+        costs,
+        curves.totals,
+        curves.fingerprint,
+        curves.damping,
+        budget,
+        curves.moments,
     )
 
 

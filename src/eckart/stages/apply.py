@@ -44,6 +44,11 @@ def apply(model: nn.Module, plan: Plan, moments: Moments, *, inplace: bool = Fal
     """
     check_same_network(model, plan.fingerprint, "this plan")
     check_same_network(model, moments.fingerprint, "these moments")
+    if plan.moments and plan.moments != moments.digest:
+        raise MismatchError(
+            "the plan's losses were predicted from other moments of this network: apply it with "
+            "those, or allocate anew"
+        )
     layers = dict(model.named_modules())
     unknown = sorted(set(plan.choices) - set(moments.specs))
     if unknown:

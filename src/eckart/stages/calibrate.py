@@ -22,6 +22,7 @@ from eckart.metrics import Probe, probe_of
 from eckart.moments import Accumulator, moment_bytes
 from eckart.progress import length_of, tracked
 from eckart.records import Form, LayerSpec, Moments
+from eckart.records.forms import Size
 from eckart.tracing import fingerprint, network_costs, trace_sizes
 from eckart.watch import untouched, watching
 
@@ -63,7 +64,8 @@ def calibrate(
     Raises:
         InputError: the loader is empty, an output holds no logits, a name matches no layer.
         NonFiniteError: NaN or infinity, named by layer.
-        CalibrationInterrupted: Ctrl-C, or an error in the loader; holds the moments so far.
+        CalibrationInterrupted: Ctrl-C, an error in the loader, or another rank that stopped.
+        Every error carries the moments of the batches before it as ``.moments``.
 
     Cost: one forward and one backward pass without weight gradients, and per layer
         O(rows · (in² + out²)), for convolutions O(positions · 13 c² + out²) with 3×3 kernels.
@@ -81,20 +83,22 @@ def calibrate(
     run = _Run(model, found, probe, seed, first_batch)
     what = f"calibrating ({moment_bytes(found, probe is not None) / 1e6:.1f} MB of moments)"
     _log.info(what)
+    failure: BaseException | None = None
     reason: BaseException | None = None
-    with untouched(model), _deferred_interrupt() as stop, run.watching():
+    with untouched(model), _deferred_interrupt() as stop:
         source = _caught(iter(tracked(batches, what, progress, length_of(batches))))
-        for batch, error in source:
-            if error is None:
-                run.step(batch)
-            reason = error or (KeyboardInterrupt() if stop.is_set() else None)
-            if reason is not None:
+        for batch, reason in source:
+            failure = run.tried(batch) if reason is None else None
+            if failure or reason or stop.is_set():
                 break
-    if reason is None and stop.is_set():
-        reason = KeyboardInterrupt()
+    if stop.is_set() or isinstance(failure, KeyboardInterrupt):
+        failure, reason = None, KeyboardInterrupt()
     moments = summed_over_ranks(run.moments(skipped, _metric_name(metric)))
-    if any_rank(reason is not None) and reason is None:
-        reason = RuntimeError("another rank stopped")
+    if any_rank(failure is not None or reason is not None) and failure is None:
+        reason = reason or RuntimeError("another rank stopped")
+    if failure is not None:
+        setattr(failure, "moments", moments)  # noqa: B010
+        raise failure
     if moments.batches == 0:
         raise reason or InputError("the loader gave no batch: calibration needs at least one")
     if reason is None:
@@ -119,25 +123,44 @@ class _Run:
     examples: int = 0
     batches: int = 0
     example: Any = None
+    sizes: Mapping[str, list[Size]] = field(default_factory=dict)
 
-    def watching(self) -> Any:
-        """The hooks that feed the sums."""
-        on_gradient = None if self.probe is None else self.sums.see_gradient
-        return watching(self.layers, self.sums.see_input, on_gradient)
+    def tried(self, batch: Any) -> BaseException | None:
+        """Take one batch in; the error that came in between, if one did, leaves no trace of it."""
+        try:
+            self._step(batch)
+        except (Exception, KeyboardInterrupt) as error:
+            self.sums.discard()
+            return error
+        return None
 
-    def step(self, batch: Any) -> None:
+    def _step(self, batch: Any) -> None:
         """Forward, probe, backward, commit."""
         inputs = moved(inputs_of(batch), self.model)
         count = examples_in(inputs)
-        with torch.no_grad() if self.probe is None else torch.enable_grad():
+        on_gradient = None if self.probe is None else self.sums.see_gradient
+        with (
+            watching(self.layers, self.sums.see_input, on_gradient),
+            torch.no_grad() if self.probe is None else torch.enable_grad(),
+        ):
             outputs = call(self.model, inputs)
             if self.probe is not None:
                 self._backward(self.probe(outputs, batch, self._generator()))
+        if self.example is None:
+            self._trace(first_example(inputs))
         self.sums.commit()
         self.examples += count
         self.batches += 1
-        if self.example is None:
-            self.example = first_example(inputs)
+
+    def _trace(self, example: Any) -> None:
+        try:
+            self.sizes = trace_sizes(self.model, example)
+        except Exception as error:
+            raise InputError(
+                "the network runs on a batch but not on a single example, for which costs are "
+                f"counted: {type(error).__name__}: {error}"
+            ) from error
+        self.example = example
 
     def _backward(self, scalar: Tensor) -> None:
         if not scalar.requires_grad:
@@ -155,13 +178,14 @@ class _Run:
     def moments(self, skipped: Mapping[str, str], metric: str | None) -> Moments:
         """What was gathered, for the layers that were reached."""
         sums, reasons = self.sums, dict(skipped)
-        sizes = trace_sizes(self.model, self.example) if self.batches else {}
-        specs = {}
+        sizes, specs = self.sizes, {}
         for name, module in self.layers.items():
             if name not in sums.input_of:
                 reasons[name] = "never called in calibration"
             elif name not in sizes:
                 reasons[name] = "not called for the first example, so its cost is not known"
+            elif sums.rows[sums.input_of[name]] == 0:
+                reasons[name] = "no row reached it in calibration"
             elif metric is not None and name not in sums.output_grams:
                 reasons[name] = "no gradient reached its outputs in calibration"
             else:

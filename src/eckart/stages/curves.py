@@ -49,7 +49,7 @@ def curves(
 
     Cost: per layer and method one decomposition, O(in³ + out³) in float64.
     """
-    if multiple < 1 or least_rank < 1 or damping <= 0:
+    if multiple < 1 or least_rank < 1 or not damping > 0:
         raise InputError(
             f"multiple={multiple}, least_rank={least_rank}, damping={damping}: ranks start at 1 "
             "and the damping is positive"
@@ -65,7 +65,15 @@ def curves(
         options = _options(layers[name], spec, moments, offered, damping)
         allowed = [o for o in options if _on_grid(o, multiple, least_rank)]
         found.append(Curve(Site(name, (name,)), (*allowed, Option("dense", spec.dense, 0.0))))
-    return Curves(tuple(found), specs, _totals(moments), reasons, moments.fingerprint, damping)
+    return Curves(
+        tuple(found),
+        specs,
+        _totals(moments),
+        reasons,
+        moments.fingerprint,
+        damping,
+        moments.digest,
+    )
 
 
 def _totals(moments: Moments) -> dict[str, int]:
