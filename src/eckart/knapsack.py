@@ -1,9 +1,11 @@
 """The multiple-choice knapsack: one option per site, least loss, costs within limits.
 
 The linear relaxation's prices bound every option by its reduced cost; what cannot be part of a
-better choice than the best one at hand is dropped, and HiGHS decides among the rest.
+better choice than the best one at hand is dropped. What is left is mostly few enough to be
+enumerated under the same bound, exactly; HiGHS decides where it is not.
 
-Source: Sinha and Zoltners 1979 (reduced-cost fixing for the multiple-choice knapsack).
+Source: Sinha and Zoltners 1979 (reduced-cost fixing for the multiple-choice knapsack);
+Nemhauser and Ullmann 1969 (enumeration of undominated partial choices).
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from eckart.errors import EckartWarning
 
 Vector = NDArray[np.float64]
 Indices = NDArray[np.intp]
-_INFEASIBLE, _STOPPED = 2, 1  # what linprog and milp call it
+_STOPPED = 1  # what milp calls it
+_MAX_PARTIAL = 2_000_000  # partial choices looked at for one site
 _MAX_SECONDS = 60.0
 _MAX_EXCHANGES = 50
 _MAX_EXCHANGED = 300  # options; every exchange compares all pairs
@@ -59,6 +62,10 @@ class Knapsack:
         """Whether a choice meets every limit."""
         return bool((self.costs[:, picked].sum(1) <= limits).all())
 
+    def loss(self, picked: list[int]) -> float:
+        """Sum of the losses of a choice."""
+        return float(self.losses[picked].sum())
+
     def within(self, options: Indices) -> Knapsack:
         """The problem with only these options."""
         return Knapsack(self.site[options], self.losses[options], self.costs[:, options])
@@ -67,7 +74,7 @@ class Knapsack:
 def solve(problem: Knapsack, limits: Vector) -> list[int] | None:
     """Indices of the best options, one per site; None when no choice meets all limits.
 
-    Exact to a relative 1e-6 of the loss that is at stake after pruning.
+    Exact, but for a relative 1e-6 of the loss at stake where HiGHS decides.
     """
     freest = problem.least(problem.losses)
     if problem.fits(freest, limits):
@@ -80,21 +87,18 @@ def solve(problem: Knapsack, limits: Vector) -> list[int] | None:
         A_eq=_one_per_site(problem),
         b_eq=np.ones(problem.sites),
     )
-    if relaxed.status == _INFEASIBLE:
-        return None
-    if relaxed.status != 0:
-        return _integer(problem, limits)
+    best = _rounded(problem, relaxed.x) if relaxed.status == 0 else []
+    if not best or not problem.fits(best, limits):  # hardly any choice fits, or none
+        return _search(problem, limits, np.zeros(len(problem.losses)), np.inf)
     prices = np.maximum(-relaxed.ineqlin.marginals, 0.0) / unit * scale
-    rounded = _rounded(problem, relaxed.x)
-    best = rounded if problem.fits(rounded, limits) else _integer(problem, limits)
-    if best is None:
-        return None
     excess, bound = _excess(problem, limits, prices)
     best = _improved(problem, best, limits, np.argsort(excess)[:_MAX_EXCHANGED])
     gap = problem.losses[best].sum() - bound  # no option of more excess is part of a better choice
-    alive = np.flatnonzero(excess <= gap * (1 + 1e-9) + 1e-12 * scale)
-    exact = [int(alive[i]) for i in _integer(problem.within(alive), limits) or []]
-    return min(filter(None, (best, exact)), key=lambda picked: float(problem.losses[picked].sum()))
+    gap = gap * (1 + 1e-9) + 1e-12 * scale
+    alive = np.flatnonzero(excess <= gap)
+    exact = _search(problem.within(alive), limits, excess[alive], gap) or []
+    better = [int(alive[i]) for i in exact]
+    return better if better and problem.loss(better) < problem.loss(best) else best
 
 
 def lower_hull(problem: Knapsack) -> list[tuple[int, int]]:
@@ -147,6 +151,47 @@ def _improved(problem: Knapsack, picked: list[int], limits: Vector, near: Indice
             break
         picked[site[i]], picked[site[j]] = int(near[i]), int(near[j])
     return picked
+
+
+def _search(problem: Knapsack, limits: Vector, excess: Vector, gap: float) -> list[int] | None:
+    """The best choice: by enumeration where that is short, else by HiGHS; None if nothing fits."""
+    found = _enumerated(problem, limits, excess, gap)
+    return _integer(problem, limits) if found is None else found or None
+
+
+def _enumerated(problem: Knapsack, limits: Vector, excess: Vector, gap: float) -> list[int] | None:
+    """Site by site, every partial choice that may yet fit and be best; None when they are too many.
+
+    A partial choice is dropped when its excess passes the gap, when the cheapest rest does not fit,
+    and, under one cost, when another costs no more and loses no more. Empty when nothing fits.
+    """
+    cheapest = np.stack([row[problem.least(row)] for row in problem.costs])
+    rest = np.cumsum(cheapest[:, ::-1], 1)[:, ::-1]
+    rest = np.concatenate([rest[:, 1:], np.zeros((len(limits), 1))], 1)
+    cost, loss, over = np.zeros((len(limits), 1)), np.zeros(1), np.zeros(1)
+    steps: list[tuple[Indices, Indices]] = []
+    for site in range(problem.sites):
+        members = problem.members(site)
+        if len(loss) * len(members) > _MAX_PARTIAL:
+            return None
+        before = np.repeat(np.arange(len(loss)), len(members))
+        option = np.tile(members, len(loss))
+        cost = cost[:, before] + problem.costs[:, option]
+        loss, over = loss[before] + problem.losses[option], over[before] + excess[option]
+        kept = np.flatnonzero((cost + rest[:, [site]] <= limits[:, None]).all(0) & (over <= gap))
+        if len(limits) == 1:
+            kept = kept[np.lexsort((loss[kept], cost[0, kept]))]
+            least = np.minimum.accumulate(np.concatenate([[np.inf], loss[kept]]))
+            kept = kept[loss[kept] < least[:-1]]
+        cost, loss, over = cost[:, kept], loss[kept], over[kept]
+        steps.append((before[kept], option[kept]))
+    if len(loss) == 0:
+        return []
+    picked, state = [], int(loss.argmin())
+    for before, option in reversed(steps):
+        picked.append(int(option[state]))
+        state = int(before[state])
+    return picked[::-1]
 
 
 def _integer(problem: Knapsack, limits: Vector) -> list[int] | None:
