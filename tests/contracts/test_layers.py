@@ -11,7 +11,6 @@ from eckart.layers import (
     LayerType,
     as_matrix,
     piece_of,
-    plain_layer,
     rebuild,
     type_of,
     weight_of,
@@ -117,7 +116,7 @@ def test_half_precision_is_summed_in_float32(module: nn.Module):
 @each_layer
 def test_a_plain_layer_is_known_by_its_shapes(module: nn.Module):
     piece = piece_of(module)
-    again = plain_layer(piece, weight_of(module))
+    again = type_of(module).plain(piece, weight_of(module))
     assert piece_of(again) == piece
     assert again.weight.shape == piece.weight_shape
     again.load_state_dict(module.state_dict())
@@ -153,5 +152,5 @@ def test_even_kernels_padded_to_the_same_size_are_refused():
 
 
 def test_what_is_no_plain_layer_is_named():
-    with pytest.raises(InputError, match="Conv1d is no plain layer"):
+    with pytest.raises(InputError, match="no layer type is registered for Conv1d"):
         piece_of(nn.Conv1d(2, 2, 3))

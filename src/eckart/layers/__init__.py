@@ -1,15 +1,17 @@
 """One file per layer type, the registry of them, and the factored module."""
 
 from eckart.layers.conv2d import Conv2dType
-from eckart.layers.factored import Factored, blank, piece_of, plain_layer, rebuild, weight_of
+from eckart.layers.factored import Factored, blank, rebuild
 from eckart.layers.linear import LinearType
 from eckart.layers.registry import (
     LAYER_TYPES,
     InputSums,
     LayerType,
     as_matrix,
+    piece_of,
     register_layer,
     type_of,
+    weight_of,
 )
 from eckart.layers.selection import matching, survey
 
@@ -27,7 +29,6 @@ __all__ = [
     "blank",
     "matching",
     "piece_of",
-    "plain_layer",
     "rebuild",
     "register_layer",
     "survey",

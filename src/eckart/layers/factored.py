@@ -8,13 +8,13 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from eckart.errors import InputError
+from eckart.layers.registry import bias_of, known_type_of, piece_of, weight_of
 from eckart.records import Form, Piece
 
 
 @final
 class Factored(nn.Sequential):
-    """A chain of plain ``nn.Linear`` or ``nn.Conv2d`` layers that stands in for one of them.
+    """A chain of plain layers, such as ``nn.Linear``, that stands in for one of them.
 
     Only the last carries the bias. Nothing else is stored: the chain is known by its shapes.
     """
@@ -28,60 +28,17 @@ class Factored(nn.Sequential):
         """The dense layer that computes the same; exact but for rounding.
 
         Returns:
-            ``nn.Linear`` or ``nn.Conv2d`` with the dtype and device of the factors.
+            A plain layer of the factors' class, dtype and device.
         """
         first, *others = self
         weight = weight_of(first).detach().double()
         for layer in others:
             weight = _composed(weight, weight_of(layer).detach().double(), piece_of(layer).groups)
-        dense = plain_layer(_merged_piece(self.form), weight_of(first))
+        dense = known_type_of(first).plain(_merged_piece(self.form), weight_of(first))
         _fill(dense, weight, bias_of(self[-1]))
         dense.requires_grad_(weight_of(first).requires_grad)
         _keep_bias_trainable(dense, self[-1])
         return dense.train(self.training)
-
-
-def piece_of(layer: nn.Module) -> Piece:
-    """The shapes of a plain layer.
-
-    Raises:
-        InputError: it is neither ``nn.Linear`` nor ``nn.Conv2d``.
-    """
-    if type(layer) is nn.Linear:
-        return Piece(layer.in_features, layer.out_features, bias=layer.bias is not None)
-    if type(layer) is nn.Conv2d:
-        return Piece(
-            layer.in_channels,
-            layer.out_channels,
-            kernel=tuple(layer.kernel_size),
-            stride=tuple(layer.stride),
-            padding=_padding(layer),
-            dilation=tuple(layer.dilation),
-            groups=layer.groups,
-            bias=layer.bias is not None,
-            padding_mode=layer.padding_mode,
-        )
-    raise InputError(f"{type(layer).__name__} is no plain layer: expected Linear or Conv2d")
-
-
-def plain_layer(piece: Piece, like: Tensor) -> nn.Linear | nn.Conv2d:
-    """An uninitialised layer of these shapes with the dtype and device of a tensor."""
-    if not piece.kernel:
-        layer = nn.Linear(piece.inputs, piece.outputs, piece.bias, "meta", like.dtype)
-        return layer.to_empty(device=like.device)
-    return nn.Conv2d(
-        piece.inputs,
-        piece.outputs,
-        (piece.kernel[0], piece.kernel[1]),
-        stride=(piece.stride[0], piece.stride[1]),
-        padding=(piece.padding[0], piece.padding[1]),
-        dilation=(piece.dilation[0], piece.dilation[1]),
-        groups=piece.groups,
-        bias=piece.bias,
-        padding_mode=piece.padding_mode,  # type: ignore[arg-type]
-        device="meta",
-        dtype=like.dtype,
-    ).to_empty(device=like.device)
 
 
 def rebuild(module: nn.Module, form: Form, weights: Sequence[Tensor]) -> Factored:
@@ -96,24 +53,11 @@ def rebuild(module: nn.Module, form: Form, weights: Sequence[Tensor]) -> Factore
 def blank(module: nn.Module, form: Form) -> Factored:
     """A factored module of uninitialised weights, to be filled, in place of ``module``."""
     weight = weight_of(module)
-    factored = Factored(*(plain_layer(piece, weight) for piece in form.pieces))
+    kind = known_type_of(module)
+    factored = Factored(*(kind.plain(piece, weight) for piece in form.pieces))
     factored.requires_grad_(weight.requires_grad)
     _keep_bias_trainable(factored[-1], module)
     return factored.train(module.training)
-
-
-def weight_of(module: nn.Module) -> Tensor:
-    """The weight, as a tensor."""
-    weight = module.weight
-    if not isinstance(weight, Tensor):
-        raise InputError(f"{type(module).__name__} has no weight tensor")
-    return weight
-
-
-def bias_of(module: nn.Module) -> Tensor | None:
-    """The bias, where there is one."""
-    bias = getattr(module, "bias", None)
-    return bias if isinstance(bias, Tensor) else None
 
 
 def _keep_bias_trainable(layer: nn.Module, like: nn.Module) -> None:
@@ -132,13 +76,19 @@ def _fill(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
 
 
 def _composed(first: Tensor, second: Tensor, groups: int) -> Tensor:
-    """One kernel from two whose extents do not overlap in any axis."""
-    second = second.unflatten(0, (groups, -1))
-    first = first.unflatten(0, (groups, -1))
-    if first.dim() == 3:
-        return (second @ first).flatten(0, 1)
-    dense = torch.einsum("gorab,grcde->gocadbe", second, first)
-    return dense.flatten(5, 6).flatten(3, 4).flatten(0, 1)
+    """One kernel from two, of any number of axes, whose extents do not overlap in any of them."""
+    axes = first.dim() - 2
+    left, right = second.unflatten(0, (groups, -1)), first.unflatten(0, (groups, -1))
+    dense = torch.einsum(
+        "gorA,grcD->gocAD",
+        left.flatten(3, -1) if axes else left[..., None],
+        right.flatten(3, -1) if axes else right[..., None],
+    )
+    shape = [*dense.shape[:3], *second.shape[2:], *first.shape[2:]]
+    pairs = [3 + axis + side * axes for axis in range(axes) for side in (0, 1)]
+    extents = [a * b for a, b in zip(second.shape[2:], first.shape[2:], strict=True)]
+    together = dense.reshape(shape).permute(0, 1, 2, *pairs)
+    return together.reshape(*dense.shape[:3], *extents).flatten(0, 1)
 
 
 def _merged_piece(form: Form) -> Piece:
@@ -164,11 +114,3 @@ def _merged_piece(form: Form) -> Piece:
 def _work(axis: tuple[int, ...]) -> tuple[int, ...]:
     kernel, stride, padding, dilation = axis
     return kernel, stride, padding, dilation
-
-
-def _padding(layer: nn.Conv2d) -> tuple[int, ...]:
-    """Explicit padding; 'same' on an even extent is refused by the layer type."""
-    if layer.padding == "same":
-        spans = zip(layer.kernel_size, layer.dilation, strict=True)
-        return tuple(d * (k - 1) // 2 for k, d in spans)
-    return (0, 0) if layer.padding == "valid" else tuple(layer.padding)  # type: ignore[arg-type]

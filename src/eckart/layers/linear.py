@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from math import prod
-from typing import final
+from typing import cast, final
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from eckart.layers.factored import piece_of
 from eckart.layers.registry import InputSums
 from eckart.records import Piece
 from eckart.records.forms import Size
@@ -28,7 +27,13 @@ class LinearType:
 
     def piece(self, module: nn.Module) -> Piece:
         """Inputs, outputs, bias."""
-        return piece_of(module)
+        layer = cast(nn.Linear, module)
+        return Piece(layer.in_features, layer.out_features, bias=layer.bias is not None)
+
+    def plain(self, piece: Piece, like: Tensor) -> nn.Module:
+        """``nn.Linear``."""
+        layer = nn.Linear(piece.inputs, piece.outputs, piece.bias, "meta", like.dtype)
+        return layer.to_empty(device=like.device)
 
     def size(self, module: nn.Module, x: Tensor) -> Size:
         """All rows, as the input holds one example."""

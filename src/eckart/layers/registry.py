@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from eckart.layers.factored import weight_of
+from eckart.errors import InputError
 from eckart.records import Piece
 from eckart.records.forms import Size
 
@@ -47,6 +47,9 @@ class LayerType(Protocol):
     def piece(self, module: nn.Module) -> Piece:
         """Its shapes."""
 
+    def plain(self, piece: Piece, like: Tensor) -> nn.Module:
+        """An uninitialised layer of these shapes, with the dtype and device of ``like``."""
+
     def size(self, module: nn.Module, x: Tensor) -> Size:
         """Positions of one example in the layer's input, (rows,) or (height, width)."""
 
@@ -76,9 +79,38 @@ def type_of(module: nn.Module) -> LayerType | None:
     return None
 
 
-def as_matrix(module: nn.Module) -> Float[Tensor, "groups out in"]:
-    """The weight as one matrix per group; inputs ordered (channel, kernel position)."""
+def known_type_of(module: nn.Module) -> LayerType:
+    """The layer type of a module.
+
+    Raises:
+        InputError: none is registered for its class.
+    """
     kind = type_of(module)
     if kind is None:
-        raise TypeError(f"no layer type is registered for {type(module).__name__}")
-    return weight_of(module).detach().reshape(kind.piece(module).matrix_shape)
+        known = ", ".join(sorted(LAYER_TYPES))
+        raise InputError(f"no layer type is registered for {type(module).__name__}; known: {known}")
+    return kind
+
+
+def piece_of(module: nn.Module) -> Piece:
+    """The shapes of a plain layer."""
+    return known_type_of(module).piece(module)
+
+
+def weight_of(module: nn.Module) -> Tensor:
+    """The weight, as a tensor."""
+    weight = module.weight
+    if not isinstance(weight, Tensor):
+        raise InputError(f"{type(module).__name__} has no weight tensor")
+    return weight
+
+
+def bias_of(module: nn.Module) -> Tensor | None:
+    """The bias, where there is one."""
+    bias = getattr(module, "bias", None)
+    return bias if isinstance(bias, Tensor) else None
+
+
+def as_matrix(module: nn.Module) -> Float[Tensor, "groups out in"]:
+    """The weight as one matrix per group; inputs ordered (channel, kernel position)."""
+    return weight_of(module).detach().reshape(piece_of(module).matrix_shape)
