@@ -87,7 +87,9 @@ def compress(
         progress: show bars; None shows them on a terminal.
 
     Raises:
-        InputError, NonFiniteError, BudgetError: see the stages.
+        InputError: arguments or data that cannot be used; names are checked before calibration.
+        NonFiniteError: NaN or infinity in weights, activations or gradients, named by layer.
+        BudgetError: the budget is out of reach; says what is reachable.
 
     Example:
         >>> import torch, eckart
@@ -97,8 +99,8 @@ def compress(
         True
     """
     goal = _goal(keep, budget, tolerance, of, evaluate)
-    methods_named(methods)
-    matching(dense, [name for part in survey(model) for name in part])
+    methods = [method.name for method in methods_named(methods)]
+    dense = matching(dense, [name for part in survey(model) for name in part])
     if not isinstance(batches, Moments):
         moments = calibrate(model, batches, metric=metric, seed=seed, progress=progress)
     elif (metric, seed) == ("logits", 0):

@@ -31,7 +31,16 @@ def allocate(curves: Curves, budget: Budget) -> Plan:
         BudgetError: no choice is cheap enough; the message states the least reachable cost.
         InputError: an unknown cost.
 
-    Cost: one linear program over all options, and a small integer program.
+    Cost: one linear program over all options, and a small enumeration.
+
+    Example:
+        >>> import torch, eckart
+        >>> network = torch.nn.Sequential(torch.nn.Linear(20, 30), torch.nn.Linear(30, 4))
+        >>> moments = eckart.calibrate(network, [torch.randn(64, 20)])
+        >>> options = eckart.curves(network, moments)
+        >>> plan = eckart.allocate(options, eckart.Budget(params=0.7))
+        >>> plan.costs["params"] <= 0.7 * plan.totals["params"]
+        True
     """
     problem, options = _knapsack(curves, list(budget.limits))
     picked = solve(problem, _limits(curves, budget, problem))
@@ -47,6 +56,13 @@ def hull(curves: Curves, metric: str = "params") -> list[Plan]:
     """The lower convex hull of predicted loss against one cost, cheapest plan first.
 
     Every plan on it is optimal for its own cost; a sweep over all Lagrange multipliers at once.
+
+    Args:
+        curves: every site's options.
+        metric: the cost, by name.
+
+    Returns:
+        Plans without a budget, from the cheapest to dense, one step at one site apart.
 
     Cost: O(options · log options).
     """

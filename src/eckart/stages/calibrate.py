@@ -70,7 +70,14 @@ def calibrate(
     Cost: one forward and one backward pass without weight gradients, and per layer
         O(rows · (in² + out²)), for convolutions O(positions · 13 c² + out²) with 3×3 kernels.
 
-    Source: design of K-FAC, Martens and Grosse 2015, 1503.05671; convolutions 1602.01407.
+    Source: K-FAC, Martens and Grosse 2015, 1503.05671; convolutions 1602.01407.
+
+    Example:
+        >>> import torch, eckart
+        >>> network = torch.nn.Sequential(torch.nn.Linear(20, 30), torch.nn.Linear(30, 4))
+        >>> moments = eckart.calibrate(network, [torch.randn(64, 20)])
+        >>> moments.a("0").shape, moments.g("0").shape
+        (torch.Size([1, 20, 20]), torch.Size([1, 30, 30]))
     """
     found, skipped = survey(model, layers)
     if not found:
