@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from eckart import Moments, calibrate
+from eckart import EckartError, Moments, calibrate
 from stages.networks import Attention
 
 RANKS = 2
@@ -41,7 +41,12 @@ def run_rank(rank: int, folder: Path) -> None:
     for count in COUNTS.values():
         moments = calibrate(network(), batches(count)[rank::RANKS], seed=5)
         moments.save(folder / f"{count}-{rank}")
-    dist.destroy_process_group()
+    try:
+        calibrate(network(), [torch.full((2, 4, 6), float("nan") if rank else 1.0)])
+    except EckartError as error:
+        (folder / f"error-{rank}").write_text(type(error).__name__)
+    dist.barrier()
+    os._exit(0)  # gloo's threads now and then abort a process that takes its group down
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +66,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for rank in ranks:
             rank.kill()
     return folder
+
+
+def test_an_error_on_one_rank_stops_all(folder: Path):
+    found = [(folder / f"error-{rank}").read_text() for rank in range(RANKS)]
+    assert found == ["CalibrationInterrupted", "NonFiniteError"]
 
 
 @pytest.mark.parametrize("count", COUNTS.values(), ids=COUNTS)
