@@ -30,7 +30,7 @@ def examples_in(inputs: Any) -> int:
     Raises:
         InputError: there is no tensor with an axis, or no example.
     """
-    first = next((t for t in _tensors(inputs) if t.dim() > 0), None)
+    first = next((t for t in tensors_in(inputs) if t.dim() > 0), None)
     if first is None:
         raise InputError(
             f"found no tensor with a batch axis in a batch of type {type(inputs).__name__}: "
@@ -69,11 +69,12 @@ def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return value
 
 
-def _tensors(value: Any) -> list[Tensor]:
+def tensors_in(value: Any) -> list[Tensor]:
+    """All tensors of nested tuples, lists and mappings, in order."""
     if isinstance(value, Tensor):
         return [value]
     if isinstance(value, Mapping):
-        return [t for item in value.values() for t in _tensors(item)]
+        return [t for item in value.values() for t in tensors_in(item)]
     if isinstance(value, tuple | list):
-        return [t for item in value for t in _tensors(item)]
+        return [t for item in value for t in tensors_in(item)]
     return []

@@ -69,7 +69,7 @@ def test_offers_are_distinct_and_replace_the_layer(prepared: Prepared):
     for form, loss in prepared.offers:
         form.check_replaces(prepared.problem.piece)
         assert Form.from_json(form.as_json()) == form
-        assert not form.is_dense
+        assert not form.is_plain
         assert loss >= 0
 
 

@@ -145,7 +145,7 @@ def test_an_unreachable_budget_states_what_is_reachable(of: str):
 
 def test_limits_that_exclude_each_other_are_told_apart(monkeypatch: pytest.MonkeyPatch):
     def heat(layer: LayerSpec, form: Form) -> int:
-        return 10 if form.is_dense else 20 - form.pieces[0].outputs
+        return 10 if form.is_plain else 20 - form.pieces[0].outputs
 
     monkeypatch.setitem(COSTS, "heat", Cost("heat", "kelvin", heat))
     curves = curves_of([spec("layer", Piece(20, 30))], [[(1, 3.0), (5, 1.0)]])

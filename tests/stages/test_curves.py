@@ -25,7 +25,7 @@ def ranks(options: Curves, layer: str) -> set[int | None]:
 
 def test_dense_is_always_an_option_at_no_loss(model: SmallCnn, moments: Moments):
     for curve in curves(model, moments).curves:
-        assert curve.options[-1].form.is_dense
+        assert curve.options[-1].form.is_plain
         assert curve.options[-1].loss == 0
         assert curve.options[-1].form == moments.specs[curve.site.name].dense
 

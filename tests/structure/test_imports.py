@@ -15,6 +15,8 @@ LAYERS = {
     "provenance": 1,
     "watch": 1,
     "costs": 2,
+    "coupled": 2,
+    "coupling": 3,
     "layers": 2,
     "metrics": 2,
     "methods": 3,

@@ -3,11 +3,21 @@
 from eckart.layers.conv2d import Conv2dType
 from eckart.layers.factored import Factored, blank, rebuild
 from eckart.layers.linear import LinearType
+from eckart.layers.narrow import (
+    blank_norm,
+    filled,
+    is_depthwise,
+    narrowed,
+    narrowed_piece,
+    no_narrowing,
+    norm_width,
+)
 from eckart.layers.registry import (
     LAYER_TYPES,
     InputSums,
     LayerType,
     as_matrix,
+    bias_of,
     piece_of,
     register_layer,
     type_of,
@@ -26,8 +36,16 @@ __all__ = [
     "LayerType",
     "LinearType",
     "as_matrix",
+    "bias_of",
     "blank",
+    "blank_norm",
+    "filled",
+    "is_depthwise",
     "matching",
+    "narrowed",
+    "narrowed_piece",
+    "no_narrowing",
+    "norm_width",
     "piece_of",
     "rebuild",
     "register_layer",

@@ -35,9 +35,9 @@ class Factored(nn.Sequential):
         for layer in others:
             weight = _composed(weight, weight_of(layer).detach().double(), piece_of(layer).groups)
         dense = known_type_of(first).plain(_merged_piece(self.form), weight_of(first))
-        _fill(dense, weight, bias_of(self[-1]))
+        fill(dense, weight, bias_of(self[-1]))
         dense.requires_grad_(weight_of(first).requires_grad)
-        _keep_bias_trainable(dense, self[-1])
+        keep_bias_trainable(dense, self[-1])
         return dense.train(self.training)
 
 
@@ -46,7 +46,7 @@ def rebuild(module: nn.Module, form: Form, weights: Sequence[Tensor]) -> Factore
     factored = blank(module, form)
     biases = [None] * (len(factored) - 1) + [bias_of(module)]
     for layer, weight, bias in zip(factored, weights, biases, strict=True):
-        _fill(layer, weight, bias)
+        fill(layer, weight, bias)
     return factored
 
 
@@ -56,11 +56,11 @@ def blank(module: nn.Module, form: Form) -> Factored:
     kind = known_type_of(module)
     factored = Factored(*(kind.plain(piece, weight) for piece in form.pieces))
     factored.requires_grad_(weight.requires_grad)
-    _keep_bias_trainable(factored[-1], module)
+    keep_bias_trainable(factored[-1], module)
     return factored.train(module.training)
 
 
-def _keep_bias_trainable(layer: nn.Module, like: nn.Module) -> None:
+def keep_bias_trainable(layer: nn.Module, like: nn.Module) -> None:
     """Let a layer's bias require a gradient just as another layer's does."""
     mine, other = bias_of(layer), bias_of(like)
     if mine is not None and other is not None:
@@ -68,7 +68,7 @@ def _keep_bias_trainable(layer: nn.Module, like: nn.Module) -> None:
 
 
 @torch.no_grad()
-def _fill(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
+def fill(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
     weight_of(layer).copy_(weight)
     target = bias_of(layer)
     if target is not None and bias is not None:

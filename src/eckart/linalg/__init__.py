@@ -1,5 +1,11 @@
 """Tensor to tensor: no modules, no files."""
 
+from eckart.linalg.elimination import (
+    Reader,
+    backward_elimination,
+    nested_removal_losses,
+    refit,
+)
 from eckart.linalg.low_rank import (
     NestedFactors,
     nested_losses,
@@ -12,15 +18,19 @@ from eckart.linalg.whitening import damped, factor, quadratic_loss, roots
 
 __all__ = [
     "NestedFactors",
+    "Reader",
     "SeparableFactors",
     "Window",
+    "backward_elimination",
     "damped",
     "factor",
     "nested_losses",
+    "nested_removal_losses",
     "output_projection",
     "patch_gram",
     "patch_total",
     "quadratic_loss",
+    "refit",
     "roots",
     "row_gram",
     "separable_factors",

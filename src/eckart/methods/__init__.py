@@ -1,28 +1,55 @@
 """One file per method, and the registry of them."""
 
+from eckart.methods.channels import (
+    Ranking,
+    Reading,
+    Selection,
+    eliminated,
+    largest_norm,
+    narrowed_problem,
+    reading_of,
+)
 from eckart.methods.low_rank import LowRank, activation_svd, low_rank_form, weighted_svd
 from eckart.methods.low_rank import svd as plain_svd
 from eckart.methods.problem import Problem, problem_of
-from eckart.methods.registry import METHODS, Method, methods_named, register_method
+from eckart.methods.registry import (
+    METHODS,
+    SELECTIONS,
+    Method,
+    methods_named,
+    register_method,
+    register_selection,
+    selection_named,
+)
 from eckart.methods.spatial import Spatial, spatial_form
 
 register_method(LowRank("svd", plain_svd))
 register_method(LowRank("activation_svd", activation_svd))
 register_method(LowRank("weighted_svd", weighted_svd))
 register_method(Spatial())
+register_selection(Ranking("backward_elimination", eliminated))
+register_selection(Ranking("largest_norm", largest_norm))
 
-DEFAULT_METHODS = ("weighted_svd", "spatial")
+DEFAULT_METHODS = ("weighted_svd", "spatial", "backward_elimination")
 
 __all__ = [
     "DEFAULT_METHODS",
     "METHODS",
+    "SELECTIONS",
     "LowRank",
     "Method",
     "Problem",
+    "Ranking",
+    "Reading",
+    "Selection",
     "Spatial",
     "low_rank_form",
     "methods_named",
+    "narrowed_problem",
     "problem_of",
+    "reading_of",
     "register_method",
+    "register_selection",
+    "selection_named",
     "spatial_form",
 ]

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from eckart.errors import InputError
+from eckart.methods.channels import Selection
 from eckart.methods.problem import Problem
 from eckart.records import Form, Piece
 
@@ -31,6 +32,7 @@ class Method(Protocol):
 
 
 METHODS: dict[str, Method] = {}
+SELECTIONS: dict[str, Selection] = {}
 
 
 def register_method(method: Method) -> None:
@@ -38,10 +40,33 @@ def register_method(method: Method) -> None:
     METHODS[method.name] = method
 
 
+def register_selection(selection: Selection) -> None:
+    """Make a way to choose channels known; a later one of the same name takes its place."""
+    SELECTIONS[selection.name] = selection
+
+
 def methods_named(names: Iterable[str]) -> list[Method]:
-    """Methods by name; an unknown name lists the known ones."""
+    """The methods among some names; an unknown name lists the known ones."""
+    return [METHODS[name] for name in _known(names) if name in METHODS]
+
+
+def selection_named(names: Iterable[str]) -> Selection | None:
+    """The way to choose channels among some names; None where there is none.
+
+    Raises:
+        InputError: an unknown name, or two ways at once.
+    """
+    found = [SELECTIONS[name] for name in _known(names) if name in SELECTIONS]
+    if len(found) > 1:
+        both = " and ".join(selection.name for selection in found)
+        raise InputError(f"{both} both choose channels: give one of them")
+    return found[0] if found else None
+
+
+def _known(names: Iterable[str]) -> list[str]:
     wanted = [names] if isinstance(names, str) else list(names)
+    known = sorted({**METHODS, **SELECTIONS})
     for name in wanted:
-        if name not in METHODS:
-            raise InputError(f"unknown method {name!r}; known: {', '.join(sorted(METHODS))}")
-    return [METHODS[name] for name in wanted]
+        if name not in known:
+            raise InputError(f"unknown method {name!r}; known: {', '.join(known)}")
+    return wanted

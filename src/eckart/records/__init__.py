@@ -1,5 +1,6 @@
 """The nouns: frozen dataclasses that the stages hand to one another."""
 
+from eckart.records.channels import ChannelGroup, GroupCurve, Removal
 from eckart.records.forms import Form, LayerSpec, Piece
 from eckart.records.moments import Moments
 from eckart.records.plans import Budget, Choice, Curve, Curves, Option, Plan, Site
@@ -7,12 +8,14 @@ from eckart.records.results import Compressed, Frontier, Measurement, Point, Sco
 
 __all__ = [
     "Budget",
+    "ChannelGroup",
     "Choice",
     "Compressed",
     "Curve",
     "Curves",
     "Form",
     "Frontier",
+    "GroupCurve",
     "LayerSpec",
     "Measurement",
     "Moments",
@@ -20,6 +23,7 @@ __all__ = [
     "Piece",
     "Plan",
     "Point",
+    "Removal",
     "Score",
     "Site",
 ]

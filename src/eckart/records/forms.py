@@ -80,8 +80,8 @@ class Form:
     pieces: tuple[Piece, ...]
 
     @property
-    def is_dense(self) -> bool:
-        """Whether this is the layer as it was."""
+    def is_plain(self) -> bool:
+        """Whether this is one layer, as it was or with fewer channels."""
         return len(self.pieces) == 1
 
     @property
@@ -92,7 +92,7 @@ class Form:
     @property
     def rank(self) -> int | None:
         """Width between the first two pieces, per group; None for a dense layer."""
-        return None if self.is_dense else self.pieces[0].outputs // self.pieces[0].groups
+        return None if self.is_plain else self.pieces[0].outputs // self.pieces[0].groups
 
     def macs(self, size: Size) -> int:
         """Multiply-adds for one example whose input has ``size`` positions."""

@@ -9,10 +9,15 @@ from numbers import Integral, Real
 from typing import Any, Literal
 
 from eckart.errors import InputError
+from eckart.records.channels import GroupCurve, Removal
 from eckart.records.forms import Form, LayerSpec
 
 Scope = Literal["model", "sites"]
 Amount = int | float
+
+
+NARROWED = "narrowed"
+"""Method of a layer that only lost channels."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,11 @@ class Site:
 
 @dataclass(frozen=True)
 class Option:
-    """One thing that can be done at a site, and the loss it is predicted to cost."""
+    """One thing that can be done at a site, and the loss it is predicted to cost.
+
+    The ends of the form say how many channels of the layer's groups are left: options of one
+    layer are for many widths, and a group's choice decides which of them are open.
+    """
 
     method: str
     form: Form
@@ -52,6 +61,8 @@ class Curves:
         fingerprint: of the network the moments were gathered on.
         damping: relative damping of the moments that the losses are measured in.
         moments: digest of the moments.
+        groups: the channel groups, with what it costs to keep how many.
+        whole: channel groups that cannot be narrowed, with the reason.
     """
 
     curves: tuple[Curve, ...]
@@ -61,16 +72,31 @@ class Curves:
     fingerprint: str
     damping: float
     moments: str = ""
+    groups: tuple[GroupCurve, ...] = ()
+    whole: Mapping[str, str] = field(default_factory=dict)
 
     def without(self, reasons: Mapping[str, str]) -> Curves:
-        """The same, with some layers left dense for a reason."""
-        curves = tuple(c for c in self.curves if not set(c.site.layers) & set(reasons))
-        specs = {name: spec for name, spec in self.specs.items() if name not in reasons}
-        return replace(self, curves=curves, specs=specs, dense={**self.dense, **reasons})
+        """The same, with some layers not factored for a reason; they may still lose channels."""
+        coupled = {name for curve in self.groups for name in curve.group.members}
+        curves = []
+        for curve in self.curves:
+            if curve.site.name not in reasons:
+                curves.append(curve)
+            elif curve.site.name in coupled:
+                plain = tuple(o for o in curve.options if o.form.is_plain)
+                curves.append(replace(curve, options=plain))
+        specs = {curve.site.name: self.specs[curve.site.name] for curve in curves}
+        return replace(
+            self, curves=tuple(curves), specs=specs, dense={**self.dense, **reasons}
+        )
 
     def __str__(self) -> str:
         count = sum(len(curve.options) for curve in self.curves)
-        return f"{count} options at {len(self.curves)} sites; {len(self.dense)} layers stay dense"
+        coupled = f", {len(self.groups)} groups of channels" if self.groups else ""
+        return (
+            f"{count} options at {len(self.curves)} sites{coupled}; "
+            f"{len(self.dense)} layers stay dense"
+        )
 
 
 @dataclass(frozen=True)
@@ -147,6 +173,9 @@ class Plan:
         fingerprint: of the dense network.
         damping: relative damping of the moments.
         moments: digest of the moments that the losses were predicted from.
+        removals: channels that go, by group name.
+        whole: channel groups that could not be narrowed, with the reason.
+        bound: no plan of the same options and budget has less predicted loss than this.
     """
 
     choices: Mapping[str, Choice]
@@ -158,23 +187,41 @@ class Plan:
     damping: float
     budget: Budget | None = None
     moments: str = ""
+    removals: Mapping[str, Removal] = field(default_factory=dict)
+    whole: Mapping[str, str] = field(default_factory=dict)
+    bound: float = 0.0
 
     def __str__(self) -> str:
         kept = ", ".join(f"{v / self.totals[k]:.3f} of {k}" for k, v in self.costs.items())
+        factored = sum(not choice.form.is_plain for choice in self.choices.values())
+        gone = sum(len(removal.removed) for removal in self.removals.values())
+        channels = f", {gone} channels removed" if gone else ""
         return (
-            f"{len(self.choices)} layers factored, {len(self.dense)} dense; "
+            f"{factored} layers factored{channels}, {len(self.dense)} dense; "
             f"predicted loss {self.loss:.4g}; keeps {kept}"
         )
 
-    def without(self, reasons: Mapping[str, str], costs: Mapping[str, int]) -> Plan:
-        """This plan with some layers left dense after all, and what it costs then."""
+    def without(
+        self, reasons: Mapping[str, str], narrow: Mapping[str, Form], costs: Mapping[str, int]
+    ) -> Plan:
+        """This plan with some layers not factored after all.
+
+        Args:
+            reasons: by layer.
+            narrow: the form of those of them that lost channels and stay narrower.
+            costs: of the whole network then.
+        """
         kept = {k: v for k, v in self.choices.items() if k not in reasons}
-        loss = sum((choice.loss for choice in kept.values()), 0.0)
-        return replace(self, choices=kept, dense={**self.dense, **reasons}, loss=loss, costs=costs)
+        kept |= {name: Choice(NARROWED, form, 0.0) for name, form in narrow.items()}
+        loss = sum((part.loss for part in [*kept.values(), *self.removals.values()]), 0.0)
+        dense = {**self.dense, **reasons}
+        return replace(self, choices=kept, dense=dense, loss=loss, costs=costs, bound=0.0)
 
     def carries_out(self, asked: Plan) -> bool:
         """Whether this is the plan asked for, but for layers that had to stay dense after all."""
-        return self.choices == {k: v for k, v in asked.choices.items() if k not in self.dense}
+        done = {k: v for k, v in self.choices.items() if k not in self.dense}
+        wanted = {k: v for k, v in asked.choices.items() if k not in self.dense}
+        return done == wanted and self.removals == asked.removals
 
     def as_json(self) -> dict[str, Any]:
         """Plain dictionaries and lists."""
@@ -192,6 +239,9 @@ class Plan:
             "damping": self.damping,
             "budget": None if self.budget is None else self.budget.as_json(),
             "moments": self.moments,
+            "removals": {name: removal.as_json() for name, removal in self.removals.items()},
+            "whole": dict(self.whole),
+            "bound": self.bound,
         }
 
     @classmethod
@@ -202,7 +252,8 @@ class Plan:
             for name, c in data["choices"].items()
         }
         budget = None if data["budget"] is None else Budget.from_json(data["budget"])
-        return cls(**{**data, "choices": choices, "budget": budget})
+        removals = {k: Removal.from_json(v) for k, v in data.get("removals", {}).items()}
+        return cls(**{**data, "choices": choices, "budget": budget, "removals": removals})
 
     def dumps(self) -> str:
         """JSON text."""

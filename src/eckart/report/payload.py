@@ -90,7 +90,7 @@ class _Layers:
 
     def form_index(self, name: str, choice: Choice | None) -> int | None:
         """Where the choice stands among the layer's forms; it is added if new."""
-        if choice is None or choice.form.is_dense:
+        if choice is None or choice.form.is_plain:
             return None
         key = name, choice
         if key not in self._forms:

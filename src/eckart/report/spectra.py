@@ -42,7 +42,7 @@ def _by_method(options: Sequence[Option]) -> dict[str, list[Option]]:
     """The options that change the layer."""
     found: dict[str, list[Option]] = {}
     for option in options:
-        if not option.form.is_dense:
+        if not option.form.is_plain:
             found.setdefault(option.method, []).append(option)
     return found
 

@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from eckart.costs import COSTS, Cost, cost_named
+from eckart.coupled import Coupled, States, coupled_hull, solve_coupled
 from eckart.errors import BudgetError
 from eckart.knapsack import Knapsack, Vector, lower_hull, solve
-from eckart.records import Budget, Choice, Curves, Option, Plan
+from eckart.records import Budget, Choice, Curve, Curves, GroupCurve, Option, Plan, Removal
+from eckart.records.plans import Scope
 
-_KNAPSACKS: WeakKeyDictionary[Curves, dict[tuple[Cost, ...], tuple[Knapsack, list[Option]]]] = (
-    WeakKeyDictionary()
-)
+Kept = tuple[GroupCurve, int]
+"""A group, and how many of its units stay."""
+Menu = Sequence[Option | Kept]
+_Key = tuple[tuple[Cost, ...], Scope]
+_PROBLEMS: WeakKeyDictionary[Curves, dict[_Key, tuple[Coupled, Menu]]] = WeakKeyDictionary()
 
 
 def allocate(curves: Curves, budget: Budget) -> Plan:
-    """The choice of options with the least predicted loss within the budget.
+    """The choice of options and channels with the least predicted loss within the budget.
 
     Args:
         curves: every site's options.
         budget: limits on costs, one or several at once.
 
     Returns:
-        The plan; no other has less predicted loss (to a relative 1e-6 of it on large problems).
+        The plan. Without channel groups no other has less predicted loss (to a relative 1e-6 of it
+        on large problems); with them it is the best that was found, and ``plan.bound`` is a lower
+        bound on all others.
 
     Raises:
         BudgetError: no choice is cheap enough; the message states the least reachable cost.
         InputError: an unknown cost.
 
-    Cost: one linear program over all options, and a small enumeration.
+    Cost: one linear program over all options, and a small enumeration; with channel groups some
+        dozens of each.
 
     Example:
         >>> import torch, eckart
@@ -42,14 +50,19 @@ def allocate(curves: Curves, budget: Budget) -> Plan:
         >>> plan.costs["params"] <= 0.7 * plan.totals["params"]
         True
     """
-    problem, options = _knapsack(curves, list(budget.limits))
-    picked = solve(problem, _limits(curves, budget, problem))
+    problem, menu = _problem(curves, list(budget.limits), budget.of)
+    limits = _limits(curves, budget, problem)
+    if problem.states:
+        picked, bound = solve_coupled(problem, limits)
+    else:
+        picked = solve(problem.options, limits)
+        bound = 0.0 if picked is None else problem.options.loss(picked)
     if picked is None:
         raise BudgetError(
             "each limit of this budget can be met alone, but no choice of options meets all of "
             "them at once; raise one of them"
         )
-    return _plan(curves, [options[i] for i in picked], budget)
+    return _plan(curves, [menu[i] for i in picked], budget, bound)
 
 
 def hull(curves: Curves, metric: str = "params") -> list[Plan]:
@@ -62,16 +75,21 @@ def hull(curves: Curves, metric: str = "params") -> list[Plan]:
         metric: the cost, by name.
 
     Returns:
-        Plans without a budget, from the cheapest to dense, one step at one site apart.
+        Plans without a budget, from the cheapest to dense: one step at one site apart, or, with
+        channel groups, up to 200 of them where the hull bends most.
 
-    Cost: O(options · log options).
+    Cost: O(options · log options); with channel groups O(options) for each plan.
     """
-    problem, options = _knapsack(curves, [metric])
-    picked = problem.least(problem.costs[0])
-    plans = [_plan(curves, [options[i] for i in picked])]
-    for site, option in lower_hull(problem):
+    problem, menu = _problem(curves, [metric])
+    if problem.states:
+        columns = coupled_hull(problem)
+        return [_plan(curves, [menu[i] for i in c.picked], None, c.loss) for c in columns]
+    options = problem.options
+    picked = options.least(options.costs[0])
+    plans = [_plan(curves, [menu[i] for i in picked])]
+    for site, option in lower_hull(options):
         picked[site] = option
-        plans.append(_plan(curves, [options[i] for i in picked]))
+        plans.append(_plan(curves, [menu[i] for i in picked]))
     return plans
 
 
@@ -79,21 +97,23 @@ def uniform(curves: Curves, budget: Budget) -> Plan:
     """The baseline: every site keeps the same fraction of its own cost, or stays dense.
 
     The fraction is the largest that meets the budget. Within a site, the option of least
-    predicted loss among those that are cheap enough.
+    predicted loss among those that are cheap enough. All channels stay.
 
     Raises:
         BudgetError: the least fraction is too much.
     """
-    problem, options = _knapsack(curves, list(budget.limits))
-    limits = _limits(curves, budget, problem)
+    coupled, menu = _problem(curves, list(budget.limits), budget.of)
+    limits = _limits(curves, budget, coupled)
+    whole = coupled.fixed(tuple(count - 1 for count in coupled.states))
+    problem = coupled.options.within(whole)
     dense = [problem.members(site)[-1] for site in range(problem.sites)]
-    share = (problem.costs / problem.costs[:, dense][:, problem.site]).max(0)
+    share = (problem.costs / np.maximum(problem.costs[:, dense], 1)[:, problem.site]).max(0)
     least = problem.least(share)
     for fraction in np.union1d(share, 1.0)[::-1]:
         within = share <= np.maximum(fraction, share[least][problem.site])
         picked = problem.least(np.where(within, problem.losses, np.inf))
         if problem.fits(picked, limits):
-            return _plan(curves, [options[i] for i in picked], budget)
+            return _plan(curves, [menu[whole[i]] for i in picked], budget)
     raise BudgetError("no uniform fraction meets this budget; raise it or use allocate")
 
 
@@ -114,21 +134,41 @@ def cheapest_passing(plans: Sequence[Plan], passes: Callable[[Plan], bool]) -> t
     return plans[high], tried
 
 
-def _plan(curves: Curves, options: Sequence[Option], budget: Budget | None = None) -> Plan:
-    """The plan that takes one option per site."""
+def _plan(
+    curves: Curves,
+    chosen: Sequence[Option | Kept],
+    budget: Budget | None = None,
+    bound: float | None = None,
+) -> Plan:
+    """The plan that takes one option per layer and one size per group."""
     costs = dict(curves.totals)
-    choices, reasons = {}, dict(curves.dense)
-    for curve, option in zip(curves.curves, options, strict=True):
+    choices, removals, reasons = {}, {}, dict(curves.dense)
+    layers = len(curves.curves)
+    for curve, option in zip(curves.curves, chosen[:layers], strict=True):
+        assert isinstance(option, Option)
         name, spec = curve.site.name, curves.specs[curve.site.name]
-        if option.form.is_dense:
+        if option.form == spec.dense:
             alone = len(curve.options) == 1
-            reasons[name] = "no option is cheaper than dense" if alone else "dense is best here"
+            why = "no option is cheaper than dense" if alone else "dense is best here"
+            reasons.setdefault(name, why)
             continue
+        reasons.pop(name, None)
         choices[name] = Choice(option.method, option.form, option.loss)
         for metric in costs:
             of = COSTS[metric].of
             costs[metric] += of(spec, option.form) - of(spec, spec.dense)
-    loss = sum((option.loss for option in options), 0.0)
+    for kept in chosen[layers:]:
+        assert not isinstance(kept, Option)
+        curve_of, size = kept
+        group = curve_of.group
+        if size == group.size:
+            continue
+        removals[group.name] = Removal(
+            group, curve_of.method, curve_of.kept(size), curve_of.losses[size]
+        )
+        for metric, each in curve_of.costs.items():
+            costs[metric] -= each * (group.size - size)
+    loss = sum((part.loss for part in [*choices.values(), *removals.values()]), 0.0)
     return Plan(
         choices,
         reasons,
@@ -139,51 +179,101 @@ def _plan(curves: Curves, options: Sequence[Option], budget: Budget | None = Non
         curves.damping,
         budget,
         curves.moments,
+        removals,
+        dict(curves.whole),
+        loss if bound is None else min(bound, loss),
     )
 
 
-def _knapsack(curves: Curves, metrics: Sequence[str]) -> tuple[Knapsack, list[Option]]:
-    """The useful options of every site as columns, dense the last of its site; made once."""
-    known = _KNAPSACKS.setdefault(curves, {})
-    key = tuple(cost_named(name) for name in metrics)
+def _problem(
+    curves: Curves, metrics: Sequence[str], of: Scope = "model"
+) -> tuple[Coupled, Menu]:
+    """Every layer, then every group, as a site of a coupled knapsack; made once."""
+    known = _PROBLEMS.setdefault(curves, {})
+    key = (tuple(cost_named(name) for name in metrics), of)
     if key not in known:
-        known[key] = _assembled(curves, key)
+        known[key] = _assembled(curves, key[0], count_norms=of == "model")
     return known[key]
 
 
-def _assembled(curves: Curves, priced: Sequence[Cost]) -> tuple[Knapsack, list[Option]]:
-    options: list[Option] = []
+def _assembled(
+    curves: Curves, priced: Sequence[Cost], count_norms: bool
+) -> tuple[Coupled, Menu]:
+    menu: list[Option | Kept] = []
+    sites: list[int] = []
+    cells: list[int] = []
     costs: list[Vector] = [np.zeros((0, len(priced)))]
+    scopes: list[States] = []
     for curve in curves.curves:
-        spec = curves.specs[curve.site.name]
+        name, spec = curve.site.name, curves.specs[curve.site.name]
+        scope = tuple(i for i, c in enumerate(curves.groups) if name in c.group.members)
         rows = np.array([[c.of(spec, o.form) for c in priced] for o in curve.options], float)
-        kept = _undominated(np.array([option.loss for option in curve.options]), rows)
-        options += [curve.options[i] for i in kept]
-        costs.append(rows[kept])
-    sites = np.repeat(np.arange(len(curves.curves)), [len(rows) for rows in costs[1:]])
-    losses = np.array([option.loss for option in options], float)
-    return Knapsack(sites.astype(np.intp), losses, np.concatenate(costs).T), options
+        for cell, members in _cells(curves, curve, scope):
+            losses = np.array([curve.options[i].loss for i in members])
+            kept = [members[i] for i in _undominated(losses, rows[members])]
+            menu += [curve.options[i] for i in kept]
+            costs.append(rows[kept])
+            cells += [cell] * len(kept)
+            sites += [len(scopes)] * len(kept)
+        scopes.append(scope)
+    for variable, group in enumerate(curves.groups):
+        each = np.array([group.costs.get(c.name, 0) * count_norms for c in priced], float)
+        menu += [(group, size) for size in group.sizes]
+        costs.append(np.outer(group.sizes, each))
+        cells += range(len(group.sizes))
+        sites += [len(scopes)] * len(group.sizes)
+        scopes.append((variable,))
+    losses = [m.loss if isinstance(m, Option) else m[0].losses[m[1]] for m in menu]
+    options = Knapsack(
+        np.array(sites, np.intp), np.array(losses, float), np.concatenate(costs).T
+    )
+    states = tuple(len(group.sizes) for group in curves.groups)
+    return Coupled(options, tuple(scopes), np.array(cells, np.intp), states), menu
+
+
+def _cells(curves: Curves, curve: Curve, scope: States) -> Iterator[tuple[int, list[int]]]:
+    """For every joint state of a layer's groups, the options of the widths that it leaves."""
+    name, dense = curve.site.name, curves.specs[curve.site.name].piece
+    of_widths: dict[tuple[int, int], list[int]] = {}
+    for i, option in enumerate(curve.options):
+        ends = option.form.pieces[0].inputs, option.form.pieces[-1].outputs
+        of_widths.setdefault(ends, []).append(i)
+    groups = [curves.groups[variable] for variable in scope]
+    for cell, sizes in enumerate(product(*(group.sizes for group in groups))):
+        inputs, outputs = dense.inputs, dense.outputs
+        for curve_of, size in zip(groups, sizes, strict=True):
+            group, kept = curve_of.group, curve_of.kept(size)
+            if name in group.readers:
+                inputs = len(group.columns_left(name, kept, dense.inputs))
+            if name in group.writers or name in group.followers:
+                outputs = len(group.rows_left(name, kept, dense.outputs))
+            if name in group.followers:
+                inputs = outputs
+        yield cell, of_widths.get((inputs, outputs), [])
 
 
 def _undominated(losses: Vector, costs: Vector) -> list[int]:
-    """Options cheaper than dense in a cost that counts and beaten by no other; then dense."""
-    dense = len(losses) - 1
+    """Options that no other beats in loss and every cost at once; the lossless one comes last."""
     order = np.lexsort((*costs.T[::-1], losses))
     kept: list[int] = []
-    for i in order[(costs[order] < costs[dense]).any(1)]:
+    for i in order:
         if not (costs[kept] <= costs[i]).all(1).any():
             kept.append(int(i))
-    return [*reversed(kept), dense]
+    return kept[::-1]
 
 
-def _limits(curves: Curves, budget: Budget, problem: Knapsack) -> Vector:
+def _limits(curves: Curves, budget: Budget, problem: Coupled) -> Vector:
     """What the chosen options may cost in sum: the budget less all that cannot change."""
     limits = []
-    for (name, limit), costs in zip(budget.limits.items(), problem.costs, strict=True):
-        dense = sum(costs[problem.members(site)[-1]] for site in range(problem.sites))
+    options = problem.options
+    for index, (name, limit) in enumerate(budget.limits.items()):
+        costs = options.costs[index]
+        dense = sum(costs[options.members(site)[-1]] for site in range(options.sites))
         whole = curves.totals.get(name, dense) if budget.of == "model" else dense
         allowed = np.floor(limit * whole + 1e-9) if isinstance(limit, float) else limit
-        reachable = whole - dense + costs[problem.least(costs)].sum()
+        prices = np.zeros(len(options.costs))
+        prices[index] = 1.0
+        reachable = whole - dense + problem.best(prices, loss=0.0)[0].costs[index]
         if reachable > allowed:
             raise BudgetError(
                 f"budget {name}={limit} of the {budget.of} cannot be met: the least reachable is "

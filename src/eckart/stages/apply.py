@@ -12,11 +12,12 @@ from torch import nn
 
 from eckart.batches import call, moved
 from eckart.costs import COSTS
+from eckart.coupling import without_units
 from eckart.errors import InputError, LeftDenseWarning, MismatchError
-from eckart.layers import Factored, rebuild
-from eckart.methods import methods_named, problem_of
+from eckart.layers import as_matrix, bias_of, filled, piece_of, rebuild
+from eckart.methods import Problem, methods_named, narrowed_problem, problem_of
 from eckart.provenance import attach_plan
-from eckart.records import Moments, Plan
+from eckart.records import Form, Moments, Plan
 from eckart.tracing import check_same_network
 from eckart.watch import untouched
 
@@ -49,15 +50,24 @@ def apply(model: nn.Module, plan: Plan, moments: Moments, *, inplace: bool = Fal
             "the plan's losses were predicted from other moments of this network: apply it with "
             "those, or allocate anew"
         )
-    layers = dict(model.named_modules())
     unknown = sorted(set(plan.choices) - set(moments.specs))
     if unknown:
         raise MismatchError(f"the plan names layers without moments: {', '.join(unknown)}")
-    built = {name: _built(layers[name], name, plan, moments) for name in plan.choices}
+    narrow = {name: _narrow(model, name, plan, moments) for name in plan.choices}
     smaller = model if inplace else _copied(model)
+    without_units(smaller, [(r.group, r.kept) for r in plan.removals.values()])
+    built = {}
+    for name, choice in plan.choices.items():
+        module, problem = smaller.get_submodule(name), narrow[name]
+        if choice.form.is_plain:
+            smaller.set_submodule(name, _refitted(module, problem))
+        else:
+            (method,) = methods_named([choice.method])
+            built[name] = rebuild(module, choice.form, method.build(problem, choice.form))
+            smaller.set_submodule(name, _refitted(module, problem))
     broken = _installed(smaller, built, moments.example)
     if broken:
-        plan = _without(plan, broken, moments)
+        plan = _without(plan, broken, smaller, moments)
         listed = "; ".join(f"{name}: {why}" for name, why in broken.items())
         warnings.warn(f"left dense after all: {listed}", LeftDenseWarning, stacklevel=2)
     return attach_plan(smaller, plan)
@@ -72,11 +82,24 @@ def _copied(model: nn.Module) -> nn.Module:
         ) from error
 
 
-def _built(layer: nn.Module, name: str, plan: Plan, moments: Moments) -> Factored:
-    choice = plan.choices[name]
-    (method,) = methods_named([choice.method])
-    problem = problem_of(layer, name, moments, plan.damping)
-    return rebuild(layer, choice.form, method.build(problem, choice.form))
+def _narrow(model: nn.Module, name: str, plan: Plan, moments: Moments) -> Problem:
+    """A layer's problem at the width that the plan leaves it."""
+    problem = problem_of(model.get_submodule(name), name, moments, plan.damping)
+    piece, rows, columns = problem.piece, None, None
+    for removal in plan.removals.values():
+        group, kept = removal.group, removal.kept
+        if name in group.readers:
+            columns = group.columns_left(name, kept, piece.inputs)
+        if name in group.writers:
+            rows = group.rows_left(name, kept, piece.outputs)
+    return narrowed_problem(problem, rows, columns)
+
+
+def _refitted(module: nn.Module, problem: Problem) -> nn.Module:
+    """A layer that lost channels, with the weights that make up for those it read."""
+    if problem.weight.shape[1:] != as_matrix(module).shape[1:]:
+        return module  # a depthwise convolution reads each channel by itself
+    return filled(module, piece_of(module), problem.weight, bias_of(module))
 
 
 def _installed(model: nn.Module, built: Mapping[str, nn.Module], example: Any) -> dict[str, str]:
@@ -108,11 +131,15 @@ def _failure(model: nn.Module, example: Any) -> str | None:
     return None
 
 
-def _without(plan: Plan, broken: Mapping[str, str], moments: Moments) -> Plan:
-    costs = dict(plan.costs)
+def _without(
+    plan: Plan, broken: Mapping[str, str], smaller: nn.Module, moments: Moments
+) -> Plan:
+    costs, narrow = dict(plan.costs), {}
     for name in broken:
-        spec = moments.specs[name]
+        spec, form = moments.specs[name], Form((piece_of(smaller.get_submodule(name)),))
+        if form != spec.dense:
+            narrow[name] = form
         for metric in costs:
             of = COSTS[metric].of
-            costs[metric] += of(spec, spec.dense) - of(spec, plan.choices[name].form)
-    return plan.without(broken, costs)
+            costs[metric] += of(spec, form) - of(spec, plan.choices[name].form)
+    return plan.without(broken, narrow, costs)

@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from torch import nn
 
 from eckart.costs import COSTS
+from eckart.coupling import Coupling, coupling
 from eckart.errors import InputError
-from eckart.layers import matching
-from eckart.methods import DEFAULT_METHODS, Method, methods_named, problem_of
+from eckart.layers import matching, narrowed_piece, norm_width
+from eckart.linalg import nested_removal_losses
+from eckart.methods import (
+    DEFAULT_METHODS,
+    Method,
+    Problem,
+    Selection,
+    methods_named,
+    narrowed_problem,
+    problem_of,
+    reading_of,
+    selection_named,
+)
 from eckart.progress import tracked
-from eckart.records import Curve, Curves, LayerSpec, Moments, Option, Site
+from eckart.records import (
+    ChannelGroup,
+    Curve,
+    Curves,
+    Form,
+    GroupCurve,
+    LayerSpec,
+    Moments,
+    Option,
+    Site,
+)
+from eckart.records.plans import NARROWED
 from eckart.tracing import check_same_network
 
 DAMPING = 1e-6  # relative to a moment's mean diagonal; float32 products have noise of this order
@@ -69,14 +94,22 @@ def curves(
             "and the damping is positive"
         )
     check_same_network(model, moments.fingerprint, "these moments")
-    offered = methods_named(methods)
+    offered, selection = methods_named(methods), selection_named(methods)
     kept = matching(dense, [*moments.specs, *moments.skipped])
     reasons = {**moments.skipped, **dict.fromkeys(kept, "asked to stay dense")}
     specs = {name: spec for name, spec in moments.specs.items() if name not in kept}
-    layers = dict(model.named_modules())
+    bench = _Bench(model, moments, damping)
+    coupled = Coupling((), {})
+    if selection is not None:
+        coupled = coupling(model, moments.example, dense=reasons)
+    groups = [
+        _group_curve(bench, group, selection, multiple)
+        for group in tracked(coupled.groups, "ranking channels", progress, len(coupled.groups))
+        if selection is not None
+    ]
     found = []
     for name, spec in tracked(specs.items(), "predicting losses", progress, len(specs)):
-        options = _options(layers[name], spec, moments, offered, damping)
+        options = _layer_options(bench, spec, offered, groups)
         allowed = [o for o in options if _on_grid(o, multiple, least_rank)]
         found.append(Curve(Site(name, (name,)), (*allowed, Option("dense", spec.dense, 0.0))))
     return Curves(
@@ -87,7 +120,27 @@ def curves(
         moments.fingerprint,
         damping,
         moments.digest,
+        tuple(groups),
+        coupled.refused,
     )
+
+
+@dataclass
+class _Bench:
+    """What the losses are computed from."""
+
+    model: nn.Module
+    moments: Moments
+    damping: float
+
+    @cached_property
+    def layers(self) -> Mapping[str, nn.Module]:
+        """Modules by name."""
+        return dict(self.model.named_modules())
+
+    def problem(self, name: str) -> Problem:
+        """One layer's problem at full width."""
+        return problem_of(self.layers[name], name, self.moments, self.damping)
 
 
 def _totals(moments: Moments) -> dict[str, int]:
@@ -97,17 +150,107 @@ def _totals(moments: Moments) -> dict[str, int]:
     return {**summed, **moments.model_costs}
 
 
-def _options(
-    layer: nn.Module, spec: LayerSpec, moments: Moments, methods: list[Method], damping: float
-) -> list[Option]:
-    problem = problem_of(layer, spec.name, moments, damping)
+def _group_curve(
+    bench: _Bench, group: ChannelGroup, selection: Selection, multiple: int
+) -> GroupCurve:
+    """Units in the order in which they are kept, and what keeping so many costs."""
+    readings = [reading_of(bench.problem(name), group, name) for name in group.readers]
+    order = selection.order(readings)
+    losses = nested_removal_losses([reading.reader for reading in readings], order).tolist()
+    sizes = [k for k in _sizes(group.size, multiple) if _all_stay(group, order[:k])]
+    return GroupCurve(
+        group,
+        selection.name,
+        tuple(order),
+        {k: losses[k] for k in sizes},
+        _unit_costs(bench, group),
+    )
+
+
+def _sizes(size: int, multiple: int) -> list[int]:
+    """Numbers of units to offer: sixteenths, and halves below; multiples where that is asked."""
+    wanted = {round(size * part / 16) for part in range(1, 17)} | {1, size // 64, size // 32}
+    if multiple > 1:
+        wanted = {max(multiple, round(k / multiple) * multiple) for k in wanted}
+    return sorted({*(k for k in wanted if 1 <= k < size), size})
+
+
+def _all_stay(group: ChannelGroup, kept: Sequence[int]) -> bool:
+    """Whether every layer of the group keeps something to write and to read."""
+    writers, readers = {**group.writers, **group.followers}, group.readers
+    return all(group.rows(name, kept) for name in writers) and all(
+        group.columns(name, kept) for name in readers
+    )
+
+
+def _unit_costs(bench: _Bench, group: ChannelGroup) -> dict[str, int]:
+    """Parameters and bytes of the norms that follow, per unit."""
+    norms = [bench.layers[n] for n in group.followers if norm_width(bench.layers[n]) is not None]
+    tensors = [p for norm in norms for p in norm.parameters() if p.dim() == 1 and len(p) > 1]
+    return {"params": len(tensors), "bytes": sum(p.element_size() for p in tensors)}
+
+
+def _layer_options(
+    bench: _Bench, spec: LayerSpec, methods: Sequence[Method], groups: Sequence[GroupCurve]
+) -> Iterator[Option]:
+    """A layer's options at full width, and at every width that its groups offer."""
+    problem = bench.problem(spec.name)
+    yield from _options(problem, spec, methods)
+    for narrow in _narrow(problem, spec.name, groups):
+        if narrow.piece == problem.piece:
+            continue
+        yield Option(NARROWED, Form((narrow.piece,)), 0.0)
+        if narrow.piece.groups == 1:
+            yield from _unbeaten(_options(narrow, spec, methods))
+
+
+def _narrow(problem: Problem, name: str, groups: Sequence[GroupCurve]) -> Iterator[Problem]:
+    """The layer at every combination of widths of the groups it reads and writes."""
+    piece = problem.piece
+    reads = next((c for c in groups if name in c.group.readers), None)
+    writes = next((c for c in groups if name in {**c.group.writers, **c.group.followers}), None)
+    rows: dict[int, list[int] | None] = {0: None}
+    columns: dict[int, list[int] | None] = {0: None}
+    if writes is not None:
+        rows = {k: writes.group.rows_left(name, writes.kept(k), piece.outputs) for k in writes.losses}
+    if reads is not None:
+        columns = {
+            k: reads.group.columns_left(name, reads.kept(k), piece.inputs) for k in reads.losses
+        }
+    if piece.groups > 1:
+        for at in rows.values():
+            smaller = narrowed_piece(piece, at and len(at))
+            yield Problem(smaller, problem.weight, problem.a, problem.g)
+        return
+    for j, into in columns.items():
+        fitted = narrowed_problem(problem, None, into)
+        for i, out in rows.items():
+            if reads is not writes or i == j:
+                yield narrowed_problem(fitted, out, None)
+
+
+def _options(problem: Problem, spec: LayerSpec, methods: Sequence[Method]) -> list[Option]:
+    """What the methods offer for a problem that costs less than to leave it as it is."""
+    plain = Form((problem.piece,))
+    least = {cost: cost.of(spec, plain) for cost in COSTS.values()}
     return [
         Option(method.name, form, loss)
         for method in methods
-        if method.applies(spec.piece)
+        if method.applies(problem.piece)
         for form, loss in method.losses(problem)
-        if any(cost.of(spec, form) < cost.of(spec, spec.dense) for cost in COSTS.values())
+        if any(cost.of(spec, form) < most for cost, most in least.items())
     ]
+
+
+def _unbeaten(options: Sequence[Option]) -> list[Option]:
+    """Options that no other beats in loss and size at once."""
+    kept: list[Option] = []
+    least = float("inf")
+    for option in sorted(options, key=lambda o: (o.form.params, o.loss)):
+        if option.loss < least:
+            kept.append(option)
+            least = option.loss
+    return kept
 
 
 def _on_grid(option: Option, multiple: int, least_rank: int) -> bool:

@@ -1,0 +1,120 @@
+"""Plain layers and norms with fewer channels: the same numbers, some rows and columns left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from eckart.errors import InputError
+from eckart.layers.factored import fill, keep_bias_trainable
+from eckart.layers.registry import bias_of, known_type_of, type_of, weight_of
+from eckart.records import Piece
+
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.PReLU)
+"""Modules that scale every channel by itself: vectors, one number per channel."""
+_WIDTHS = ("num_features", "num_parameters")  # what they call their number of channels
+
+
+def is_depthwise(piece: Piece) -> bool:
+    """Whether every channel is filtered by itself."""
+    return piece.groups > 1 and piece.inputs == piece.outputs == piece.groups
+
+
+def no_narrowing(module: nn.Module, role: str) -> str | None:
+    """Why a module cannot lose channels as a ``"writer"``, ``"reader"`` or ``"follower"``."""
+    kind = type_of(module)
+    if kind is None:
+        if role == "follower" and type(module) in _NORMS:
+            return None
+        return f"{type(module).__name__} cannot be narrowed"
+    piece = kind.piece(module)
+    if role == "follower" or piece.groups > 1:
+        if role == "follower" and is_depthwise(piece):
+            return None
+        return f"{type(module).__name__} has {piece.groups} groups of channels"
+    return kind.refusal(module)
+
+
+def narrowed_piece(
+    piece: Piece, rows: int | None = None, columns: int | None = None, bias: bool | None = None
+) -> Piece:
+    """The piece with so many output channels, and input channels; None keeps them all."""
+    kept = replace(piece, bias=piece.bias if bias is None else bias)
+    if is_depthwise(piece):
+        width = piece.groups if rows is None else rows
+        return replace(kept, inputs=width, outputs=width, groups=width)
+    return replace(kept, outputs=rows or piece.outputs, inputs=columns or piece.inputs)
+
+
+def narrowed(
+    module: nn.Module, rows: Sequence[int] | None = None, columns: Sequence[int] | None = None
+) -> nn.Module:
+    """A new module with these output channels and input channels only; None keeps them all.
+
+    Raises:
+        InputError: the module is neither of a known layer type nor a norm.
+    """
+    kind = type_of(module)
+    if kind is None:
+        return _narrowed_norm(module, list(rows or []))
+    weight, bias, piece = weight_of(module).detach(), bias_of(module), kind.piece(module)
+    if rows is not None:
+        at = torch.tensor(rows, device=weight.device)
+        weight, bias = weight[at], None if bias is None else bias[at]
+    if columns is not None:
+        weight = weight[:, torch.tensor(columns, device=weight.device)]
+    smaller = narrowed_piece(piece, rows and len(rows), columns and len(columns))
+    return filled(module, smaller, weight, bias)
+
+
+def filled(module: nn.Module, piece: Piece, weight: Tensor, bias: Tensor | None) -> nn.Module:
+    """A plain layer of these shapes and numbers in the place of ``module``, in its mode."""
+    layer = known_type_of(module).plain(piece, weight_of(module))
+    fill(layer, weight.reshape(piece.weight_shape), bias)
+    layer.requires_grad_(weight_of(module).requires_grad)
+    keep_bias_trainable(layer, module)
+    return layer.train(module.training)
+
+
+def norm_width(module: nn.Module) -> int | None:
+    """Channels of a norm that can be narrowed; None for any other module."""
+    if type(module) not in _NORMS:
+        return None
+    return next(int(getattr(module, name)) for name in _WIDTHS if hasattr(module, name))
+
+
+def blank_norm(module: nn.Module, width: int) -> nn.Module:
+    """A norm like ``module`` with so many channels, to be filled."""
+    return _narrowed_norm(module, range(width))
+
+
+@torch.no_grad()
+def _narrowed_norm(module: nn.Module, kept: Sequence[int]) -> nn.Module:
+    """The same norm with some channels; every tensor of one number per channel is cut."""
+    width = norm_width(module)
+    if width is None:
+        raise InputError(f"{type(module).__name__} cannot be narrowed")
+    norm = type(module).__new__(type(module))
+    nn.Module.__init__(norm)
+    norm.__dict__.update({k: v for k, v in module.__dict__.items() if not k.startswith("_")})
+    norm.train(module.training)
+    for name, parameter in module._parameters.items():
+        cut = parameter
+        if parameter is not None:
+            cut = nn.Parameter(_cut(parameter, width, kept), parameter.requires_grad)
+        norm.register_parameter(name, cut)
+    for name, buffer in module._buffers.items():
+        norm.register_buffer(name, None if buffer is None else _cut(buffer, width, kept))
+    for name in _WIDTHS:
+        if hasattr(module, name):
+            setattr(norm, name, len(kept))
+    return norm
+
+
+def _cut(tensor: Tensor, width: int, kept: Sequence[int]) -> Tensor:
+    if tensor.shape != (width,):
+        return tensor.detach().clone()
+    return tensor.detach()[torch.tensor(list(kept), device=tensor.device)].clone()

@@ -1,0 +1,110 @@
+"""Fewer channels: which ones to keep, so that the layers that read them lose least."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, final, runtime_checkable
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from eckart.layers import narrowed_piece
+from eckart.linalg import Reader, backward_elimination, refit
+from eckart.methods.problem import Problem
+from eckart.records import ChannelGroup
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A layer that reads a group's channels, and the columns of its matrix that each unit is."""
+
+    problem: Problem
+    columns: tuple[Int64[Tensor, " columns"], ...]
+
+    @property
+    def reader(self) -> Reader:
+        """The quadratic form of its loss."""
+        weight = self.problem.weight[0]
+        return Reader(self.problem.a[0], weight.mT @ self.problem.g[0] @ weight, self.columns)
+
+
+@runtime_checkable
+class Selection(Protocol):
+    """A way to rank the units of a channel group."""
+
+    @property
+    def name(self) -> str:
+        """Name in the registry."""
+
+    def order(self, readings: Sequence[Reading]) -> list[int]:
+        """All units, the one to keep longest first."""
+
+
+@final
+@dataclass(frozen=True)
+class Ranking:
+    """A selection by a function of the readings."""
+
+    name: str
+    rank: Callable[[Sequence[Reading]], list[int]]
+
+    def order(self, readings: Sequence[Reading]) -> list[int]:
+        """All units, the one to keep longest first."""
+        return self.rank(readings)
+
+
+def eliminated(readings: Sequence[Reading]) -> list[int]:
+    """Second-order backward elimination: the unit goes whose loss after a refit is least."""
+    return backward_elimination([reading.reader for reading in readings])
+
+
+def largest_norm(readings: Sequence[Reading]) -> list[int]:
+    """Largest norm of the columns that read a unit first, as AIMET's channel pruning ranks them."""
+    energy = sum(_energies(reading) for reading in readings)
+    return torch.as_tensor(energy).argsort(descending=True, stable=True).tolist()
+
+
+def reading_of(problem: Problem, group: ChannelGroup, layer: str) -> Reading:
+    """How a layer reads a group."""
+    block = _block(problem)
+    device = problem.weight.device
+    return Reading(
+        problem,
+        tuple(_expanded(unit, block).to(device) for unit in group.readers[layer]),
+    )
+
+
+def narrowed_problem(
+    problem: Problem, rows: Sequence[int] | None, columns: Sequence[int] | None
+) -> Problem:
+    """The problem left when only these outputs and inputs stay, the weight refitted to them.
+
+    The loss of a form of it adds to the loss of the removal: the refit's error is uncorrelated,
+    under A, with everything that reads the kept inputs.
+    """
+    weight, a, g = problem.weight[0], problem.a[0], problem.g[0]
+    if columns is not None:
+        at = _expanded(columns, _block(problem)).to(weight.device)
+        weight, a = refit(weight, a, at), a[at][:, at]
+    if rows is not None:
+        kept = torch.tensor(list(rows), device=weight.device)
+        weight, g = weight[kept], g[kept][:, kept]
+    piece = narrowed_piece(problem.piece, rows and len(rows), columns and len(columns))
+    return Problem(piece, weight[None], a[None], g[None])
+
+
+def _block(problem: Problem) -> int:
+    """Columns of the matrix per input channel."""
+    return problem.weight.shape[2] * problem.piece.groups // problem.piece.inputs
+
+
+def _expanded(channels: Sequence[int], block: int) -> Int64[Tensor, " columns"]:
+    starts = torch.tensor(list(channels), dtype=torch.int64)
+    return (starts[:, None] * block + torch.arange(block)).flatten()
+
+
+def _energies(reading: Reading) -> Tensor:
+    squared = reading.problem.weight[0].square().sum(0)
+    return torch.stack([squared[unit].sum() for unit in reading.columns])

@@ -1,0 +1,136 @@
+"""Channels that can only be removed together, and which of them are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from itertools import chain
+from typing import Any
+
+Units = tuple[tuple[int, ...], ...]
+"""For every unit of a group the channels (or features) that it is in one layer."""
+
+
+@dataclass(frozen=True)
+class ChannelGroup:
+    """Channels that leave the network together: unit j is rows of some layers, columns of others.
+
+    Attributes:
+        name: the first layer that writes them.
+        size: number of units.
+        writers: output channels of each unit, by layer.
+        readers: input channels (features, for a linear layer) of each unit, by layer.
+        followers: channels of each unit, by module that takes every channel for itself: norms and
+            depthwise convolutions.
+    """
+
+    name: str
+    size: int
+    writers: Mapping[str, Units]
+    readers: Mapping[str, Units]
+    followers: Mapping[str, Units]
+
+    @property
+    def members(self) -> set[str]:
+        """Every module that changes when a unit is removed."""
+        return {*self.writers, *self.readers, *self.followers}
+
+    def rows(self, layer: str, units: Iterable[int]) -> list[int]:
+        """Output channels of a writer or follower that belong to these units, ascending."""
+        return _flat({**self.followers, **self.writers}[layer], units)
+
+    def columns(self, layer: str, units: Iterable[int]) -> list[int]:
+        """Input channels of a reader that belong to these units, ascending."""
+        return _flat(self.readers[layer], units)
+
+    def rows_left(self, layer: str, kept: Iterable[int], width: int) -> list[int]:
+        """Of ``width`` output channels, those that stay when only these units do."""
+        return _without(width, self.rows(layer, self._gone(kept)))
+
+    def columns_left(self, layer: str, kept: Iterable[int], width: int) -> list[int]:
+        """Of ``width`` input channels, those that stay when only these units do."""
+        return _without(width, self.columns(layer, self._gone(kept)))
+
+    def _gone(self, kept: Iterable[int]) -> set[int]:
+        return set(range(self.size)) - set(kept)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain lists and dictionaries."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ChannelGroup:
+        """The inverse of ``as_json``."""
+        sides = {
+            side: {k: tuple(tuple(unit) for unit in v) for k, v in data[side].items()}
+            for side in ("writers", "readers", "followers")
+        }
+        return cls(name=data["name"], size=data["size"], **sides)
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What a plan does to one group.
+
+    Attributes:
+        group: the channels.
+        method: how those to keep were chosen.
+        kept: units that stay, ascending.
+        loss: predicted loss of the layers that read the others.
+    """
+
+    group: ChannelGroup
+    method: str
+    kept: tuple[int, ...]
+    loss: float
+
+    @property
+    def removed(self) -> list[int]:
+        """Units that go."""
+        return _without(self.group.size, self.kept)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain lists and dictionaries."""
+        return {**asdict(self), "group": self.group.as_json()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Removal:
+        """The inverse of ``as_json``."""
+        group = ChannelGroup.from_json(data["group"])
+        return cls(group, data["method"], tuple(data["kept"]), data["loss"])
+
+
+@dataclass(frozen=True)
+class GroupCurve:
+    """How many units of a group may stay, which these are, and the loss that it costs.
+
+    Attributes:
+        group: the channels.
+        method: how they were ranked.
+        order: all units, the one to keep longest first.
+        losses: predicted loss by number of units kept, ascending; the last keeps all, at no loss.
+        costs: by metric, what one unit costs in the followers.
+    """
+
+    group: ChannelGroup
+    method: str
+    order: tuple[int, ...]
+    losses: Mapping[int, float]
+    costs: Mapping[str, int]
+
+    @property
+    def sizes(self) -> list[int]:
+        """Numbers of units that may stay, ascending."""
+        return list(self.losses)
+
+    def kept(self, size: int) -> tuple[int, ...]:
+        """The units that stay when so many do, ascending."""
+        return tuple(sorted(self.order[:size]))
+
+
+def _flat(channels: Units, units: Iterable[int]) -> list[int]:
+    return sorted(chain.from_iterable(channels[unit] for unit in units))
+
+
+def _without(width: int, gone: Iterable[int]) -> list[int]:
+    return sorted(set(range(width)) - set(gone))
