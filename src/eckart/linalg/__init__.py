@@ -1,5 +1,18 @@
 """Tensor to tensor: no modules, no files."""
 
+from eckart.linalg.group_sparsity import (
+    GroupLassoPath,
+    GroupLassoResult,
+    History,
+    alpha_max,
+    alternating_minimisation,
+    debias,
+    fista,
+    group_lasso,
+    group_lasso_path,
+    prox,
+    proximal_gradient,
+)
 from eckart.linalg.low_rank import (
     NestedFactors,
     nested_losses,
@@ -11,15 +24,26 @@ from eckart.linalg.separable import SeparableFactors, separable_factors
 from eckart.linalg.whitening import damped, factor, quadratic_loss, roots
 
 __all__ = [
+    "GroupLassoPath",
+    "GroupLassoResult",
+    "History",
     "NestedFactors",
     "SeparableFactors",
     "Window",
+    "alpha_max",
+    "alternating_minimisation",
     "damped",
+    "debias",
     "factor",
+    "fista",
+    "group_lasso",
+    "group_lasso_path",
     "nested_losses",
     "output_projection",
     "patch_gram",
     "patch_total",
+    "prox",
+    "proximal_gradient",
     "quadratic_loss",
     "roots",
     "row_gram",
