@@ -28,9 +28,9 @@ def fista(
 ) -> History:
     """Accelerated proximal gradient with momentum ``u = (k - 1) / (k + q + 2)``.
 
-    Minimises ``½ tr(M R Mᵀ) - tr(B Mᵀ) + alpha Σ_j ‖M_j‖`` by ``a = M + u (M - M_prev)`` and ``M ←
-    prox_{alpha/L}(a - ∇f(a)/L)``. Stops when ``δ ≤ 1e-8``, where ``δ ← ½ δ + ‖M - M_prev‖ / (‖M‖ + 1e-10)``
-    from δ = 1. To learn from; for use there is `group_lasso`.
+    Minimises ``½ tr(M R Mᵀ) - tr(B Mᵀ) + alpha Σ_j ‖M_j‖`` by ``a = M + u (M - M_prev)`` and
+    ``M ← prox_{alpha/L}(a - ∇f(a)/L)``. Stops when ``δ ≤ 1e-8``, where from δ = 1 on
+    ``δ ← ½ δ + ‖M - M_prev‖ / (‖M‖ + 1e-10)``. To learn from; for use there is `group_lasso`.
 
     Args:
         gram: ``R``, shape (in, in).

@@ -18,10 +18,10 @@ def alternating_minimisation(
 ) -> History:
     """Fifty rounds of weights and ridge regression, then FISTA with q = 10 from there.
 
-    Minimises ``½ tr(M R Mᵀ) - tr(B Mᵀ) + alpha Σ_j ‖M_j‖`` through ``‖M_j‖ = min_η ½ (‖M_j‖² / η_j + η_j)``:
-    in turn ``η_j = (Σ_i M_ij² + 1e-10)^½`` and ``M ← B (R + alpha diag(1/η))⁻¹``. Columns never reach
-    zero that way; FISTA, which follows, sets them there. To learn from; for use there is
-    `group_lasso`.
+    Minimises ``½ tr(M R Mᵀ) - tr(B Mᵀ) + alpha Σ_j ‖M_j‖`` through
+    ``‖M_j‖ = min_η ½ (‖M_j‖² / η_j + η_j)``: in turn ``η_j = (Σ_i M_ij² + 1e-10)^½`` and
+    ``M ← B (R + alpha diag(1/η))⁻¹``, from ``M = B``. Columns never reach zero that way; FISTA,
+    which follows, sets them there. To learn from; for use there is `group_lasso`.
 
     Args:
         gram: ``R``, shape (in, in).
@@ -43,7 +43,8 @@ def alternating_minimisation(
     Example:
         >>> import torch
         >>> from eckart.linalg import alternating_minimisation
-        >>> history = alternating_minimisation(torch.eye(2).double(), torch.ones(1, 2).double(), 0.5)
+        >>> r, b = torch.eye(2).double(), torch.ones(1, 2).double()
+        >>> history = alternating_minimisation(r, b, 0.5)
         >>> history.solution.round(decimals=6).tolist()
         [[0.5, 0.5]]
     """

@@ -117,8 +117,9 @@ def _owners(
     owner, placed = [-1] * width, [False] * width
     for column in _columns(free, width, f"{where}unpenalised", placed):
         owner[column] = -1
-    if groups is None:
-        groups = [[column] for column in range(width) if not placed[column]]
+    if groups is None:  # each column that is left is a group
+        left = ~torch.tensor(placed, dtype=torch.bool)
+        return torch.where(left, left.cumsum(0) - 1, -1)
     for group, members in enumerate(groups):
         for column in _columns(members, width, f"{where}group {group}", placed):
             owner[column] = group

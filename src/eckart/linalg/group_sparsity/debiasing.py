@@ -25,9 +25,9 @@ def debias(
 ) -> tuple[Float64[Tensor, "out in"], ...]:
     """Refit by least squares on the groups that are not zero; never worse on ``f`` than before.
 
-    Minimises ``½ tr(M R Mᵀ) - tr(B Mᵀ) + ½ ε ‖M - M₀‖²`` over matrices with the support of ``M₀``, with
-    ``ε = damping`` times the largest diagonal entry of ``R``. Damping towards ``M₀`` rather than zero
-    is what makes ``f(M) ≤ f(M₀)``. Columns that are unpenalised are refitted too.
+    Minimises ``½ tr(M R Mᵀ) - tr(B Mᵀ) + ½ ε ‖M - M₀‖²`` over matrices with the support of ``M₀``,
+    with ``ε`` as ``damping`` times the largest diagonal entry of ``R``. Damping towards ``M₀``, not
+    zero, is what makes ``f(M) ≤ f(M₀)``. Unpenalised columns are refitted too.
 
     Args:
         gram: ``R``, shape (in, in), or one per consumer, as in `group_lasso`.

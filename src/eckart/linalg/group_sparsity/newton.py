@@ -1,14 +1,15 @@
 """The group lasso on a few groups: projected Newton in one variable per group.
 
-With ``alpha w ‖M_j‖ = min_δ ½ (‖M_j‖² / δ_j + l_j² δ_j)``, ``l_j = alpha w_j``, the matrix ``M`` can be
-minimised out. What is left is convex in ``δ ≥ 0`` and has one variable per group, however many rows:
+With ``l_j ‖M_j‖ = min_δ ½ (‖M_j‖² / δ_j + l_j² δ_j)``, where ``l_j = alpha w_j``, the matrix ``M``
+can be minimised out. What is left is convex in ``δ ≥ 0`` and has one variable per group, however
+many rows there are:
 
     φ(δ) = ½ Σ l_j² δ_j - ½ tr(B (R + Δ⁻¹)⁻¹ Bᵀ),     M = B (R + Δ⁻¹)⁻¹ = G Δ,  G = B - M R
     ∂φ/∂δ_j = ½ (l_j² - ‖G_j‖²),     ∂²φ/∂δ_j∂δ_k = Σ (GᵀG ∘ Q) over the block (j, k)
 
-with ``Q = R - R (R + Δ⁻¹)⁻¹ R``. All inverses are of ``I + Δ^½ R Δ^½``, which is never singular. For one
-group of one column ``1 / ‖G‖`` is linear in ``δ``, so Newton solves ``1 / ‖G_j‖ = 1 / l_j`` rather than
-``‖G_j‖² = l_j²``: the same Hessian, another right side, and far fewer steps from a distant start.
+with ``Q = R - R (R + Δ⁻¹)⁻¹ R``. All inverses are of ``I + Δ^½ R Δ^½``, which is never singular.
+For one group of one column ``1 / ‖G‖`` is linear in ``δ``, so Newton solves ``1 / ‖G_j‖ = 1 / l_j``
+rather than ``‖G_j‖² = l_j²``: the same Hessian, another right side, fewer steps from afar.
 
 Source: the variational form of Bach et al. 2012 (1108.0775), section 1.4.2; projection of Bertsekas
 1982; the secular equation in reciprocal form as in Moré and Sorensen 1983, section 3.
@@ -26,6 +27,7 @@ from torch import Tensor
 _HALVINGS = 40
 _RIDGE = 1e-11  # of the Hessian with unit diagonal; duplicate columns make it singular
 _DECREASE = 1e-4  # Armijo
+_PATIENCE = 2  # steps that change neither φ nor the violation
 _RESOLUTION = 4e-15  # relative change of φ that rounding hides
 
 Scales = Float64[Tensor, " groups"]
@@ -88,7 +90,7 @@ def projected_newton(
     Cost: about 9 d³ operations per step and consumer, with d columns in the working set.
     """
     value = _evaluate(blocks, limits, scales)
-    steps = 0
+    steps, least, idle = 0, float("inf"), 0
     while True:
         solved = [_half_solved(b, value, i) for i, b in enumerate(blocks)]
         gradients = [
@@ -96,13 +98,17 @@ def projected_newton(
         ]
         squares = _summed(blocks, [g.square().sum(0) for g in gradients], len(limits))
         violation = _violation(squares, limits, value.scales)
-        if violation <= tol or steps >= max_steps:
+        idle = 0 if violation < 0.5 * least else idle + 1
+        least = min(least, violation)
+        if violation <= tol or steps >= max_steps or idle > _PATIENCE:
             return Minimum(value.scales, violation, steps)
         hessian = _hessian(blocks, gradients, solved, len(limits))
         following = _step(blocks, limits, value, squares, hessian)
         steps += 1
         if following is None:
             return Minimum(value.scales, violation, steps)
+        if value.phi - following.phi > _RESOLUTION * abs(value.phi):
+            idle = 0  # slow perhaps, but not stopped by rounding
         value = following
 
 

@@ -155,7 +155,8 @@ def positive(gram: Float64[Tensor, "d d"], damping: float) -> Float64[Tensor, "d
         )
     lifted = vectors * values.clamp_min(0) @ vectors.mT
     lifted.diagonal().add_(2 * damping)
-    return (lifted + lifted.mT) / 2
+    symmetric: Tensor = (lifted + lifted.mT) / 2
+    return symmetric
 
 
 def pseudo_inverse(gram: Float64[Tensor, "d d"]) -> Float64[Tensor, "d d"]:

@@ -14,7 +14,7 @@ TOLERANCE = 1e-8
 def prox(m: Float64[Tensor, "h d"], t: float) -> Float64[Tensor, "h d"]:
     """The proximal operator of ``t Σ_j ‖M_j‖``: columns shrink by ``t``, short ones to zero.
 
-    ``argmin_X ½ ‖X - M‖² + t Σ_j ‖X_j‖``, that is ``M_ij (1 - t / ‖M_j‖)`` where ``‖M_j‖ > t``, else 0.
+    ``argmin_X ½ ‖X - M‖² + t Σ_j ‖X_j‖``: ``M_ij (1 - t / ‖M_j‖)`` where ``‖M_j‖ > t``, else 0.
 
     Args:
         m: a matrix, shape (h, d).
@@ -40,9 +40,9 @@ def proximal_gradient(
 ) -> History:
     """Proximal gradient: ``M ← prox_{alpha/L}(M - ∇f(M)/L)`` from zero.
 
-    Minimises ``½ tr(M R Mᵀ) - tr(B Mᵀ) + alpha Σ_j ‖M_j‖``; ``∇f(M) = -(B - M R)`` and ``L`` is the largest
-    eigenvalue of ``R``. Stops when ``‖M - M_prev‖ / (‖M‖ + 1e-10) ≤ 1e-8``. To learn from; for use
-    there is `group_lasso`.
+    Minimises ``½ tr(M R Mᵀ) - tr(B Mᵀ) + alpha Σ_j ‖M_j‖``; ``∇f(M) = -(B - M R)`` and ``L`` is the
+    largest eigenvalue of ``R``. Stops when ``‖M - M_prev‖ / (‖M‖ + 1e-10) ≤ 1e-8``. To learn from;
+    for use there is `group_lasso`.
 
     Args:
         gram: ``R``, shape (in, in).

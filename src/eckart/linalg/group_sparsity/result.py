@@ -18,7 +18,7 @@ class GroupLassoResult:
     """One solution of the group lasso, with how far from the optimum it can be.
 
     Attributes:
-        solutions: the matrix ``M`` of each consumer, shape (out, in); pruned groups are exact zeros.
+        solutions: the matrix ``M`` of each consumer, shape (out, in); pruned groups are exactly 0.
         alpha: the penalty it was solved for.
         objective: ``f(M) + alpha · g(M)``.
         gap: upper bound of ``objective - optimum``, relative to ``½ tr(B R⁺ Bᵀ)``.

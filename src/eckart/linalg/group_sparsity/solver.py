@@ -76,7 +76,7 @@ def group_lasso(
         >>> from eckart.linalg import group_lasso
         >>> r = torch.diag(torch.tensor([1.0, 2.0, 4.0])).double()
         >>> result = group_lasso(r, torch.tensor([[3.0, 0.5, 2.0]]).double(), alpha=1.0)
-        >>> result.support.tolist(), result.solution.tolist()
+        >>> result.support.tolist(), result.solution.round(decimals=6).tolist()
         ([0, 2], [[2.0, 0.0, 0.25]])
     """
     alpha = read_alpha(alpha)

@@ -1,12 +1,14 @@
 """The group lasso on all groups: Newton on a working set that grows from violations.
 
 Only groups whose residual exceeds its limit enter; groups that Newton's method sends to zero leave.
-A cold start goes down a ladder of penalties, solved loosely, so that the sets stay small. The end is
-decided by the duality gap on the whole problem.
+A new penalty is met by the active groups first, so that few others still violate it. A cold start
+goes down a ladder of penalties, solved loosely, so that the sets stay small. The end is decided by
+the duality gap on the whole problem.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -18,8 +20,11 @@ from eckart.linalg.group_sparsity.newton import Block, projected_newton
 from eckart.linalg.group_sparsity.problem import Consumer, Problem
 from eckart.linalg.group_sparsity.result import GroupLassoResult, Status
 
-_LADDER = 3.0  # ratio of the penalties of a cold start
+_LADDER = 4.0  # largest ratio of the penalties of a cold start
 _LOOSE = 0.1  # relative violation at which a rung is left
+_FINAL = 0.2  # of the tolerance: relative violation of the last round
+_NEAR = 0.05  # violations of groups at zero from which Newton goes to the end
+_PATIENCE = 8  # rounds without a better gap
 _LEAST_GROWTH = 20  # groups that may enter at once; else as many as there are
 
 
@@ -78,19 +83,20 @@ def solve(
         limit: Newton steps, of the whole call.
     """
     state = State(state.scales, state.point, state.norms)
-    level = float((state.norms / problem.weights).max())
-    while level > _LADDER * alpha and state.steps < limit:
-        level /= _LADDER
-        state = _rung(problem, level, state, limit)
+    level = float((state.norms / problem.weights).max()) / alpha
+    rungs = math.ceil(math.log(max(level, 1.0)) / math.log(_LADDER))
+    for rung in range(1, rungs):
+        state = _rung(problem, alpha * level ** (1 - rung / rungs), state, limit)
     return _certified(problem, certificate, alpha, state, tol, limit)
 
 
 def _rung(problem: Problem, alpha: float, state: State, limit: int) -> State:
     """Loosely optimal for one penalty of the ladder."""
     limits = alpha * problem.weights
-    for _ in range(3):
+    state, _ = _improved(problem, limits, state, 3 * _LOOSE, limit, grow=False)
+    for _ in range(2):
         state, _ = _improved(problem, limits, state, _LOOSE, limit)
-        if float((state.norms / limits).max()) <= 1 + 2 * _LOOSE:
+        if _outside(state, limits) <= 3 * _LOOSE:
             break
     return state
 
@@ -100,31 +106,44 @@ def _certified(
 ) -> tuple[State, float, Status]:
     """Alternate Newton's method and growth until the gap is small or cannot become smaller."""
     limits = alpha * problem.weights
-    best, best_gap, stalls = state, float("inf"), 0
-    accuracy = _LOOSE
-    while True:
-        state, accurate = _improved(problem, limits, state, accuracy, limit)
+    best, best_gap, stalls, finest = state, float("inf"), 0, _FINAL * tol
+    state, _ = _improved(problem, limits, state, 0.2 * _outside(state, limits), limit, grow=False)
+    while stalls < _PATIENCE:
+        outside = _outside(state, limits)
+        accuracy = finest if outside < _NEAR else _LOOSE * outside
+        state, reached = _improved(problem, limits, state, min(accuracy, _LOOSE), limit)
+        stopped = state.steps >= limit
+        if _outside(state, limits) > 10 * tol and accuracy > finest and not stopped:
+            continue
         relative = gap(problem, certificate, state.point, alpha) / max(certificate.scale, 1e-300)
         stalls = 0 if relative < 0.9 * best_gap else stalls + 1
         if relative < best_gap:
             best, best_gap = state, relative
         if best_gap <= tol:
             return best, best_gap, "converged"
-        if state.steps >= limit:
+        if stopped:
             return best, best_gap, "iteration limit"
-        if (stalls >= 4 and accurate < 1e-9) or stalls >= 12:
-            return best, best_gap, "stalled"
-        outside = float((state.norms / limits).max()) - 1
-        accuracy = (
-            max(min(0.1 * accuracy, 0.3 * outside), 1e-12) if outside < accuracy else accuracy
-        )
+        if reached <= finest:
+            finest = max(0.1 * finest, 1e-13)
+    return best, best_gap, "stalled"
+
+
+def _outside(state: State, limits: Float64[Tensor, " groups"]) -> float:
+    """Largest relative excess of a group that is zero, and so not yet accounted for."""
+    excess = torch.where(state.scales > 0, 0.0, state.norms / limits - 1)
+    return max(float(excess.max()), 0.0)
 
 
 def _improved(
-    problem: Problem, limits: Float64[Tensor, " groups"], state: State, tol: float, limit: int
+    problem: Problem,
+    limits: Float64[Tensor, " groups"],
+    state: State,
+    tol: float,
+    limit: int,
+    grow: bool = True,
 ) -> tuple[State, float]:
     """Newton's method on the active groups and the worst violators; the violation it reached."""
-    chosen = _chosen(state, limits)
+    chosen = _chosen(state, limits) if grow else state.active
     if not len(chosen):
         return state, 0.0
     blocks = [_block(consumer, chosen, len(limits)) for consumer in problem.consumers]
@@ -152,7 +171,7 @@ def _block(consumer: Consumer, chosen: Int64[Tensor, " chosen"], count: int) -> 
     owner = place[consumer.owner]
     columns = (owner >= 0).nonzero()[:, 0]
     cross, owner = consumer.cross[:, columns], owner[columns]
-    if len(cross) > 1.5 * len(columns):
+    if len(cross) > 3 * len(columns):
         cross = torch.linalg.qr(cross, mode="r").R
     single = len(owner) == len(chosen) and bool((owner.diff() > 0).all())
     return Block(consumer.gram[columns][:, columns], cross, owner, single)
