@@ -35,6 +35,7 @@ class Certificate:
     """Least squares once per problem, from which every gap follows in O(h d).
 
     Attributes:
+        norms: group norms of ``M_ls``.
         fits: ``M_ls R`` per consumer.
         residuals: ``B - M_ls R`` per consumer.
         squares: squared group norms of the residuals.
@@ -42,6 +43,7 @@ class Certificate:
         scale: ``-f(M_ls)``, at most ``½ tr(B R⁺ Bᵀ)``: what gaps are relative to.
     """
 
+    norms: Float64[Tensor, " groups"]
     fits: tuple[Float64[Tensor, "_ _"], ...]
     residuals: tuple[Float64[Tensor, "_ _"], ...]
     squares: Float64[Tensor, " groups"]
@@ -51,16 +53,17 @@ class Certificate:
 
 def certify(problem: Problem) -> Certificate:
     """Least squares with a little damping; O(d³ + h d²)."""
-    fits, residuals, energy, scale = [], [], 0.0, 0.0
+    solutions, fits, residuals, energy, scale = [], [], [], 0.0, 0.0
     for consumer in problem.consumers:
         solved = least_squares(consumer.gram, consumer.cross, _DAMPING)
         fit = solved @ consumer.gram
+        solutions.append(solved)
         fits.append(fit)
         residuals.append(consumer.cross - fit)
         energy += float((fit * solved).sum())
         scale += float((consumer.cross * solved).sum() - 0.5 * (fit * solved).sum())
-    squares = problem.group_squares(residuals)
-    return Certificate(tuple(fits), tuple(residuals), squares, energy, scale)
+    norms, squares = problem.group_squares(solutions).sqrt(), problem.group_squares(residuals)
+    return Certificate(norms, tuple(fits), tuple(residuals), squares, energy, scale)
 
 
 def least_squares(

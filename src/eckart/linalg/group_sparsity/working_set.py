@@ -16,11 +16,13 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from eckart.linalg.group_sparsity.duality import Certificate, Point, gap, objective
+from eckart.linalg.group_sparsity.fixed_point import dense_scales
 from eckart.linalg.group_sparsity.newton import Block, projected_newton
 from eckart.linalg.group_sparsity.problem import Consumer, Problem
 from eckart.linalg.group_sparsity.result import GroupLassoResult, Status
 
 _LADDER = 4.0  # largest ratio of the penalties of a cold start
+_SMALL = 0.05  # penalty of least squares, relative to its objective: start from there
 _LOOSE = 0.1  # relative violation at which a rung is left
 _FINAL = 0.2  # of the tolerance: relative violation of the last round
 _NEAR = 0.05  # violations of groups at zero from which Newton goes to the end
@@ -83,11 +85,31 @@ def solve(
         limit: Newton steps, of the whole call.
     """
     state = State(state.scales, state.point, state.norms)
+    if not len(state.active):
+        dense = _dense(problem, certificate, alpha, tol)
+        if dense is not None:
+            return dense
     level = float((state.norms / problem.weights).max()) / alpha
     rungs = math.ceil(math.log(max(level, 1.0)) / math.log(_LADDER))
     for rung in range(1, rungs):
         state = _rung(problem, alpha * level ** (1 - rung / rungs), state, limit)
     return _certified(problem, certificate, alpha, state, tol, limit)
+
+
+def _dense(
+    problem: Problem, certificate: Certificate, alpha: float, tol: float
+) -> tuple[State, float, Status] | None:
+    """A solution close to least squares, where the penalty is a small part of the objective."""
+    limits = alpha * problem.weights
+    share = float((limits * certificate.norms).sum()) / max(certificate.scale, 1e-300)
+    if not 0 < share < _SMALL:
+        return None
+    scales = dense_scales(problem, certificate.norms / limits, limits, 0.5 * tol / share)
+    if scales is None:
+        return None
+    state = state_at(problem, scales)
+    relative = gap(problem, certificate, state.point, alpha) / certificate.scale
+    return (state, relative, "converged") if relative <= tol else None
 
 
 def _rung(problem: Problem, alpha: float, state: State, limit: int) -> State:
