@@ -32,8 +32,8 @@ from eckart.linalg import (
     group_lasso_path,
 )
 
-TOL, RATIO, PENALTIES, ROUNDS = 1e-6, 0.01, 50, 5
-POINTS = (10, 20, 30, 40)  # of the path, at which peers are timed
+TOL, RATIO, PENALTIES, ROUNDS = 1e-6, 0.01, 50, 7
+POINTS = (10, 25, 40)  # of the path, at which peers are timed
 Report = dict[str, Any]
 
 
@@ -201,6 +201,7 @@ def main() -> None:
         "images": arguments.images,
         "tolerance": TOL,
         "dgemm_gflops": rate,
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
         "load_average_before": os.getloadavg()[0],
         "notes": {
             "excess": "objective above the optimum, relative to half tr(B R+ B'); the optimum is "
@@ -211,17 +212,26 @@ def main() -> None:
             "solution of the penalty before; logarithms interpolated, constant beyond the ends",
         },
     }
+    save = partial(write, result, arguments.output)
     result["course"] = course(rate)
-    print(json.dumps(result["course"], indent=1), flush=True)
-    for layer in ("fc2", "fc1"):
+    save()
+    for layer in ("fc1", "fc2"):
         gram, cross = moments_of(layer, arguments.data, arguments.images)
         result[layer] = {"h": len(cross), "d": len(gram), "single": single(gram, cross, rate)}
-        print(layer, json.dumps(result[layer], indent=1), flush=True)
+        save()
         if not arguments.skip_path:
             result[layer]["path"] = path(gram, cross, rate)
-        if arguments.output:
-            arguments.output.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+            save()
+    result["load_average_after"] = os.getloadavg()[0]
+    save()
+
+
+def write(result: Report, output: Path | None) -> None:
+    """Print what is known so far and keep it."""
+    text = json.dumps(result, indent=1)
+    print(text, flush=True)
+    if output:
+        output.write_text(text + "\n")
 
 
 if __name__ == "__main__":

@@ -104,6 +104,13 @@ def _consumer(
         raise InputError(
             f"{where}gram {tuple(r.shape)} and cross {tuple(b.shape)}: expected (in, in), (out, in)"
         )
+    unseen = (r.diagonal() == 0) & (b != 0).any(0)
+    if unseen.any():
+        column = int(unseen.nonzero()[0])
+        raise InputError(
+            f"{where}column {column} is zero in gram but not in cross: they are not moments of the "
+            "same rows"
+        )
     if width and float((r - r.mT).abs().max()) > _ASYMMETRY * float(r.abs().max()):
         raise InputError(f"{where}gram is not symmetric; average it with its transpose")
     owner = _owners(None if groups is None else groups[index], free, width, where)

@@ -77,4 +77,5 @@ def _mixed(points: list[Tensor], steps: list[Tensor]) -> Tensor:
     differences = torch.stack([steps[-1] - step for step in steps[:-1]], 1)
     shifts = torch.stack([points[-1] - point for point in points[:-1]], 1) + differences
     weights = torch.linalg.pinv(differences) @ steps[-1]
-    return moved - shifts @ weights
+    mixed: Tensor = moved - shifts @ weights
+    return mixed

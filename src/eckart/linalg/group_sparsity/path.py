@@ -36,9 +36,9 @@ def group_lasso_path(
 
     By default ``n_alphas`` penalties from `alpha_max` down to ``alpha_min_ratio`` times that,
     evenly spaced on a log scale. With ``sizes`` the penalty is bisected for each of them.
-    Some sizes may not exist: groups can enter together (duplicates always do), and the support can
-    shrink when the penalty falls. Such a size is jumped over: its result is that of the largest
-    support found below it, and ``path.jumped`` names it.
+    Some sizes may not exist: groups can enter together, and the support can shrink when the
+    penalty falls. Such a size is jumped over: its result is that of the largest support found
+    below it, and ``path.jumped`` names it.
 
     Args:
         gram: as in `group_lasso`.
