@@ -128,3 +128,13 @@ def test_debiasing_refits_the_bias_and_each_consumer():
     torch.testing.assert_close(parts[0], -parts[1])
     residual = cross - parts[0] @ gram
     assert residual[:, 5].abs().max() < 1e-9
+
+
+@each_ratio
+def test_moments_summed_in_single_precision_are_good_enough(ratio: float):
+    """Rounding makes the reduced Gram matrix indefinite; the bound still holds."""
+    rows = torch.cat([normal(20, 12, seed=3).relu() + 3, torch.ones(1, 12).double()]).float()
+    targets = normal(5, 21, seed=4).float() @ rows
+    gram, cross = (rows @ rows.mT / 12).double(), (targets @ rows.mT / 12).double()
+    alpha = ratio * alpha_max(gram, cross, unpenalised=[20])
+    assert group_lasso(gram, cross, alpha, unpenalised=[20]).gap <= 1e-6

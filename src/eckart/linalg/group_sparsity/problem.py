@@ -23,7 +23,7 @@ from eckart.linalg.group_sparsity.checks import (
     read_weights,
 )
 
-_NOISE = 1e-7  # negative eigenvalues down to this, relative to the largest, are clipped
+_NOISE = 1e-6  # negative eigenvalues down to this, relative to the largest entry, are clipped
 
 
 @dataclass(frozen=True)
@@ -122,12 +122,12 @@ def _reduced(moments: Moments) -> Consumer:
         inverse = pseudo_inverse(gram[free][:, free])
         lift, offset = gram[kept][:, free] @ inverse, cross[:, free] @ inverse
         constant = -0.5 * float((offset * cross[:, free]).sum())
-        damping = _rounding(gram)
+        given = gram
         gram = gram[kept][:, kept] - lift @ gram[free][:, kept]
         cross = cross[:, kept] - cross[:, free] @ lift.mT
-        gram = positive((gram + gram.mT) / 2, damping)
+        gram = positive((gram + gram.mT) / 2, given)
     else:
-        gram = positive(gram, _rounding(gram))
+        gram = positive(gram, gram)
     rotation = None
     if len(cross) > cross.shape[1]:
         rotation, cross = torch.linalg.qr(cross)
@@ -135,20 +135,25 @@ def _reduced(moments: Moments) -> Consumer:
     return Consumer(gram, cross, owner, kept, free, lift, offset, rotation, constant)
 
 
-def positive(gram: Float64[Tensor, "d d"], damping: float) -> Float64[Tensor, "d d"]:
+def positive(gram: Float64[Tensor, "d d"], given: Float64[Tensor, "n n"]) -> Float64[Tensor, "d d"]:
     """The Gram matrix damped by rounding; small negative eigenvalues clipped if need be.
 
+    Args:
+        gram: what is left of ``given`` after free columns were eliminated.
+        given: sets the scale of rounding; sums of float32 products are off by up to 1e-6 of it.
+
     Raises:
-        InputError: an eigenvalue below -1e-7 of the largest: this is no second moment.
+        InputError: an eigenvalue below -1e-6 of the largest entry: this is no second moment.
     """
     if not len(gram):
         return gram
+    damping = _rounding(given)
     lifted = gram.clone()
     lifted.diagonal().add_(damping)
     if not torch.linalg.cholesky_ex(lifted)[1]:
         return lifted
     values, vectors = torch.linalg.eigh(gram)
-    if values[0] < -_NOISE * values[-1].clamp_min(0) - damping:
+    if values[0] < -_NOISE * given.diagonal().abs().max() - damping:
         raise InputError(
             f"gram is indefinite: eigenvalues from {float(values[0]):.3g} to "
             f"{float(values[-1]):.3g}; give a second moment, or damp it"
