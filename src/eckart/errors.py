@@ -11,7 +11,8 @@
     └── CalibrationInterrupted           stopped early; ``.moments`` holds what was gathered
 
     EckartWarning (UserWarning)
-    └── LeftDenseWarning                 a planned replacement was undone, with the reason
+    ├── LeftDenseWarning                 a planned replacement was undone, with the reason
+    └── NotConvergedWarning              a solver stopped early; says how far from the optimum
 """
 
 from __future__ import annotations
@@ -62,3 +63,7 @@ class EckartWarning(UserWarning):
 
 class LeftDenseWarning(EckartWarning):
     """A planned replacement was undone because the network does not run with it."""
+
+
+class NotConvergedWarning(EckartWarning):
+    """A solver stopped before its tolerance was met; the message states the gap it reached."""
