@@ -1,8 +1,9 @@
 """Exact decompositions by the eigenvectors of the Gram matrix of the smaller side.
 
-``X Xᵀ`` in float64 resolves singular values down to 10⁻⁸ of the largest, which is below the rounding
-of a float32 matrix: the route is as exact as a direct decomposition and several times faster on
-matrices that are not square. A float64 matrix would lose half of its digits: it goes the direct way.
+``X Xᵀ`` in float64 resolves singular values down to 10⁻⁸ of the largest, which is below the
+rounding of a float32 matrix: the route is as exact as a direct decomposition and several times
+faster on matrices that are not square. A float64 matrix would lose half of its digits: it goes the
+direct way.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def rows_svd(
     values, vectors = torch.linalg.eigh(wide @ wide.mT)
     S = values.flip(0)[:rank].clamp_min(0).sqrt()
     U = vectors.flip(1)[:, :rank].mT
-    known = int((S > 10 * torch.finfo(rows.dtype).eps * S[:1]).sum())
+    floor = 10 * torch.finfo(rows.dtype).eps * S[:1]
+    known = int((S > floor).sum())
     V = ((U[:known] / S[:known, None]) @ wide).to(rows.dtype)
     if known and float(S[known - 1]) < 1e-4 * float(S[0]):
         better = cholesky_rows(V)

@@ -1,7 +1,8 @@
 """A basis for the range of a matrix from a random block Krylov space, and the matrix seen in it.
 
-The space of ``Ω, (AAᵀ)AΩ, (AAᵀ)²AΩ, …`` is built block by block; every product with ``A`` and ``Aᵀ``
-stays in it, so 3.6 products per wanted component reach what subspace iteration needs eight for.
+The space of ``AΩ, (AAᵀ)AΩ, (AAᵀ)²AΩ, …`` is built block by block; every product with ``A`` and
+``Aᵀ`` stays in it, so 3.6 products per wanted component reach what subspace iteration needs eight
+for.
 """
 
 from __future__ import annotations
@@ -89,7 +90,8 @@ class _Product:
 def _square(values: Tensor) -> Tensor:
     """The squared Frobenius norm, in float64, without a copy in float64."""
     norms = torch.linalg.vector_norm(values, dim=1)
-    return norms.double().square().sum()
+    total: Tensor = norms.double().square().sum()
+    return total
 
 
 def _next_probe(image: Tensor, count: int, generator: torch.Generator | None) -> Tensor:

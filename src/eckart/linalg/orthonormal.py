@@ -1,4 +1,4 @@
-"""Orthonormal rows at the price of matrix products: Cholesky-QR twice, and what to do when it fails.
+"""Orthonormal rows at the price of matrix products: Cholesky-QR twice, and what if it fails.
 
 Everything is kept in rows, because a product of rows with a row-major matrix needs no copies.
 """
@@ -59,7 +59,8 @@ def cholesky_rows(rows: Rows, floor: float = 0.0) -> Rows | None:
         return None
     eye = torch.eye(len(rows), dtype=lower.dtype, device=lower.device)
     inverse = torch.linalg.solve_triangular(lower, eye, upper=False)
-    return inverse.to(rows.dtype) @ rows
+    orthonormal: Tensor = inverse.to(rows.dtype) @ rows
+    return orthonormal
 
 
 def orthonormal_beyond(basis: Rows, rows: Rows) -> Float[Tensor, "j n"]:
@@ -107,7 +108,7 @@ def completed_rows(rows: Rows, count: int, generator: torch.Generator | None = N
 
 
 def with_fixed_signs(left: Rows, right: Float[Tensor, "k p"]) -> tuple[Tensor, Tensor]:
-    """Both factors with each pair of rows turned so that the left one's largest entry is positive."""
+    """Both factors, each pair of rows turned so that the left one's largest entry is positive."""
     largest = left.gather(1, left.abs().argmax(1, keepdim=True))
     signs = torch.where(largest < 0, -1.0, 1.0).to(left.dtype)
     return left * signs, right * signs
@@ -117,4 +118,5 @@ def _independent_rows(rows: Rows, floor: float) -> Rows:
     """Right singular vectors whose values stand above rounding and the floor."""
     _, values, basis = torch.linalg.svd(rows, full_matrices=False)
     rounding = torch.finfo(rows.dtype).eps * max(rows.shape) * values[:1].amax()
-    return basis[values > rounding.clamp_min(floor)]
+    independent: Tensor = basis[values > rounding.clamp_min(floor)]
+    return independent

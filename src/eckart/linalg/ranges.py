@@ -198,7 +198,8 @@ def _residual_norms(work: Tensor, rows: Tensor, generator: torch.Generator | Non
     probes = (_PROBES, work.shape[1])
     drawn = torch.randn(probes, dtype=work.dtype, device=work.device, generator=generator)
     seen = drawn @ work.mT
-    return (seen - seen @ rows.mT @ rows).norm(dim=1)
+    norms: Tensor = (seen - seen @ rows.mT @ rows).norm(dim=1)
+    return norms
 
 
 def _error(work: Tensor, basis: Tensor, image: Tensor) -> float:

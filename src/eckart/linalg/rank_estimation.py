@@ -112,7 +112,9 @@ def gavish_donoho_rank(
     values, (short, long) = full_spectrum(singular_values, shape), sorted(shape)
     beta = short / long
     if noise is None:
-        cut = _optimal(beta) / math.sqrt(marchenko_pastur_median(beta)) * float(values.quantile(0.5))
+        cut = (
+            _optimal(beta) / math.sqrt(marchenko_pastur_median(beta)) * float(values.quantile(0.5))
+        )
     elif noise < 0:
         raise InputError(f"noise={noise}: expected a standard deviation")
     else:

@@ -1,8 +1,8 @@
-"""The rank that empirical variational Bayes finds in a noisy matrix, by its global analytic solution.
+"""The rank that empirical variational Bayes finds in a noisy matrix, by its global solution.
 
-``Y = B Aᵀ + E`` with Gaussian factors, whose prior variances are estimated, and white noise ``E``. All
-local minima of the free energy are known in closed form, so that the estimate is a threshold on the
-singular values, and only the noise variance, where it is not given, needs a search on a line.
+``Y = B Aᵀ + E`` with Gaussian factors, whose prior variances are estimated, and white noise ``E``.
+All local minima of the free energy are known in closed form, so that the estimate is a threshold on
+the singular values, and only the noise variance, where it is not given, needs a search on a line.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _threshold(alpha: float) -> float:
 
 
 def _noise_variance(values: Tensor, L: int, M: int) -> float:
-    """Minimise the free energy over the noise variance: a grid of logarithms, then Brent's method."""
+    """Minimise the free energy over the noise variance: a grid of logarithms, then Brent."""
     alpha, squares = L / M, values.square() / M
     threshold = _threshold(alpha)
     most = min(math.ceil(L / (1 + alpha)) - 1, L - 1)  # components that can be told from noise

@@ -2,8 +2,8 @@
 
 With ``K = W A Wᵀ G``, which is self-adjoint in the inner product ``⟨x, y⟩ = xᵀ G y``, the leading
 eigenvectors ``X``, ``Xᵀ G X = I``, are ``G^-½ U`` for the leading left singular vectors ``U`` of
-``G^½ W A^½``. So ``X Xᵀ G W`` is the optimal matrix of its rank, and subspace iteration in that inner
-product finds it.
+``G^½ W A^½``. So ``X Xᵀ G W`` is the optimal matrix of its rank, and subspace iteration in that
+inner product finds it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class WeightedComponents:
     """``W ≈ left @ right``, the leading components in the metric of A and G.
 
     Attributes:
-        left: shape (out, rank), ``leftᵀ G left = I``; zero columns where ``G^½ W A^½`` has less rank.
+        left: shape (out, rank), ``leftᵀ G left = I``; columns beyond the rank of ``G^½ W A^½`` are 0.
         singular_values: of ``G^½ W A^½``, descending, shape (rank,).
         right: ``leftᵀ G W``, shape (rank, in); ``right A rightᵀ`` is diagonal.
     """
