@@ -1,6 +1,13 @@
 """Tensor to tensor: no modules, no files."""
 
 from eckart.linalg.black_box import BlackBoxRank, black_box_rank
+from eckart.linalg.factor_fitting import (
+    FactorFit,
+    alternating_least_squares,
+    gradient_refinement,
+)
+from eckart.linalg.factor_gradients import frobenius_gradients, weighted_gradients
+from eckart.linalg.lanczos import LargestEigenvalue, largest_eigenvalue
 from eckart.linalg.low_rank import (
     NestedFactors,
     nested_losses,
@@ -23,26 +30,33 @@ from eckart.linalg.rank_estimation import (
     numerical_rank,
     stable_rank,
 )
+from eckart.linalg.rayleigh import rayleigh_gradient, rayleigh_hessian, rayleigh_quotient
 from eckart.linalg.separable import SeparableFactors, separable_factors
-from eckart.linalg.variational_rank import VariationalRank, variational_rank
+from eckart.linalg.variational_bayes import VariationalRank, variational_rank
 from eckart.linalg.weighted_range import WeightedComponents, weighted_components
 from eckart.linalg.whitening import damped, factor, quadratic_loss, roots
 
 __all__ = [
     "AdaptiveRange",
     "BlackBoxRank",
+    "FactorFit",
+    "LargestEigenvalue",
     "NestedFactors",
     "SeparableFactors",
     "VariationalRank",
     "WeightedComponents",
     "Window",
     "adaptive_range",
+    "alternating_least_squares",
     "black_box_rank",
     "damped",
     "effective_rank",
     "energy_rank",
     "factor",
+    "frobenius_gradients",
     "gavish_donoho_rank",
+    "gradient_refinement",
+    "largest_eigenvalue",
     "nested_losses",
     "numerical_rank",
     "output_projection",
@@ -52,6 +66,9 @@ __all__ = [
     "randomized_svd",
     "range_error_bound",
     "range_finder",
+    "rayleigh_gradient",
+    "rayleigh_hessian",
+    "rayleigh_quotient",
     "roots",
     "row_gram",
     "separable_factors",
@@ -60,4 +77,5 @@ __all__ = [
     "truncated_svd",
     "variational_rank",
     "weighted_components",
+    "weighted_gradients",
 ]

@@ -1,8 +1,8 @@
 """Gradients of a scalar function from its values, with the step chosen by what the function shows.
 
 Fourth-order central differences. Steps are powers of two and points are rounded to multiples of
-them, so that ``x ± h`` and ``x ± 2h`` are exact in the points' dtype: what remains is the function's
-own rounding, divided by h, and the fifth derivative, times h⁴.
+them, so that ``x ± h`` and ``x ± 2h`` are exact in the points' dtype: what remains is the rounding
+within the function, divided by h, and the fifth derivative, times h⁴.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def rows_svd(
     S = values.flip(0)[:rank].clamp_min(0).sqrt()
     U = vectors.flip(1)[:, :rank].mT
     floor = 10 * torch.finfo(rows.dtype).eps * S[:1]
-    known = int((S > floor).sum())
+    known = int(S.gt(floor).sum())
     V = ((U[:known] / S[:known, None]) @ wide).to(rows.dtype)
     if known and float(S[known - 1]) < 1e-4 * float(S[0]):
         better = cholesky_rows(V)

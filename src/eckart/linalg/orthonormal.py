@@ -10,9 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 Rows = Float[Tensor, "k n"]
+OtherRows = Float[Tensor, "j n"]  # another number of them
 
 
-def orthonormal_rows(rows: Rows, floor: float = 0.0) -> Rows:
+def orthonormal_rows(rows: Rows, floor: float = 0.0) -> OtherRows:
     """An orthonormal basis of the span of the rows, dependent ones left out.
 
     Twice ``rows ← L⁻¹ rows`` with ``L Lᵀ = rows rowsᵀ``; a singular value decomposition where the
@@ -63,7 +64,7 @@ def cholesky_rows(rows: Rows, floor: float = 0.0) -> Rows | None:
     return orthonormal
 
 
-def orthonormal_beyond(basis: Rows, rows: Rows) -> Float[Tensor, "j n"]:
+def orthonormal_beyond(basis: Float[Tensor, "d n"], rows: Rows) -> OtherRows:
     """What the rows add to an orthonormal basis: orthonormal and orthogonal to it.
 
     Block Gram–Schmidt, repeated where the overlap that rounding left is too large.
@@ -96,7 +97,7 @@ def orthonormal_beyond(basis: Rows, rows: Rows) -> Float[Tensor, "j n"]:
     return rows
 
 
-def completed_rows(rows: Rows, count: int, generator: torch.Generator | None = None) -> Rows:
+def completed_rows(rows: Rows, count: int, generator: torch.Generator | None = None) -> OtherRows:
     """Orthonormal rows, more of them: at least ``count``, the new ones arbitrary; O(count²·n)."""
     missing = count - len(rows)
     if missing <= 0:
@@ -114,7 +115,7 @@ def with_fixed_signs(left: Rows, right: Float[Tensor, "k p"]) -> tuple[Tensor, T
     return left * signs, right * signs
 
 
-def _independent_rows(rows: Rows, floor: float) -> Rows:
+def _independent_rows(rows: Rows, floor: float) -> OtherRows:
     """Right singular vectors whose values stand above rounding and the floor."""
     _, values, basis = torch.linalg.svd(rows, full_matrices=False)
     rounding = torch.finfo(rows.dtype).eps * max(rows.shape) * values[:1].amax()

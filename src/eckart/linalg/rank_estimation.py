@@ -3,7 +3,7 @@
 All take singular values, descending, as `torch.linalg.svdvals` gives them. Two ask how much is
 enough (`energy_rank`, `numerical_rank`), two how evenly it is spread (`effective_rank`,
 `stable_rank`), and two what stands out of white noise (`gavish_donoho_rank` here,
-`variational_rank` in its own file).
+`variational_rank`, which has its own file).
 """
 
 from __future__ import annotations

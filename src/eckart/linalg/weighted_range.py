@@ -27,7 +27,7 @@ class WeightedComponents:
     """``W ≈ left @ right``, the leading components in the metric of A and G.
 
     Attributes:
-        left: shape (out, rank), ``leftᵀ G left = I``; columns beyond the rank of ``G^½ W A^½`` are 0.
+        left: shape (out, rank), ``leftᵀ G left = I``; zero beyond the rank of ``G^½ W A^½``.
         singular_values: of ``G^½ W A^½``, descending, shape (rank,).
         right: ``leftᵀ G W``, shape (rank, in); ``right A rightᵀ`` is diagonal.
     """
@@ -71,9 +71,9 @@ def weighted_components(
         (Martens and Grosse 2015, 1503.05671).
 
     Example:
-        >>> W = torch.diag(torch.tensor([3.0, 2.0]))
-        >>> weighted_components(W, torch.eye(2), torch.diag(torch.tensor([1.0, 9.0])), 1).right
-        tensor([[0., 6.]])
+        >>> W, G = torch.diag(torch.tensor([3.0, 2.0])), torch.diag(torch.tensor([1.0, 9.0]))
+        >>> weighted_components(W, torch.eye(2), G, 1).singular_values
+        tensor([6.])
     """
     W, (out, inputs) = admissible_matrix(weight, "weight").double(), weight.shape
     check_rank(rank, weight.shape)
