@@ -23,6 +23,7 @@ from eckart.linalg.difference_quotients import best_step, difference_gradient, r
 _BATCH = 8  # gradients between looks at the spectrum, and as many more than the rank at the end
 _CLIFF = 10.0  # ratio of neighbouring singular values that ends the search
 _FLOOR = 10.0  # how far above the noise of one gradient the first value that is noise may be
+_ABYSS = 1e4  # a fall that counts wherever it ends: noise may be worse than where it was tried
 _MOST = 3  # gradients per dimension, when there is no cliff
 
 Black = Callable[[Tensor], Any]  # Any: a number or a scalar of torch, numpy or JAX
@@ -40,7 +41,7 @@ class BlackBoxRank:
         noise: error of one gradient, relative to its length: rounding, or as observed.
         gradients: how many were sampled.
         calls: of the function, or of the gradient where that was given.
-        singular_values: of the matrix of gradients of unit length, descending.
+        singular_values: of the matrix of gradients, of unit length or less, descending.
     """
 
     rank: int
@@ -100,7 +101,7 @@ def black_box_rank(
     source = _source(function, dimension, gradient, scale, dtype, generator)
     rows: list[Tensor] = []
     while True:
-        rows += [_direction(source(), dimension) for _ in range(_BATCH)]
+        rows += [_checked(source(), dimension) for _ in range(_BATCH)]
         rank, gap, values = _cliff(torch.stack(rows), source.noise)
         known = gap >= _CLIFF and len(rows) >= min(rank, dimension) + _BATCH
         if known or len(rows) >= _MOST * dimension + _BATCH:
@@ -196,8 +197,8 @@ def _has_graph(function: _Counted, point: Tensor) -> bool:
     return isinstance(result, Tensor) and result.requires_grad
 
 
-def _direction(gradient: Tensor, dimension: int) -> Float64[Tensor, " n"]:
-    """The gradient at unit length; zero stays zero.
+def _checked(gradient: Tensor, dimension: int) -> Float64[Tensor, " n"]:
+    """The gradient in float64.
 
     Raises:
         InputError: another shape than a point's; NonFiniteError: NaN or infinity.
@@ -206,21 +207,26 @@ def _direction(gradient: Tensor, dimension: int) -> Float64[Tensor, " n"]:
         got = f"{gradient.dtype} of shape {tuple(gradient.shape)}"
         raise InputError(f"a gradient is {got}; expected floating point of shape ({dimension},)")
     gradient = gradient.double().cpu()
-    length = float(gradient.norm())
-    if not math.isfinite(length):
+    if not gradient.isfinite().all():
         raise NonFiniteError("a gradient holds NaN or infinity; try a smaller scale")
-    return gradient / length if length > 0 else gradient
+    return gradient
 
 
-def _cliff(rows: Float64[Tensor, "k n"], noise: float) -> tuple[int, float, Tensor]:
-    """Rank, gap and singular values: the steepest fall that ends in the noise."""
+def _cliff(gradients: Float64[Tensor, "k n"], noise: float) -> tuple[int, float, Tensor]:
+    """Rank, gap and singular values: the steepest fall that ends in the noise.
+
+    Gradients are scaled to unit length, those shorter than the median only by that: their noise is
+    no smaller than that of the others.
+    """
+    lengths = gradients.norm(dim=1, keepdim=True)
+    rows = gradients / lengths.clamp_min(max(float(lengths.median()), 1e-300))
     values = torch.linalg.svdvals(rows)
     if values[0] == 0:
         return 0, math.inf, values
     floor = _FLOOR * noise * (1 + math.sqrt(len(rows) / rows.shape[1]))
     least = torch.finfo(torch.float64).eps * values[0]
     falls = values[:-1] / values[1:].maximum(least)
-    falls = torch.where(values[1:] <= floor, falls, 0.0)
+    falls = torch.where((values[1:] <= floor) | (falls > _ABYSS), falls, 0.0)
     if len(falls) and falls.max() > 0:
         rank = int(falls.argmax())
         return rank + 1, float(falls[rank]), values

@@ -31,7 +31,7 @@ def orthonormal_rows(rows: Rows, floor: float = 0.0) -> OtherRows:
     Source: Yamamoto, Nakatsukasa, Yanagisawa and Fukaya 2015 (CholeskyQR2).
 
     Example:
-        >>> orthonormal_rows(torch.tensor([[3.0, 0.0], [6.0, 0.0]]))
+        >>> orthonormal_rows(torch.tensor([[3.0, 0.0], [6.0, 0.0]])).abs()
         tensor([[1., 0.]])
     """
     once = cholesky_rows(rows, floor)
