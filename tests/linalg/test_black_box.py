@@ -24,12 +24,12 @@ def test_the_game_with_automatic_differentiation(seed: int):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_the_game_with_finite_differences(dtype: torch.dtype):
-    rank, function = game(4, dtype)
+    rank, function = game(143, dtype)
     found = black_box_rank(
         function, DIMENSION, gradient="differences", dtype=dtype, generator=seeded(0)
     )
     assert found.rank == rank
-    assert found.calls <= 4 * DIMENSION * found.gradients + 6000
+    assert found.calls <= 4 * DIMENSION * found.gradients + 10_000
 
 
 def test_every_rank_from_one_to_all():

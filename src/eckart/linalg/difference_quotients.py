@@ -77,7 +77,7 @@ def best_step(
         dtype: of the points.
         generator: of the points.
 
-    Cost: some 4,000 calls.
+    Cost: some 4,000 calls in float32, 8,000 in float64.
     """
     found = [_step_at(function, dimension, scale * part, dtype, generator) for part in _SCALES]
     least = min(step.noise for step in found)

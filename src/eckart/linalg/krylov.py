@@ -37,7 +37,7 @@ def krylov_range(
 
     Args:
         matrix: shape (m, n), float32 or float64, finite.
-        size: dimension of the space; fewer rows come back where the range is smaller.
+        size: dimension of the space, at most m; fewer rows come back where the range is smaller.
         block: directions found at a time; the depth of the space is size / block.
         generator: of the starting block.
         enough: called with Q and B after every block; True stops.
@@ -48,7 +48,7 @@ def krylov_range(
         (0909.4061), section 4.5 and remark 4.1; the residual ``‖A‖² − ‖B‖²`` is Yu, Gu and Li 2018
         (1606.09402), theorem 1.
     """
-    (m, n), size = matrix.shape, min(size, *matrix.shape)
+    (m, n), size = matrix.shape, min(size, matrix.shape[0])
     basis, image = matrix.new_empty(size, m), matrix.new_empty(size, n)
     product = _Product(matrix)
     probe, fresh, found = _normal(matrix, min(block, size), generator), True, 0

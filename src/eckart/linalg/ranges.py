@@ -15,6 +15,7 @@ from torch import Tensor
 
 from eckart.errors import InputError
 from eckart.linalg.admissible import admissible_matrix, check_count, check_rank, unit_scale
+from eckart.linalg.gram_svd import full_svd
 from eckart.linalg.krylov import krylov_range
 from eckart.linalg.orthonormal import completed_rows, orthonormal_rows
 
@@ -122,7 +123,9 @@ def adaptive_range(
     max_size: int | None = None,
     generator: torch.Generator | None = None,
 ) -> AdaptiveRange:
-    """Grow a Krylov basis until ``‖A − Q Qᵀ A‖_F ≤ tolerance · ‖A‖_F``.
+    """The leading left singular vectors Q, as few as give ``‖A − Q Qᵀ A‖_F ≤ tolerance · ‖A‖_F``.
+
+    A Krylov basis grows until it is good enough; what it has too much is cut off again.
 
     The error follows from ``‖A‖² − ‖B‖²`` in float64 while that stands above rounding, and is
     measured on ``A − Q B`` below.
@@ -131,7 +134,7 @@ def adaptive_range(
         matrix: shape (m, n), real floating point.
         tolerance: relative, between 0 and 1.
         block: columns added at a time.
-        max_size: most columns; None allows min(m, n). The error says whether they were enough.
+        max_size: most columns; None allows as many as it takes. The error says what was reached.
         generator: of the random directions.
 
     Raises:
@@ -146,8 +149,8 @@ def adaptive_range(
         True
     """
     work = admissible_matrix(matrix)
-    size = min(work.shape) if max_size is None else max_size
-    check_rank(size, work.shape, "max_size")
+    if max_size is not None:
+        check_rank(max_size, work.shape, "max_size")
     check_rank(block, (max(block, 1),), "block")
     if not 0 < tolerance < 1:
         raise InputError(f"tolerance={tolerance}: expected a fraction of ‖A‖ between 0 and 1")
@@ -161,7 +164,9 @@ def adaptive_range(
             return False
         return tolerance >= _TRUSTED[work.dtype] or _error(work, basis, image) <= tolerance
 
-    basis, image = krylov_range(work, size, block, generator=generator, enough=enough)
+    size = len(work) if max_size is None else max_size
+    grown = krylov_range(work, size, block, generator=generator, enough=enough)
+    basis, image = _cut(*grown, work, tolerance)
     bound = float(_residual_norms(work, basis, generator).max()) * _BOUND * unit
     stored = matrix.dtype
     error = _error(work, basis, image)
@@ -200,6 +205,18 @@ def _residual_norms(work: Tensor, rows: Tensor, generator: torch.Generator | Non
     seen = drawn @ work.mT
     norms: Tensor = (seen - seen @ rows.mT @ rows).norm(dim=1)
     return norms
+
+
+def _cut(basis: Tensor, image: Tensor, work: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
+    """The leading components that meet the tolerance."""
+    if not len(basis):
+        return basis, image
+    U, S, V = full_svd(image)
+    spent = _error(work, basis, image) ** 2 * float(work.double().square().sum())
+    allowed = (0.999 * tolerance) ** 2 * float(work.double().square().sum()) - spent
+    tails = S.double().square().flip(0).cumsum(0).flip(0)  # of dropping each and what follows
+    needed = max(int((tails > allowed).sum()), 1)
+    return U[:needed] @ basis, S[:needed, None] * V[:needed]
 
 
 def _error(work: Tensor, basis: Tensor, image: Tensor) -> float:
