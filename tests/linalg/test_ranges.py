@@ -48,7 +48,7 @@ def test_the_adaptive_range_meets_its_tolerance(tolerance: float, dtype: torch.d
     squares = torch.linalg.svdvals(exact).square()
     tails = (squares.flip(0).cumsum(0).flip(0) / squares.sum()).sqrt()
     least = int((tails > tolerance).sum())
-    assert least <= Q.shape[1] <= 1.1 * least + 1
+    assert least <= Q.shape[1] <= 1.1 * least + 5  # a block
     residual = torch.linalg.matrix_norm(exact - Q @ (Q.mT @ exact), 2)
     assert float(residual) <= found.spectral_bound
 
