@@ -123,7 +123,7 @@ def adaptive_range(
     max_size: int | None = None,
     generator: torch.Generator | None = None,
 ) -> AdaptiveRange:
-    """About the leading left singular vectors Q, as few as give ``‖A − Q Qᵀ A‖_F ≤ tolerance · ‖A‖_F``.
+    """About the fewest orthonormal columns with ``‖A − Q Qᵀ A‖_F ≤ tolerance · ‖A‖_F``.
 
     A Krylov basis grows until it is good enough; what it has too much is cut off again.
 
