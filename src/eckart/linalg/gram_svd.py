@@ -14,6 +14,7 @@ from torch import Tensor
 
 from eckart.linalg.orthonormal import cholesky_rows, completed_rows
 
+_STRIPS = 5
 _OBLONG = 1.5  # ratio of the sides from which the Gram route is faster than gesdd in float32
 
 Rows = tuple[Float[Tensor, "k m"], Float[Tensor, " k"], Float[Tensor, "k n"]]
@@ -58,7 +59,7 @@ def rows_svd(
         left, S, V = (part[..., :rank] for part in _direct(rows))
         return left.mT, S, V.mT
     wide = rows.double()
-    values, vectors = torch.linalg.eigh(wide @ wide.mT)
+    values, vectors = torch.linalg.eigh(_lower_gram(wide))
     S = values.flip(0)[:rank].clamp_min(0).sqrt()
     U = vectors.flip(1)[:, :rank].mT
     floor = 10 * torch.finfo(rows.dtype).eps * S[:1]
@@ -68,6 +69,17 @@ def rows_svd(
         better = cholesky_rows(V)
         V = V if better is None else better
     return U.to(rows.dtype), S.to(rows.dtype), completed_rows(V, rank, generator)
+
+
+def _lower_gram(rows: Float[Tensor, "d n"]) -> Float[Tensor, "d d"]:
+    """The lower triangle of ``X Xᵀ``, all that `torch.linalg.eigh` reads, for 60 % of the work."""
+    count = len(rows)
+    gram = rows.new_zeros(count, count)
+    width = max(-(-count // _STRIPS), 1)
+    for start in range(0, count, width):
+        strip = slice(start, start + width)
+        gram[start:, strip] = rows[start:] @ rows[strip].mT
+    return gram
 
 
 def _direct(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
