@@ -1,11 +1,18 @@
 """Tensor to tensor: no modules, no files."""
 
+from eckart.linalg.black_box import BlackBoxRank, black_box_rank
 from eckart.linalg.elimination import (
     Reader,
     backward_elimination,
     nested_removal_losses,
     refit,
 )
+from eckart.linalg.factor_fitting import (
+    FactorFit,
+    alternating_least_squares,
+    gradient_refinement,
+)
+from eckart.linalg.factor_gradients import frobenius_gradients, weighted_gradients
 from eckart.linalg.group_sparsity import (
     GroupLassoPath,
     GroupLassoResult,
@@ -19,6 +26,7 @@ from eckart.linalg.group_sparsity import (
     prox,
     proximal_gradient,
 )
+from eckart.linalg.lanczos import LargestEigenvalue, largest_eigenvalue
 from eckart.linalg.low_rank import (
     NestedFactors,
     nested_losses,
@@ -26,39 +34,82 @@ from eckart.linalg.low_rank import (
     truncated_svd,
 )
 from eckart.linalg.patches import Window, patch_gram, patch_total, row_gram
+from eckart.linalg.randomized import randomized_svd
+from eckart.linalg.ranges import (
+    AdaptiveRange,
+    adaptive_range,
+    range_error_bound,
+    range_finder,
+    subspace_iteration,
+)
+from eckart.linalg.rank_estimation import (
+    effective_rank,
+    energy_rank,
+    gavish_donoho_rank,
+    numerical_rank,
+    stable_rank,
+)
+from eckart.linalg.rayleigh import rayleigh_gradient, rayleigh_hessian, rayleigh_quotient
 from eckart.linalg.separable import SeparableFactors, separable_factors
+from eckart.linalg.variational_bayes import VariationalRank, variational_rank
+from eckart.linalg.weighted_range import WeightedComponents, weighted_components
 from eckart.linalg.whitening import damped, factor, quadratic_loss, roots
 
 __all__ = [
+    "AdaptiveRange",
+    "BlackBoxRank",
+    "FactorFit",
     "GroupLassoPath",
     "GroupLassoResult",
     "History",
+    "LargestEigenvalue",
     "NestedFactors",
     "Reader",
     "SeparableFactors",
+    "VariationalRank",
+    "WeightedComponents",
     "Window",
-<<<<<<< HEAD
-    "backward_elimination",
-=======
+    "adaptive_range",
     "alpha_max",
+    "alternating_least_squares",
     "alternating_minimisation",
+    "backward_elimination",
+    "black_box_rank",
     "damped",
     "debias",
+    "effective_rank",
+    "energy_rank",
     "factor",
     "fista",
+    "frobenius_gradients",
+    "gavish_donoho_rank",
+    "gradient_refinement",
     "group_lasso",
     "group_lasso_path",
+    "largest_eigenvalue",
     "nested_losses",
     "nested_removal_losses",
+    "numerical_rank",
     "output_projection",
     "patch_gram",
     "patch_total",
     "prox",
     "proximal_gradient",
     "quadratic_loss",
+    "randomized_svd",
+    "range_error_bound",
+    "range_finder",
+    "rayleigh_gradient",
+    "rayleigh_hessian",
+    "rayleigh_quotient",
     "refit",
     "roots",
     "row_gram",
     "separable_factors",
+    "stable_rank",
+    "subspace_iteration",
     "truncated_svd",
+    "variational_rank",
+    "weighted_components",
+    "weighted_gradients",
 ]

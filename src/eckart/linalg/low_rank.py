@@ -65,10 +65,20 @@ def truncated_svd(weight: Matrix, a: Inputs, g: Outputs) -> NestedFactors:
 
     Dropping components i, j costs ``½ Σ σᵢσⱼ (uᵢᵀGuⱼ)(vᵢᵀAvⱼ)``: a tail sum of one matrix.
 
-    Cost: O(out·in·min(out, in) + out³ + in³).
+    The vectors are those of the Gram matrix on the smaller side and the other factor is the product
+    with them, so full rank gives ``W`` back and the losses are those of what is built. Components
+    below 10⁻⁸ of the largest may mix, which costs less than the rounding of a float32 weight.
+
+    Cost: O(out·in·min(out, in) + out³ + in³); the decomposition alone takes three quarters
+        (1000×1000) to a seventh (512×4608) of the time of a direct one.
     """
-    left, values, right = torch.linalg.svd(weight, full_matrices=False)
-    left = left * values[:, None, :]
+    out, inputs = weight.shape[1:]
+    if out <= inputs:
+        left = _leading(weight @ weight.mT, out)[1]
+        right = left.mT @ weight
+    else:
+        vectors = _leading(weight.mT @ weight, inputs)[1]
+        left, right = weight @ vectors, vectors.mT
     return NestedFactors(left, right, nested_losses(left, right, a, g))
 
 
