@@ -41,12 +41,13 @@ def examples_in(inputs: Any) -> int:
     return len(first)
 
 
-def first_example(inputs: Any) -> Any:
-    """The same inputs with one example, detached copies."""
+def first_examples(inputs: Any, most: int = 1) -> Any:
+    """The same inputs with at most so many examples, detached copies."""
     count = examples_in(inputs)
 
     def head(tensor: Tensor) -> Tensor:
-        return (tensor[:1] if tensor.dim() and len(tensor) == count else tensor).detach().clone()
+        batched = tensor.dim() and len(tensor) == count
+        return (tensor[:most] if batched else tensor).detach().clone()
 
     return mapped(inputs, head)
 

@@ -15,14 +15,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_model
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from eckart.errors import CheckpointError
-from eckart.layers import Factored, blank, type_of
+from eckart.layers import Factored, blank, blank_norm, norm_width, piece_of, type_of
 from eckart.provenance import attach_plan, plan_of
 from eckart.records import Form, Plan
 from eckart.records.forms import MALFORMED
 
-FORMAT = "eckart.network/1"
+FORMAT = "eckart.network/2"
 WEIGHTS, STRUCTURE = "model.safetensors", "eckart.json"
 _DTYPES = {
     "F64": torch.float64,
@@ -55,7 +56,8 @@ def save(model: nn.Module, directory: str | Path) -> None:
     structure = {
         "format": FORMAT,
         "version": version("eckart"),
-        "forms": {n: m.form.as_json() for n, m in model.named_modules() if type(m) is Factored},
+        "forms": {name: form.as_json() for name, form in _forms_of(model).items()},
+        "norms": {n: w for n, m in model.named_modules() if (w := norm_width(m)) is not None},
         "plan": plan and plan.as_json(),
     }
     with tempfile.TemporaryDirectory(dir=target) as scratch:
@@ -82,18 +84,20 @@ def load(fresh_model: nn.Module, directory: str | Path) -> nn.Module:
             belongs to another network.
     """
     structure = _structure(Path(directory) / STRUCTURE)
-    forms = _forms(structure, fresh_model)
+    forms, norms = _forms(structure, fresh_model), _norms(structure, fresh_model)
     if any(tensor.is_meta for tensor in fresh_model.state_dict().values()):
         raise CheckpointError("the fresh model is on the meta device: give it memory, to_empty()")
     layers = {name: fresh_model.get_submodule(name) for name in forms}
     path = Path(directory) / WEIGHTS
-    _check_weights(path, _expected(fresh_model, forms), _tied(fresh_model))
+    _check_weights(path, _expected(fresh_model, forms, norms), _tied(fresh_model))
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
     for name, form in forms.items():
         fresh_model.set_submodule(name, blank(layers[name], form))
+    for name, width in norms.items():
+        fresh_model.set_submodule(name, blank_norm(fresh_model.get_submodule(name), width))
     fresh_model.load_state_dict(tensors, strict=False)  # every name was checked above
     return attach_plan(fresh_model, _plan(structure.get("plan")))
 
@@ -110,6 +114,22 @@ def merge(model: nn.Module, *, inplace: bool = False) -> nn.Module:
         if type(module) is Factored:
             dense.set_submodule(name, module.merge())
     return attach_plan(dense, None)
+
+
+def _forms_of(model: nn.Module) -> dict[str, Form]:
+    """The form of every layer of a known type, factored or plain, but for the factors' own."""
+    forms, inside = dict[str, Form](), set[str]()
+    for name, module in model.named_modules():
+        if type(module) is Factored:
+            forms[name] = module.form
+            inside |= {f"{name}.{index}" for index in range(len(module))}
+        elif name and name not in inside and type_of(module) is not None and not _is_lazy(module):
+            forms[name] = Form((piece_of(module),))
+    return forms
+
+
+def _is_lazy(module: nn.Module) -> bool:
+    return any(p is not None and is_lazy(p) for p in module._parameters.values())
 
 
 Outline = tuple[tuple[int, ...], torch.dtype]
@@ -133,7 +153,7 @@ def _structure(path: Path) -> dict[str, Any]:
 
 
 def _forms(structure: Mapping[str, Any], model: nn.Module) -> dict[str, Form]:
-    """The form of each factored layer, checked against the dense layer it replaces."""
+    """The form of each layer that changed, checked against the dense layer it replaces."""
     raw = structure.get("forms")
     if not isinstance(raw, dict):
         raise CheckpointError("the structure holds no forms")
@@ -146,15 +166,39 @@ def _forms(structure: Mapping[str, Any], model: nn.Module) -> dict[str, Form]:
                 f"the saved network has a factored layer {name!r:.80}, and the fresh model has no "
                 "such layer: make it with the class and arguments of the original"
             )
+        dense = kind.piece(layers[name])
         try:
-            forms[name] = Form.from_json(data)
-            forms[name].check_replaces(kind.piece(layers[name]))
+            form = Form.from_json(data)
+            form.check_replaces(dense)
         except CheckpointError as error:
             raise CheckpointError(f"the saved layer {name!r:.80}: {error}") from error
+        if form != Form((dense,)):
+            forms[name] = form
     return forms
 
 
-def _expected(model: nn.Module, forms: Mapping[str, Form]) -> dict[str, Outline]:
+def _norms(structure: Mapping[str, Any], model: nn.Module) -> dict[str, int]:
+    """Channels of each norm that lost some."""
+    raw, modules = structure.get("norms"), dict(model.named_modules())
+    if not isinstance(raw, dict):
+        raise CheckpointError("the structure holds no norms")
+    norms = {}
+    for name, width in raw.items():
+        dense = norm_width(modules[name]) if name in modules else None
+        whole = isinstance(width, int) and not isinstance(width, bool)
+        if dense is None or not whole or not 1 <= width <= dense:
+            raise CheckpointError(
+                f"the saved norm {name!r:.80} of width {width!r:.20} does not fit this model: make "
+                "it with the class and arguments of the original"
+            )
+        if width != dense:
+            norms[name] = width
+    return norms
+
+
+def _expected(
+    model: nn.Module, forms: Mapping[str, Form], norms: Mapping[str, int]
+) -> dict[str, Outline]:
     """Shape and dtype of every tensor the saved network must have."""
     outlines: dict[str, Outline] = {
         name: (tuple(tensor.shape), tensor.dtype) for name, tensor in model.state_dict().items()
@@ -163,9 +207,15 @@ def _expected(model: nn.Module, forms: Mapping[str, Form]) -> dict[str, Outline]
         dtype = outlines.pop(f"{layer}.weight")[1]
         outlines.pop(f"{layer}.bias", None)
         for index, piece in enumerate(form.pieces):
-            outlines[f"{layer}.{index}.weight"] = (piece.weight_shape, dtype)
+            place = layer if form.is_plain else f"{layer}.{index}"
+            outlines[f"{place}.weight"] = (piece.weight_shape, dtype)
             if piece.bias:
-                outlines[f"{layer}.{index}.bias"] = ((piece.outputs,), dtype)
+                outlines[f"{place}.bias"] = ((piece.outputs,), dtype)
+    for norm, width in norms.items():
+        dense = norm_width(model.get_submodule(norm))
+        for name, (shape, dtype) in list(outlines.items()):
+            if name.rpartition(".")[0] == norm and shape == (dense,):
+                outlines[name] = ((width,), dtype)
     return outlines
 
 

@@ -169,7 +169,9 @@ def _dual(problem: Coupled, limits: Vector) -> tuple[Vector, float]:
     return best, proved
 
 
-def _master(met: Sequence[Column], limits: Vector, units: Vector, scale: float) -> tuple[Vector, float]:
+def _master(
+    met: Sequence[Column], limits: Vector, units: Vector, scale: float
+) -> tuple[Vector, float]:
     """Prices at which no mixture of the choices met so far does better within the limits."""
     losses = np.array([column.loss for column in met]) / scale
     costs = np.stack([column.costs / units for column in met], 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,7 +17,15 @@ import torch_pruning
 from torch import Tensor, nn
 
 from eckart.batches import call, mapped, moved, tensors_in
-from eckart.layers import is_depthwise, narrowed, no_narrowing, norm_width, piece_of, type_of, weight_of
+from eckart.layers import (
+    is_depthwise,
+    narrowed,
+    no_narrowing,
+    norm_width,
+    piece_of,
+    type_of,
+    weight_of,
+)
 from eckart.records import ChannelGroup
 from eckart.records.channels import Units
 from eckart.watch import untouched
@@ -195,9 +203,7 @@ def _sides(group: ChannelGroup) -> Iterator[tuple[str, Mapping[str, Units]]]:
     yield "follower", group.followers
 
 
-def _verified(
-    model: nn.Module, example: Any, groups: Sequence[ChannelGroup]
-) -> list[ChannelGroup]:
+def _verified(model: nn.Module, example: Any, groups: Sequence[ChannelGroup]) -> list[ChannelGroup]:
     """Those groups whose removal does what masking does, all together if possible, else halved."""
     if not groups or _all_true(model, example, groups):
         return list(groups)
@@ -211,9 +217,9 @@ def _verified(
 
 
 def _all_true(model: nn.Module, example: Any, groups: Sequence[ChannelGroup]) -> bool:
-    """Whether removing every other unit, and the first half, equals masking them."""
-    for halves in (lambda n: range(0, n, 2), lambda n: range(n // 2, n)):
-        kept = [(group, list(halves(group.size))) for group in groups]
+    """Whether removing every other unit, or the first, equals masking them."""
+    for start, step in ((0, 2), (1, 1)):  # every other unit; all but the first
+        kept = [(group, list(range(start, group.size, step))) for group in groups]
         if not all(_leaves_some(group, units) for group, units in kept):
             continue
         smaller, masked = (copy.deepcopy(model).double() for _ in range(2))

@@ -46,6 +46,7 @@ def summed_over_ranks(moments: Moments) -> Moments:
         skipped={k: v for o in outlines for k, v in o["skipped"].items() if k not in specs},
         example=lead["example"],
         model_costs=lead["model_costs"],
+        sample=lead["sample"],
     )
 
 
@@ -66,7 +67,7 @@ def _outline(moments: Moments) -> dict[str, Any]:
     """Everything but the large sums, and their shapes."""
     sums = {n: getattr(moments, n) for n in ("grams", "totals", "output_grams")}
     shapes = {n: {k: tuple(t.shape) for k, t in part.items()} for n, part in sums.items()}
-    kept = ("specs", "rows", "examples", "batches", "skipped", "example", "model_costs")
+    kept = ("specs", "rows", "examples", "batches", "skipped", "example", "model_costs", "sample")
     return {"shapes": shapes, **{n: getattr(moments, n) for n in kept}}
 
 

@@ -43,21 +43,34 @@ class Factored(nn.Sequential):
 
 def rebuild(module: nn.Module, form: Form, weights: Sequence[Tensor]) -> Factored:
     """The factored module that replaces a layer: its bias, dtype, device, mode, and the weights."""
-    factored = blank(module, form)
+    factored = Factored(*(_blank_pieces(module, form)))
+    _like(factored, module)
     biases = [None] * (len(factored) - 1) + [bias_of(module)]
     for layer, weight, bias in zip(factored, weights, biases, strict=True):
         fill(layer, weight, bias)
     return factored
 
 
-def blank(module: nn.Module, form: Form) -> Factored:
-    """A factored module of uninitialised weights, to be filled, in place of ``module``."""
-    weight = weight_of(module)
+def blank(module: nn.Module, form: Form) -> nn.Module:
+    """A module of this form and of uninitialised weights, to be filled, in place of ``module``.
+
+    Factored where the form has several pieces, otherwise a plain layer.
+    """
+    pieces = _blank_pieces(module, form)
+    fresh = pieces[0] if form.is_plain else Factored(*pieces)
+    return _like(fresh, module)
+
+
+def _blank_pieces(module: nn.Module, form: Form) -> list[nn.Module]:
     kind = known_type_of(module)
-    factored = Factored(*(kind.plain(piece, weight) for piece in form.pieces))
-    factored.requires_grad_(weight.requires_grad)
-    keep_bias_trainable(factored[-1], module)
-    return factored.train(module.training)
+    return [kind.plain(piece, weight_of(module)) for piece in form.pieces]
+
+
+def _like(fresh: nn.Module, module: nn.Module) -> nn.Module:
+    """The fresh module, trainable where and in the mode that the other one is."""
+    fresh.requires_grad_(weight_of(module).requires_grad)
+    keep_bias_trainable(fresh[-1] if isinstance(fresh, Factored) else fresh, module)
+    return fresh.train(module.training)
 
 
 def keep_bias_trainable(layer: nn.Module, like: nn.Module) -> None:
@@ -69,6 +82,7 @@ def keep_bias_trainable(layer: nn.Module, like: nn.Module) -> None:
 
 @torch.no_grad()
 def fill(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
+    """Copy weight and bias into a plain layer, in its dtype; a bias only where both have one."""
     weight_of(layer).copy_(weight)
     target = bias_of(layer)
     if target is not None and bias is not None:

@@ -66,7 +66,8 @@ def narrowed(
         weight, bias = weight[at], None if bias is None else bias[at]
     if columns is not None:
         weight = weight[:, torch.tensor(columns, device=weight.device)]
-    smaller = narrowed_piece(piece, rows and len(rows), columns and len(columns))
+    left, right = (None if part is None else len(part) for part in (rows, columns))
+    smaller = narrowed_piece(piece, left, right)
     return filled(module, smaller, weight, bias)
 
 

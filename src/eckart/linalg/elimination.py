@@ -39,11 +39,13 @@ def refit(
     """The kept columns of the least-squares refit, ``W A[:, S] A[S, S]⁻¹``; O(in·kept²)."""
     if len(support) == a.shape[0]:
         return weight[:, support]
-    factor, info = torch.linalg.cholesky_ex(a[support][:, support])
+    lower, info = torch.linalg.cholesky_ex(a[support][:, support])
     target = a[support] @ weight.mT
-    if info:
-        return (torch.linalg.pinv(a[support][:, support], hermitian=True) @ target).mT
-    return torch.cholesky_solve(target, factor).mT
+    if bool(info):
+        solved: Tensor = torch.linalg.pinv(a[support][:, support], hermitian=True) @ target
+    else:
+        solved = torch.cholesky_solve(target, lower)
+    return solved.mT
 
 
 def nested_removal_losses(
@@ -77,8 +79,8 @@ def backward_elimination(readers: Sequence[Reader]) -> list[int]:
     """Units in the order in which they are best kept: the last one is the first to go.
 
     Greedy from the full set: the unit goes whose removal, with all that is left refitted, adds the
-    least loss. With ``P = A[S, S]⁻¹`` and ``C = Mᵀ G M`` of the refit M, removing the columns j adds
-    ``½ tr(C[j, j] P[j, j]⁻¹)``, and both are updated by low-rank products.
+    least loss. With ``P = A[S, S]⁻¹`` and ``C = Mᵀ G M`` of the refit M, removing the columns j
+    adds ``½ tr(C[j, j] P[j, j]⁻¹)``, and both are updated by low-rank products.
 
     Returns:
         All units, most important first.
@@ -143,16 +145,17 @@ def _outside(reader: Reader) -> Int64[Tensor, " columns"]:
 
 
 def _lower(a: Float64[Tensor, "in in"]) -> Float64[Tensor, "in in"]:
-    factor, info = torch.linalg.cholesky_ex(a)
-    if not info:
-        return factor
-    values, vectors = torch.linalg.eigh(a)  # R of the root's QR is a Cholesky factor
-    root = vectors * values.clamp_min(values[-1] * torch.finfo(a.dtype).eps).sqrt()
-    return torch.linalg.qr(root.mT).R.mT
+    """A Cholesky factor; R of the root's QR where rounding made A indefinite."""
+    lower, info = torch.linalg.cholesky_ex(a)
+    if bool(info):
+        values, vectors = torch.linalg.eigh(a)
+        root = vectors * values.clamp_min(values[-1] * torch.finfo(a.dtype).eps).sqrt()
+        lower = torch.linalg.qr(root.mT).R.mT
+    return torch.as_tensor(lower)
 
 
 def _inverse(a: Float64[Tensor, "in in"]) -> Float64[Tensor, "in in"]:
-    factor, info = torch.linalg.cholesky_ex(a)
-    if not info:
-        return torch.cholesky_inverse(factor)
-    return torch.linalg.pinv(a, hermitian=True)
+    lower, info = torch.linalg.cholesky_ex(a)
+    if bool(info):
+        return torch.as_tensor(torch.linalg.pinv(a, hermitian=True))
+    return torch.cholesky_inverse(torch.as_tensor(lower))

@@ -6,6 +6,7 @@ from eckart.methods.channels import (
     Selection,
     eliminated,
     largest_norm,
+    lasso_path,
     narrowed_problem,
     reading_of,
 )
@@ -28,6 +29,7 @@ register_method(LowRank("activation_svd", activation_svd))
 register_method(LowRank("weighted_svd", weighted_svd))
 register_method(Spatial())
 register_selection(Ranking("backward_elimination", eliminated))
+register_selection(Ranking("group_lasso", lasso_path))
 register_selection(Ranking("largest_norm", largest_norm))
 
 DEFAULT_METHODS = ("weighted_svd", "spatial", "backward_elimination")

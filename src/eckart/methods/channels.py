@@ -11,7 +11,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from eckart.layers import narrowed_piece
-from eckart.linalg import Reader, backward_elimination, refit
+from eckart.linalg import Reader, backward_elimination, factor, group_lasso_path, refit
 from eckart.methods.problem import Problem
 from eckart.records import ChannelGroup
 
@@ -60,6 +60,26 @@ def eliminated(readings: Sequence[Reading]) -> list[int]:
     return backward_elimination([reading.reader for reading in readings])
 
 
+def lasso_path(readings: Sequence[Reading]) -> list[int]:
+    """Units in the order in which they enter the path of the group lasso on ``G^½ M``.
+
+    Minimises ``½ tr((G^½ W - M̃) A (G^½ W - M̃)ᵀ) + λ Σⱼ ‖M̃[:, j]‖`` for falling λ, the norm of a
+    unit taken over all layers that read it; those that never enter come last, largest norm first.
+    """
+    problems = [reading.problem for reading in readings]
+    targets = [factor(p.g[0]).mT @ p.weight[0] for p in problems]
+    path = group_lasso_path(
+        [p.a[0] for p in problems],
+        [target @ p.a[0] for target, p in zip(targets, problems, strict=True)],
+        groups=[[at.tolist() for at in reading.columns] for reading in readings],
+        unpenalised=[_free(reading) for reading in readings],
+        alpha_min_ratio=1e-3,
+        tol=1e-4,
+    )
+    entered = [unit for result in path.results for unit in result.support.tolist()]
+    return list(dict.fromkeys([*entered, *largest_norm(readings)]))
+
+
 def largest_norm(readings: Sequence[Reading]) -> list[int]:
     """Largest norm of the columns that read a unit first, as AIMET's channel pruning ranks them."""
     energy = sum(_energies(reading) for reading in readings)
@@ -91,7 +111,8 @@ def narrowed_problem(
     if rows is not None:
         kept = torch.tensor(list(rows), device=weight.device)
         weight, g = weight[kept], g[kept][:, kept]
-    piece = narrowed_piece(problem.piece, rows and len(rows), columns and len(columns))
+    left, right = (None if part is None else len(part) for part in (rows, columns))
+    piece = narrowed_piece(problem.piece, left, right)
     return Problem(piece, weight[None], a[None], g[None])
 
 
@@ -103,6 +124,12 @@ def _block(problem: Problem) -> int:
 def _expanded(channels: Sequence[int], block: int) -> Int64[Tensor, " columns"]:
     starts = torch.tensor(list(channels), dtype=torch.int64)
     return (starts[:, None] * block + torch.arange(block)).flatten()
+
+
+def _free(reading: Reading) -> list[int]:
+    """Columns that no unit has."""
+    taken = set(torch.cat(reading.columns).tolist())
+    return [column for column in range(reading.problem.weight.shape[2]) if column not in taken]
 
 
 def _energies(reading: Reading) -> Tensor:

@@ -102,6 +102,12 @@ class Form:
             total += piece.weights * prod(size)
         return total
 
+    def _is_narrower_depthwise(self, dense: Piece) -> bool:
+        """One depthwise piece with fewer channels, which has as many groups."""
+        first = self.pieces[0]
+        narrow = first.groups == first.inputs == first.outputs < dense.groups
+        return self.is_plain and narrow and dense.groups == dense.inputs == dense.outputs
+
     def __str__(self) -> str:
         widths = "→".join(str(piece.inputs) for piece in self.pieces)
         kernels = ", ".join("×".join(map(str, p.kernel)) for p in self.pieces if p.kernel)
@@ -122,22 +128,24 @@ class Form:
     def check_replaces(self, dense: Piece) -> None:
         """Raise ``CheckpointError`` unless this chain computes a layer of ``dense``'s shape.
 
-        The widths must fit, every spatial axis must be worked on exactly once and as the dense
-        layer does, only the last piece may carry the bias, and nothing may be wider than the
-        dense weight is long: a hostile file cannot ask for much memory.
+        Its ends may be narrower. The widths between must join, every spatial axis must be worked
+        on exactly once and as the dense layer does, only the last piece may carry the bias, and
+        nothing may be wider than the dense weight is long: a hostile file cannot ask for much
+        memory.
         """
         widest = max(dense.weights // dense.outputs * dense.groups, dense.weights // dense.inputs)
         widths = [piece.outputs for piece in self.pieces[:-1]]
         ends = (self.pieces[0].inputs, self.pieces[-1].outputs)
         problems = {
-            "its ends are {} wide": ends != (dense.inputs, dense.outputs),
+            "its ends are {} wide": ends[0] > dense.inputs or ends[1] > dense.outputs,
             "its widths do not join": widths != [piece.inputs for piece in self.pieces[1:]],
             "it is wider than the layer allows": any(w > widest for w in widths),
             "its kernels do not compose to the layer's": _axes(self.pieces) != _axes((dense,)),
             "its padding mode differs": any(
                 p.padding_mode != dense.padding_mode for p in self.pieces if any(p.padding)
             ),
-            "its groups differ": any(piece.groups != dense.groups for piece in self.pieces),
+            "its groups differ": any(piece.groups != dense.groups for piece in self.pieces)
+            and not self._is_narrower_depthwise(dense),
             "its bias is misplaced": [p.bias for p in self.pieces]
             != [False] * len(widths) + [dense.bias],
         }

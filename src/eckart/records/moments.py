@@ -18,7 +18,7 @@ from torch import Tensor
 from eckart.errors import CheckpointError, InputError, MismatchError
 from eckart.records.forms import MALFORMED, LayerSpec
 
-FORMAT = "eckart.moments/1"
+FORMAT = "eckart.moments/2"
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Moments:
         skipped: layers that stay dense, with the reason.
         fingerprint: of the network.
         example: one example's inputs, for tracing; tensors in tuples, lists and dicts.
+        sample: inputs of a few examples, in batches, on which predictions are checked.
         model_costs: cost of the whole dense network by metric.
     """
 
@@ -55,6 +56,7 @@ class Moments:
     fingerprint: str
     example: Any = field(repr=False)
     model_costs: Mapping[str, int] = field(default_factory=dict)
+    sample: tuple[Any, ...] = field(default=(), repr=False)
 
     def a(self, layer: str) -> Float64[Tensor, "groups in in"]:
         """``A = E[x xᵀ]`` at the inputs of a layer, mean over rows."""
@@ -116,6 +118,7 @@ class Moments:
             examples=self.examples + other.examples,
             batches=self.batches + other.batches,
             skipped={k: v for k, v in {**other.skipped, **self.skipped}.items() if k not in specs},
+            sample=self.sample or other.sample,
         )
 
     def unshared(self, layers: Iterable[str]) -> Moments:
@@ -143,6 +146,7 @@ class Moments:
             "fingerprint": self.fingerprint,
             "model_costs": dict(self.model_costs),
             "example": _pack(self.example, leaves),
+            "sample": _pack(self.sample, leaves),
         }
         parts = {"gram": self.grams, "total": self.totals, "output": self.output_grams}
         tensors = {f"{p}/{k}": t.contiguous() for p, part in parts.items() for k, t in part.items()}
@@ -216,8 +220,8 @@ def _unpack_file(meta: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, 
     specs = [LayerSpec.from_json(spec) for spec in meta["specs"]]
     for spec in specs:
         _check_sums(spec, meta["rows"], sums)
-    example = _unpack(meta["example"], tensors)
-    return {**meta, **sums, "specs": {spec.name: spec for spec in specs}, "example": example}
+    inputs = {key: _unpack(meta[key], tensors) for key in ("example", "sample")}
+    return {**meta, **sums, "specs": {spec.name: spec for spec in specs}, **inputs}
 
 
 def _check_sums(spec: LayerSpec, rows: Mapping[str, int], sums: Mapping[str, Any]) -> None:

@@ -86,9 +86,7 @@ class Curves:
                 plain = tuple(o for o in curve.options if o.form.is_plain)
                 curves.append(replace(curve, options=plain))
         specs = {curve.site.name: self.specs[curve.site.name] for curve in curves}
-        return replace(
-            self, curves=tuple(curves), specs=specs, dense={**self.dense, **reasons}
-        )
+        return replace(self, curves=tuple(curves), specs=specs, dense={**self.dense, **reasons})
 
     def __str__(self) -> str:
         count = sum(len(curve.options) for curve in self.curves)
@@ -213,7 +211,7 @@ class Plan:
         """
         kept = {k: v for k, v in self.choices.items() if k not in reasons}
         kept |= {name: Choice(NARROWED, form, 0.0) for name, form in narrow.items()}
-        loss = sum((part.loss for part in [*kept.values(), *self.removals.values()]), 0.0)
+        loss = predicted(kept, self.removals)
         dense = {**self.dense, **reasons}
         return replace(self, choices=kept, dense=dense, loss=loss, costs=costs, bound=0.0)
 
@@ -258,6 +256,12 @@ class Plan:
     def dumps(self) -> str:
         """JSON text."""
         return json.dumps(self.as_json(), indent=2)
+
+
+def predicted(choices: Mapping[str, Choice], removals: Mapping[str, Removal]) -> float:
+    """The loss of a plan: the sum over all that it does."""
+    losses = [choice.loss for choice in choices.values()]
+    return sum([*losses, *(removal.loss for removal in removals.values())], 0.0)
 
 
 def _check_limit(name: str, limit: Amount) -> None:

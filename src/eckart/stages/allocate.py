@@ -13,7 +13,7 @@ from eckart.coupled import Coupled, States, coupled_hull, solve_coupled
 from eckart.errors import BudgetError
 from eckart.knapsack import Knapsack, Vector, lower_hull, solve
 from eckart.records import Budget, Choice, Curve, Curves, GroupCurve, Option, Plan, Removal
-from eckart.records.plans import Scope
+from eckart.records.plans import Scope, predicted
 
 Kept = tuple[GroupCurve, int]
 """A group, and how many of its units stay."""
@@ -168,7 +168,7 @@ def _plan(
         )
         for metric, each in curve_of.costs.items():
             costs[metric] -= each * (group.size - size)
-    loss = sum((part.loss for part in [*choices.values(), *removals.values()]), 0.0)
+    loss = predicted(choices, removals)
     return Plan(
         choices,
         reasons,
@@ -185,9 +185,7 @@ def _plan(
     )
 
 
-def _problem(
-    curves: Curves, metrics: Sequence[str], of: Scope = "model"
-) -> tuple[Coupled, Menu]:
+def _problem(curves: Curves, metrics: Sequence[str], of: Scope = "model") -> tuple[Coupled, Menu]:
     """Every layer, then every group, as a site of a coupled knapsack; made once."""
     known = _PROBLEMS.setdefault(curves, {})
     key = (tuple(cost_named(name) for name in metrics), of)
@@ -196,9 +194,7 @@ def _problem(
     return known[key]
 
 
-def _assembled(
-    curves: Curves, priced: Sequence[Cost], count_norms: bool
-) -> tuple[Coupled, Menu]:
+def _assembled(curves: Curves, priced: Sequence[Cost], count_norms: bool) -> tuple[Coupled, Menu]:
     menu: list[Option | Kept] = []
     sites: list[int] = []
     cells: list[int] = []
@@ -223,9 +219,9 @@ def _assembled(
         cells += range(len(group.sizes))
         sites += [len(scopes)] * len(group.sizes)
         scopes.append((variable,))
-    losses = [m.loss if isinstance(m, Option) else m[0].losses[m[1]] for m in menu]
+    predictions = [m.loss if isinstance(m, Option) else m[0].losses[m[1]] for m in menu]
     options = Knapsack(
-        np.array(sites, np.intp), np.array(losses, float), np.concatenate(costs).T
+        np.array(sites, np.intp), np.array(predictions, float), np.concatenate(costs).T
     )
     states = tuple(len(group.sizes) for group in curves.groups)
     return Coupled(options, tuple(scopes), np.array(cells, np.intp), states), menu

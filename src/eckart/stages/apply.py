@@ -131,9 +131,7 @@ def _failure(model: nn.Module, example: Any) -> str | None:
     return None
 
 
-def _without(
-    plan: Plan, broken: Mapping[str, str], smaller: nn.Module, moments: Moments
-) -> Plan:
+def _without(plan: Plan, broken: Mapping[str, str], smaller: nn.Module, moments: Moments) -> Plan:
     costs, narrow = dict(plan.costs), {}
     for name in broken:
         spec, form = moments.specs[name], Form((piece_of(smaller.get_submodule(name)),))

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eckart.batches import call, examples_in, first_example, inputs_of, moved
+from eckart.batches import call, examples_in, first_examples, inputs_of, moved
 from eckart.distributed import any_rank, summed_over_ranks, world
 from eckart.errors import CalibrationInterrupted, InputError
 from eckart.layers import survey, type_of
@@ -27,6 +27,7 @@ from eckart.tracing import fingerprint, network_costs, trace_sizes
 from eckart.watch import untouched, watching
 
 _log = logging.getLogger("eckart")
+_SAMPLE = 64  # examples whose inputs are kept
 _SEED_STRIDE = 1_000_003  # a prime, so that (seed, batch) pairs rarely meet
 
 
@@ -43,7 +44,7 @@ def calibrate(
     """Gather the second moments of every layer's inputs and output gradients.
 
     The network runs in eval mode and comes back exactly as it was. Nothing of the data is kept but
-    the sums and one example's inputs.
+    the sums and the inputs of some 64 examples.
 
     Args:
         model: the trained network.
@@ -130,6 +131,8 @@ class _Run:
     examples: int = 0
     batches: int = 0
     example: Any = None
+    sample: list[Any] = field(default_factory=list)
+    sampled: int = 0
     sizes: Mapping[str, list[Size]] = field(default_factory=dict)
 
     def tried(self, batch: Any) -> BaseException | None:
@@ -154,7 +157,10 @@ class _Run:
             if self.probe is not None:
                 self._backward(self.probe(outputs, batch, self._generator()))
         if self.example is None:
-            self._trace(first_example(inputs))
+            self._trace(first_examples(inputs))
+        if self.sampled < _SAMPLE:
+            self.sample.append(first_examples(inputs, _SAMPLE - self.sampled))
+            self.sampled += count
         self.sums.commit()
         self.examples += count
         self.batches += 1
@@ -211,6 +217,7 @@ class _Run:
             fingerprint=fingerprint(self.model),
             example=self.example,
             model_costs=network_costs(self.model, self.example).totals() if self.batches else {},
+            sample=tuple(self.sample),
         )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from eckart.batches import call, examples_in, first_example, moved
+from eckart.batches import call, examples_in, first_examples, moved
 from eckart.records import Measurement, Score
 from eckart.scores import Evaluate
 from eckart.tracing import network_costs
@@ -41,7 +41,7 @@ def measure(
     Raises:
         InputError: inputs without a batch axis, or a score that is not finite.
     """
-    costs = network_costs(model, first_example(example_inputs))
+    costs = network_costs(model, first_examples(example_inputs))
     timing = _timed(model, example_inputs, seconds) if latency else None
     return Measurement(
         params=costs.params,

@@ -1,0 +1,118 @@
+"""Moments to curves: for every site, every option with its predicted loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from eckart.costs import COSTS
+from eckart.coupling import Coupling, coupling
+from eckart.errors import InputError
+from eckart.layers import matching
+from eckart.methods import DEFAULT_METHODS, methods_named, selection_named
+from eckart.progress import tracked
+from eckart.records import Curve, Curves, Moments, Option, Site
+from eckart.stages.curves.bench import Bench
+from eckart.stages.curves.channels import group_curve
+from eckart.stages.curves.coherence import coherent
+from eckart.stages.curves.layers import layer_options
+from eckart.tracing import check_same_network
+
+DAMPING = 1e-6  # relative to a moment's mean diagonal; float32 products have noise of this order
+
+
+def curves(
+    model: nn.Module,
+    moments: Moments,
+    *,
+    methods: Iterable[str] = DEFAULT_METHODS,
+    multiple: int = 1,
+    least_rank: int = 1,
+    dense: Iterable[str] = (),
+    damping: float = DAMPING,
+    progress: bool | None = None,
+) -> Curves:
+    """Predict the loss ``½ tr(G ΔW A ΔWᵀ)`` of every option of every layer.
+
+    ``A`` is the mean of ``x xᵀ`` over a layer's input rows, ``G`` the sum of ``g gᵀ`` over its
+    output rows per example, so the loss is per example, in the unit of the output metric: half
+    squared logits with the default, nats with the Fisher.
+
+    Args:
+        model: the network that the moments were gathered on.
+        moments: from ``calibrate``.
+        methods: names of the methods to offer.
+        multiple: offer only ranks that are multiples of this (8, say, for a hardware's sake).
+        least_rank: offer no rank below.
+        dense: names or patterns of layers to leave dense.
+        damping: added to A and G, relative to their mean diagonal; losses are in that metric.
+        progress: show a bar; None shows it on a terminal.
+
+    Returns:
+        The options that are cheaper than dense in at least one cost, and dense itself.
+
+    Raises:
+        MismatchError: the moments belong to another network.
+        InputError: an unknown method, or a grid or damping out of range.
+
+    Cost: per layer and method one decomposition, O(in² out + out³) in float64; ``spatial`` two of
+        O((kw out)³).
+
+    Source: Eckart and Young 1936, in the metric of K-FAC (1503.05671).
+
+    Example:
+        >>> import torch, eckart
+        >>> network = torch.nn.Sequential(torch.nn.Linear(20, 30), torch.nn.Linear(30, 4))
+        >>> moments = eckart.calibrate(network, [torch.randn(64, 20)])
+        >>> print(eckart.curves(network, moments))
+        16 options at 2 sites; 0 layers stay dense
+    """
+    if multiple < 1 or least_rank < 1 or not damping > 0:
+        raise InputError(
+            f"multiple={multiple}, least_rank={least_rank}, damping={damping}: ranks start at 1 "
+            "and the damping is positive"
+        )
+    check_same_network(model, moments.fingerprint, "these moments")
+    offered, selection = methods_named(methods), selection_named(methods)
+    kept = matching(dense, [*moments.specs, *moments.skipped])
+    reasons = {**moments.skipped, **dict.fromkeys(kept, "asked to stay dense")}
+    specs = {name: spec for name, spec in moments.specs.items() if name not in kept}
+    bench = Bench(model, moments, damping)
+    coupled = Coupling((), {})
+    if selection is not None:
+        coupled = coupling(model, moments.example, dense=reasons)
+    groups = [
+        group_curve(bench, group, selection, multiple)
+        for group in tracked(coupled.groups, "ranking channels", progress, len(coupled.groups))
+        if selection is not None
+    ]
+    groups = coherent(bench, groups, offered, progress)
+    found = []
+    for name, spec in tracked(specs.items(), "predicting losses", progress, len(specs)):
+        options = layer_options(bench, spec, offered, groups)
+        allowed = [o for o in options if _on_grid(o, multiple, least_rank)]
+        found.append(Curve(Site(name, (name,)), (*allowed, Option("dense", spec.dense, 0.0))))
+    return Curves(
+        tuple(found),
+        specs,
+        _totals(moments),
+        reasons,
+        moments.fingerprint,
+        damping,
+        moments.digest,
+        tuple(groups),
+        coupled.refused,
+    )
+
+
+def _totals(moments: Moments) -> dict[str, int]:
+    """Cost of the whole network; for costs that only layers know, the sum over the layers."""
+    specs = moments.specs.values()
+    summed = {name: sum(c.of(s, s.dense) for s in specs) for name, c in COSTS.items()}
+    return {**summed, **moments.model_costs}
+
+
+def _on_grid(option: Option, multiple: int, least_rank: int) -> bool:
+    rank = option.form.rank
+    return rank is None or (rank >= least_rank and rank % multiple == 0)

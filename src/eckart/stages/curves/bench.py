@@ -1,0 +1,30 @@
+"""What losses are computed from: a network, its moments, a damping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import nn
+
+from eckart.methods import Problem, problem_of
+from eckart.records import Moments
+
+
+@dataclass
+class Bench:
+    """What the losses are computed from."""
+
+    model: nn.Module
+    moments: Moments
+    damping: float
+
+    @cached_property
+    def layers(self) -> Mapping[str, nn.Module]:
+        """Modules by name."""
+        return dict(self.model.named_modules())
+
+    def problem(self, name: str) -> Problem:
+        """One layer's problem at full width."""
+        return problem_of(self.layers[name], name, self.moments, self.damping)

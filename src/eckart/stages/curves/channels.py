@@ -1,0 +1,51 @@
+"""The curve of a channel group: which units to keep, and what that costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eckart.layers import norm_width
+from eckart.linalg import nested_removal_losses
+from eckart.methods import Selection, reading_of
+from eckart.records import ChannelGroup, GroupCurve
+from eckart.stages.curves.bench import Bench
+
+
+def group_curve(
+    bench: Bench, group: ChannelGroup, selection: Selection, multiple: int
+) -> GroupCurve:
+    """Units in the order in which they are kept, and what keeping so many costs."""
+    readings = [reading_of(bench.problem(name), group, name) for name in group.readers]
+    order = selection.order(readings)
+    losses = nested_removal_losses([reading.reader for reading in readings], order).tolist()
+    sizes = [k for k in _sizes(group.size, multiple) if _all_stay(group, order[:k])]
+    return GroupCurve(
+        group,
+        selection.name,
+        tuple(order),
+        {k: losses[k] for k in sizes},
+        _unit_costs(bench, group),
+    )
+
+
+def _sizes(size: int, multiple: int) -> list[int]:
+    """Numbers of units to offer: sixteenths, and halves below; multiples where that is asked."""
+    wanted = {round(size * part / 16) for part in range(1, 17)} | {1, size // 64, size // 32}
+    if multiple > 1:
+        wanted = {max(multiple, round(k / multiple) * multiple) for k in wanted}
+    return sorted({*(k for k in wanted if 1 <= k < size), size})
+
+
+def _all_stay(group: ChannelGroup, kept: Sequence[int]) -> bool:
+    """Whether every layer of the group keeps something to write and to read."""
+    writers, readers = {**group.writers, **group.followers}, group.readers
+    return all(group.rows(name, kept) for name in writers) and all(
+        group.columns(name, kept) for name in readers
+    )
+
+
+def _unit_costs(bench: Bench, group: ChannelGroup) -> dict[str, int]:
+    """Parameters and bytes of the norms that follow, per unit."""
+    norms = [bench.layers[n] for n in group.followers if norm_width(bench.layers[n]) is not None]
+    tensors = [p for norm in norms for p in norm.parameters() if p.dim() == 1 and len(p) > 1]
+    return {"params": len(tensors), "bytes": sum(p.element_size() for p in tensors)}

@@ -1,0 +1,77 @@
+"""The options of one layer, at every width that its channel groups offer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from eckart.costs import COSTS
+from eckart.layers import narrowed_piece
+from eckart.methods import Method, Problem, narrowed_problem
+from eckart.records import Form, GroupCurve, LayerSpec, Option
+from eckart.records.plans import NARROWED
+from eckart.stages.curves.bench import Bench
+
+
+def layer_options(
+    bench: Bench, spec: LayerSpec, methods: Sequence[Method], groups: Sequence[GroupCurve]
+) -> Iterator[Option]:
+    """A layer's options at full width, and at every width that its groups offer."""
+    problem = bench.problem(spec.name)
+    yield from _options(problem, spec, methods)
+    for narrow in _narrow(problem, spec.name, groups):
+        if narrow.piece == problem.piece:
+            continue
+        yield Option(NARROWED, Form((narrow.piece,)), 0.0)
+        if narrow.piece.groups == 1:
+            yield from _unbeaten(_options(narrow, spec, methods))
+
+
+def _narrow(problem: Problem, name: str, groups: Sequence[GroupCurve]) -> Iterator[Problem]:
+    """The layer at every combination of widths of the groups it reads and writes."""
+    piece = problem.piece
+    reads = next((c for c in groups if name in c.group.readers), None)
+    writes = next((c for c in groups if name in {**c.group.writers, **c.group.followers}), None)
+    rows: dict[int, list[int] | None] = {0: None}
+    columns: dict[int, list[int] | None] = {0: None}
+    if writes is not None:
+        rows = {
+            k: writes.group.rows_left(name, writes.kept(k), piece.outputs) for k in writes.losses
+        }
+    if reads is not None:
+        columns = {
+            k: reads.group.columns_left(name, reads.kept(k), piece.inputs) for k in reads.losses
+        }
+    if piece.groups > 1:
+        for at in rows.values():
+            smaller = narrowed_piece(piece, None if at is None else len(at))
+            yield Problem(smaller, problem.weight, problem.a, problem.g)
+        return
+    for j, into in columns.items():
+        fitted = narrowed_problem(problem, None, into)
+        for i, out in rows.items():
+            if reads is not writes or i == j:
+                yield narrowed_problem(fitted, out, None)
+
+
+def _options(problem: Problem, spec: LayerSpec, methods: Sequence[Method]) -> list[Option]:
+    """What the methods offer for a problem that costs less than to leave it as it is."""
+    plain = Form((problem.piece,))
+    least = {cost: cost.of(spec, plain) for cost in COSTS.values()}
+    return [
+        Option(method.name, form, loss)
+        for method in methods
+        if method.applies(problem.piece)
+        for form, loss in method.losses(problem)
+        if any(cost.of(spec, form) < most for cost, most in least.items())
+    ]
+
+
+def _unbeaten(options: Sequence[Option]) -> list[Option]:
+    """Options that no other beats in loss and size at once."""
+    kept: list[Option] = []
+    least = float("inf")
+    for option in sorted(options, key=lambda o: (o.form.params, o.loss)):
+        if option.loss < least:
+            kept.append(option)
+            least = option.loss
+    return kept
