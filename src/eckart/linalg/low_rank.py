@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from eckart.linalg.whitening import factor
+
 Matrix = Float64[Tensor, "groups out in"]
 Inputs = Float64[Tensor, "groups in in"]
 Outputs = Float64[Tensor, "groups out out"]
@@ -51,12 +53,10 @@ def output_projection(weight: Matrix, a: Inputs, g: Outputs | None = None) -> Ne
     if g is None:
         values, vectors = _leading(weight @ a @ weight.mT, min(weight.shape[1:]))
         return NestedFactors(vectors, vectors.mT @ weight, _tails(values))
-    g_values, g_vectors = torch.linalg.eigh(g)
-    g_values = g_values.clamp_min(g_values[..., -1:] * torch.finfo(g.dtype).eps)
-    lift = g_vectors * g_values.sqrt()[:, None, :]  # G = lift liftᵀ
+    lift = factor(g)
     lifted = lift.mT @ weight
     values, vectors = _leading(lifted @ a @ lifted.mT, min(weight.shape[1:]))
-    left = (g_vectors * g_values.rsqrt()[:, None, :]) @ vectors
+    left = torch.linalg.solve(lift.mT, vectors)
     return NestedFactors(left, vectors.mT @ lifted, _tails(values))
 
 

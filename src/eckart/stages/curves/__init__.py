@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from torch import nn
 
@@ -12,7 +12,7 @@ from eckart.errors import InputError
 from eckart.layers import matching
 from eckart.methods import DEFAULT_METHODS, methods_named, selection_named
 from eckart.progress import tracked
-from eckart.records import Curve, Curves, Moments, Option, Site
+from eckart.records import ChannelGroup, Curve, Curves, Moments, Option, Site
 from eckart.stages.curves.bench import Bench
 from eckart.stages.curves.channels import group_curve
 from eckart.stages.curves.coherence import coherent
@@ -83,7 +83,7 @@ def curves(
     if selection is not None:
         coupled = coupling(model, moments.example, dense=reasons)
     groups = [
-        group_curve(bench, group, selection, multiple)
+        group_curve(bench, group, selection, multiple, not _between(group, coupled.groups))
         for group in tracked(coupled.groups, "ranking channels", progress, len(coupled.groups))
         if selection is not None
     ]
@@ -103,6 +103,15 @@ def curves(
         moments.digest,
         tuple(groups),
         coupled.refused,
+    )
+
+
+def _between(group: ChannelGroup, groups: Sequence[ChannelGroup]) -> bool:
+    """Whether some layer stands between this group and another: it has options for every pair."""
+    others = [other for other in groups if other is not group]
+    return any(
+        set(group.readers) & set(other.writers) or set(group.writers) & set(other.readers)
+        for other in others
     )
 
 

@@ -12,13 +12,21 @@ from eckart.stages.curves.bench import Bench
 
 
 def group_curve(
-    bench: Bench, group: ChannelGroup, selection: Selection, multiple: int
+    bench: Bench, group: ChannelGroup, selection: Selection, multiple: int, fine: bool
 ) -> GroupCurve:
-    """Units in the order in which they are kept, and what keeping so many costs."""
+    """Units in the order in which they are kept, and what keeping so many costs.
+
+    Args:
+        bench: what losses are computed from.
+        group: the channels.
+        selection: how units are ranked.
+        multiple: offer only numbers of units that are multiples of this, and all.
+        fine: offer sixteenths of the units in place of eighths.
+    """
     readings = [reading_of(bench.problem(name), group, name) for name in group.readers]
     order = selection.order(readings)
     losses = nested_removal_losses([reading.reader for reading in readings], order).tolist()
-    sizes = [k for k in _sizes(group.size, multiple) if _all_stay(group, order[:k])]
+    sizes = [k for k in _sizes(group.size, multiple, fine) if _all_stay(group, order[:k])]
     return GroupCurve(
         group,
         selection.name,
@@ -28,9 +36,10 @@ def group_curve(
     )
 
 
-def _sizes(size: int, multiple: int) -> list[int]:
-    """Numbers of units to offer: sixteenths, and halves below; multiples where that is asked."""
-    wanted = {round(size * part / 16) for part in range(1, 17)} | {1, size // 64, size // 32}
+def _sizes(size: int, multiple: int, fine: bool) -> list[int]:
+    """Numbers of units to offer: equal steps, finer ones below; multiples where that is asked."""
+    parts = {*range(1, 17)} if fine else {1, 2, 3, 4, 5, 6, 8, 10, 12, 14}
+    wanted = {round(size * part / 16) for part in parts} | {1, size // 64, size // 32}
     if multiple > 1:
         wanted = {max(multiple, round(k / multiple) * multiple) for k in wanted}
     return sorted({*(k for k in wanted if 1 <= k < size), size})

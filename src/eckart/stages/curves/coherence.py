@@ -3,7 +3,7 @@
 ``½ tr(G ΔW A ΔWᵀ)`` takes the errors of a layer at different positions as independent. Those of
 low-rank factors nearly are; a removed channel errs alike all over an image, and its errors add up.
 So the predicted losses of removals are multiplied by one number per group: measured change of the
-network's output over predicted, relative to what factors of equal predicted loss show.
+network's output over predicted, relative to the median over factors of half a layer's size.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def coherent(
     for curve in tracked(groups, "measuring removals", progress, len(groups)):
         removals.append(_removal_ratio(trial, curve))
         factors += [r for name in curve.group.readers if (r := _factor_ratio(trial, name, methods))]
-    usual = median(factors) if factors else 1.0
+    usual = median(factors or [r for r in removals if r] or [1.0])
     scales = [min(max(r / usual, 1 / _MOST), _MOST) if r else 1.0 for r in removals]
     return [
         replace(curve, losses={k: loss * scale for k, loss in curve.losses.items()})
