@@ -116,6 +116,7 @@ def test_points_of_the_data(data, frontier, curves):
             continue
         method, form, rank, params, macs, loss, ends = layer["forms"][index]
         assert (method, form, rank) == (choice.method, str(choice.form), choice.form.rank)
+        assert ends == [choice.form.pieces[0].inputs, choice.form.pieces[-1].outputs]
         assert (params, macs) == (choice.form.params, choice.form.macs(spec.sizes[0]))
         assert loss == pytest.approx(choice.loss, rel=1e-3)
 

@@ -73,6 +73,7 @@ def write_report(
             tiles=_tiles(frontier),
             columns=table_columns(frontier),
             rows=table_rows(frontier),
+            narrowed=any(point.plan.removals for point in frontier.points),
             whole=by_reason(_whole(frontier, curves)),
             damping=curves.damping,
             fingerprint=frontier.fingerprint,
