@@ -6,17 +6,20 @@ import pytest
 import torch
 
 from eckart.records import (
+    ChannelGroup,
     Choice,
     Curve,
     Curves,
     Form,
     Frontier,
+    GroupCurve,
     LayerSpec,
     Measurement,
     Option,
     Piece,
     Plan,
     Point,
+    Removal,
     Score,
     Site,
 )
@@ -120,3 +123,57 @@ def untimed(frontier):
 
     points = tuple(replace(p, measurement=strip(p.measurement)) for p in frontier.points)
     return replace(frontier, dense=strip(frontier.dense), points=points)
+
+
+GROUPS = {
+    "block.conv2": ("block.conv2", HOSTILE, 16),
+    "conv1": ("conv1", "block.conv2", 8),
+}
+ORDERS = {"conv1": (5, 0, 1, 7, 2, 3, 4, 6), "block.conv2": tuple(range(16))}
+WHOLE = {HOSTILE: REASON, "head": "nothing reads it but the network's output"}
+
+
+def group_curve(name):
+    writer, reader, size = GROUPS[name]
+    units = tuple((unit,) for unit in range(size))
+    group = ChannelGroup(name, size, {writer: units}, {reader: units}, {"norm": units})
+    losses = {kept: 0.5 * (size - kept) ** 2 for kept in range(1, size + 1)}
+    return GroupCurve(group, "backward_elimination", ORDERS[name], losses, {"params": 2})
+
+
+@pytest.fixture(scope="session")
+def coupled(curves):
+    """The curves with two groups, in the wrong order, and options of narrower layers."""
+    curve = curves.curves[0]
+    narrow = conv(3, 5, (3, 3), (1, 1))
+    options = (Option("narrowed", Form((narrow,)), 0.0), Option("svd", chain(narrow, 2), 77.0))
+    sites = (replace(curve, options=(*options, *curve.options)), *curves.curves[1:])
+    groups = tuple(group_curve(name) for name in GROUPS)
+    return replace(curves, curves=sites, groups=groups, whole=WHOLE)
+
+
+@pytest.fixture(scope="session")
+def narrowed(frontier, coupled):
+    """The frontier whose last point keeps 3 of conv1's 8 channels."""
+    ranked = coupled.groups[1]
+    gone = Removal(ranked.group, ranked.method, ranked.kept(3), ranked.losses[3])
+    piece = conv(3, 3, (3, 3), (1, 1))
+    reader = conv(3, 16, (3, 3), (1, 1))
+    point = frontier.points[-1]
+    choices = {
+        **point.plan.choices,
+        "conv1": Choice("narrowed", Form((piece,)), 0.0),
+        "block.conv2": Choice("weighted_svd", chain(reader, 2), 0.25),
+    }
+    loss = sum(part.loss for part in [*choices.values(), gone])
+    dense = {name: why for name, why in point.plan.dense.items() if name not in choices}
+    done = replace(
+        point.plan,
+        choices=choices,
+        dense=dense,
+        loss=loss,
+        removals={"conv1": gone},
+        bound=loss / 2,
+    )
+    last = replace(point, plan=done, measurement=measured(coupled, choices, 700))
+    return replace(frontier, points=(*frontier.points[:-1], last))

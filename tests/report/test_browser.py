@@ -185,3 +185,41 @@ def test_curves_without_sites(opened, frontier, curves):
     page = opened(frontier, replace(curves, curves=()))
     assert not one(page, "#spectra-section").is_displayed()
     assert len(rows(page)) == len(curves.specs)
+
+
+def test_channels_are_drawn(opened, narrowed, coupled):
+    page = opened(narrowed, coupled)
+    assert len(all_of(page, "#groups figure")) == 2
+    assert [note.text for note in all_of(page, "#groups .stays")] == ["all stay"] * 2
+    assert not all_of(page, "#layers .strip")
+
+    point(page, len(narrowed.points) - 1).click()
+
+    first = all_of(page, "#layers tbody tr")[0]
+    assert one(first, ".done").text.split("\n") == ["narrowed", "3→3 (3×3)"]
+    assert one(first, ".widths").text.split("\n") == ["out", "3/8"]
+    solid = one(first, ".strip .part").get_attribute("d")
+    assert solid == "M0 0H2V1H0ZM5 0H6V1H5Z"
+    second = all_of(page, "#layers tbody tr")[1]
+    assert one(second, ".widths").text.split("\n") == ["in", "3/8"]
+    assert one(second, ".rank").text == "2"
+    group = one(page, '#groups [data-group="conv1"]')
+    assert "3 of 8 stay, loss 12.5" in group.text
+    assert len(all_of(group, ".halo")) == 1
+    assert "5 channels removed" in one(page, "#layers tfoot").text
+    assert "for these options" in one(page, "#totals-list").text
+    assert "nothing reads it" in one(page, "#whole").text
+
+
+def test_without_groups_nothing_is_said_of_channels(opened, frontier, curves):
+    page = opened(frontier, curves)
+    assert not one(page, "#groups-section").is_displayed()
+    assert "channels" not in one(page, "#layers").text
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1200])
+def test_no_strip_sticks_out(opened, narrowed, coupled, width):
+    page = opened(narrowed, coupled, width)
+    page.execute_script("arguments[0].focus()", point(page, 7))
+    page.switch_to.active_element.send_keys(Keys.ENTER)
+    assert page.execute_script("return document.documentElement.scrollWidth") <= width

@@ -114,8 +114,9 @@ def test_points_of_the_data(data, frontier, curves):
         if choice is None:
             assert index is None
             continue
-        method, form, rank, params, macs, loss = layer["forms"][index]
+        method, form, rank, params, macs, loss, ends = layer["forms"][index]
         assert (method, form, rank) == (choice.method, str(choice.form), choice.form.rank)
+        assert ends == [choice.form.pieces[0].inputs, choice.form.pieces[-1].outputs]
         assert (params, macs) == (choice.form.params, choice.form.macs(spec.sizes[0]))
         assert loss == pytest.approx(choice.loss, rel=1e-3)
 
@@ -176,7 +177,7 @@ def test_many_options_are_thinned(curves):
     pieces = form.pieces
 
     def widened(n):
-        return replace(form, pieces=(replace(pieces[0], inputs=n), pieces[1]))
+        return replace(form, pieces=(replace(pieces[0], outputs=n), replace(pieces[1], inputs=n)))
 
     options = tuple(Option("svd", widened(n), 1 / n) for n in range(1, 3000))
     site = curves.curves[1].site

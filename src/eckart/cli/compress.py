@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from eckart import Budget, Compressed, Measurement, accuracy, compress, measure, save
+from eckart.cli.channels import bound_lines, removal_tables
 from eckart.cli.grouping import grouped
 from eckart.cli.options import (
     CalibrationOptions,
@@ -102,5 +103,7 @@ def _result(
         "out": None if out is None else str(out),
     }
     saved = [] if out is None else [f"saved in {out}"]
-    tables = [plan_table(done.plan, done.moments.specs), before_after_table(before, after)]
-    return Result(document, [*tables, str(done.plan), *saved])
+    plan, specs = done.plan, done.moments.specs
+    tables = [plan_table(plan, specs), *removal_tables(plan, specs)]
+    lines = [str(plan), *bound_lines(plan), *saved]
+    return Result(document, [*tables, before_after_table(before, after), *lines])

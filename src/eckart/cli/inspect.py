@@ -9,13 +9,15 @@ from typing import Annotated
 import torch
 import typer
 from rich.table import Table
-from torch import nn
+from torch import Tensor, nn
 
+from eckart.cli.channels import group_tables
 from eckart.cli.grouping import grouped
 from eckart.cli.options import ModelOptions, RunOptions
 from eckart.cli.output import Result
 from eckart.cli.parsing import parse_size
 from eckart.cli.tables import make_table
+from eckart.coupling import coupling
 from eckart.errors import InputError
 from eckart.layers import piece_of, survey
 from eckart.moments import moment_bytes
@@ -53,17 +55,23 @@ def inspect_command(
     *,
     input_size: Annotated[
         str | None,
-        typer.Option(help="Shape of one example, such as 3,224,224, to count multiply-adds."),
+        typer.Option(
+            help="Shape of one example, such as 3,224,224, to count multiply-adds and to find the "
+            "channels that can be removed."
+        ),
     ] = None,
 ) -> Result:
-    """List the layers that can be compressed, and why the others cannot."""
+    """List the layers and channels that can be compressed, and why the others cannot."""
     network = model.load(filled_later=True)
     found, skipped = survey(network)
     macs: Mapping[str, int] = {}
     total_macs = None
+    coupled = None
     if input_size is not None:
-        macs, total_macs = _count_macs(network, parse_size(input_size, "--input-size"))
+        example = _example(network, parse_size(input_size, "--input-size"))
+        macs, total_macs = _count_macs(network, example)
         skipped |= {name: "not called for this input" for name in found if name not in macs}
+        coupled = coupling(network, example, dense=skipped)
     facts = [_facts(name, layer, macs) for name, layer in found.items() if name not in skipped]
     params = sum(p.numel() for p in network.parameters())
     document = {
@@ -73,18 +81,27 @@ def inspect_command(
         "moment_bytes": sum(fact.moment_bytes for fact in facts),
         "layers": [asdict(fact) for fact in facts],
         "skipped": skipped,
+        "groups": None if coupled is None else [group.as_json() for group in coupled.groups],
+        "whole": None if coupled is None else dict(coupled.refused),
     }
-    return Result(document, [*_shown(facts, skipped), _summary(facts, params, total_macs)])
+    channels = [] if coupled is None else group_tables(coupled.groups, found, coupled.refused)
+    summary = _summary(facts, params, total_macs)
+    return Result(document, [*_shown(facts, skipped), *channels, summary])
 
 
-def _count_macs(network: nn.Module, size: tuple[int, ...]) -> tuple[Mapping[str, int], int]:
-    """Multiply-adds by layer and in all, for one example of zeros."""
+def _example(network: nn.Module, size: tuple[int, ...]) -> Tensor:
+    """One example of zeros."""
     dtype = next((p.dtype for p in network.parameters()), torch.float32)
+    return torch.zeros(1, *size, dtype=dtype)
+
+
+def _count_macs(network: nn.Module, example: Tensor) -> tuple[Mapping[str, int], int]:
+    """Multiply-adds by layer and in all, for one example."""
     try:
-        costs = network_costs(network, torch.zeros(1, *size, dtype=dtype))
+        costs = network_costs(network, example)
     except Exception as error:
         raise InputError(
-            f"the network does not run on an input of {' × '.join(map(str, size))}: "
+            f"the network does not run on an input of {' × '.join(map(str, example.shape[1:]))}: "
             f"{type(error).__name__}: {error}"
         ) from error
     return costs.layer_macs, costs.macs

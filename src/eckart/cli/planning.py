@@ -14,9 +14,15 @@ from eckart.cli.data import ImageData
 from eckart.cli.entry import stopped
 from eckart.cli.images import Batches
 from eckart.cli.options import CalibrationOptions, option
-from eckart.cli.parsing import parse_names
-from eckart.errors import CalibrationInterrupted
-from eckart.methods import DEFAULT_METHODS
+from eckart.cli.parsing import parse_names, usage_error
+from eckart.errors import CalibrationInterrupted, InputError
+from eckart.methods import (
+    DEFAULT_METHODS,
+    METHODS,
+    SELECTIONS,
+    methods_named,
+    selection_named,
+)
 from eckart.records.plans import Scope
 
 
@@ -60,6 +66,25 @@ def gather(network: nn.Module, source: Moments | Batches, seed: int) -> Moments:
         raise stopped(error, "eckart calibrate keeps what it has") from error
 
 
+_METHODS_HELP = (
+    f"Methods to offer, with commas between. Low rank: {', '.join(METHODS)}. Channels to remove, "
+    f"one of: {', '.join(SELECTIONS)}; without one, all channels stay."
+)
+
+
+def _known_methods(text: str) -> str:
+    """The names as they were given, once they are known to make sense."""
+    names = parse_names(text)
+    try:
+        methods_named(names)
+        selection_named(names)
+    except InputError as error:
+        raise usage_error("--methods", str(error)) from error
+    if not names:
+        raise usage_error("--methods", f"name at least one of {', '.join([*METHODS, *SELECTIONS])}")
+    return text
+
+
 @dataclass(frozen=True)
 class PlanOptions:
     """What a plan may do."""
@@ -70,10 +95,12 @@ class PlanOptions:
     dense: Annotated[
         str, option("Plan", "Layers to leave dense: names or patterns, with commas between.")
     ] = ""
-    methods: Annotated[str, option("Plan", "Methods to offer, with commas between.")] = ",".join(
+    methods: Annotated[str, option("Plan", _METHODS_HELP, callback=_known_methods)] = ",".join(
         DEFAULT_METHODS
     )
-    multiple: Annotated[int, option("Plan", "Offer only multiples of this rank.", min=1)] = 1
+    multiple: Annotated[
+        int, option("Plan", "Offer only ranks and numbers of channels that it divides.", min=1)
+    ] = 1
     least_rank: Annotated[int, option("Plan", "Offer no rank below.", min=1)] = 1
 
     @property

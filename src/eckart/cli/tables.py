@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 
 from eckart.records import LayerSpec, Measurement, Plan
+from eckart.records.plans import NARROWED
 from eckart.report.formats import (
     UNKNOWN,
     ScoreFormat,
@@ -17,6 +18,7 @@ from eckart.report.formats import (
     milliseconds,
     short_count,
 )
+from eckart.report.widths import width_text
 
 
 def make_table(title: str, columns: Mapping[str, bool], rows: Sequence[Sequence[str]]) -> Table:
@@ -51,31 +53,48 @@ def before_after_table(before: Measurement, after: Measurement) -> Table:
 
 
 def plan_table(plan: Plan, specs: Mapping[str, LayerSpec]) -> Table:
-    """What becomes of every layer, in the network's order, and why some stay as they are."""
-    rows = []
-    for name, spec in specs.items():
-        choice = plan.choices.get(name)
-        if choice is None:
-            reason = plan.dense.get(name, "")
-            rows.append((name, str(spec.dense), f"dense: {reason}", UNKNOWN, "1.000", UNKNOWN))
-            continue
-        kept = fraction(choice.form.params, spec.dense.params)
-        loss = loss_text(choice.loss)
-        rows.append((name, str(spec.dense), str(choice.form), choice.method, kept, loss))
+    """What becomes of every layer, in the network's order, and why some stay as they are.
+
+    How many channels are left is told where any went; the loss of that is the groups'.
+    """
+    rows = [_layer_row(plan, name, spec) for name, spec in specs.items()]
     rows += [
-        (name, "", f"dense: {reason}", UNKNOWN, "1.000", UNKNOWN)
+        {"layer": name, "method": f"dense: {reason}", "params frac.": "1.000"}
         for name, reason in plan.dense.items()
         if name not in specs
     ]
-    columns = {
-        "layer": False,
-        "before": False,
-        "after": False,
-        "method": False,
-        "params frac.": True,
-        "pred. loss": True,
+    numbers = ("rank", "params frac.", "pred. loss")
+    names = ["layer", "before", "after", "channels", "method", *numbers]
+    if not plan.removals:
+        names.remove("channels")
+    cells = [[row.get(name, _absent(name)) for name in names] for row in rows]
+    return make_table("Layers", {name: name in numbers for name in names}, cells)
+
+
+def _layer_row(plan: Plan, name: str, spec: LayerSpec) -> dict[str, str]:
+    """The cells of one layer, by column."""
+    choice, reason = plan.choices.get(name), plan.dense.get(name, "")
+    row = {"layer": name, "before": str(spec.dense)}
+    if choice is None:
+        return {
+            **row,
+            "after": str(spec.dense),
+            "method": f"dense: {reason}",
+            "params frac.": "1.000",
+        }
+    row |= {
+        "after": str(choice.form),
+        "channels": width_text(choice.form, spec.dense) or "all",
+        "method": f"{choice.method}: {reason}" if reason else choice.method,
+        "params frac.": fraction(choice.form.params, spec.dense.params),
     }
-    return make_table("Layers", columns, rows)
+    if choice.method == NARROWED:
+        return row
+    return {**row, "rank": str(choice.form.rank), "pred. loss": loss_text(choice.loss)}
+
+
+def _absent(column: str) -> str:
+    return {"before": "", "after": "", "channels": "all"}.get(column, UNKNOWN)
 
 
 def _quantities(found: Measurement) -> dict[str, str]:

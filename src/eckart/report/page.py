@@ -17,9 +17,19 @@ from eckart.records import Curves, Frontier
 from eckart.report.formats import ScoreFormat, milliseconds, short_count
 from eckart.report.payload import page_data
 from eckart.report.selection import dense_score, score_of, smallest_within_error
+from eckart.report.supports import by_reason
 from eckart.report.tables import table_columns, table_rows
 
-SCRIPTS = ("dom.js", "numbers.js", "frontier.js", "totals.js", "layers.js", "spectra.js", "page.js")
+SCRIPTS = (
+    "dom.js",
+    "numbers.js",
+    "frontier.js",
+    "totals.js",
+    "layers.js",
+    "spectra.js",
+    "channels.js",
+    "page.js",
+)
 
 
 def write_report(
@@ -63,6 +73,8 @@ def write_report(
             tiles=_tiles(frontier),
             columns=table_columns(frontier),
             rows=table_rows(frontier),
+            narrowed=any(point.plan.removals for point in frontier.points),
+            whole=by_reason(_whole(frontier, curves)),
             damping=curves.damping,
             fingerprint=frontier.fingerprint,
             **_assets(),
@@ -82,6 +94,12 @@ def _check(frontier: Frontier, curves: Curves) -> None:
             f"the frontier is of network {frontier.fingerprint!r:.24}, the curves are of "
             f"{curves.fingerprint!r:.24}: make both from the same moments"
         )
+
+
+def _whole(frontier: Frontier, curves: Curves) -> dict[str, str]:
+    """Groups that cannot be narrowed, with the reason, of curves and plans."""
+    plans = [point.plan.whole for point in frontier.points]
+    return {name: reason for part in [*plans, curves.whole] for name, reason in part.items()}
 
 
 def _environment() -> Environment:

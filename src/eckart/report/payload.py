@@ -7,9 +7,18 @@ from typing import Any
 
 from eckart.records import Choice, Curves, Form, Frontier, LayerSpec, Measurement, Point, Score
 from eckart.report.formats import ScoreFormat, known
-from eckart.report.selection import dense_score, drop_error, first_selected, labels, score_of
+from eckart.report.selection import (
+    MAIN,
+    dense_score,
+    drop_error,
+    first_selected,
+    labels,
+    score_of,
+)
 from eckart.report.spectra import drawn_spectra
+from eckart.report.supports import Supports
 from eckart.report.tables import has_latency
+from eckart.report.widths import ends, is_changed
 
 
 def page_data(frontier: Frontier, curves: Curves) -> dict[str, Any]:
@@ -36,6 +45,7 @@ def page_data(frontier: Frontier, curves: Curves) -> dict[str, Any]:
         "layers": layers.rows,
         "reasons": list(layers.reasons),
         "sites": drawn_spectra(curves),
+        "groups": layers.supports.rows,
     }
 
 
@@ -48,9 +58,16 @@ def _point(point: Point, frontier: Frontier, layers: _Layers) -> dict[str, Any]:
         "drop": score.drop_from(dense),
         "drop_error": drop_error(point, dense),
         "loss": known(point.plan.loss),
+        "bound": _bound(point),
         "chosen": [layers.form_index(n, point.plan.choices.get(n)) for n in layers.names],
         "why": [layers.reason_index(point.plan.dense.get(n)) for n in layers.names],
+        "kept": layers.supports.kept_by(point.plan.removals),
     }
+
+
+def _bound(point: Point) -> float | None:
+    """What no other plan is below; baselines are not meant to come near it."""
+    return known(point.plan.bound) if point.label == MAIN and point.plan.bound > 0 else None
 
 
 def _measured(measured: Measurement, score: Score) -> dict[str, Any]:
@@ -72,6 +89,7 @@ class _Layers:
         named: Iterable[str] = (n for plan in plans for n in (*plan.choices, *plan.dense))
         self.names = list(dict.fromkeys([*curves.specs, *curves.dense, *named]))
         self.specs = curves.specs
+        self.supports = Supports(frontier, curves, self.names)
         self._place = {name: place for place, name in enumerate(self.names)}
         self.reasons: dict[str, int] = {}
         self.rows = [self._row(name, curves.dense.get(name)) for name in self.names]
@@ -82,7 +100,16 @@ class _Layers:
         costs = [None, None] if spec is None else _costs(spec.dense, spec)
         dense = "" if spec is None else str(spec.dense)
         why = self.reason_index(reason)
-        return {"name": name, "dense": dense, "costs": costs, "why": why, "forms": []}
+        return {
+            "name": name,
+            "dense": dense,
+            "costs": costs,
+            "why": why,
+            "ends": None if spec is None else ends(spec.dense),
+            "reads": self.supports.read_by(name),
+            "writes": self.supports.written_by(name),
+            "forms": [],
+        }
 
     def reason_index(self, reason: str | None) -> int | None:
         """Where the reason stands among the reasons; it is added if new."""
@@ -90,7 +117,7 @@ class _Layers:
 
     def form_index(self, name: str, choice: Choice | None) -> int | None:
         """Where the choice stands among the layer's forms; it is added if new."""
-        if choice is None or choice.form.is_plain:
+        if choice is None or not is_changed(choice):
             return None
         key = name, choice
         if key not in self._forms:
@@ -101,11 +128,11 @@ class _Layers:
 
 
 def _form(choice: Choice, spec: LayerSpec | None) -> list[Any]:
-    """Method, form, rank, parameters, multiply-adds and loss; a list, for there are many."""
+    """Method, form, rank, parameters, MACs, loss and widths; a list, for there are many."""
     loss = known(choice.loss)
     rounded = None if loss is None else float(f"{loss:.4g}")
     form = choice.form
-    return [choice.method, str(form), form.rank, *_costs(form, spec), rounded]
+    return [choice.method, str(form), form.rank, *_costs(form, spec), rounded, ends(form)]
 
 
 def _costs(form: Form, spec: LayerSpec | None) -> list[int | None]:

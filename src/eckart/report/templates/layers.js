@@ -4,6 +4,7 @@ const COLUMNS = [
   ["order", "layer", ""],
   [null, "done", ""],
   ["rank", "rank", "number"],
+  ...(data.groups.length ? [[null, "channels", ""]] : []),
   ["params", "parameters", ""],
   ["macs", "MACs", ""],
   ["loss", "predicted loss", ""],
@@ -14,11 +15,11 @@ function layerRows(point) {
   return data.layers.map((layer, order) => {
     const index = point.chosen[order];
     const [paramsBefore, macsBefore] = layer.costs;
-    const dense = [null, layer.dense, null, paramsBefore, macsBefore, null];
-    const [method, form, rank, params, macs, loss] = index === null ? dense : layer.forms[index];
+    const dense = [null, layer.dense, null, paramsBefore, macsBefore, null, layer.ends];
+    const [method, form, rank, params, macs, loss, ends] = index === null ? dense : layer.forms[index];
     const why = point.why[order] ?? layer.why;
     return {
-      name: layer.name, order, method, form, rank, params, macs, paramsBefore, macsBefore, loss,
+      name: layer.name, layer, order, ends, method, form, rank, params, macs, paramsBefore, macsBefore, loss,
       reason: why === null ? "" : data.reasons[why],
     };
   });
@@ -36,7 +37,7 @@ function drawLayers(point) {
   const scale = { params: most("paramsBefore"), macs: most("macsBefore"), loss: most("loss") };
   scale.loss = Math.max(0, ...rows.map((row) => row.loss ?? 0));
   find("layers").tHead.replaceChildren(drawHead(point));
-  find("layers").tBodies[0].replaceChildren(...unfolded("layers", sorted(rows)).map((row) => drawRow(row, scale)));
+  find("layers").tBodies[0].replaceChildren(...unfolded("layers", sorted(rows)).map((row) => drawRow(row, scale, point)));
   find("layers").tFoot.replaceChildren(...drawFoot(rows, point));
 }
 
@@ -66,20 +67,21 @@ function sortBy(key, point) {
   find("layers").querySelector(`[data-key="${key}"] button`).focus();
 }
 
-function drawRow(row, scale) {
+function drawRow(row, scale, point) {
   const cells = [
     html("th", { scope: "row", role: "rowheader" }, ...breakable(row.name)),
     html("td", { role: "cell", class: "done" }, ...doneTo(row)),
     html("td", { role: "cell", class: "number rank" }, row.rank === null ? UNKNOWN : String(row.rank)),
+    ...(data.groups.length ? [widthCell(row, point)] : []),
     costCell("parameters", row.params, row.paramsBefore, scale.params),
     costCell("MACs", row.macs, row.macsBefore, scale.macs),
-    lossCell(row.loss, scale.loss),
+    lossCell(row.method !== null && row.rank === null ? null : row.loss, scale.loss),
   ];
   return html("tr", { role: "row", class: row.method === null ? "dense" : null }, ...cells);
 }
 
-function doneTo({ method, form, reason }) {
-  const why = method === null && reason ? html("span", { class: "reason" }, `: ${reason}`) : "";
+function doneTo({ method, form, rank, reason }) {
+  const why = rank === null && reason ? html("span", { class: "reason" }, `: ${reason}`) : "";
   const chain = form ? html("span", { class: "form" }, form) : "";
   return [html("span", { class: "method" }, method ?? "dense"), why, chain];
 }
@@ -105,7 +107,8 @@ function lossCell(loss, most) {
   return cell;
 }
 
-// What is in no listed layer (norms, tables of embeddings), and the whole network as measured.
+// What the channels that went cost, what is in no listed layer (norms, tables of embeddings), and the
+// whole network as measured.
 function drawFoot(rows, point) {
   const sum = (key) => rows.reduce((total, row) => total + (row[key] ?? 0), 0);
   const rest = (whole, key) => whole - sum(key);
@@ -117,13 +120,26 @@ function drawFoot(rows, point) {
   const whole = { params: point.params, paramsBefore: data.dense.params, macs: point.macs, macsBefore: data.dense.macs };
   return [
     ...(sensible ? [footRow("everything else", others, null)] : []),
+    ...removedRow(point),
     footRow("whole network", whole, point.loss),
   ];
 }
 
+// What the removed channels lose; it is of the groups, not of single layers.
+function removedRow(point) {
+  const supports = data.groups.map((_, at) => supportOf(point, at)).filter(({ method }) => method !== null);
+  if (!supports.length) return [];
+  const gone = supports.reduce((total, { flags, count }) => total + flags.length - count, 0);
+  const loss = supports.reduce((total, { loss }) => total + (loss ?? 0), 0);
+  const name = `${grouped.format(gone)} channels removed`;
+  return [html("tr", { role: "row" },
+    html("th", { scope: "row", role: "rowheader", colspan: COLUMNS.length - 1 }, name),
+    html("td", { role: "cell", class: "loss", "data-name": "predicted loss" }, lossText(loss)))];
+}
+
 function footRow(name, row, loss) {
   return html("tr", { role: "row" },
-    html("th", { scope: "row", role: "rowheader", colspan: 3 }, name),
+    html("th", { scope: "row", role: "rowheader", colspan: COLUMNS.length - 3 }, name),
     costCell("parameters", row.params, row.paramsBefore, null),
     costCell("MACs", row.macs, row.macsBefore, null),
     html("td", { role: "cell", class: "loss", "data-name": "predicted loss" }, lossText(loss)));

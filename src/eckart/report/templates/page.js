@@ -11,6 +11,7 @@ function select(index) {
   drawTotals(point);
   drawLayers(point);
   markSpectra(point);
+  markGroups(point);
   find("announcement").textContent = `Selected ${describe(point)}`;
 }
 
@@ -81,7 +82,12 @@ foldButton("spectra", data.sites.length, () => {
   showSpectra();
   markSpectra(data.points[selection.index]);
 });
+foldButton("groups", data.groups.length, () => {
+  showGroups();
+  markGroups(data.points[selection.index]);
+});
 drawSpectra();
+drawGroups();
 drawFrontier();
 select(selection.index);
 let width = chart.clientWidth;

@@ -3,12 +3,15 @@ const FRAME = { width: 232, height: 150, left: 34, right: 226, top: 6, bottom: 1
 const DECADES = 6;
 const methods = [];
 for (const site of data.sites) for (const { method } of site.methods) if (!methods.includes(method)) methods.push(method);
-for (const layer of data.layers) for (const [method] of layer.forms) if (!methods.includes(method)) methods.push(method);
+for (const layer of data.layers) for (const [method, , rank] of layer.forms) if (rank !== null && !methods.includes(method)) methods.push(method);
+for (const { method } of data.groups) if (method !== null && !methods.includes(method)) methods.push(method);
+for (const { supports } of data.groups) for (const [method] of supports) if (!methods.includes(method)) methods.push(method);
 
-// One range for all sites, down to where all but a few options lie; the rest runs off the bottom.
+// One range for all sites and groups, down to where all but a few options lie; the rest runs off the bottom.
 function lossRange() {
   const losses = data.sites.flatMap((site) => site.methods.flatMap(({ line, rest }) => [...line, ...rest]));
-  const positive = losses.map(([, loss]) => loss).filter((loss) => loss > 0).sort((a, b) => a - b);
+  const ofGroups = data.groups.flatMap((group) => group.line);
+  const positive = [...losses, ...ofGroups].map(([, loss]) => loss).filter((loss) => loss > 0).sort((a, b) => a - b);
   if (!positive.length) return [1e-3, 1];
   const [low, high] = [positive[Math.floor(positive.length / 25)], positive.at(-1)];
   return [Math.max(low, high / 10 ** DECADES) / 2, high * 1.4];
@@ -72,24 +75,31 @@ function markSpectra(point) {
   for (const row of layerRows(point)) {
     const where = marks.get(row.name);
     if (where === undefined) continue;
-    const stays = row.method === null;
     const fractionKept = ratio(row.params, row.paramsBefore);
-    where.mark.replaceChildren(...(stays ? staysDense() : chosenMark(row, fractionKept)));
-    const done = stays ? "stays dense" : `${row.method} ${row.form} keeps ${fraction(fractionKept)}`;
+    where.mark.replaceChildren(...chosenMark(row, fractionKept));
+    const done = row.method === null ? "stays dense" : `${row.method} ${row.form} keeps ${fraction(fractionKept)}`;
     where.plot.setAttribute("aria-label", `${where.about}; ${done}`);
   }
 }
 
+// A narrower layer's mark lies off the line, which is of the full width.
 function chosenMark(row, fractionKept) {
-  if (row.loss === null || fractionKept === null) return [];
-  const [x, y] = [across(Math.min(1, fractionKept)), Math.min(FRAME.bottom, down(row.loss))];
+  if (row.method === null) return cornerNote("stays dense");
+  if (row.rank === null) return cornerNote(`narrowed, keeps ${fraction(fractionKept)}`);
   const text = `${row.method} ${row.form}: keeps ${fraction(fractionKept, 3)}, loss ${lossText(row.loss)}`;
+  const isNarrower = row.ends !== null && String(row.ends) !== String(row.layer.ends);
+  return [...ringAt(row.method, row.loss, fractionKept, text), ...(isNarrower ? cornerNote("narrowed, factored") : [])];
+}
+
+function ringAt(method, loss, fractionKept, text) {
+  if (loss === null || fractionKept === null) return [];
+  const [x, y] = [across(Math.min(1, fractionKept)), Math.min(FRAME.bottom, down(loss))];
   return [
     svg("line", { class: "drop", x1: x, x2: x, y1: y, y2: FRAME.bottom }),
-    svg("g", { class: `mark ${colour(methods.indexOf(row.method))}` },
+    svg("g", { class: `mark ${colour(methods.indexOf(method))}` },
       svg("circle", { class: "chosen", cx: x, cy: y, r: 3.4 }),
       svg("circle", { class: "halo", cx: x, cy: y, r: 6 }, svg("title", {}, text))),
   ];
 }
 
-const staysDense = () => [svg("text", { class: "stays", x: FRAME.right, y: FRAME.top + 10, "text-anchor": "end" }, "stays dense")];
+const cornerNote = (text) => [svg("text", { class: "stays", x: FRAME.right, y: FRAME.top + 10, "text-anchor": "end" }, text)];

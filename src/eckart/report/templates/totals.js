@@ -16,11 +16,22 @@ function drawTotals(point) {
   const rows = [["Parameters", "params", short], ["MACs", "macs", short], ["Bytes", "bytes", short]];
   if (data.latency && point.latency !== null) rows.push(["Latency", "latency", latencyText]);
   for (const [name, key, write] of rows) items.push(costItem(name, data.dense[key], point[key], write));
-  const changed = point.chosen.filter((form) => form !== null).length;
-  const left = data.layers.length - changed;
-  items.push(item("Predicted loss", lossText(point.loss), `${changed} layers changed, ${left} left dense`));
+  items.push(item("Predicted loss", lossText(point.loss), lossRemark(point)));
   find("totals-list").replaceChildren(...items);
   for (const place of document.querySelectorAll(".of-point")) place.textContent = pointName(point);
+}
+
+// What was done, and how much less a better plan of the same options could lose.
+function lossRemark(point) {
+  const changed = point.chosen.filter((form) => form !== null).length;
+  const gone = data.groups.reduce((total, { size }, at) => total + size - supportOf(point, at).count, 0);
+  const parts = [`${changed} layers changed, ${data.layers.length - changed} left dense`];
+  if (gone) parts.push(`${grouped.format(gone)} channels removed`);
+  if (point.bound !== null && point.loss > 0) {
+    const exact = point.loss / point.bound - 1 < 1e-6;
+    parts.push(exact ? "no plan of these options has less" : `at least ${lossText(point.bound)} for these options`);
+  }
+  return parts.join("; ");
 }
 
 function scoreItem(point) {
