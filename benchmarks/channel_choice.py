@@ -1,7 +1,7 @@
 """Which channels to keep: the group lasso, the largest norm and backward elimination compared.
 
-All three choose on the same quadratic form, `½ tr(G (W - M) A (W - M)ᵀ)` of the layer that reads the
-channels, and every choice is refitted by least squares.
+All three choose on the same quadratic form, `½ tr(G (W - M) A (W - M)ᵀ)` of the layer that reads
+the channels, and every choice is refitted by least squares.
 """
 
 import copy
@@ -17,8 +17,8 @@ import eckart
 from benchmarks.networks import accuracy, channel_chains
 from eckart.coupling import coupling, without_units
 from eckart.layers import weight_of
-from eckart.linalg import backward_elimination, group_lasso_path, nested_removal_losses
-from eckart.methods import Reading, largest_norm, narrowed_problem, problem_of, reading_of
+from eckart.linalg import group_lasso_path, nested_removal_losses
+from eckart.methods import Reading, narrowed_problem, problem_of, reading_of, selection_named
 from eckart.records import ChannelGroup
 from eckart.stages.curves import DAMPING
 
@@ -60,12 +60,18 @@ def lasso(site: Site, sizes: Sequence[int]) -> Supports:
 
 def norm(site: Site, sizes: Sequence[int]) -> Supports:
     """Units whose columns are largest (AIMET's channel pruning)."""
-    return _firsts(largest_norm([site.reading]), sizes)
+    return _firsts(_order(site, "largest_norm"), sizes)
 
 
 def elimination(site: Site, sizes: Sequence[int]) -> Supports:
     """Units that second-order backward elimination leaves."""
-    return _firsts(backward_elimination([site.reading.reader]), sizes)
+    return _firsts(_order(site, "backward_elimination"), sizes)
+
+
+def _order(site: Site, name: str) -> list[int]:
+    selection = selection_named([name])
+    assert selection is not None
+    return selection.order([site.reading])
 
 
 def _firsts(order: Sequence[int], sizes: Sequence[int]) -> Supports:
@@ -131,7 +137,7 @@ def each_alone(
                     "size": size,
                     "kept": len(kept),
                     "loss": site.loss(kept),
-                    "accuracy": accuracy(removed(model, [(site, kept)]), *test),
+                    "accuracy": accuracy(removed(model, [(site, kept)]), *test, batch=100),
                     "chooser_seconds": seconds,
                 }
 

@@ -1,10 +1,11 @@
 """Tables of what `benchmarks.lenet_channels` measured, in Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import mean
 
 from benchmarks.channel_choice import Row
 
+Report = Mapping[str, Sequence[Row]]
 TARGETS = {0.097: "≤ 0.11", 0.05: "≤ 0.26"}
 RETRAINED_TARGETS = {"one epoch on labels": "≥ 98.5", "five epochs of distillation": "≥ 99.0"}
 NAMES = {
@@ -18,26 +19,27 @@ NAMES = {
 
 
 def course(rows: Sequence[Row]) -> str:
-    """The course's results: what is kept, and accuracy along the way."""
+    """The course's results: what is kept, and points lost along the way."""
     head = (
-        "variant", "penalty", "λ", "columns kept", "parameters",
-        "lasso, zero columns", "lasso, collapsed", "debiased, zero columns", "debiased, collapsed",
-        "points lost", "answers changed by the collapse",
+        "seed", "variant", "asked", "λ", "columns kept", "parameters",
+        "points lost before the refit", "after it, zero columns", "after it, collapsed",
+        "answers changed by the collapse",
     )  # fmt: skip
     return _table(head, [_course_row(row) for row in rows])
 
 
 def _course_row(row: Row) -> list[str]:
-    names = ("shrunk_before", "shrunk_after", "debiased_before", "debiased_after")
-    changed = row["shrunk_answers_changed"] + row["debiased_answers_changed"]
+    lost = [100 * (row["dense"] - row[k]) for k in ("start_after", "debiased_before")]
+    lost.append(100 * (row["dense"] - row["debiased_after"]))
+    changed = row["start_answers_changed"] + row["debiased_answers_changed"]
     return [
+        str(row["seed"]),
         row["variant"],
         row["asked"],
-        f"{row['alpha']:.4f}",
+        "" if row["alpha"] is None else f"{row['alpha']:.4f}",
         f"{row['kept']} ({100 * row['kept'] / row['columns']:.1f} %)",
-        _percent(row["params"], 1),
-        *(_percent(row[name]) for name in names),
-        f"{100 * (row['dense'] - row['debiased_after']):.2f}",
+        f"{100 * row['params']:.1f} %",
+        *(f"{points:.2f}" for points in lost),
         str(changed),
     ]
 
@@ -96,6 +98,16 @@ def choice(rows: Sequence[Row]) -> str:
 def _choice_cell(row: Row) -> str:
     jumped = "" if row["kept"] == row["size"] else f", {row['kept']} of {row['size']} units"
     return f"{_percent(row['accuracy'])} ({row['loss']:.3g}{jumped})"
+
+
+MAKERS: dict[str, Callable[[Report], str]] = {
+    "course": lambda report: course(report["course"]),
+    "budgets": lambda report: budgets(report["budgets"]),
+    "retrained": lambda report: retrained(report["budgets"], report["retrained"]),
+    "choice": lambda report: choice(report["choice"]),
+    "choice_resnet20": lambda report: choice(report["choice_resnet20"]),
+}
+"""Every table, by its key in the results."""
 
 
 def _percent(fraction: float, digits: int = 2) -> str:

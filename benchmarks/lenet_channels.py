@@ -7,11 +7,12 @@ import argparse
 import copy
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import eckart
@@ -23,15 +24,17 @@ from benchmarks.networks import LeNet5, load_resnet, trained_lenet
 from benchmarks.retraining import Recipe, logits_of, retrained
 from eckart.coupling import coupling, without_units
 from eckart.errors import BudgetError
-from eckart.linalg import debias, group_lasso, group_lasso_path
+from eckart.linalg import Reader, backward_elimination, debias, group_lasso, group_lasso_path
+from eckart.methods import DEFAULT_METHODS
 
 OUTPUT = Path("benchmarks/results/lenet-channels.json")
 CALIBRATION, BATCH = 2000, 100
 KEEPS = (0.097, 0.05, 0.03, 0.02, 0.01)
-METHODS: dict[str, dict[str, tuple[str, ...]]] = {
-    "joint": {},
-    "low_rank": {"methods": ("weighted_svd", "spatial")},
-    "removal": {"methods": ("backward_elimination",)},
+RETRAINED = (0.05, 0.02, 0.01)  # at seed 0; at other seeds the last of them
+METHODS: dict[str, tuple[str, ...]] = {
+    "joint": DEFAULT_METHODS,
+    "low_rank": ("weighted_svd", "spatial"),
+    "removal": ("backward_elimination",),
 }
 RECIPES = (
     Recipe("one epoch on labels", 1, distilled=False),
@@ -39,6 +42,12 @@ RECIPES = (
 )
 FRACTIONS = (0.75, 0.5, 0.35, 0.25, 0.15, 0.1)
 COURSE_ALPHA, COURSE_KEPT = 0.01, {"plain": 56, "bias": 53}  # 16.5 and 15.9 % of the parameters
+PARTS = {
+    "course": ("course",),
+    "budgets": ("budgets", "retrained"),
+    "choice": ("choice", "choice_resnet20"),
+}
+"""What can be run by itself, and its keys in the results."""
 Labelled = tuple[Tensor, Tensor]
 
 
@@ -54,92 +63,131 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Fewer channels of LeNet-5")
     parser.add_argument("--data", type=Path, help="data folder; default ECKART_DATA")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the training")
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        default=list(PARTS),
+        choices=list(PARTS),
+        help="others stay as they are",
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     data = Mnist(mnist(arguments.data), mnist(arguments.data, "test"))
-    first, start = trained_lenet(arguments.data, arguments.seeds[0]), time.perf_counter()
-    report: dict[str, list[Row]] = {"course": list(course(first, data))}
-    print(channel_tables.course(report["course"]), flush=True)
-    report |= {"budgets": [], "retrained": []}
-    for i, seed in enumerate(arguments.seeds):
+    start = time.perf_counter()
+    known = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
+    report: dict[str, list[Row]] = {
+        **known,
+        **{name: [] for p in arguments.parts for name in PARTS[p]},
+    }
+    for seed in arguments.seeds:
         model = trained_lenet(arguments.data, seed)
-        retrain = KEEPS if i == 0 else KEEPS[-1:]
-        plain, trained = budgets(model, seed, data, retrain)
-        report["budgets"] += plain
-        report["retrained"] += trained
-    print(channel_tables.budgets(report["budgets"]), flush=True)
-    print(channel_tables.retrained(report["budgets"], report["retrained"]), flush=True)
-    report["choice"] = list(each_alone(first, moments_of(first, data.train), FRACTIONS, data.test))
-    print(channel_tables.choice(report["choice"]), flush=True)
-    report["choice_resnet20"] = list(resnet_choice(arguments.data))
-    print(channel_tables.choice(report["choice_resnet20"]), flush=True)
-    print(f"{time.perf_counter() - start:.0f} s")
+        inputs = inputs_of(model.fc2, model, data.train[0])
+        if "course" in arguments.parts:
+            report["course"] += course(model, seed, inputs, data)
+        if "budgets" in arguments.parts:
+            found = budgets(model, seed, data, model.fc2(inputs).detach())
+            report["budgets"] += found[0]
+            report["retrained"] += found[1]
+        print(f"seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
+    if "choice" in arguments.parts:
+        model = trained_lenet(arguments.data, arguments.seeds[0])
+        moments = moments_of(model, data.train)
+        report["choice"] += each_alone(model, moments, FRACTIONS, data.test)
+        report["choice_resnet20"] += resnet_choice(arguments.data)
     arguments.output.write_text(json.dumps(report, indent=1) + "\n")
+    for name, make in channel_tables.MAKERS.items():
+        print(f"{make(report)}\n" if report.get(name) else f"{name}: not measured")
+    print(f"{time.perf_counter() - start:.0f} s")
 
 
-def course(model: LeNet5, data: Mnist) -> Iterator[Row]:
+def course(model: LeNet5, seed: int, inputs: Tensor, data: Mnist) -> Iterator[Row]:
     """The group lasso on `fc2` as the course asks: its λ, and the λ that keeps as many as it says.
 
     `R = (x/d)(xᵀ/n)` and `B = (y/d)(xᵀ/n)` with `y = W x`, d = 500 inputs and n = 60,000 images;
-    the bias variant appends an unpenalised one to x.
+    the bias variant appends an unpenalised one to x. Beside it, as many columns chosen by backward
+    elimination on the same quadratic form.
     """
-    gram = augmented_gram(model, data.train[0])
+    gram = augmented_gram(inputs)
+    test = inputs_of(model.fc1, model, data.test[0]), data.test[1]
     weight = model.fc2.weight.detach().double()
     width = weight.shape[1]
     for variant, columns in (("plain", width), ("bias", width + 1)):
         r = gram[:columns, :columns] / width
-        b = torch.cat([weight, weight.new_zeros(len(weight), 1)], 1)[:, :columns] @ r
-        free = [] if variant == "plain" else [width]
-        sized = group_lasso_path(r, b, sizes=[COURSE_KEPT[variant]], unpenalised=free).results[0]
-        for asked, result in (
-            ("λ = 0.01", group_lasso(r, b, COURSE_ALPHA, unpenalised=free)),
-            (f"{COURSE_KEPT[variant]} columns", sized),
+        w = torch.cat([weight, weight.new_zeros(len(weight), 1)], 1)[:, :columns]
+        b, free, size = w @ r, list(range(width, columns)), COURSE_KEPT[variant]
+        path = group_lasso_path(r, b, sizes=[size], unpenalised=free)
+        for asked, alpha, start in (
+            ("λ = 0.01", COURSE_ALPHA, group_lasso(r, b, COURSE_ALPHA, unpenalised=free).solution),
+            (f"{size} columns", path.alphas[0], path.results[0].solution),
+            ("backward elimination", None, _eliminated(r, w, size)),
         ):
-            debiased = debias(r, b, result.solution, unpenalised=free)[0]
+            refitted = debias(r, b, start, unpenalised=free)[0]
             yield {
+                "seed": seed,
                 "variant": variant,
                 "asked": asked,
-                "alpha": result.alpha,
-                "kept": len(result.support),
-                "columns": width,
-                "gap": result.gap,
-                **collapsed(model, result.support.tolist(), result.solution, debiased, data.test),
+                "alpha": alpha,
+                **collapsed(model, start, refitted, test),
             }
 
 
+def _eliminated(r: Tensor, w: Tensor, size: int, width: int = 500) -> Tensor:
+    """The columns of `w` that backward elimination keeps and those past `width`; others zero."""
+    damped = r + 1e-8 * r.diagonal().mean() * torch.eye(len(r), dtype=r.dtype)
+    columns = tuple(torch.tensor([column]) for column in range(width))
+    order = backward_elimination([Reader(damped, w.mT @ w, columns)])
+    start = w.clone()
+    start[:, order[size:]] = 0.0
+    return start
+
+
 @torch.inference_mode()
-def augmented_gram(model: LeNet5, images: Tensor, batch: int = 500) -> Tensor:
-    """Mean of `[x; 1] [x; 1]ᵀ` over the inputs x of `fc2`, in float64."""
+def inputs_of(layer: nn.Module, model: nn.Module, images: Tensor) -> Tensor:
+    """What a layer of the model reads, for all images."""
     inputs: list[Tensor] = []
-    handle = model.fc2.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
-    total = torch.zeros(model.fc2.in_features + 1, model.fc2.in_features + 1, dtype=torch.float64)
-    for part in images.split(batch):
-        model(part)
-        x = inputs.pop().double()
-        x = torch.cat([x, x.new_ones(len(x), 1)], 1)
-        total += x.mT @ x
+    handle = layer.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+    logits_of(model, images)
     handle.remove()
-    return total / len(images)
+    return torch.cat(inputs)
 
 
-def collapsed(
-    model: LeNet5, kept: list[int], shrunk: Tensor, debiased: Tensor, test: Labelled
-) -> Row:
-    """Accuracy with zero columns in `fc2`, and without them and the rows of `fc1` they read."""
-    (group,) = (g for g in coupling(model, test[0][:1]).groups if "fc2" in g.readers)
-    row: Row = {"dense": score(model, test)[0]}
-    for name, matrix in (("shrunk", shrunk), ("debiased", debiased)):
+def augmented_gram(inputs: Tensor, rows: int = 5000) -> Tensor:
+    """Mean of `[x; 1] [x; 1]ᵀ` in float64."""
+    width = inputs.shape[1] + 1
+    total = torch.zeros(width, width, dtype=torch.float64)
+    for part in inputs.double().split(rows):
+        x = torch.cat([part, part.new_ones(len(part), 1)], 1)
+        total += x.mT @ x
+    return total / len(inputs)
+
+
+def collapsed(model: LeNet5, start: Tensor, refitted: Tensor, test: Labelled) -> Row:
+    """Accuracy with zero columns in `fc2`, and without them and the rows of `fc1` they read.
+
+    The convolutions stay, so `test` holds the inputs of `fc1`.
+    """
+    (group,) = (g for g in coupling(model, torch.zeros(1, 1, 28, 28)).groups if "fc2" in g.readers)
+    kept = start[:, : group.size].norm(dim=0).nonzero().flatten().tolist()
+    row: Row = {"dense": score_head(model, test)[0], "kept": len(kept), "columns": group.size}
+    for name, matrix in (("start", start), ("debiased", refitted)):
         before = with_readout(model, matrix)
         after = copy.deepcopy(before)
         without_units(after, [(group, kept)])
         (row[f"{name}_before"], one), (row[f"{name}_after"], two) = (
-            score(m, test) for m in (before, after)
+            score_head(m, test) for m in (before, after)
         )
         row[f"{name}_answers_changed"] = int((one != two).sum())
         row["params"] = count_params(after) / count_params(model)
     return row
+
+
+@torch.inference_mode()
+def score_head(model: LeNet5, test: Labelled) -> tuple[float, Tensor]:
+    """Accuracy and answers from the inputs of `fc1`."""
+    answers = model.fc2(F.relu(model.fc1(test[0]))).argmax(1)
+    return float((answers == test[1]).double().mean()), answers
 
 
 @torch.no_grad()
@@ -148,7 +196,7 @@ def with_readout(model: LeNet5, matrix: Tensor) -> LeNet5:
     model = copy.deepcopy(model)
     width = model.fc2.in_features
     model.fc2.weight.copy_(matrix[:, :width])
-    model.fc2.bias += matrix[:, width:].sum(1)
+    model.fc2.bias.add_(matrix[:, width:].sum(1))
     return model
 
 
@@ -165,17 +213,16 @@ def moments_of(model: nn.Module, train: Labelled) -> eckart.Moments:
 
 
 def budgets(
-    model: nn.Module, seed: int, data: Mnist, retrain: Sequence[float]
+    model: nn.Module, seed: int, data: Mnist, teacher: Tensor
 ) -> tuple[list[Row], list[Row]]:
     """Every family of options at every budget; the joint plan is retrained at some of them."""
-    moments = moments_of(model, data.train)
+    moments, retrain = moments_of(model, data.train), RETRAINED if seed == 0 else RETRAINED[-1:]
     dense = score(model, data.test)[0]
-    teacher = logits_of(model, data.train[0])
     plain: list[Row] = []
     trained: list[Row] = []
-    for method, options in METHODS.items():
+    for method, names in METHODS.items():
         start = time.perf_counter()
-        curves = eckart.curves(model, moments, progress=False, **options)
+        curves = eckart.curves(model, moments, methods=names, progress=False)
         seconds = time.perf_counter() - start
         for keep in KEEPS:
             row: Row = {"seed": seed, "method": method, "keep": keep, "dense": dense}

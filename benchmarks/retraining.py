@@ -29,7 +29,7 @@ class Recipe:
     name: str
     epochs: int
     distilled: bool
-    rate: float = 2e-3
+    rate: float = 4e-3
     batch: int = 64
     temperature: float = 4.0
 
@@ -75,7 +75,7 @@ def _schedule(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_sc
 
 @torch.inference_mode()
 def logits_of(
-    model: nn.Module, images: Float[Tensor, "n ..."], batch: int = 500
+    model: nn.Module, images: Float[Tensor, "n ..."], batch: int = 100
 ) -> Float[Tensor, "n classes"]:
     """The model's outputs for all images."""
     model.eval()
