@@ -5,7 +5,10 @@ python -m benchmarks.tables
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+
+from benchmarks import channel_tables
 
 RESULTS = Path("benchmarks/results")
 NAMES = {
@@ -109,6 +112,12 @@ def costs() -> str:
     return "\n".join(lines)
 
 
+def channels(name: str) -> str:
+    """A table of `benchmarks.lenet_channels`."""
+    report = json.loads((RESULTS / "lenet-channels.json").read_text())
+    return channel_tables.MAKERS[name](report)
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
     "resnet20": lambda: frontier("resnet20"),
     "resnet32": lambda: frontier("resnet32"),
@@ -117,6 +126,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "ratios": ratios,
     "costs": costs,
     "headline": headline,
+    **{f"channels {name}": partial(channels, name) for name in channel_tables.MAKERS},
 }
 
 
@@ -131,7 +141,8 @@ def filled(text: str) -> str:
 
 
 def main() -> None:
-    for path in (Path("docs/results/main-path.md"), Path("README.md")):
+    results = Path("docs/results")
+    for path in (results / "main-path.md", results / "channels.md", Path("README.md")):
         path.write_text(filled(path.read_text()))
         print(f"{path}: tables made anew")
 

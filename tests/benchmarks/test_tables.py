@@ -9,7 +9,9 @@ from benchmarks.tables import filled
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/results/main-path.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/results/main-path.md", "docs/results/channels.md"]
+)
 def test_the_tables_are_those_of_the_committed_results(name: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(ROOT)
     text = (ROOT / name).read_text()
