@@ -6,7 +6,7 @@ found exactly by eliminating one variable after the other; the prices that prove
 Lagrangian dual, by column generation) give a lower bound on every choice, and the states met on
 the way, improved one variable at a time to a fixed point, give the choice itself.
 
-Source: Dechter 1999 (bucket elimination); Geoffrion 1974 (Lagrangian bounds by column generation).
+Source: Geoffrion 1974 (Lagrangian bounds by column generation).
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from math import prod
 import numpy as np
 from scipy.optimize import linprog
 
+from eckart.buckets import States, least_sum
 from eckart.knapsack import Indices, Knapsack, Vector, solve
 
-States = tuple[int, ...]
 _ROUNDS = 60  # of column generation
 _STARTS = 6  # joint states that the search for a choice starts from
 _SOLVES = 40  # knapsacks solved for one choice
-_MAX_TABLE = 2_000_000  # entries; larger tables are minimised in parts, which only bounds
 _CLOSE = 1e-4  # a choice within this of the bound, relatively, is not worth a search
 
 
@@ -61,7 +60,7 @@ class Coupled:
         """The choice of least ``loss · losses + prices · costs``, and a lower bound on that sum."""
         values = loss * self.options.losses + prices @ self.options.costs
         tables = self._tables(values)
-        states, bound = _eliminated(list(zip(self.scopes, tables, strict=True)), self.states)
+        states, bound = least_sum(list(zip(self.scopes, tables, strict=True)), self.states)
         picked = [self._argmin(site, self._at(site, states), values) for site in range(len(tables))]
         column = Column(
             picked, states, self.options.loss(picked), self.options.costs[:, picked].sum(1)
@@ -237,71 +236,3 @@ def _neighbours(problem: Coupled, states: States) -> Iterator[States]:
                 moved = list(states)
                 moved[variable] += step
                 yield tuple(moved)
-
-
-Table = tuple[States, Vector]
-
-
-def _eliminated(tables: list[Table], states: States) -> tuple[States, float]:
-    """States of least total over all tables, one variable eliminated after the other.
-
-    Where a joint table would be too large it is minimised in parts, and the value is a bound only.
-    """
-    constant, pending = 0.0, list[Table]()
-    for scope, table in tables:
-        if scope:
-            pending.append((scope, table))
-        else:
-            constant += float(table)
-    buckets: list[tuple[int, list[Table]]] = []
-    left = set(range(len(states)))
-    while left:
-        variable = min(left, key=lambda v: _width(pending, v, states))
-        bucket = [t for t in pending if variable in t[0]]
-        pending = [t for t in pending if variable not in t[0]]
-        buckets.append((variable, bucket))
-        for part in _parts(bucket, states):
-            scope, joint = _joint(part, states)
-            reduced = joint.min(scope.index(variable))
-            rest = tuple(v for v in scope if v != variable)
-            if rest:
-                pending.append((rest, reduced))
-            else:
-                constant += float(reduced)
-        left.discard(variable)
-    chosen = dict[int, int]()
-    for variable, bucket in reversed(buckets):
-        total = np.zeros(states[variable])
-        for scope, table in bucket:
-            total = total + table[tuple(chosen.get(v, slice(None)) for v in scope)]
-        chosen[variable] = int(total.argmin())
-    return tuple(chosen[v] for v in range(len(states))), constant
-
-
-def _width(tables: Sequence[Table], variable: int, states: States) -> int:
-    scopes = {v for scope, _ in tables if variable in scope for v in scope}
-    return prod(states[v] for v in scopes)
-
-
-def _parts(bucket: Sequence[Table], states: States) -> Iterator[list[Table]]:
-    """The tables of one variable, in parts whose joint table is not too large."""
-    part: list[Table] = []
-    for table in bucket:
-        scope = {v for scope, _ in [*part, table] for v in scope}
-        if part and prod(states[v] for v in scope) > _MAX_TABLE:
-            yield part
-            part = []
-        part.append(table)
-    if part:
-        yield part
-
-
-def _joint(tables: Sequence[Table], states: States) -> Table:
-    """The sum of some tables over all their variables."""
-    scope = tuple(sorted({v for each, _ in tables for v in each}))
-    total = np.zeros(tuple(states[v] for v in scope))
-    for each, table in tables:
-        order = np.argsort(each)
-        shape = [states[v] if v in each else 1 for v in scope]
-        total = total + np.transpose(table, order).reshape(shape)
-    return scope, total

@@ -30,6 +30,7 @@ def refused(result, code, says):
         (["compress", "{net}", "--data", "{data}", "--keep", "0.5", "--tolerance", "0"], "one of"),
         (["compress", "{net}", "--data", "{data}", "--keep", "1.5"], "a fraction in (0, 1]"),
         (["compress", "{net}", "--data", "{data}", "--budget", "speed=2"], "unknown cost 'speed'"),
+        (["compress", "{net}", "--data", "{data}", "--keep", "0.5", "--methods", "x"], "--methods"),
         (["compress", "{net}", "--keep", "0.5"], "--data: needed here"),
         (["compress", "{net}", "--tolerance", "-1", "--data", "{data}"], "--tolerance"),
         (["frontier", "{net}", "--data", "{data}", "--keeps", "a"], "not a list of numbers"),
@@ -61,7 +62,6 @@ def test_usage(run, factory, folder, words, says):
         (["compress", "{net}", "--data", "{data}", "--keep", "0.001"], "reach"),
         (["compress", "{net}", "--keep", "0.5", "--moments", "{dir}/none"], "cannot read moments"),
         (["compress", "{net}", "--data", "{data}", "--keep", "0.5", "--dense", "x"], "no layer"),
-        (["compress", "{net}", "--data", "{data}", "--keep", "0.5", "--methods", "x"], "unknown"),
         (["calibrate", "{net}", "--data", "{data}", "--out", "m", "--metric", "x"], "unknown"),
     ],
 )

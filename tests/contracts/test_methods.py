@@ -9,7 +9,14 @@ from torch import Tensor, nn
 from eckart.errors import InputError
 from eckart.layers import Factored, as_matrix, rebuild
 from eckart.linalg import damped, quadratic_loss
-from eckart.methods import DEFAULT_METHODS, METHODS, Method, Problem, methods_named
+from eckart.methods import (
+    DEFAULT_METHODS,
+    METHODS,
+    Method,
+    Problem,
+    methods_named,
+    selection_named,
+)
 from eckart.records import Form
 from layer_zoo import LAYERS, inputs, layer, piece_of_layer, problem_of_layer
 from random_moments import losses_of
@@ -135,5 +142,8 @@ def test_an_unknown_method_lists_the_known_ones():
 
 
 def test_methods_are_found_by_name():
-    assert [m.name for m in methods_named(DEFAULT_METHODS)] == list(DEFAULT_METHODS)
+    selection = selection_named(DEFAULT_METHODS)
+    assert selection is not None
+    names = [*(m.name for m in methods_named(DEFAULT_METHODS)), selection.name]
+    assert names == list(DEFAULT_METHODS)
     assert methods_named("svd") == [METHODS["svd"]]

@@ -11,7 +11,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from eckart import Budget, CheckpointError, allocate, apply, compress, curves, load, merge, save
+from eckart import (
+    Budget,
+    CheckpointError,
+    allocate,
+    apply,
+    compress,
+    curves,
+    load,
+    merge,
+    save,
+)
 from eckart.layers import Factored
 from tolerances import tolerance
 
@@ -94,8 +104,8 @@ def without_last(model: nn.Module) -> nn.Module:
     return model
 
 
-def wider(model: nn.Module) -> nn.Module:
-    model.conv1 = nn.Conv2d(1, 17, 3, padding=1)
+def thinner(model: nn.Module) -> nn.Module:
+    model.fc2 = nn.Linear(48, 9)
     return model
 
 
@@ -113,14 +123,14 @@ def strided(model: nn.Module) -> nn.Module:
     ("change", "match"),
     [
         (without_last, "the fresh model has no such layer|surplus"),
-        (wider, "cannot replace|does not fit"),
+        (thinner, "cannot replace|does not fit"),
         (further, r"missing \['fc3.bias', 'fc3.weight'\]"),
         (strided, "its kernels do not compose|cannot replace"),
         (lambda model: nn.Sequential(nn.Linear(3, 3)), "the class and arguments of the original"),
         (lambda model: nn.Linear(3, 3), "the class and arguments of the original"),
         (lambda model: model.to("meta"), "meta device"),
     ],
-    ids=["a layer less", "wider", "a layer more", "strided", "other class", "one layer", "meta"],
+    ids=["a layer less", "thinner", "a layer more", "strided", "other class", "one layer", "meta"],
 )
 def test_another_network_is_refused(digits, directory: Path, change: Any, match: str):
     fresh = change(digits.fresh())
@@ -146,10 +156,10 @@ def test_a_truncated_file_is_refused(digits, directory: Path, name: str, fractio
 
 
 def changed_piece(**changes: Any) -> Callable[[dict[str, Any]], Any]:
-    """A structure whose first form has another first piece."""
+    """A structure whose first factored form has another first piece."""
 
     def change(structure: dict[str, Any]) -> Any:
-        next(iter(structure["forms"].values()))[0].update(changes)
+        next(form for form in structure["forms"].values() if len(form) > 1)[0].update(changes)
         return structure
 
     return change
@@ -173,7 +183,7 @@ HOSTILE = {
     "null": lambda s: None,
     "empty": lambda s: {},
     "format of a number": lambda s: {**s, "format": 7},
-    "a later format": lambda s: {**s, "format": "eckart.network/2"},
+    "a later format": lambda s: {**s, "format": "eckart.network/3"},
     "another format": lambda s: {**s, "format": "eckart.moments/1"},
     "forms in a list": with_forms(lambda forms: []),
     "forms null": with_forms(lambda forms: None),
@@ -261,9 +271,14 @@ def test_merging_gives_plain_layers_with_the_same_outputs(digits, smaller, inpla
     assert merged.state_dict().keys() == digits.model.state_dict().keys()
     assert not hasattr(merged, "eckart_plan")
     torch.testing.assert_close(merged(x), expected, **tolerance(torch.float32))
-    load_back = digits.fresh()
-    load_back.load_state_dict(merged.state_dict())
-    assert torch.equal(load_back(x), merged(x))
+
+
+def test_a_merged_network_of_all_channels_fits_the_original_class(digits):
+    factors = curves(digits.model, digits.moments, methods=["weighted_svd", "spatial"])
+    merged = merge(apply(digits.model, allocate(factors, Budget(params=0.5)), digits.moments))
+    fresh, x = digits.fresh(), digits.test[0][0]
+    fresh.load_state_dict(merged.state_dict())
+    assert torch.equal(fresh(x), merged(x))
 
 
 def test_merging_keeps_modes_and_gradients(smaller: nn.Module):

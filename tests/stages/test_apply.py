@@ -23,13 +23,17 @@ from eckart import (
     measure,
 )
 from eckart.layers import Factored
+from eckart.methods import DEFAULT_METHODS
 from stages.networks import SmallCnn, mlp
 from tolerances import tolerance
 
+FACTORS = ("weighted_svd", "spatial")
+
 
 def planned(model: nn.Module, batches: list[Any], **limits: float) -> tuple[Plan, Moments]:
-    moments = calibrate(model, batches)
-    return allocate(curves(model, moments), Budget(**(limits or {"params": 0.6}))), moments
+    """A plan without removals, so that layers are factored whatever else would be better."""
+    moments, budget = calibrate(model, batches), Budget(**(limits or {"params": 0.6}))
+    return allocate(curves(model, moments, methods=FACTORS), budget), moments
 
 
 def factored(model: nn.Module) -> set[str]:
@@ -261,9 +265,11 @@ def test_rank_deficient_networks_lose_nothing_where_nothing_is_lost(x: Tensor, c
             torch.testing.assert_close(smaller(x), model(x), **tolerance(torch.float32))
 
 
-def test_one_output_of_rank_one(x: Tensor):
+@pytest.mark.parametrize("methods", [FACTORS, DEFAULT_METHODS], ids=["factors", "both"])
+def test_one_output_of_rank_one(x: Tensor, methods: tuple[str, ...]):
     model = nn.Sequential(nn.Linear(12, 16), nn.Linear(16, 1))
-    plan, moments = planned(model, [x], params=0.3)
+    moments = calibrate(model, [x])
+    plan = allocate(curves(model, moments, methods=methods), Budget(params=0.3))
     assert plan.choices["0"].form.rank in (1, 2)
     torch.testing.assert_close(
         apply(model, plan, moments)(x), model(x), **tolerance(torch.float32)

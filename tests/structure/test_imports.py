@@ -15,6 +15,7 @@ LAYERS = {
     "provenance": 1,
     "watch": 1,
     "costs": 2,
+    "buckets": 1,
     "coupled": 2,
     "coupling": 3,
     "layers": 2,

@@ -1,10 +1,12 @@
 """One file per method, and the registry of them."""
 
 from eckart.methods.channels import (
+    Heirs,
     Ranking,
     Reading,
     Selection,
     eliminated,
+    heirs,
     largest_norm,
     lasso_path,
     narrowed_problem,
@@ -38,6 +40,7 @@ __all__ = [
     "DEFAULT_METHODS",
     "METHODS",
     "SELECTIONS",
+    "Heirs",
     "LowRank",
     "Method",
     "Problem",
@@ -45,6 +48,7 @@ __all__ = [
     "Reading",
     "Selection",
     "Spatial",
+    "heirs",
     "low_rank_form",
     "methods_named",
     "narrowed_problem",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import final
 
 from torch import Tensor
@@ -51,19 +52,20 @@ def spatial_form(piece: Piece, axis: int, rank: int) -> Form:
     return Form((first, replace(_along(piece, 1 - axis), inputs=between)))
 
 
+@lru_cache
 def _along(piece: Piece, axis: int) -> Piece:
     """The piece with nothing left to do on the other axis."""
-
-    def only(values: tuple[int, ...], idle: int) -> tuple[int, ...]:
-        return tuple(value if i == axis else idle for i, value in enumerate(values))
-
     return replace(
         piece,
-        kernel=only(piece.kernel, 1),
-        stride=only(piece.stride, 1),
-        padding=only(piece.padding, 0),
-        dilation=only(piece.dilation, 1),
+        kernel=_only(piece.kernel, axis, 1),
+        stride=_only(piece.stride, axis, 1),
+        padding=_only(piece.padding, axis, 0),
+        dilation=_only(piece.dilation, axis, 1),
     )
+
+
+def _only(values: tuple[int, ...], axis: int, idle: int) -> tuple[int, ...]:
+    return tuple(value if i == axis else idle for i, value in enumerate(values))
 
 
 def _factors(problem: Problem, axis: int, rank: int | None = None) -> SeparableFactors:

@@ -90,7 +90,8 @@ class Curves:
 
     def __str__(self) -> str:
         count = sum(len(curve.options) for curve in self.curves)
-        coupled = f", {len(self.groups)} groups of channels" if self.groups else ""
+        number = len(self.groups)
+        coupled = f", {number} group{'s' * (number > 1)} of channels" if number else ""
         return (
             f"{count} options at {len(self.curves)} sites{coupled}; "
             f"{len(self.dense)} layers stay dense"

@@ -8,8 +8,9 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from eckart.buckets import States
 from eckart.costs import COSTS, Cost, cost_named
-from eckart.coupled import Coupled, States, coupled_hull, solve_coupled
+from eckart.coupled import Coupled, coupled_hull, solve_coupled
 from eckart.errors import BudgetError
 from eckart.knapsack import Knapsack, Vector, lower_hull, solve
 from eckart.records import Budget, Choice, Curve, Curves, GroupCurve, Option, Plan, Removal
@@ -143,9 +144,8 @@ def _plan(
     """The plan that takes one option per layer and one size per group."""
     costs = dict(curves.totals)
     choices, removals, reasons = {}, {}, dict(curves.dense)
-    layers = len(curves.curves)
-    for curve, option in zip(curves.curves, chosen[:layers], strict=True):
-        assert isinstance(option, Option)
+    options = [option for option in chosen if isinstance(option, Option)]
+    for curve, option in zip(curves.curves, options, strict=True):
         name, spec = curve.site.name, curves.specs[curve.site.name]
         if option.form == spec.dense:
             alone = len(curve.options) == 1
@@ -157,9 +157,7 @@ def _plan(
         for metric in costs:
             of = COSTS[metric].of
             costs[metric] += of(spec, option.form) - of(spec, spec.dense)
-    for kept in chosen[layers:]:
-        assert not isinstance(kept, Option)
-        curve_of, size = kept
+    for curve_of, size in (kept for kept in chosen if not isinstance(kept, Option)):
         group = curve_of.group
         if size == group.size:
             continue
@@ -207,6 +205,9 @@ def _assembled(curves: Curves, priced: Sequence[Cost], count_norms: bool) -> tup
         for cell, members in _cells(curves, curve, scope):
             losses = np.array([curve.options[i].loss for i in members])
             kept = [members[i] for i in _undominated(losses, rows[members])]
+            dense = len(curve.options) - 1
+            if dense in members and dense not in kept:
+                kept.append(dense)  # as the measure of what is saved
             menu += [curve.options[i] for i in kept]
             costs.append(rows[kept])
             cells += [cell] * len(kept)

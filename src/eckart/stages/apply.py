@@ -15,7 +15,14 @@ from eckart.costs import COSTS
 from eckart.coupling import without_units
 from eckart.errors import InputError, LeftDenseWarning, MismatchError
 from eckart.layers import as_matrix, bias_of, filled, piece_of, rebuild
-from eckart.methods import Problem, methods_named, narrowed_problem, problem_of
+from eckart.methods import (
+    Problem,
+    heirs,
+    methods_named,
+    narrowed_problem,
+    problem_of,
+    reading_of,
+)
 from eckart.provenance import attach_plan
 from eckart.records import Form, Moments, Plan
 from eckart.tracing import check_same_network
@@ -56,14 +63,13 @@ def apply(model: nn.Module, plan: Plan, moments: Moments, *, inplace: bool = Fal
     narrow = {name: _narrow(model, name, plan, moments) for name in plan.choices}
     smaller = model if inplace else _copied(model)
     without_units(smaller, [(r.group, r.kept) for r in plan.removals.values()])
-    built = {}
+    built, touched = {}, {name for r in plan.removals.values() for name in r.group.members}
     for name, choice in plan.choices.items():
         module, problem = smaller.get_submodule(name), narrow[name]
-        if choice.form.is_plain:
-            smaller.set_submodule(name, _refitted(module, problem))
-        else:
+        if not choice.form.is_plain:
             (method,) = methods_named([choice.method])
             built[name] = rebuild(module, choice.form, method.build(problem, choice.form))
+        if name in touched:
             smaller.set_submodule(name, _refitted(module, problem))
     broken = _installed(smaller, built, moments.example)
     if broken:
@@ -84,15 +90,20 @@ def _copied(model: nn.Module) -> nn.Module:
 
 def _narrow(model: nn.Module, name: str, plan: Plan, moments: Moments) -> Problem:
     """A layer's problem at the width that the plan leaves it."""
-    problem = problem_of(model.get_submodule(name), name, moments, plan.damping)
-    piece, rows, columns = problem.piece, None, None
+
+    def problem(layer: str) -> Problem:
+        return problem_of(model.get_submodule(layer), layer, moments, plan.damping)
+
+    own = problem(name)
+    piece, outputs, columns = own.piece, None, None
     for removal in plan.removals.values():
         group, kept = removal.group, removal.kept
         if name in group.readers:
             columns = group.columns_left(name, kept, piece.inputs)
         if name in group.writers:
-            rows = group.rows_left(name, kept, piece.outputs)
-    return narrowed_problem(problem, rows, columns)
+            readings = [reading_of(problem(reader), group, reader) for reader in group.readers]
+            outputs = heirs(group, name, readings, kept, piece.outputs)
+    return narrowed_problem(own, outputs, columns)
 
 
 def _refitted(module: nn.Module, problem: Problem) -> nn.Module:

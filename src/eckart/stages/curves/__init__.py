@@ -66,7 +66,7 @@ def curves(
         >>> network = torch.nn.Sequential(torch.nn.Linear(20, 30), torch.nn.Linear(30, 4))
         >>> moments = eckart.calibrate(network, [torch.randn(64, 20)])
         >>> print(eckart.curves(network, moments))
-        16 options at 2 sites; 0 layers stay dense
+        196 options at 2 sites, 1 group of channels; 0 layers stay dense
     """
     if multiple < 1 or least_rank < 1 or not damping > 0:
         raise InputError(

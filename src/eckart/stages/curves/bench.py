@@ -8,8 +8,8 @@ from functools import cached_property
 
 from torch import nn
 
-from eckart.methods import Problem, problem_of
-from eckart.records import Moments
+from eckart.methods import Problem, Reading, problem_of, reading_of
+from eckart.records import ChannelGroup, Moments
 
 
 @dataclass
@@ -28,3 +28,7 @@ class Bench:
     def problem(self, name: str) -> Problem:
         """One layer's problem at full width."""
         return problem_of(self.layers[name], name, self.moments, self.damping)
+
+    def readings(self, group: ChannelGroup) -> list[Reading]:
+        """How every layer that reads a group does."""
+        return [reading_of(self.problem(name), group, name) for name in group.readers]

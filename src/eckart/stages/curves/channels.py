@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from eckart.layers import norm_width
 from eckart.linalg import nested_removal_losses
-from eckart.methods import Selection, reading_of
+from eckart.methods import Selection
 from eckart.records import ChannelGroup, GroupCurve
 from eckart.stages.curves.bench import Bench
 
@@ -23,7 +23,7 @@ def group_curve(
         multiple: offer only numbers of units that are multiples of this, and all.
         fine: offer sixteenths of the units in place of eighths.
     """
-    readings = [reading_of(bench.problem(name), group, name) for name in group.readers]
+    readings = bench.readings(group)
     order = selection.order(readings)
     losses = nested_removal_losses([reading.reader for reading in readings], order).tolist()
     sizes = [k for k in _sizes(group.size, multiple, fine) if _all_stay(group, order[:k])]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from eckart.costs import COSTS
 from eckart.layers import narrowed_piece
-from eckart.methods import Method, Problem, narrowed_problem
+from eckart.methods import Heirs, Method, Problem, heirs, narrowed_problem
 from eckart.records import Form, GroupCurve, LayerSpec, Option
 from eckart.records.plans import NARROWED
 from eckart.stages.curves.bench import Bench
@@ -18,7 +19,7 @@ def layer_options(
     """A layer's options at full width, and at every width that its groups offer."""
     problem = bench.problem(spec.name)
     yield from _options(problem, spec, methods)
-    for narrow in _narrow(problem, spec.name, groups):
+    for narrow in _narrow(bench, spec, groups):
         if narrow.piece == problem.piece:
             continue
         yield Option(NARROWED, Form((narrow.piece,)), 0.0)
@@ -26,31 +27,30 @@ def layer_options(
             yield from _unbeaten(_options(narrow, spec, methods))
 
 
-def _narrow(problem: Problem, name: str, groups: Sequence[GroupCurve]) -> Iterator[Problem]:
+def _narrow(bench: Bench, spec: LayerSpec, groups: Sequence[GroupCurve]) -> Iterator[Problem]:
     """The layer at every combination of widths of the groups it reads and writes."""
+    name, problem = spec.name, bench.problem(spec.name)
     piece = problem.piece
     reads = next((c for c in groups if name in c.group.readers), None)
-    writes = next((c for c in groups if name in {**c.group.writers, **c.group.followers}), None)
-    rows: dict[int, list[int] | None] = {0: None}
-    columns: dict[int, list[int] | None] = {0: None}
-    if writes is not None:
-        rows = {
-            k: writes.group.rows_left(name, writes.kept(k), piece.outputs) for k in writes.losses
-        }
-    if reads is not None:
-        columns = {
-            k: reads.group.columns_left(name, reads.kept(k), piece.inputs) for k in reads.losses
-        }
-    if piece.groups > 1:
-        for at in rows.values():
-            smaller = narrowed_piece(piece, None if at is None else len(at))
-            yield Problem(smaller, problem.weight, problem.a, problem.g)
+    writes = next((c for c in groups if name in c.group.writers), None)
+    follows = next((c for c in groups if name in c.group.followers), None)
+    if follows is not None:
+        for size in follows.sizes:
+            left = follows.group.rows_left(name, follows.kept(size), piece.outputs)
+            yield replace(problem, piece=narrowed_piece(piece, len(left)))
         return
-    for j, into in columns.items():
-        fitted = narrowed_problem(problem, None, into)
-        for i, out in rows.items():
+    into: dict[int, list[int] | None] = {0: None}
+    out: dict[int, Heirs | None] = {0: None}
+    if reads is not None:
+        into = {k: reads.group.columns_left(name, reads.kept(k), piece.inputs) for k in reads.sizes}
+    if writes is not None:
+        group, readings = writes.group, bench.readings(writes.group)
+        out = {k: heirs(group, name, readings, writes.kept(k), piece.outputs) for k in writes.sizes}
+    for j, columns in into.items():
+        fitted = narrowed_problem(problem, None, columns)
+        for i, outputs in out.items():
             if reads is not writes or i == j:
-                yield narrowed_problem(fitted, out, None)
+                yield narrowed_problem(fitted, outputs, None)
 
 
 def _options(problem: Problem, spec: LayerSpec, methods: Sequence[Method]) -> list[Option]:
