@@ -232,7 +232,10 @@ def _highs(problem: Knapsack, limits: Vector) -> list[int] | None:
 def _chain(problem: Knapsack, site: int) -> list[int]:
     """A site's options on the lower hull of loss against cost, cheapest first."""
     hulled: list[int] = []
-    for i in sorted(problem.members(site).tolist(), key=lambda i: float(problem.costs[0, i])):
+    members = problem.members(site)
+    for i in members[np.lexsort((problem.losses[members], problem.costs[0, members]))].tolist():
+        if hulled and problem.losses[i] >= problem.losses[hulled[-1]]:
+            continue  # dearer, and no better
         while len(hulled) > 1 and _slope(problem, hulled[-2], hulled[-1]) >= _slope(
             problem, hulled[-1], i
         ):
