@@ -12,6 +12,7 @@ import torch
 
 import eckart
 from benchmarks.networks import accuracy
+from benchmarks.ours import FACTORS
 from benchmarks.run import setting
 
 BATCH = 250
@@ -48,7 +49,7 @@ def main() -> None:
                 moments = replace(logits, output_grams={}, metric=None)
             else:
                 moments = eckart.calibrate(on.model, batches, metric=metric, progress=False)
-            options = eckart.curves(on.model, moments, progress=False)
+            options = eckart.curves(on.model, moments, methods=FACTORS, progress=False)
             for keep in KEEPS[network]:
                 plan = eckart.allocate(options, eckart.Budget(params=keep))
                 value = accuracy(eckart.apply(on.model, plan, moments), *on.test)

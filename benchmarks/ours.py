@@ -8,6 +8,7 @@ from torch import nn
 
 import eckart
 from benchmarks.peers.calibration import Calibration
+from eckart.methods import DEFAULT_METHODS
 
 BATCH = 250
 _moments: dict[int, tuple[nn.Module, eckart.Moments]] = {}
@@ -41,10 +42,15 @@ def _compress(
     return eckart.apply(model, plan, moments)
 
 
-LOW_RANK, ALL = ("weighted_svd",), ("weighted_svd", "spatial")
+LOW_RANK, FACTORS = ("weighted_svd",), ("weighted_svd", "spatial")
+CHANNELS = ("backward_elimination",)
 OURS: dict[str, Callable[[nn.Module, Calibration, float], nn.Module]] = {
-    "ours_a_only": partial(_compress, methods=LOW_RANK, weigh_outputs=False),
+    "ours": partial(_compress, methods=DEFAULT_METHODS),
+    "ours_factors": partial(_compress, methods=FACTORS),
+    "ours_channels": partial(_compress, methods=CHANNELS),
     "ours_low_rank": partial(_compress, methods=LOW_RANK),
-    "ours": partial(_compress, methods=ALL),
-    "ours_macs": partial(_compress, methods=ALL, metric="macs"),
+    "ours_a_only": partial(_compress, methods=LOW_RANK, weigh_outputs=False),
+    "ours_macs": partial(_compress, methods=DEFAULT_METHODS, metric="macs"),
+    "ours_factors_macs": partial(_compress, methods=FACTORS, metric="macs"),
+    "ours_channels_macs": partial(_compress, methods=CHANNELS, metric="macs"),
 }

@@ -31,7 +31,7 @@ class Recipe:
     distilled: bool
     rate: float = 4e-3
     batch: int = 64
-    temperature: float = 4.0
+    temperature: float = 2.0
 
     @property
     def loss(self) -> Loss:
@@ -73,7 +73,7 @@ def _schedule(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_sc
     return torch.optim.lr_scheduler.SequentialLR(optimizer, [rising, falling], [warm])
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def logits_of(
     model: nn.Module, images: Float[Tensor, "n ..."], batch: int = 100
 ) -> Float[Tensor, "n classes"]:

@@ -95,6 +95,12 @@ def points(on: Setting, methods: list[str], keeps: list[float]) -> Iterator[Poin
             )
 
 
+def kept_rows(path: Path, methods: list[str], keeps: list[float]) -> list[dict[str, object]]:
+    """What the results hold of methods and budgets that are not measured now."""
+    rows = json.loads(path.read_text()) if path.exists() else []
+    return [row for row in rows if row["method"] not in methods or row["keep"] not in keeps]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Side by side with peers")
     parser.add_argument("--data", type=Path, help="data folder; default ECKART_DATA")
@@ -112,7 +118,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     on = setting(arguments.network, arguments.data, arguments.calibration, arguments.test)
     print(f"{on.network} dense: {100 * accuracy(on.model, *on.test):.2f} % of {len(on.test[0])}")
-    output, found = arguments.output or RESULTS / f"{on.network}.json", []
+    output = arguments.output or RESULTS / f"{on.network}.json"
+    found = kept_rows(output, arguments.methods, arguments.keep)
     for point in points(on, arguments.methods, arguments.keep):
         found.append(asdict(point))
         output.write_text(json.dumps(found, indent=1) + "\n")

@@ -12,10 +12,14 @@ from benchmarks import channel_tables
 
 RESULTS = Path("benchmarks/results")
 NAMES = {
-    "ours": "**eckart** (low rank and spatial)",
+    "ours": "**eckart**",
+    "ours_factors": "eckart, factors only (low rank, spatial)",
+    "ours_channels": "eckart, fewer channels only",
     "ours_low_rank": "eckart, low rank only",
     "ours_a_only": "eckart, low rank, `A` only",
     "ours_macs": "**eckart**, columns are MACs",
+    "ours_factors_macs": "eckart, factors only, columns are MACs",
+    "ours_channels_macs": "eckart, fewer channels only, columns are MACs",
     "balf_params": "BALF's rule",
     "balf_macs": "BALF's rule, columns are MACs",
     "zero_sum_svd": "Zero-Sum SVD, no correction",
@@ -40,7 +44,7 @@ def frontier(network: str) -> str:
         "| method | " + " | ".join(f"{keep:g}" for keep in keeps) + " |",
         "|---" * (len(keeps) + 1) + "|",
     ]
-    for method in dict.fromkeys(row["method"] for row in rows):
+    for method in (name for name in NAMES if any(row["method"] == name for row in rows)):
         found = [cells.get((method, keep)) for keep in keeps]
         texts = [f"{100 * r['accuracy']:.1f} ({r['macs']:.2f})" if r else "" for r in found]
         lines.append(f"| {NAMES[method]} | " + " | ".join(texts) + " |")
