@@ -105,7 +105,8 @@ def _traced(model: nn.Module, example: Any) -> list[ChannelGroup]:
     twin = copy.deepcopy(model).eval().requires_grad_()
     names = {module: name for name, module in twin.named_modules()}
     inputs = moved(example, twin)
-    with warnings.catch_warnings(), torch.enable_grad():
+    devices = {p.device.index or 0 for p in twin.parameters() if p.is_cuda}
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=devices), torch.enable_grad():
         warnings.simplefilter("ignore")
         graph = torch_pruning.DependencyGraph().build_dependency(
             twin, inputs, forward_fn=lambda network, given: call(network, given), verbose=False

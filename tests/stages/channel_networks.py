@@ -139,6 +139,17 @@ class Untraceable(nn.Module):
         return self.second(self.first(x))
 
 
+class Noisy(nn.Module):
+    """Draws random numbers, in eval mode too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(5, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(torch.relu(self.first(x + torch.randn_like(x))))
+
+
 class Viewed(nn.Module):
     """The hidden width as a number in the code: with fewer channels its view fails."""
 
@@ -237,6 +248,7 @@ KNOWN = {
         Padded, (2, 6, 6), {"conv1": Group(8, {"conv1": 1}, {"conv2": 1})}, {"conv2": _DIFFERS}
     ),
     "PReLU": Known(parametric, IMAGE, {"0": Group(6, {"0": 1}, {"2": 1}, {"1": 1})}),
+    "noisy": Known(Noisy, (5,), {"first": Group(8, {"first": 1}, {"second": 1})}),
     "grouped": Known(grouped, IMAGE, refused=dict.fromkeys("01", "has 2 groups of channels")),
     "GroupNorm": Known(group_normed, IMAGE, refused={"0": "GroupNorm cannot be narrowed"}),
     "LayerNorm": Known(layer_normed, (5,), refused={"0": "LayerNorm cannot be narrowed"}),
