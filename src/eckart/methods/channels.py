@@ -21,7 +21,7 @@ class Reading:
     """A layer that reads a group's channels, and the columns of its matrix that each unit is."""
 
     problem: Problem
-    columns: tuple[Int64[Tensor, " columns"], ...]
+    columns: tuple[Int64[Tensor, " _columns"], ...]
 
     @property
     def reader(self) -> Reader:
