@@ -42,6 +42,7 @@ class Known:
                 for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
                     if tensor is not None and tensor.dim() == 1 and name != "bias":
                         tensor.uniform_(0.5, 1.5)
+                        tensor.sub_(1.0 if name == "running_mean" else 0.0)
         return model
 
     def batch(self, examples: int = 1) -> Tensor:
