@@ -126,6 +126,8 @@ def _group(items: Any, names: Mapping[nn.Module, str]) -> ChannelGroup | None:
             if isinstance(module, nn.Parameter):
                 return None
             continue
+        if isinstance(module, nn.PReLU) and module.num_parameters == 1:
+            continue  # one slope for all channels
         if any(root is None for root in item.root_idxs):
             return None
         units: list[list[int]] = [[] for _ in range(size)]

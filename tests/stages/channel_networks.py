@@ -249,6 +249,7 @@ KNOWN = {
         Padded, (2, 6, 6), {"conv1": Group(8, {"conv1": 1}, {"conv2": 1})}, {"conv2": _DIFFERS}
     ),
     "PReLU": Known(parametric, IMAGE, {"0": Group(6, {"0": 1}, {"2": 1}, {"1": 1})}),
+    "one slope": Known(one_slope, IMAGE, {"0": Group(6, {"0": 1}, {"2": 1})}),
     "noisy": Known(Noisy, (5,), {"first": Group(8, {"first": 1}, {"second": 1})}),
     "grouped": Known(grouped, IMAGE, refused=dict.fromkeys("01", "has 2 groups of channels")),
     "GroupNorm": Known(group_normed, IMAGE, refused={"0": "GroupNorm cannot be narrowed"}),
