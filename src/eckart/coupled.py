@@ -122,12 +122,13 @@ def coupled_hull(problem: Coupled, most: int = 200) -> list[Column]:
     Vertices are found by asking at the slope between two neighbours whether something lies below
     their line, where the gap may be widest first.
     """
-    zero = np.zeros(len(problem.options.costs))
-    unit = zero.copy()
+    unit = np.zeros(len(problem.options.costs))
     unit[0] = 1.0
     cheapest = problem.best(unit, loss=1e-12 * _scale(problem))[0]
-    hull = [cheapest, problem.best(zero + 1e-15 * unit)[0]]
-    edges = [(hull[0], hull[1])] if hull[0].costs[0] < hull[1].costs[0] else []
+    freest = problem.best(unit * 1e-12 / _scale(problem))[0]
+    if freest.costs[0] <= cheapest.costs[0]:
+        return [cheapest]
+    hull, edges = [cheapest, freest], [(cheapest, freest)]
     while edges and len(hull) < most:
         edges.sort(key=lambda e: (e[0].loss - e[1].loss) * (e[1].costs[0] - e[0].costs[0]))
         left, right = edges.pop()
@@ -142,7 +143,8 @@ def coupled_hull(problem: Coupled, most: int = 200) -> list[Column]:
 
 
 def _scale(problem: Coupled) -> float:
-    return float(problem.options.costs[0].max() / max(problem.options.losses.max(), 1e-300))
+    cost = max(problem.options.costs[0].max(), 1.0)
+    return float(cost / max(problem.options.losses.max(), 1e-200))
 
 
 def _dual(problem: Coupled, limits: Vector) -> tuple[Vector, float]:

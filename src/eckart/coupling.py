@@ -105,7 +105,8 @@ def _traced(model: nn.Module, example: Any) -> list[ChannelGroup]:
     twin = copy.deepcopy(model).eval().requires_grad_()
     names = {module: name for name, module in twin.named_modules()}
     inputs = moved(example, twin)
-    with warnings.catch_warnings(), torch.enable_grad():
+    devices = {p.device.index or 0 for p in twin.parameters() if p.is_cuda}
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=devices), torch.enable_grad():
         warnings.simplefilter("ignore")
         graph = torch_pruning.DependencyGraph().build_dependency(
             twin, inputs, forward_fn=lambda network, given: call(network, given), verbose=False
@@ -125,6 +126,8 @@ def _group(items: Any, names: Mapping[nn.Module, str]) -> ChannelGroup | None:
             if isinstance(module, nn.Parameter):
                 return None
             continue
+        if isinstance(module, nn.PReLU) and module.num_parameters == 1:
+            continue  # one slope for all channels
         if any(root is None for root in item.root_idxs):
             return None
         units: list[list[int]] = [[] for _ in range(size)]
@@ -223,8 +226,8 @@ def _all_true(model: nn.Module, example: Any, groups: Sequence[ChannelGroup]) ->
         if not all(_leaves_some(group, units) for group, units in kept):
             continue
         smaller, masked = (copy.deepcopy(model).double() for _ in range(2))
-        _mask(masked, kept)
         try:
+            _mask(masked, kept)
             without_units(smaller, kept)
             same = _equal(_outputs(smaller, example), _outputs(masked, example))
         except Exception:  # a network that does not run with fewer channels is an answer

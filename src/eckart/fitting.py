@@ -53,7 +53,7 @@ def fitted(
         plan = choose(options)
         smaller = apply(model, plan, moments)
         done = made_by(smaller)
-        restored = {name: done.dense[name] for name in plan.choices if name not in done.choices}
+        restored = {name: done.dense[name] for name in plan.choices if name in done.dense}
         if not restored:
             return smaller, options
         options = options.without(restored)

@@ -1,6 +1,6 @@
-"""A layer type, a method and a cost from outside, by one registration each, go the whole way."""
+"""Layer types, methods, selections and costs from outside go the whole way by one registration."""
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,15 @@ from torch import Tensor, nn
 from eckart import Budget, allocate, apply, calibrate, compress, curves, load, merge, save
 from eckart.costs import COSTS, Cost, register_cost
 from eckart.layers import LAYER_TYPES, Factored, InputSums, register_layer
-from eckart.methods import METHODS, Problem, low_rank_form, register_method
+from eckart.methods import (
+    METHODS,
+    SELECTIONS,
+    Problem,
+    Reading,
+    low_rank_form,
+    register_method,
+    register_selection,
+)
 from eckart.records import Form, LayerSpec, Piece
 from tolerances import tolerance
 
@@ -82,16 +90,26 @@ class OutputRows:
         return 0.5 * float(((problem.g[0] @ change @ problem.a[0]) * change).sum())
 
 
+class FirstFirst:
+    """Keeps the first channels, whatever they carry."""
+
+    name = "first"
+
+    def order(self, readings: Sequence[Reading]) -> list[int]:
+        return list(range(len(readings[0].columns)))
+
+
 def _widest(spec: LayerSpec, form: Form) -> int:
     return max(piece.outputs for piece in form.pieces)
 
 
 @pytest.fixture
 def registered() -> Iterator[None]:
-    tables: list[dict[str, Any]] = [LAYER_TYPES, METHODS, COSTS]
+    tables: list[dict[str, Any]] = [LAYER_TYPES, METHODS, SELECTIONS, COSTS]
     before = [dict(table) for table in tables]
     register_layer(Conv1dType())
     register_method(OutputRows())
+    register_selection(FirstFirst())
     register_cost(Cost("widths", "channels", _widest))
     yield
     for table, entries in zip(tables, before, strict=True):
@@ -108,7 +126,7 @@ def network() -> nn.Sequential:
 @pytest.mark.usefixtures("registered")
 def test_a_layer_type_goes_from_calibration_to_a_saved_network(tmp_path: Path):
     model, x = network(), torch.randn(32, 3, 20)
-    smaller = compress(model, [x], keep=0.6)
+    smaller = compress(model, [x], keep=0.6, methods=["weighted_svd"])
     assert type(smaller.model[2]) is Factored
     assert [type(layer) for layer in smaller.model[2]] == [nn.Conv1d, nn.Conv1d]
     save(smaller.model, tmp_path)
@@ -130,6 +148,18 @@ def test_a_method_is_offered_predicted_and_built():
     kept = merged.flatten(1).norm(dim=1) > 0
     assert int(kept.sum()) == choice.form.rank
     torch.testing.assert_close(merged[kept], dense[kept], **tolerance(torch.float32))
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_selection_decides_which_channels_stay(tmp_path: Path):
+    model, x = network(), torch.randn(32, 3, 20)
+    smaller = compress(model, [x], keep=0.5, methods=["first"])
+    removals = smaller.plan.removals
+    assert {removal.method for removal in removals.values()} == {"first"}
+    assert all(r.kept == tuple(range(len(r.kept))) for r in removals.values())
+    assert removals["2"].kept == tuple(range(smaller.model[2].out_channels))
+    save(smaller.model, tmp_path)
+    assert torch.equal(load(network(), tmp_path)(x), smaller.model(x))
 
 
 @pytest.mark.usefixtures("registered")

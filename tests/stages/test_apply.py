@@ -274,3 +274,13 @@ def test_one_output_of_rank_one(x: Tensor, methods: tuple[str, ...]):
     torch.testing.assert_close(
         apply(model, plan, moments)(x), model(x), **tolerance(torch.float32)
     )  # one direction of the hidden layer is read, and it is kept
+
+
+def test_grouped_convolutions_are_factored():
+    model = nn.Sequential(nn.Conv2d(4, 8, 3, groups=2), nn.Conv2d(8, 8, 3, groups=2), nn.Flatten())
+    batch = torch.randn(8, 4, 7, 7)
+    plan, moments = planned(model, [batch], params=0.8)
+    smaller = apply(model, plan, moments)
+    assert factored(smaller) == set(plan.choices) != set()
+    found = measure(smaller, batch, latency=False)
+    assert plan.costs == {"params": found.params, "macs": found.macs, "bytes": found.bytes}

@@ -28,7 +28,7 @@ class Reader:
 
     a: Float64[Tensor, "in in"]
     pull: Float64[Tensor, "in in"]
-    columns: tuple[Int64[Tensor, " columns"], ...]
+    columns: tuple[Int64[Tensor, " _columns"], ...]
 
 
 def refit(
@@ -96,8 +96,8 @@ def backward_elimination(readers: Sequence[Reader]) -> list[int]:
     batch = max(1, units // _STEPS)
     while alive:
         added = torch.stack([state.added(alive) for state in states]).sum(0)
-        for place in sorted(added.argsort()[:batch].tolist(), reverse=True):
-            unit = alive.pop(place)
+        for unit in [alive[place] for place in added.argsort()[:batch].tolist()]:
+            alive.remove(unit)
             gone.append(unit)
             for state in states:
                 state.remove(unit)

@@ -21,7 +21,7 @@ class Reading:
     """A layer that reads a group's channels, and the columns of its matrix that each unit is."""
 
     problem: Problem
-    columns: tuple[Int64[Tensor, " columns"], ...]
+    columns: tuple[Int64[Tensor, " _columns"], ...]
 
     @property
     def reader(self) -> Reader:
@@ -138,6 +138,8 @@ def narrowed_problem(
     under A, with everything that reads the kept inputs. Gradients of removed outputs count at
     their heirs, since that is where the refitted readers take them from.
     """
+    if outputs is None and columns is None:
+        return problem
     weight, a, g = problem.weight[0], problem.a[0], problem.g[0]
     if columns is not None:
         at = _expanded(columns, _block(problem)).to(weight.device)

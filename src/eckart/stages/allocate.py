@@ -60,8 +60,8 @@ def allocate(curves: Curves, budget: Budget) -> Plan:
         bound = 0.0 if picked is None else problem.options.loss(picked)
     if picked is None:
         raise BudgetError(
-            "each limit of this budget can be met alone, but no choice of options meets all of "
-            "them at once; raise one of them"
+            "each limit of this budget can be met alone, but no choice of options was found that "
+            "meets all of them at once; raise one of them"
         )
     return _plan(curves, [menu[i] for i in picked], budget, bound)
 

@@ -14,7 +14,7 @@ from eckart.batches import call, moved
 from eckart.costs import COSTS
 from eckart.coupling import without_units
 from eckart.errors import InputError, LeftDenseWarning, MismatchError
-from eckart.layers import as_matrix, bias_of, filled, piece_of, rebuild
+from eckart.layers import bias_of, filled, piece_of, rebuild
 from eckart.methods import (
     Problem,
     heirs,
@@ -63,14 +63,16 @@ def apply(model: nn.Module, plan: Plan, moments: Moments, *, inplace: bool = Fal
     narrow = {name: _narrow(model, name, plan, moments) for name in plan.choices}
     smaller = model if inplace else _copied(model)
     without_units(smaller, [(r.group, r.kept) for r in plan.removals.values()])
-    built, touched = {}, {name for r in plan.removals.values() for name in r.group.members}
+    groups = [removal.group for removal in plan.removals.values()]
+    built, touched = {}, {name for group in groups for name in {**group.writers, **group.readers}}
     for name, choice in plan.choices.items():
         module, problem = smaller.get_submodule(name), narrow[name]
         if not choice.form.is_plain:
             (method,) = methods_named([choice.method])
             built[name] = rebuild(module, choice.form, method.build(problem, choice.form))
         if name in touched:
-            smaller.set_submodule(name, _refitted(module, problem))
+            fitted = filled(module, piece_of(module), problem.weight, bias_of(module))
+            smaller.set_submodule(name, fitted)  # its weights make up for the channels it read
     broken = _installed(smaller, built, moments.example)
     if broken:
         plan = _without(plan, broken, smaller, moments)
@@ -104,13 +106,6 @@ def _narrow(model: nn.Module, name: str, plan: Plan, moments: Moments) -> Proble
             readings = [reading_of(problem(reader), group, reader) for reader in group.readers]
             outputs = heirs(group, name, readings, kept, piece.outputs)
     return narrowed_problem(own, outputs, columns)
-
-
-def _refitted(module: nn.Module, problem: Problem) -> nn.Module:
-    """A layer that lost channels, with the weights that make up for those it read."""
-    if problem.weight.shape[1:] != as_matrix(module).shape[1:]:
-        return module  # a depthwise convolution reads each channel by itself
-    return filled(module, piece_of(module), problem.weight, bias_of(module))
 
 
 def _installed(model: nn.Module, built: Mapping[str, nn.Module], example: Any) -> dict[str, str]:

@@ -23,7 +23,7 @@ def layer_options(
         if narrow.piece == problem.piece:
             continue
         yield Option(NARROWED, Form((narrow.piece,)), 0.0)
-        if narrow.piece.groups == 1:
+        if len(narrow.weight) == 1:  # a depthwise convolution is not factored as well
             yield from _unbeaten(_options(narrow, spec, methods))
 
 
