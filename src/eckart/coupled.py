@@ -3,8 +3,9 @@
 A site's options are open only in some joint states of its variables: a layer's forms, at the widths
 that its channel groups leave it. At fixed prices per unit of cost, the best states and options are
 found exactly by eliminating one variable after the other; the prices that prove most (those of the
-Lagrangian dual, by column generation) give a lower bound on every choice, and the states met on
-the way, improved one variable at a time to a fixed point, give the choice itself.
+Lagrangian dual, by column generation) give a lower bound on every choice. Few joint states are then
+tried in the order of what each promises until none can be better, which is exact; of many, those met
+on the way are improved one variable at a time to a fixed point.
 
 Source: Geoffrion 1974 (Lagrangian bounds by column generation).
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from math import prod
 
 import numpy as np
@@ -24,7 +26,8 @@ from eckart.knapsack import Indices, Knapsack, Vector, solve
 
 _ROUNDS = 60  # of column generation
 _STARTS = 6  # joint states that the search for a choice starts from
-_SOLVES = 40  # knapsacks solved for one choice
+_FEW = 512  # joint states that are all considered
+_SOLVES = 40  # knapsacks solved for one choice where there are more
 _CLOSE = 1e-4  # a choice within this of the bound, relatively, is not worth a search
 
 
@@ -106,6 +109,8 @@ class Coupled:
 def solve_coupled(problem: Coupled, limits: Vector) -> tuple[list[int] | None, float]:
     """The best choice found, one option per site, and a lower bound on the loss of any choice.
 
+    With few joint states it is the best there is, and its loss the bound.
+
     Returns:
         None in place of the choice when none was found that meets all limits.
     """
@@ -113,7 +118,10 @@ def solve_coupled(problem: Coupled, limits: Vector) -> tuple[list[int] | None, f
     if (freest.costs <= limits).all():
         return freest.picked, bound
     prices, bound = _dual(problem, limits)
-    return _searched(problem, limits, prices, bound), max(bound, 0.0)
+    picked = _searched(problem, limits, prices, bound)
+    if picked is not None and prod(problem.states) <= _FEW:
+        return picked, problem.options.loss(picked)
+    return picked, max(bound, 0.0)
 
 
 def coupled_hull(problem: Coupled, most: int = 200) -> list[Column]:
@@ -203,7 +211,7 @@ def _searched(problem: Coupled, limits: Vector, prices: Vector, bound: float) ->
 
     def attempt(states: States) -> bool:
         nonlocal best, least
-        if states in tried or len(tried) >= _SOLVES or promise(states) >= least:
+        if states in tried or promise(states) >= least:
             return False
         open_now = problem.fixed(states)
         picked = solve(problem.options.within(open_now), limits)
@@ -217,6 +225,10 @@ def _searched(problem: Coupled, limits: Vector, prices: Vector, bound: float) ->
         best, least = chosen, tried[states]
         return True
 
+    if prod(problem.states) <= _FEW:
+        for states in sorted(product(*map(range, problem.states)), key=promise):
+            attempt(states)
+        return best
     starts = sorted({column.states for column in problem.met}, key=promise)
     for states in starts[:_STARTS]:
         attempt(states)
@@ -225,7 +237,8 @@ def _searched(problem: Coupled, limits: Vector, prices: Vector, bound: float) ->
             attempt(states)
     while best is not None and least > bound * (1 + _CLOSE):
         here = next(states for states, loss in tried.items() if loss == least)
-        if not any(attempt(other) for other in sorted(_neighbours(problem, here), key=promise)):
+        others = sorted(_neighbours(problem, here), key=promise)
+        if not any(len(tried) < _SOLVES and attempt(other) for other in others):
             break
     return best
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eckart import buckets
+from eckart import buckets, coupled
 from eckart.buckets import States, Table, least_sum
 from eckart.coupled import Column, Coupled, coupled_hull, solve_coupled
 from eckart.knapsack import Knapsack, Vector
@@ -150,12 +150,26 @@ def test_the_best_at_some_prices(seed: int, states: States, metrics: int, loss: 
 
 
 @given(seed=SEEDS, states=STATES, metrics=METRICS)
+def test_of_few_joint_states_the_best_is_found(seed: int, states: States, metrics: int):
+    problem = random_problem(seed, states, metrics)
+    choices, limits = some_limits(problem, seed)
+    picked, bound = solve_coupled(problem, limits)
+    assert picked is not None
+    assert any(set(picked) <= set(problem.fixed(each).tolist()) for each in every(states))
+    assert problem.options.fits(picked, limits)
+    assert problem.options.loss(picked) == pytest.approx(choices.least(limits), rel=1e-9)
+    assert bound == pytest.approx(problem.options.loss(picked), rel=1e-12)
+
+
+@given(seed=SEEDS, states=STATES, metrics=METRICS)
 def test_every_choice_fits_and_the_bound_is_below_all_others(
     seed: int, states: States, metrics: int
 ):
     problem = random_problem(seed, states, metrics)
     choices, limits = some_limits(problem, seed)
-    picked, bound = solve_coupled(problem, limits)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coupled, "_FEW", 0)
+        picked, bound = solve_coupled(problem, limits)
     best = choices.least(limits)
     assert bound <= best * (1 + 1e-9) + 1e-12
     if picked is not None:

@@ -45,10 +45,10 @@ class Moments:
     """
 
     specs: Mapping[str, LayerSpec]
-    grams: Mapping[str, Float64[Tensor, "groups in in"]]
-    totals: Mapping[str, Float64[Tensor, "groups in"]]
+    grams: Mapping[str, Float64[Tensor, "_groups _in _in"]]
+    totals: Mapping[str, Float64[Tensor, "_groups _in"]]
     rows: Mapping[str, int]
-    output_grams: Mapping[str, Float64[Tensor, "groups out out"]]
+    output_grams: Mapping[str, Float64[Tensor, "_groups _out _out"]]
     examples: int
     batches: int
     metric: str | None
