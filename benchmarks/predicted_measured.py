@@ -7,6 +7,9 @@ python -m benchmarks.predicted_measured --data ../data --networks resnet20 lenet
 
 import argparse
 import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -15,7 +18,7 @@ from torch import Tensor, nn
 
 import eckart
 from benchmarks.run import setting
-from eckart.records import Choice, Curves, Plan
+from eckart.records import Curve, Curves, Form, Option
 
 mpl.use("Agg")
 BATCH, SHARES, KEEPS = 250, (0.3, 0.5, 0.7), (0.7, 0.5, 0.3)
@@ -28,32 +31,35 @@ def centred_logits(model: nn.Module, images: Tensor) -> Tensor:
     return logits - logits.mean(1, keepdim=True)
 
 
-def single_plans(curves: Curves) -> list[tuple[str, Plan]]:
-    """For every layer, plans that change it alone: the best option at some shares of its cost."""
-    whole = eckart.allocate(curves, eckart.Budget(params=1.0))
-    plans = []
+def single_plans(curves: Curves) -> Iterator[tuple[str, eckart.Plan]]:
+    """Plans that factor one layer alone or narrow one group alone, at some shares of its cost."""
     for curve in curves.curves:
-        dense = curve.options[-1].form.params
-        for share in SHARES:
-            fitting = [o for o in curve.options[:-1] if o.form.params <= share * dense]
-            if fitting:
-                best = min(fitting, key=lambda option: option.loss)
-                choice = Choice(best.method, best.form, best.loss)
-                plans.append(
-                    (
-                        curve.site.name,
-                        Plan(
-                            {curve.site.name: choice},
-                            {},
-                            best.loss,
-                            whole.totals,
-                            whole.totals,
-                            curves.fingerprint,
-                            curves.damping,
-                        ),
-                    )
-                )
-    return plans
+        ends = ends_of(curve.options[-1].form)
+        options = tuple(o for o in curve.options if ends_of(o.form) == ends)
+        alone = replace(curves, curves=(replace(curve, options=options),), groups=())
+        yield from plans_of(curve.site.name, alone)
+    for group in curves.groups:
+        members = [c for c in curves.curves if c.site.name in group.group.members]
+        plain = tuple(replace(c, options=plain_of(c)) for c in members)
+        alone = replace(curves, curves=plain, groups=(group,))
+        yield from plans_of(f"channels of {group.group.name}", alone)
+
+
+def plain_of(curve: Curve) -> tuple[Option, ...]:
+    """The options that only change the layer's width."""
+    return tuple(option for option in curve.options if option.form.is_plain)
+
+
+def plans_of(name: str, alone: Curves) -> Iterator[tuple[str, eckart.Plan]]:
+    """The best plan at each share of what these sites cost, where one is cheap enough."""
+    for share in SHARES:
+        with suppress(eckart.BudgetError):
+            yield name, eckart.allocate(alone, eckart.Budget(params=share, of="sites"))
+
+
+def ends_of(form: Form) -> tuple[int, int]:
+    """Channels that a form reads and writes."""
+    return form.pieces[0].inputs, form.pieces[-1].outputs
 
 
 def rows_of(
