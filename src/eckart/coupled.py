@@ -3,9 +3,9 @@
 A site's options are open only in some joint states of its variables: a layer's forms, at the widths
 that its channel groups leave it. At fixed prices per unit of cost, the best states and options are
 found exactly by eliminating one variable after the other; the prices that prove most (those of the
-Lagrangian dual, by column generation) give a lower bound on every choice. Few joint states are then
-tried in the order of what each promises until none can be better, which is exact; of many, those met
-on the way are improved one variable at a time to a fixed point.
+Lagrangian dual, by column generation) give a lower bound on every choice. Few joint states are
+then tried in the order of what each promises until none can be better, which is exact; of many,
+those met on the way are improved one variable at a time to a fixed point.
 
 Source: Geoffrion 1974 (Lagrangian bounds by column generation).
 """

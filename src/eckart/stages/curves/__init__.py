@@ -16,7 +16,7 @@ from eckart.records import ChannelGroup, Curve, Curves, Moments, Option, Site
 from eckart.stages.curves.bench import Bench
 from eckart.stages.curves.channels import group_curve
 from eckart.stages.curves.coherence import coherent
-from eckart.stages.curves.layers import layer_options
+from eckart.stages.curves.layers import narrow_options, whole_options
 from eckart.tracing import check_same_network
 
 DAMPING = 1e-6  # relative to a moment's mean diagonal; float32 products have noise of this order
@@ -87,10 +87,14 @@ def curves(
         for group in tracked(coupled.groups, "ranking channels", progress, len(coupled.groups))
         if selection is not None
     ]
-    groups = coherent(bench, groups, offered, progress)
+    whole = {
+        name: whole_options(bench, spec, offered)
+        for name, spec in tracked(specs.items(), "predicting losses", progress, len(specs))
+    }
+    groups = coherent(bench, groups, whole, progress)
     found = []
-    for name, spec in tracked(specs.items(), "predicting losses", progress, len(specs)):
-        options = layer_options(bench, spec, offered, groups)
+    for name, spec in tracked(specs.items(), "… with fewer channels", progress, len(specs)):
+        options = [*whole[name], *narrow_options(bench, spec, offered, groups)]
         allowed = [o for o in options if _on_grid(o, multiple, least_rank)]
         found.append(Curve(Site(name, (name,)), (*allowed, Option("dense", spec.dense, 0.0))))
     return Curves(

@@ -21,9 +21,9 @@ from torch import Tensor
 from eckart.batches import call, moved, tensors_in
 from eckart.layers import rebuild, weight_of
 from eckart.linalg import quadratic_loss, refit
-from eckart.methods import Method, Problem
+from eckart.methods import Problem, methods_named
 from eckart.progress import tracked
-from eckart.records import GroupCurve
+from eckart.records import GroupCurve, Option
 from eckart.stages.curves.bench import Bench
 from eckart.watch import untouched
 
@@ -35,7 +35,7 @@ _TINY = 1e-12
 def coherent(
     bench: Bench,
     groups: Sequence[GroupCurve],
-    methods: Sequence[Method],
+    options: Mapping[str, Sequence[Option]],
     progress: bool | None = None,
 ) -> list[GroupCurve]:
     """The curves with the losses of removals measured against those of factors.
@@ -50,7 +50,8 @@ def coherent(
     removals, factors = [], list[float]()
     for curve in tracked(groups, "measuring removals", progress, len(groups)):
         removals.append(_removal_ratio(trial, curve))
-        factors += [r for name in curve.group.readers if (r := _factor_ratio(trial, name, methods))]
+        ratios = (_factor_ratio(trial, name, options[name]) for name in curve.group.readers)
+        factors += [ratio for ratio in ratios if ratio]
     usual = median(factors or [r for r in removals if r] or [1.0])
     scales = [min(max(r / usual, 1 / _MOST), _MOST) if r else 1.0 for r in removals]
     return [
@@ -119,23 +120,19 @@ def _masked(problem: Problem, gone: Sequence[int]) -> Float[Tensor, "out in"]:
     return full
 
 
-def _factor_ratio(trial: _Trial, name: str, methods: Sequence[Method]) -> float | None:
-    """The same for factors of half the layer's size by the first method that has them."""
+def _factor_ratio(trial: _Trial, name: str, options: Sequence[Option]) -> float | None:
+    """The same for factors of half the layer's size, by the last method that has them."""
     problem, layer = trial.bench.problem(name), trial.bench.layers[name]
-    for method in reversed(methods):
-        if not method.applies(problem.piece):
-            continue
-        half = problem.piece.params / 2
-        forms = [form for form, _ in method.losses(problem) if form.params <= half]
-        if not forms:
-            continue
-        form = max(forms, key=lambda f: f.params)
-        merged = rebuild(layer, form, method.build(problem, form)).merge()
-        weight = weight_of(merged).detach().double().reshape(problem.weight.shape)
-        loss = quadratic_loss(weight - problem.weight, problem.a, problem.g)
-        change = trial.change({name: weight})
-        return change / loss if min(loss, change) > _TINY else None
-    return None
+    half = [o for o in options if o.form.params <= problem.piece.params / 2]
+    if not half:
+        return None
+    option = max((o for o in half if o.method == half[-1].method), key=lambda o: o.form.params)
+    (method,) = methods_named([option.method])
+    merged = rebuild(layer, option.form, method.build(problem, option.form)).merge()
+    weight = weight_of(merged).detach().double().reshape(problem.weight.shape)
+    loss = quadratic_loss(weight - problem.weight, problem.a, problem.g)
+    change = trial.change({name: weight})
+    return change / loss if min(loss, change) > _TINY else None
 
 
 def _centred(tensor: Tensor) -> Tensor:

@@ -2,55 +2,116 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
+from itertools import groupby, product
 
 from eckart.costs import COSTS
 from eckart.layers import narrowed_piece
-from eckart.methods import Heirs, Method, Problem, heirs, narrowed_problem
-from eckart.records import Form, GroupCurve, LayerSpec, Option
+from eckart.methods import Method, Problem, heirs, narrowed_problem
+from eckart.records import Form, GroupCurve, LayerSpec, Option, Piece
 from eckart.records.plans import NARROWED
 from eckart.stages.curves.bench import Bench
 
+_MOST_WORK = 1e12  # about the multiplications of all narrower widths of one layer
+_Widths = tuple[int | None, int | None]
+"""Units that stay of what a layer reads, and of what it writes; None where it has no group."""
 
-def layer_options(
+
+def whole_options(bench: Bench, spec: LayerSpec, methods: Sequence[Method]) -> list[Option]:
+    """A layer's options at full width."""
+    return _options(bench.problem(spec.name), spec, methods)
+
+
+def narrow_options(
     bench: Bench, spec: LayerSpec, methods: Sequence[Method], groups: Sequence[GroupCurve]
 ) -> Iterator[Option]:
-    """A layer's options at full width, and at every width that its groups offer."""
-    problem = bench.problem(spec.name)
-    yield from _options(problem, spec, methods)
-    for narrow in _narrow(bench, spec, groups):
-        if narrow.piece == problem.piece:
-            continue
-        yield Option(NARROWED, Form((narrow.piece,)), 0.0)
-        if len(narrow.weight) == 1:  # a depthwise convolution is not factored as well
+    """A layer's options at all other widths that its groups offer.
+
+    Each of these comes with the plain layer; the larger the layer, the fewer come with factors.
+    """
+    ends = _Ends.of(bench, spec.name, groups)
+    for widths in ends.widths():
+        piece = ends.piece(widths)
+        if piece != ends.problem.piece:
+            yield Option(NARROWED, Form((piece,)), 0.0)
+    if ends.problem.piece.groups > 1:
+        return  # a depthwise convolution is not factored as well
+    step = 1
+    while ends.work(step) > _MOST_WORK:
+        step *= 2
+    for narrow in ends.problems(step):
+        if narrow.piece != ends.problem.piece:
             yield from _unbeaten(_options(narrow, spec, methods))
 
 
-def _narrow(bench: Bench, spec: LayerSpec, groups: Sequence[GroupCurve]) -> Iterator[Problem]:
-    """The layer at every combination of widths of the groups it reads and writes."""
-    name, problem = spec.name, bench.problem(spec.name)
-    piece = problem.piece
-    reads = next((c for c in groups if name in c.group.readers), None)
-    writes = next((c for c in groups if name in c.group.writers), None)
-    follows = next((c for c in groups if name in c.group.followers), None)
-    if follows is not None:
-        for size in follows.sizes:
-            left = follows.group.rows_left(name, follows.kept(size), piece.outputs)
-            yield replace(problem, piece=narrowed_piece(piece, len(left)))
-        return
-    into: dict[int, list[int] | None] = {0: None}
-    out: dict[int, Heirs | None] = {0: None}
-    if reads is not None:
-        into = {k: reads.group.columns_left(name, reads.kept(k), piece.inputs) for k in reads.sizes}
-    if writes is not None:
-        group, readings = writes.group, bench.readings(writes.group)
-        out = {k: heirs(group, name, readings, writes.kept(k), piece.outputs) for k in writes.sizes}
-    for j, columns in into.items():
-        fitted = narrowed_problem(problem, None, columns)
-        for i, outputs in out.items():
-            if reads is not writes or i == j:
-                yield narrowed_problem(fitted, outputs, None)
+@dataclass(frozen=True)
+class _Ends:
+    """A layer between the groups that it reads and writes; a follower writes what it reads."""
+
+    bench: Bench
+    name: str
+    problem: Problem
+    reads: GroupCurve | None
+    writes: GroupCurve | None
+
+    @classmethod
+    def of(cls, bench: Bench, name: str, groups: Sequence[GroupCurve]) -> _Ends:
+        reads = next((c for c in groups if name in c.group.readers), None)
+        writes = next((c for c in groups if name in {**c.group.writers, **c.group.followers}), None)
+        return cls(bench, name, bench.problem(name), reads, writes)
+
+    def widths(self, step: int = 1) -> list[_Widths]:
+        """Every joint choice, or every ``step``-th size of each group, from the full one down."""
+        into = [None] if self.reads is None else self.reads.sizes[::-step]
+        out = [None] if self.writes is None else self.writes.sizes[::-step]
+        return [(j, i) for j, i in product(into, out) if self.reads is not self.writes or i == j]
+
+    def piece(self, widths: _Widths) -> Piece:
+        """What is left of the layer."""
+        columns, rows = self._columns(widths[0]), self._rows(widths[1])
+        return narrowed_piece(
+            self.problem.piece,
+            None if rows is None else len(rows),
+            None if columns is None else len(columns),
+        )
+
+    def work(self, step: int) -> float:
+        """About what it takes to factor at ``widths(step)``, but for the full one."""
+        pieces = [self.piece(widths) for widths in self.widths(step)]
+        sides = (
+            (p.inputs * math.prod(p.kernel), p.outputs * max(p.kernel, default=1))
+            for p in pieces
+            if p != self.problem.piece
+        )
+        return float(sum((columns + rows) ** 3 for columns, rows in sides))
+
+    def problems(self, step: int) -> Iterator[Problem]:
+        """The layer at ``widths(step)``."""
+        shares = {}
+        if self.writes is not None:
+            group, readings = self.writes.group, self.bench.readings(self.writes.group)
+            for size in self.writes.sizes[::-step]:
+                kept = self.writes.kept(size)
+                outputs = self.problem.piece.outputs
+                shares[size] = heirs(group, self.name, readings, kept, outputs)
+        for into, together in groupby(self.widths(step), key=lambda widths: widths[0]):
+            fitted = narrowed_problem(self.problem, None, self._columns(into))
+            for _, out in together:
+                yield narrowed_problem(fitted, None if out is None else shares[out], None)
+
+    def _columns(self, size: int | None) -> list[int] | None:
+        if self.reads is None or size is None:
+            return None
+        kept = self.reads.kept(size)
+        return self.reads.group.columns_left(self.name, kept, self.problem.piece.inputs)
+
+    def _rows(self, size: int | None) -> list[int] | None:
+        if self.writes is None or size is None:
+            return None
+        kept = self.writes.kept(size)
+        return self.writes.group.rows_left(self.name, kept, self.problem.piece.outputs)
 
 
 def _options(problem: Problem, spec: LayerSpec, methods: Sequence[Method]) -> list[Option]:
