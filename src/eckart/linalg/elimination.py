@@ -14,6 +14,8 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 _STEPS = 1024  # units are eliminated one by one up to so many, then several between two updates
+_PENDING = 128  # columns whose removal is not yet multiplied out
+_CUT = 0.9  # share of the columns left below which what is gone is cut away
 
 
 @dataclass(frozen=True)
@@ -105,12 +107,22 @@ def backward_elimination(readers: Sequence[Reader]) -> list[int]:
 
 
 class _Elimination:
-    """One reader while its units go."""
+    """One reader while its units go.
+
+    The updates of ``P`` and ``C`` are collected as factors and multiplied out a block at a time:
+    matrix products instead of one pass over memory per unit. Now and then what is gone is cut away.
+    """
+
+    rows: Tensor
+    half: Tensor
+    gain: Tensor
 
     def __init__(self, reader: Reader) -> None:
-        self.columns = reader.columns
+        self.columns = list(reader.columns)
         self.inverse = _inverse(reader.a)
         self.pull = reader.pull.clone()
+        self.stays = torch.ones(len(self.pull), dtype=torch.bool, device=self.pull.device)
+        self._forget()
 
     def added(self, units: Sequence[int]) -> Float64[Tensor, " units"]:
         """Loss that the removal of each of these units would add."""
@@ -119,22 +131,47 @@ class _Elimination:
         for length in lengths - {0}:
             which = [i for i, unit in enumerate(units) if len(self.columns[unit]) == length]
             at = torch.stack([self.columns[units[i]] for i in which])
-            pull = self.pull[at[:, :, None], at[:, None]]
-            spread = self.inverse[at[:, :, None], at[:, None]]
+            gain = self.gain.mT[at].mT
+            turned = self.half[at] @ gain
+            pull = self.pull[at[:, :, None], at[:, None]] - turned - turned.mT
+            spread = self.inverse[at[:, :, None], at[:, None]] - self.rows[at] @ gain
             cost = torch.linalg.solve(spread, pull).diagonal(dim1=1, dim2=2).sum(1)
             result[torch.tensor(which, device=result.device)] = 0.5 * cost
         return result
 
     def remove(self, unit: int) -> None:
-        """Refit without a unit; its rows and columns of the inverse become zero."""
+        """Refit without a unit."""
         at = self.columns[unit]
         if len(at) == 0:
             return
-        gain = torch.linalg.solve(self.inverse[at][:, at], self.inverse[at])
-        self.inverse -= self.inverse[:, at] @ gain
-        half = self.pull[:, at] - 0.5 * gain.mT @ self.pull[at][:, at]
-        step = half @ gain
-        self.pull -= step + step.mT
+        rows = self.inverse[at] - self.rows[at] @ self.gain
+        pull = self.pull[at] - self.half[at] @ self.gain - self.gain.mT[at] @ self.half.mT
+        gain = torch.linalg.solve(rows[:, at], rows)
+        half = pull.mT - 0.5 * gain.mT @ pull[:, at]
+        self.rows = torch.cat([self.rows, rows.mT], 1)
+        self.half = torch.cat([self.half, half], 1)
+        self.gain = torch.cat([self.gain, gain])
+        self.stays[at] = False
+        if len(self.gain) >= _PENDING:
+            self._flush()
+
+    def _flush(self) -> None:
+        self.inverse.addmm_(self.rows, self.gain, alpha=-1)
+        self.pull.addmm_(self.half, self.gain, alpha=-1).addmm_(
+            self.gain.mT, self.half.mT, alpha=-1
+        )
+        stays = self.stays
+        if stays.sum() <= _CUT * len(stays):
+            self.inverse, self.pull = self.inverse[stays][:, stays], self.pull[stays][:, stays]
+            places = stays.cumsum(0) - 1  # of no meaning for what is gone
+            self.columns = [places[at] for at in self.columns]
+            self.stays = stays[stays]
+        self._forget()
+
+    def _forget(self) -> None:
+        width = len(self.pull)
+        self.rows, self.half = self.pull.new_zeros(2, width, 0).unbind()
+        self.gain = self.pull.new_zeros(0, width)
 
 
 def _outside(reader: Reader) -> Int64[Tensor, " columns"]:
