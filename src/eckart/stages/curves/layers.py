@@ -14,7 +14,7 @@ from eckart.records import Form, GroupCurve, LayerSpec, Option, Piece
 from eckart.records.plans import NARROWED
 from eckart.stages.curves.bench import Bench
 
-_MOST_WORK = 1e12  # about the multiplications of all narrower widths of one layer
+_MOST_WORK = 5e11  # about the multiplications of all narrower widths of one layer
 _Widths = tuple[int | None, int | None]
 """Units that stay of what a layer reads, and of what it writes; None where it has no group."""
 
