@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
+from typing import Literal
 
 from rich import box
 from rich.table import Table
@@ -23,9 +24,17 @@ from eckart.report.widths import width_text
 
 def make_table(title: str, columns: Mapping[str, bool], rows: Sequence[Sequence[str]]) -> Table:
     """A table; ``columns`` tells for each heading whether what stands under it are numbers."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
     for heading, is_number in columns.items():
-        table.add_column(heading, justify="right" if is_number else "left", no_wrap=is_number)
+        justify: Literal["left", "right"] = "right" if is_number else "left"
+        table.add_column(heading, justify=justify, no_wrap=is_number, overflow="fold")
     for row in rows:
         table.add_row(*row)
     return table
