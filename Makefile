@@ -35,16 +35,20 @@ types: .venv/dev.stamp  ## types alone
 	$(BIN)/mypy
 
 DATA = $(if $(ECKART_DATA),--data "$(ECKART_DATA)")
-PEERS32 = svd_uniform svd_llm balf_params ours
+PEERS32 = svd_uniform svd_llm balf_params ours ours_factors
 
-bench: .venv/dev.stamp  ## side by side with peers, on ECKART_DATA where it is set; about 40 minutes
+bench: .venv/dev.stamp  ## side by side with peers, on ECKART_DATA where it is set; about two hours
 	$(BIN)/python -m benchmarks.run $(DATA) --network resnet20
 	$(BIN)/python -m benchmarks.run $(DATA) --network resnet32 --keep 0.7 0.5 0.3 --methods $(PEERS32)
 	$(BIN)/python -m benchmarks.run $(DATA) --network lenet5 --keep 0.5 0.3 0.2 0.1 0.05 \
-	    --methods $(PEERS32) ours_low_rank
+	    --methods $(PEERS32) ours_channels ours_low_rank
 	$(BIN)/python -m benchmarks.metric_choice $(DATA)
 	$(BIN)/python -m benchmarks.predicted_measured $(DATA)
 	$(BIN)/python -m benchmarks.calibration_cost $(DATA) --output benchmarks/results/seconds.json
+	$(BIN)/python -m benchmarks.lenet_channels $(DATA)
+	$(BIN)/python -m benchmarks.group_lasso $(DATA) --output benchmarks/results/group-lasso.json
+	$(BIN)/python -m benchmarks.randomized_svd --output benchmarks/results/randomized-svd.json
+	$(BIN)/python -m benchmarks.black_box --output benchmarks/results/black-box.json
 	$(BIN)/python -m benchmarks.tables
 
 studies: .venv/dev.stamp  ## run every script in examples/

@@ -14,9 +14,12 @@ import torch
 from torch import Tensor, nn
 
 import eckart
+from benchmarks.ours import FACTORS
 from benchmarks.run import setting
+from eckart.methods import DEFAULT_METHODS
 
 BATCH, ROUNDS = 250, 5
+FAMILIES = {"factors": FACTORS, "both": DEFAULT_METHODS}
 BUDGETS = tuple(round(0.975 - 0.04 * i, 3) for i in range(20))
 
 
@@ -33,6 +36,26 @@ def seconds(run: Callable[[], object]) -> float:
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
+
+
+def after(
+    model: nn.Module, moments: eckart.Moments, methods: tuple[str, ...]
+) -> dict[str, float | int]:
+    """Seconds of the stages that follow a calibration."""
+    found: list[eckart.Curves] = []
+    predict = seconds(
+        lambda: found.append(eckart.curves(model, moments, methods=methods, progress=False))
+    )
+    (curves,) = found
+    allocate = seconds(lambda: [eckart.allocate(curves, eckart.Budget(params=b)) for b in BUDGETS])
+    half = eckart.allocate(curves, eckart.Budget(params=0.5))
+    return {
+        "options": sum(len(curve.options) for curve in curves.curves),
+        "curves_s": predict,
+        "allocate_20_budgets_s": allocate,
+        "hull_s": seconds(lambda: eckart.hull(curves)),
+        "apply_half_s": seconds(lambda: eckart.apply(model, half, moments)),
+    }
 
 
 def main() -> None:
@@ -55,15 +78,6 @@ def main() -> None:
         both = seconds(lambda: eckart.calibrate(model, batches, progress=False))
         pairs.append((base, only_a, both))
     moments = eckart.calibrate(model, batches, progress=False)
-    found: list[eckart.Curves] = []
-    predict = seconds(lambda: found.append(eckart.curves(model, moments, progress=False)))
-    plans: list[eckart.Plan] = []
-    allocate = seconds(
-        lambda: plans.extend(eckart.allocate(found[0], eckart.Budget(params=b)) for b in BUDGETS)
-    )
-    hull = seconds(lambda: eckart.hull(found[0]))
-    half = eckart.allocate(found[0], eckart.Budget(params=0.5))
-    apply = seconds(lambda: eckart.apply(model, half, moments))
     result = {
         "network": arguments.network,
         "images": arguments.images,
@@ -74,11 +88,7 @@ def main() -> None:
         "calibrate_a_and_g_s": statistics.median(p[2] for p in pairs),
         "factor_a_and_g": statistics.median(p[2] / p[0] for p in pairs),
         "factor_a": statistics.median(p[1] / p[0] for p in pairs),
-        "curves_s": predict,
-        "options": sum(len(curve.options) for curve in found[0].curves),
-        "allocate_20_budgets_s": allocate,
-        "hull_s": hull,
-        "apply_half_s": apply,
+        "families": {name: after(model, moments, m) for name, m in FAMILIES.items()},
         "moments_mb": moments.nbytes / 1e6,
     }
     text = json.dumps(result, indent=1)

@@ -4,7 +4,7 @@ python -m benchmarks.tables
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -106,14 +106,26 @@ def costs() -> str:
         f"| calibration, `A` alone | {row['calibrate_a_s']:.2f} | {row['factor_a']:.2f} |",
         f"| calibration, `A` and `G` | {row['calibrate_a_and_g_s']:.2f} "
         f"| {row['factor_a_and_g']:.2f} |",
-        f"| all {row['options']} options with their losses | {row['curves_s']:.2f} | |",
-        f"| 20 budgets allocated | {row['allocate_20_budgets_s']:.2f} | |",
-        f"| the whole hull of the frontier | {row['hull_s']:.2f} | |",
-        f"| one plan applied | {row['apply_half_s']:.2f} | |",
+        "",
+        "| then | factors alone | factors and channels |",
+        "|---|---|---|",
+        *(f"| {what} | {one} | {both} |" for what, one, both in _after(row["families"])),
         "",
         f"The moments take {row['moments_mb']:.1f} MB.",
     ]
     return "\n".join(lines)
+
+
+def _after(families: dict[str, dict[str, float]]) -> Iterator[tuple[str, ...]]:
+    columns = [families[name] for name in ("factors", "both")]
+    yield "options", *(f"{column['options']:,}" for column in columns)
+    for what, key in (
+        ("all of them with their losses", "curves_s"),
+        ("20 budgets allocated", "allocate_20_budgets_s"),
+        ("the whole hull of the frontier", "hull_s"),
+        ("one plan applied", "apply_half_s"),
+    ):
+        yield what, *(f"{column[key]:.2f} s" for column in columns)
 
 
 def channels(name: str) -> str:
