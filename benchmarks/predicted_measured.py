@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import eckart
 from benchmarks.run import setting
-from eckart.records import Curve, Curves, Form, Option
+from eckart.records import Curves
 
 mpl.use("Agg")
 BATCH, SHARES, KEEPS = 250, (0.3, 0.5, 0.7), (0.7, 0.5, 0.3)
@@ -34,20 +34,11 @@ def centred_logits(model: nn.Module, images: Tensor) -> Tensor:
 def single_plans(curves: Curves) -> Iterator[tuple[str, eckart.Plan]]:
     """Plans that factor one layer alone or narrow one group alone, at some shares of its cost."""
     for curve in curves.curves:
-        ends = ends_of(curve.options[-1].form)
-        options = tuple(o for o in curve.options if ends_of(o.form) == ends)
-        alone = replace(curves, curves=(replace(curve, options=options),), groups=())
-        yield from plans_of(curve.site.name, alone)
+        yield from plans_of(curve.site.name, replace(curves, curves=(curve,), groups=()))
+    others = dict.fromkeys(curves.specs, "only widths change")
     for group in curves.groups:
-        members = [c for c in curves.curves if c.site.name in group.group.members]
-        plain = tuple(replace(c, options=plain_of(c)) for c in members)
-        alone = replace(curves, curves=plain, groups=(group,))
+        alone = replace(curves, groups=(group,)).without(others)
         yield from plans_of(f"channels of {group.group.name}", alone)
-
-
-def plain_of(curve: Curve) -> tuple[Option, ...]:
-    """The options that only change the layer's width."""
-    return tuple(option for option in curve.options if option.form.is_plain)
 
 
 def plans_of(name: str, alone: Curves) -> Iterator[tuple[str, eckart.Plan]]:
@@ -55,11 +46,6 @@ def plans_of(name: str, alone: Curves) -> Iterator[tuple[str, eckart.Plan]]:
     for share in SHARES:
         with suppress(eckart.BudgetError):
             yield name, eckart.allocate(alone, eckart.Budget(params=share, of="sites"))
-
-
-def ends_of(form: Form) -> tuple[int, int]:
-    """Channels that a form reads and writes."""
-    return form.pieces[0].inputs, form.pieces[-1].outputs
 
 
 def rows_of(

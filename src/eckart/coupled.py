@@ -118,10 +118,7 @@ def solve_coupled(problem: Coupled, limits: Vector) -> tuple[list[int] | None, f
     if (freest.costs <= limits).all():
         return freest.picked, bound
     prices, bound = _dual(problem, limits)
-    picked = _searched(problem, limits, prices, bound)
-    if picked is not None and prod(problem.states) <= _FEW:
-        return picked, problem.options.loss(picked)
-    return picked, max(bound, 0.0)
+    return _searched(problem, limits, prices, max(bound, 0.0))
 
 
 def coupled_hull(problem: Coupled, most: int = 200) -> list[Column]:
@@ -196,8 +193,14 @@ def _master(
     return prices / units * scale, float(result.fun) * scale
 
 
-def _searched(problem: Coupled, limits: Vector, prices: Vector, bound: float) -> list[int] | None:
-    """Solve the knapsack in the most promising joint states, and in their neighbours."""
+def _searched(
+    problem: Coupled, limits: Vector, prices: Vector, bound: float
+) -> tuple[list[int] | None, float]:
+    """Solve the knapsack in the most promising joint states, and in their neighbours.
+
+    Returns:
+        The best choice, and the bound: its own loss where all joint states were considered.
+    """
     values = problem.options.losses + prices @ problem.options.costs
     tables = problem._tables(values)
     tried: dict[States, float] = {}
@@ -228,7 +231,7 @@ def _searched(problem: Coupled, limits: Vector, prices: Vector, bound: float) ->
     if prod(problem.states) <= _FEW:
         for states in sorted(product(*map(range, problem.states)), key=promise):
             attempt(states)
-        return best
+        return best, bound if best is None else least
     starts = sorted({column.states for column in problem.met}, key=promise)
     for states in starts[:_STARTS]:
         attempt(states)
@@ -240,7 +243,7 @@ def _searched(problem: Coupled, limits: Vector, prices: Vector, bound: float) ->
         others = sorted(_neighbours(problem, here), key=promise)
         if not any(len(tried) < _SOLVES and attempt(other) for other in others):
             break
-    return best
+    return best, bound
 
 
 def _neighbours(problem: Coupled, states: States) -> Iterator[States]:

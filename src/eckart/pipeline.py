@@ -18,7 +18,7 @@ from torch import nn
 from eckart.errors import BudgetError, InputError
 from eckart.fitting import Search, fitted
 from eckart.layers import matching, survey
-from eckart.methods import DEFAULT_METHODS, methods_named, selection_named
+from eckart.methods import DEFAULT_METHODS, checked_names
 from eckart.metrics import Probe
 from eckart.progress import tracked
 from eckart.provenance import made_by
@@ -99,8 +99,7 @@ def compress(
         True
     """
     goal = _goal(keep, budget, tolerance, of, evaluate)
-    methods = [methods] if isinstance(methods, str) else list(methods)
-    methods_named(methods), selection_named(methods)  # errors before any work
+    methods = checked_names(methods)
     dense = matching(dense, [name for part in survey(model) for name in part])
     if not isinstance(batches, Moments):
         moments = calibrate(model, batches, metric=metric, seed=seed, progress=progress)

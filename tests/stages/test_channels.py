@@ -331,11 +331,11 @@ def test_dtype_modes_and_gradients_are_kept():
     options = curves(model, moments, methods=["backward_elimination"])
     smaller = apply(model, narrower(options, 1)[0], moments)
     assert {p.dtype for p in smaller.parameters()} == {torch.bfloat16}
-    modes, gradients = [
+    before, after = [
         ([m.training for m in network], [p.requires_grad for p in network.parameters()])
         for network in (model, smaller)
     ]
-    assert modes == gradients
+    assert before == after
 
 
 def test_the_network_itself_is_narrowed_when_asked():

@@ -20,8 +20,7 @@ from eckart.methods import (
     DEFAULT_METHODS,
     METHODS,
     SELECTIONS,
-    methods_named,
-    selection_named,
+    checked_names,
 )
 from eckart.records.plans import Scope
 
@@ -76,8 +75,7 @@ def _known_methods(text: str) -> str:
     """The names as they were given, once they are known to make sense."""
     names = parse_names(text)
     try:
-        methods_named(names)
-        selection_named(names)
+        checked_names(names)
     except InputError as error:
         raise usage_error("--methods", str(error)) from error
     if not names:

@@ -45,6 +45,17 @@ def register_selection(selection: Selection) -> None:
     SELECTIONS[selection.name] = selection
 
 
+def checked_names(names: str | Iterable[str]) -> list[str]:
+    """The names as a list, read once.
+
+    Raises:
+        InputError: an unknown name, or two ways to choose channels at once.
+    """
+    wanted = _known(names)
+    selection_named(wanted)
+    return wanted
+
+
 def methods_named(names: Iterable[str]) -> list[Method]:
     """The methods among some names; an unknown name lists the known ones."""
     return [METHODS[name] for name in _known(names) if name in METHODS]

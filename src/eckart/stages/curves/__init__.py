@@ -10,7 +10,7 @@ from eckart.costs import COSTS
 from eckart.coupling import Coupling, coupling
 from eckart.errors import InputError
 from eckart.layers import matching
-from eckart.methods import DEFAULT_METHODS, methods_named, selection_named
+from eckart.methods import DEFAULT_METHODS, checked_names, methods_named, selection_named
 from eckart.progress import tracked
 from eckart.records import ChannelGroup, Curve, Curves, Moments, Option, Site
 from eckart.stages.curves.bench import Bench
@@ -74,6 +74,7 @@ def curves(
             "and the damping is positive"
         )
     check_same_network(model, moments.fingerprint, "these moments")
+    methods = checked_names(methods)
     offered, selection = methods_named(methods), selection_named(methods)
     kept = matching(dense, [*moments.specs, *moments.skipped])
     reasons = {**moments.skipped, **dict.fromkeys(kept, "asked to stay dense")}

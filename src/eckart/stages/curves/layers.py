@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, product
 
@@ -48,29 +48,44 @@ def narrow_options(
 
 @dataclass(frozen=True)
 class _Ends:
-    """A layer between the groups that it reads and writes; a follower writes what it reads."""
+    """A layer between the groups that it reads and writes; a follower writes what it reads.
+
+    ``columns`` and ``rows`` are the channels left by number of units that stay, from the full one
+    down; without a group there is one entry, for None.
+    """
 
     bench: Bench
     name: str
     problem: Problem
     reads: GroupCurve | None
     writes: GroupCurve | None
+    columns: Mapping[int | None, list[int] | None]
+    rows: Mapping[int | None, list[int] | None]
 
     @classmethod
     def of(cls, bench: Bench, name: str, groups: Sequence[GroupCurve]) -> _Ends:
+        problem = bench.problem(name)
+        inputs, outputs = problem.piece.inputs, problem.piece.outputs
+        columns: dict[int | None, list[int] | None] = {None: None}
+        rows = dict(columns)
         reads = next((c for c in groups if name in c.group.readers), None)
         writes = next((c for c in groups if name in {**c.group.writers, **c.group.followers}), None)
-        return cls(bench, name, bench.problem(name), reads, writes)
+        if reads is not None:
+            left = reads.group.columns_left
+            columns = {k: left(name, reads.kept(k), inputs) for k in reads.sizes[::-1]}
+        if writes is not None:
+            left = writes.group.rows_left
+            rows = {k: left(name, writes.kept(k), outputs) for k in writes.sizes[::-1]}
+        return cls(bench, name, problem, reads, writes, columns, rows)
 
     def widths(self, step: int = 1) -> list[_Widths]:
         """Every joint choice, or every ``step``-th size of each group, from the full one down."""
-        into = [None] if self.reads is None else self.reads.sizes[::-step]
-        out = [None] if self.writes is None else self.writes.sizes[::-step]
-        return [(j, i) for j, i in product(into, out) if self.reads is not self.writes or i == j]
+        pairs = product(list(self.columns)[::step], list(self.rows)[::step])
+        return [(j, i) for j, i in pairs if self.reads is not self.writes or i == j]
 
     def piece(self, widths: _Widths) -> Piece:
         """What is left of the layer."""
-        columns, rows = self._columns(widths[0]), self._rows(widths[1])
+        columns, rows = self.columns[widths[0]], self.rows[widths[1]]
         return narrowed_piece(
             self.problem.piece,
             None if rows is None else len(rows),
@@ -97,21 +112,9 @@ class _Ends:
                 outputs = self.problem.piece.outputs
                 shares[size] = heirs(group, self.name, readings, kept, outputs)
         for into, together in groupby(self.widths(step), key=lambda widths: widths[0]):
-            fitted = narrowed_problem(self.problem, None, self._columns(into))
+            fitted = narrowed_problem(self.problem, None, self.columns[into])
             for _, out in together:
                 yield narrowed_problem(fitted, None if out is None else shares[out], None)
-
-    def _columns(self, size: int | None) -> list[int] | None:
-        if self.reads is None or size is None:
-            return None
-        kept = self.reads.kept(size)
-        return self.reads.group.columns_left(self.name, kept, self.problem.piece.inputs)
-
-    def _rows(self, size: int | None) -> list[int] | None:
-        if self.writes is None or size is None:
-            return None
-        kept = self.writes.kept(size)
-        return self.writes.group.rows_left(self.name, kept, self.problem.piece.outputs)
 
 
 def _options(problem: Problem, spec: LayerSpec, methods: Sequence[Method]) -> list[Option]:
