@@ -11,20 +11,24 @@ from eckart.errors import (
     LeftDenseWarning,
     MismatchError,
     NonFiniteError,
+    NotMonotoneWarning,
 )
 from eckart.metrics import Fisher, Logits
 from eckart.pipeline import compress, frontier
+from eckart.rank_search import find_rank
 from eckart.records import (
     Budget,
     Compressed,
     Curves,
+    FoundRank,
     Frontier,
     Measurement,
     Moments,
     Plan,
     Score,
+    ToleranceSearch,
 )
-from eckart.scores import accuracy
+from eckart.scores import accuracy, auc, torch_metric
 from eckart.stages.allocate import allocate, hull, uniform
 from eckart.stages.apply import apply
 from eckart.stages.calibrate import calibrate
@@ -41,6 +45,7 @@ __all__ = [
     "EckartError",
     "EckartWarning",
     "Fisher",
+    "FoundRank",
     "Frontier",
     "InputError",
     "LeftDenseWarning",
@@ -49,19 +54,24 @@ __all__ = [
     "MismatchError",
     "Moments",
     "NonFiniteError",
+    "NotMonotoneWarning",
     "Plan",
     "Score",
+    "ToleranceSearch",
     "accuracy",
     "allocate",
     "apply",
+    "auc",
     "calibrate",
     "compress",
     "curves",
+    "find_rank",
     "frontier",
     "hull",
     "load",
     "measure",
     "merge",
     "save",
+    "torch_metric",
     "uniform",
 ]

@@ -12,7 +12,8 @@
 
     EckartWarning (UserWarning)
     ├── LeftDenseWarning                 a planned replacement was undone, with the reason
-    └── NotConvergedWarning              a solver stopped early; says how far from the optimum
+    ├── NotConvergedWarning              a solver stopped early; says how far from the optimum
+    └── NotMonotoneWarning               a smaller candidate scored better than a larger one
 """
 
 from __future__ import annotations
@@ -67,3 +68,7 @@ class LeftDenseWarning(EckartWarning):
 
 class NotConvergedWarning(EckartWarning):
     """A solver stopped before its tolerance was met; the message states the gap it reached."""
+
+
+class NotMonotoneWarning(EckartWarning):
+    """A search by bisection met scores out of order; the message says what was done then."""

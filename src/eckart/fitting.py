@@ -4,40 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import nn
 
+from eckart.bisection import smallest_passing
 from eckart.errors import InputError
 from eckart.provenance import made_by
-from eckart.records import Budget, Curves, Moments, Plan, Score
+from eckart.records import Budget, Curves, Moments, Plan, Score, ToleranceSearch
 from eckart.scores import Evaluate
-from eckart.stages.allocate import allocate, cheapest_passing, hull
+from eckart.stages.allocate import allocate, hull, unchanged
 from eckart.stages.apply import apply
 
 
 @dataclass
 class Search:
-    """Chooses a plan: the best within a budget, or the cheapest whose score is good enough."""
+    """Chooses a plan: the best within a budget, or the smallest whose score is good enough."""
 
     model: nn.Module
     moments: Moments
     evaluate: Evaluate | None
     goal: Budget | float
     evaluations: int = 0
+    last: ToleranceSearch | None = None
 
     def choose(self, options: Curves) -> Plan:
         """One plan from these options."""
         if isinstance(self.goal, Budget):
             return allocate(options, self.goal)
-        reference, goal = self._score(self.model), self.goal
+        whole = options.totals["params"]
+        plans = [plan for plan in hull(options) if plan.costs["params"] < whole]
 
-        def passes(plan: Plan) -> bool:
-            score = self._score(apply(self.model, plan, self.moments))
-            return score.drop_from(reference) <= goal
+        def score(index: int) -> Score:
+            return self._score(apply(self.model, plans[index], self.moments))
 
-        plan, tried = cheapest_passing(hull(options), passes)
-        self.evaluations += tried
-        return plan
+        sizes = [plan.costs["params"] for plan in plans]
+        found, self.last = smallest_passing(sizes, score, self._dense, whole, self.goal)
+        self.evaluations += self.last.evaluations
+        if found is None:
+            return unchanged(options, f"nothing smaller was within {self.goal:g} of dense")
+        return plans[found]
+
+    @cached_property
+    def _dense(self) -> Score:
+        return self._score(self.model)
 
     def _score(self, model: nn.Module) -> Score:
         if self.evaluate is None:

@@ -71,8 +71,9 @@ def compress(
         batches: calibration data, consumed once, see ``calibrate``; or moments gathered before.
         keep: the fraction of the parameters that may be kept.
         budget: limits on several costs.
-        tolerance: the smallest network whose score is at most this much worse than the dense
-            one's, both by ``evaluate``, found by bisection along the allocator's hull.
+        tolerance: the smallest network whose score is worse than the dense one's by less than
+            this, or not at all, both by ``evaluate``: bisection along the allocator's hull, with
+            the guarantees of ``eckart.bisection.smallest_passing``.
         of: what ``keep`` is a fraction of: the ``"model"`` or the ``"sites"``.
         evaluate: ``evaluate(model)``, a number, higher better, or a ``Score``. Chooses under a
             tolerance.
@@ -121,7 +122,7 @@ def compress(
     judge = report or (evaluate if tolerance is None else None)
     before, after = (Score.of(judge(m)) if judge else None for m in (model, smaller))
     return Compressed(
-        smaller, made_by(smaller), moments, options, before, after, search.evaluations
+        smaller, made_by(smaller), moments, options, before, after, search.evaluations, search.last
     )
 
 

@@ -20,10 +20,12 @@ def test_a_score_must_be_finite(value: float):
         Score(value)
 
 
-@pytest.mark.parametrize("result", [0.5, 1, torch.tensor(0.5), Score(0.5)])
+@pytest.mark.parametrize(
+    "result", [0.5, 1, torch.tensor(0.5), torch.tensor(0.5).requires_grad_(), Score(0.5)]
+)
 def test_numbers_and_scores_are_scores(result):
     score = Score.of(result)
-    assert score.value == pytest.approx(float(getattr(result, "value", result)))
+    assert score.value == pytest.approx(1 if result == 1 else 0.5)
     assert score.higher_is_better
 
 

@@ -13,7 +13,7 @@ from eckart.costs import COSTS, Cost
 from eckart.errors import BudgetError, InputError
 from eckart.knapsack import Knapsack, solve
 from eckart.records import Budget, Curves, Form, LayerSpec, Piece
-from eckart.stages.allocate import allocate, cheapest_passing, hull, uniform
+from eckart.stages.allocate import allocate, hull, unchanged, uniform
 from random_curves import cheapest_loss, curves_of, spec
 
 LOSS = st.one_of(st.sampled_from([0.0, 1.0, 2.0]), st.floats(1e-6, 1e3))
@@ -215,21 +215,12 @@ def test_uniform_keeps_the_same_fraction_everywhere():
     assert {choice.form.rank for choice in plan.choices.values()} == {6}  # 50 r of 600, three times
 
 
-@pytest.mark.parametrize("threshold", [0.0, 0.3, 1.0, 99.0])
-def test_the_cheapest_passing_plan_is_found_by_bisection(threshold: float):
-    plans = hull(three_layers())
-    wanted = next(plan for plan in plans if plan.loss <= threshold)
-    seen = []
-    found, tried = cheapest_passing(plans, lambda p: seen.append(p) or p.loss <= threshold)
-    assert found is wanted
-    assert tried == len(seen) == len({id(plan) for plan in seen})
-    assert tried <= np.ceil(np.log2(len(plans) + 1))
-
-
-def test_the_last_plan_passes_untried():
-    plans = hull(three_layers())
-    assert cheapest_passing(plans, lambda plan: False)[0] is plans[-1]
-    assert cheapest_passing(plans[:1], lambda plan: False) == (plans[0], 0)
+def test_the_plan_that_changes_nothing():
+    curves = three_layers()
+    plan = unchanged(curves, "because")
+    assert (plan.choices, plan.removals, plan.loss) == ({}, {}, 0.0)
+    assert plan.costs == plan.totals
+    assert plan.dense == dict.fromkeys(curves.specs, "because") | dict(curves.dense)
 
 
 def test_twenty_budgets_of_a_residual_network_take_seconds():

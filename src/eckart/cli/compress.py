@@ -100,10 +100,12 @@ def _result(
         "after": after.as_json(),
         "plan": done.plan.as_json(),
         "evaluations": done.evaluations,
+        "search": None if done.search is None else done.search.as_json(),
         "out": None if out is None else str(out),
     }
     saved = [] if out is None else [f"saved in {out}"]
     plan, specs = done.plan, done.moments.specs
     tables = [plan_table(plan, specs), *removal_tables(plan, specs)]
-    lines = [str(plan), *bound_lines(plan), *saved]
+    searched = [] if done.search is None else [f"search: {done.search}"]
+    lines = [str(plan), *bound_lines(plan), *searched, *saved]
     return Result(document, [*tables, before_after_table(before, after), *lines])

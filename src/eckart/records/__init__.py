@@ -4,7 +4,9 @@ from eckart.records.channels import ChannelGroup, GroupCurve, Removal
 from eckart.records.forms import Form, LayerSpec, Piece
 from eckart.records.moments import Moments
 from eckart.records.plans import Budget, Choice, Curve, Curves, Option, Plan, Site
-from eckart.records.results import Compressed, Frontier, Measurement, Point, Score
+from eckart.records.results import Compressed, Frontier, Measurement, Point
+from eckart.records.scores import Score
+from eckart.records.searches import FoundRank, ToleranceSearch, Trial
 
 __all__ = [
     "Budget",
@@ -14,6 +16,7 @@ __all__ = [
     "Curve",
     "Curves",
     "Form",
+    "FoundRank",
     "Frontier",
     "GroupCurve",
     "LayerSpec",
@@ -26,4 +29,6 @@ __all__ = [
     "Removal",
     "Score",
     "Site",
+    "ToleranceSearch",
+    "Trial",
 ]

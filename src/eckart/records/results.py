@@ -5,85 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import isfinite, nan, sqrt
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from eckart.errors import CheckpointError, InputError, MismatchError
+from eckart.errors import CheckpointError, MismatchError
 from eckart.records.forms import MALFORMED
 from eckart.records.moments import Moments
 from eckart.records.plans import Curves, Plan
-
-
-@dataclass(frozen=True)
-class Score:
-    """A task metric, with the number of examples behind it.
-
-    Attributes:
-        value: the metric, such as the fraction correct.
-        n: number of examples; None when unknown.
-        higher_is_better: False for losses and perplexities.
-        samples: the metric of each example, shape (n,), in the order of the data, when it is
-            their mean; differences between networks then have a paired standard error.
-        error: standard error of the value; from the samples when they are given.
-    """
-
-    value: float | int
-    n: int | None = None
-    higher_is_better: bool = True
-    samples: Tensor | None = field(default=None, repr=False, compare=False)
-    error: float | None = field(default=None, compare=False)
-
-    def __post_init__(self) -> None:
-        if not isfinite(self.value):
-            raise InputError(
-                f"the evaluation returned {self.value}: a score must be finite; "
-                "check the data and the network it was given"
-            )
-        if self.samples is not None and self.n not in (None, len(self.samples)):
-            raise InputError(f"a score of n={self.n} examples has {len(self.samples)} samples")
-
-    @classmethod
-    def of(cls, result: Score | float) -> Score:
-        """What an ``evaluate`` returned, as a Score; a bare number is higher-better."""
-        if isinstance(result, Score):
-            return result
-        try:
-            return cls(float(result))
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"evaluate must return a number or a Score, got {type(result).__name__}"
-            ) from error
-
-    @property
-    def standard_error(self) -> float:
-        """Of the value; NaN when unknown."""
-        if self.samples is None or len(self.samples) < 2:
-            return nan if self.error is None else self.error
-        return float(self.samples.double().std()) / sqrt(len(self.samples))
-
-    def drop_from(self, reference: Score) -> float:
-        """How much worse this is than the reference; negative when better."""
-        return (reference.value - self.value) * (1 if self.higher_is_better else -1)
-
-    def drop_error(self, reference: Score) -> float:
-        """Standard error of the drop, paired by example; NaN when samples are missing."""
-        mine, other = self.samples, reference.samples
-        if mine is None or other is None or len(mine) != len(other) or len(mine) < 2:
-            return nan
-        return float((mine.double() - other.double()).std()) / sqrt(len(mine))
-
-    def as_json(self) -> dict[str, Any]:
-        """Value, count, direction and standard error."""
-        error = self.standard_error
-        return {
-            "value": self.value,
-            "n": self.n,
-            "higher_is_better": self.higher_is_better,
-            "standard_error": error if isfinite(error) else None,
-        }
+from eckart.records.scores import Score
+from eckart.records.searches import ToleranceSearch
 
 
 @dataclass(frozen=True)
@@ -271,6 +204,7 @@ class Compressed:
         curves: every option that was considered.
         before, after: scores of both networks on the set they are reported on, if one was given.
         evaluations: how many networks were evaluated to meet a tolerance.
+        search: the evaluations that the plan was chosen by, if a tolerance was given.
     """
 
     model: nn.Module
@@ -280,6 +214,7 @@ class Compressed:
     before: Score | None = None
     after: Score | None = None
     evaluations: int = 0
+    search: ToleranceSearch | None = None
 
     def __str__(self) -> str:
         if self.before is None or self.after is None:

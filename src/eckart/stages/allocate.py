@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from weakref import WeakKeyDictionary
 
@@ -118,21 +119,10 @@ def uniform(curves: Curves, budget: Budget) -> Plan:
     raise BudgetError("no uniform fraction meets this budget; raise it or use allocate")
 
 
-def cheapest_passing(plans: Sequence[Plan], passes: Callable[[Plan], bool]) -> tuple[Plan, int]:
-    """The cheapest of a hull's plans that passes, by bisection; the last one is taken to pass.
-
-    Scores need not fall all the way with the predicted loss: the answer passed, and of those
-    tried below it none did.
-
-    Returns:
-        The plan, and how many plans were tried; each at most once.
-    """
-    low, high, tried = -1, len(plans) - 1, 0
-    while high - low > 1:
-        middle = (low + high) // 2
-        tried += 1
-        low, high = (low, middle) if passes(plans[middle]) else (middle, high)
-    return plans[high], tried
+def unchanged(curves: Curves, reason: str) -> Plan:
+    """The plan that leaves every layer dense, for a reason."""
+    dense = {**dict.fromkeys(curves.specs, reason), **curves.dense}
+    return _plan(replace(curves, curves=(), groups=(), dense=dense), [])
 
 
 def _plan(

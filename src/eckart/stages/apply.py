@@ -61,7 +61,7 @@ def apply(model: nn.Module, plan: Plan, moments: Moments, *, inplace: bool = Fal
     if unknown:
         raise MismatchError(f"the plan names layers without moments: {', '.join(unknown)}")
     narrow = {name: _narrow(model, name, plan, moments) for name in plan.choices}
-    smaller = model if inplace else _copied(model)
+    smaller = model if inplace else copied(model)
     without_units(smaller, [(r.group, r.kept) for r in plan.removals.values()])
     groups = [removal.group for removal in plan.removals.values()]
     built, touched = {}, {name for group in groups for name in {**group.writers, **group.readers}}
@@ -81,7 +81,12 @@ def apply(model: nn.Module, plan: Plan, moments: Moments, *, inplace: bool = Fal
     return attach_plan(smaller, plan)
 
 
-def _copied(model: nn.Module) -> nn.Module:
+def copied(model: nn.Module) -> nn.Module:
+    """A deep copy.
+
+    Raises:
+        InputError: the network has none.
+    """
     try:
         return copy.deepcopy(model)
     except (RuntimeError, TypeError) as error:

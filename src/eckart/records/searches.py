@@ -1,0 +1,124 @@
+"""What a search under a tolerance evaluated, and what it found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from eckart.records.scores import Score
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate that was evaluated.
+
+    Attributes:
+        params: parameters of what is searched, one layer or the whole network, with it.
+        score: by the ``evaluate`` of the search.
+        gap: how much worse that is than dense, ``φ(y, ŷ) − φ(y, ŷ′)``; negative where better.
+        rank: of the layer; None for a whole network.
+    """
+
+    params: int
+    score: Score
+    gap: float
+    rank: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain dictionary."""
+        return {**self.__dict__, "score": self.score.as_json()}
+
+
+@dataclass(frozen=True)
+class ToleranceSearch:
+    """The smallest candidate that is good enough, and all that was tried for it.
+
+    Attributes:
+        tolerance: what the gap must stay below; with a tolerance of 0 there may be none.
+        dense_score: of the dense network.
+        dense_params: of the dense layer, or of the dense network where all of it is searched.
+        trials: every evaluation but the dense one, in the order made, none twice.
+        found: the smallest of the trials that passed; None where none did: all stays dense.
+        monotone: whether no smaller candidate did better than a larger one, beyond two standard
+            errors of their difference where the scores have samples.
+    """
+
+    tolerance: float
+    dense_score: Score
+    dense_params: int
+    trials: tuple[Trial, ...]
+    found: Trial | None
+    monotone: bool = True
+
+    @property
+    def evaluations(self) -> int:
+        """Candidates evaluated; the dense network, evaluated once, is not counted."""
+        return len(self.trials)
+
+    @property
+    def gap(self) -> float:
+        """Of what was found; 0 where all stays dense."""
+        return 0.0 if self.found is None else self.found.gap
+
+    @property
+    def saved_params(self) -> int:
+        """Parameters fewer than dense."""
+        return 0 if self.found is None else self.dense_params - self.found.params
+
+    @property
+    def saved_fraction(self) -> float:
+        """Of the dense parameters of what is searched."""
+        return self.saved_params / max(self.dense_params, 1)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain dictionaries and lists, with what follows from the attributes."""
+        return {
+            "tolerance": self.tolerance,
+            "dense_score": self.dense_score.as_json(),
+            "dense_params": self.dense_params,
+            "trials": [trial.as_json() for trial in self.trials],
+            "found": None if self.found is None else self.found.as_json(),
+            "monotone": self.monotone,
+            "evaluations": self.evaluations,
+            "gap": self.gap,
+            "saved_params": self.saved_params,
+            "saved_fraction": self.saved_fraction,
+        }
+
+    def __str__(self) -> str:
+        order = "" if self.monotone else "; the score is not monotone in the size"
+        tried = f"{self.evaluations} evaluations{order}"
+        if self.found is None:
+            return f"nothing smaller is within {self.tolerance:g} of dense ({tried})"
+        rank = "" if self.found.rank is None else f"rank {self.found.rank}, "
+        return (
+            f"{rank}gap {self.gap:.4g} within {self.tolerance:g}; {self.saved_params} of "
+            f"{self.dense_params} parameters saved ({self.saved_fraction:.1%}, {tried})"
+        )
+
+
+@dataclass(frozen=True)
+class FoundRank:
+    """What ``find_rank`` hands back.
+
+    Attributes:
+        layer: its name.
+        method: that made the factors.
+        model: a copy of the network with the layer at that rank; dense where none passes.
+        search: every evaluation, the gap, and the parameters saved of the layer's.
+    """
+
+    layer: str
+    method: str
+    model: nn.Module
+    search: ToleranceSearch
+
+    @property
+    def rank(self) -> int | None:
+        """The smallest that is good enough; None where the layer stays dense."""
+        return None if self.search.found is None else self.search.found.rank
+
+    def __str__(self) -> str:
+        return f"layer {self.layer!r}, {self.method}: {self.search}"
