@@ -76,12 +76,12 @@ def test_a_smaller_one_that_bisection_passes_over_is_found_and_told():
 
 def test_a_long_row_out_of_order_is_scanned_in_bounded_time():
     scores = [i / 1000 for i in range(1000)]
-    scores[100:140] = [0.95] * 40
-    scores[999] = 0.9  # noticed at once: 499 and 749 are in order, but not what is near the end
-    scores[748] = 0.0
-    with pytest.warns(NotMonotoneWarning):
-        index, found, _ = search([1 - (1 - s) / 2 for s in scores], 0.05)
-    assert index is not None
+    scores[100:160] = [0.96] * 60
+    scores[499] = 0.8  # fails, but does better than 749, which bisection tries next
+    with pytest.warns(NotMonotoneWarning, match="0.8 at 5000 parameters, 0.749 at 7500 parameters"):
+        index, found, seen = search(scores, 0.1)
+    assert index == 100, "met by the scan, then bisected"
+    assert 99 in seen
     assert found.evaluations <= 2 * 10 + 18
 
 

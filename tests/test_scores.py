@@ -11,7 +11,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
 
 from eckart import accuracy, auc, torch_metric
 from eckart.errors import InputError
-from random_moments import normal, seeded
+from random_moments import normal
 
 
 def data(classes: int, n: int = 90) -> tuple[Tensor, Tensor]:
@@ -103,10 +103,3 @@ def test_batches_are_pairs_that_can_be_read_again(make):
         make([])(network(2))
     with pytest.raises(InputError, match=r"batches of \(inputs, targets\)"):
         make([data(2)[0]])(network(2))
-
-
-def test_the_random_state_is_left_alone():
-    before = torch.get_rng_state()
-    auc([data(2)])(network(2).train())
-    torch.rand(3, generator=seeded(0))
-    assert torch.equal(before, torch.get_rng_state())

@@ -17,6 +17,7 @@ from eckart.records import Score, ToleranceSearch, Trial
 
 _PROBES = 2  # candidates tried below the answer, besides its neighbour
 _SCANNED = 16  # candidates tried below it where scores are out of order
+_ROUNDING = 1e-9  # of the dense score: no difference
 
 
 def smallest_passing(
@@ -30,7 +31,9 @@ def smallest_passing(
     """The smallest candidate with ``φ(dense) − φ(candidate) < tolerance``, or no gap at all.
 
     What is certain: the one found passed; the next smaller one, if there is one, was evaluated and
-    did not, nor did any other that was tried below. It is the smallest that passes
+    did not, nor did any other that was tried below. Scores are out of order where a smaller
+    candidate passes and a larger one does not, or does better than it by more than a hundredth of
+    the tolerance and, where they have samples, two standard errors. The one found is the smallest
 
     - if scores never fall from one candidate to a larger one: by bisection, ⌈log₂ n⌉ + 1
       evaluations at most, and two more that look for a smaller one;
@@ -56,7 +59,8 @@ def smallest_passing(
     row = _Row(params, score, dense, tolerance, ranks)
     answer = row.bisected(-1, len(params))
     stride = max(1, len(params) // 50)
-    row.try_all(range(answer - 1 - stride, -1, -stride)[:_PROBES])
+    untried = [i for i in range(answer - 1 - stride, -1, -stride) if i not in row.trials]
+    row.try_all(untried[:_PROBES])
     disorder = row.disorder()
     if disorder is not None:
         before = len(row.trials)
@@ -129,12 +133,13 @@ class _Row:
         return min((i for i in self.trials if self.passes(i)), default=len(self.params))
 
     def disorder(self) -> tuple[Trial, Trial] | None:
-        """A smaller candidate and a larger one that does worse, by more than their noise."""
+        """A smaller candidate and a larger one that does worse, by more than counts as noise."""
+        least = max(self.tolerance / 100, _ROUNDING * abs(self.dense.value))
         for small, large in combinations(sorted(self.trials), 2):
             better, worse = self.trials[small], self.trials[large]
             noise = better.score.drop_error(worse.score)
-            beyond = worse.gap - better.gap > (0 if isnan(noise) else 2 * noise)
-            if beyond or (self.passes(small) and not self.passes(large)):
+            slack = least if isnan(noise) else max(least, 2 * noise)
+            if worse.gap - better.gap > slack or (self.passes(small) and not self.passes(large)):
                 return better, worse
         return None
 

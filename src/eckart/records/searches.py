@@ -41,8 +41,7 @@ class ToleranceSearch:
         dense_params: of the dense layer, or of the dense network where all of it is searched.
         trials: every evaluation but the dense one, in the order made, none twice.
         found: the smallest of the trials that passed; None where none did: all stays dense.
-        monotone: whether no smaller candidate did better than a larger one, beyond two standard
-            errors of their difference where the scores have samples.
+        monotone: whether no smaller candidate did better than a larger one, beyond noise.
     """
 
     tolerance: float
