@@ -32,7 +32,7 @@ def smallest_passing(
 
     What is certain: the one found passed; the next smaller one, if there is one, was evaluated and
     did not, nor did any other that was tried below. Scores are out of order where a smaller
-    candidate passes and a larger one does not, or does better than it by more than a hundredth of
+    candidate passes and a larger one does not, or does better than it by more than a tenth of
     the tolerance and, where they have samples, two standard errors. The one found is the smallest
 
     - if scores never fall from one candidate to a larger one: by bisection, ⌈log₂ n⌉ + 1
@@ -134,7 +134,7 @@ class _Row:
 
     def disorder(self) -> tuple[Trial, Trial] | None:
         """A smaller candidate and a larger one that does worse, by more than counts as noise."""
-        least = max(self.tolerance / 100, _ROUNDING * abs(self.dense.value))
+        least = max(self.tolerance / 10, _ROUNDING * abs(self.dense.value))
         for small, large in combinations(sorted(self.trials), 2):
             better, worse = self.trials[small], self.trials[large]
             noise = better.score.drop_error(worse.score)

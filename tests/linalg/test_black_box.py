@@ -69,10 +69,59 @@ def test_a_function_of_numpy_is_differenced():
     assert found.calls > 40 * found.gradients
 
 
+@pytest.mark.parametrize("gradient", ["automatic", "differences"])
+def test_one_dimension_and_as_many_directions_as_there_are(gradient: str):
+    for dimension in (1, 6):
+        found = black_box_rank(
+            lambda x: x.pow(3).sum(), dimension, gradient=gradient, generator=seeded(0)
+        )
+        assert (found.rank, found.sure) == (dimension, True)
+
+
+def test_what_has_a_graph_without_the_point_is_a_constant():
+    weight = torch.ones(3, requires_grad=True)
+    assert black_box_rank(lambda x: weight.sum(), 4).rank == 0
+    assert black_box_rank(lambda x: (0 * x).sum(), 4).rank == 0
+
+
+def test_a_point_made_a_plain_number_is_differenced():
+    found = black_box_rank(lambda x: float(x[:2].sin().sum()), 5, dtype=torch.float64)
+    assert (found.rank, found.sure) == (2, True)
+
+
+def test_stairs_and_noise_are_not_sure():
+    assert not black_box_rank(
+        lambda x: float(x.round().sum()), 6, gradient="differences", generator=seeded(0)
+    ).sure
+    noise = seeded(0)
+    assert not black_box_rank(
+        lambda x: float(torch.rand((), generator=noise)), 6, generator=seeded(0)
+    ).sure
+
+
+def test_gradients_can_be_lists_and_arrays_that_cannot_be_written():
+    def fixed(x: Tensor) -> np.ndarray:
+        slope = np.array([2 * float(x[0]), 0.0, 1.0])
+        slope.setflags(write=False)
+        return slope
+
+    for gradient in (fixed, lambda x: fixed(x).tolist()):
+        assert black_box_rank(max, 3, gradient=gradient, generator=seeded(0)).rank == 2
+
+
 @pytest.mark.parametrize(
     ("call", "error"),
     [
         (lambda: black_box_rank(torch.sum, 0), InputError),
+        (lambda: black_box_rank(lambda x: 2 * x, 3), InputError),
+        (lambda: black_box_rank(lambda x: x.detach(), 3), InputError),
+        (lambda: black_box_rank(lambda x: x.sum() * 1j, 3), InputError),
+        (lambda: black_box_rank(lambda x: None, 3), InputError),
+        (lambda: black_box_rank(lambda x: "high", 3), InputError),
+        (lambda: black_box_rank(lambda x: math.nan, 3), NonFiniteError),
+        (lambda: black_box_rank(lambda x: x.sum() * math.inf, 3), NonFiniteError),
+        (lambda: black_box_rank(torch.sum, 3, gradient=lambda x: None), InputError),
+        (lambda: black_box_rank(torch.sum, 3, gradient=lambda x: x[None]), InputError),
         (lambda: black_box_rank(torch.sum, 3, scale=0.0), InputError),
         (lambda: black_box_rank(torch.sum, 3, dtype=torch.float16), InputError),
         (lambda: black_box_rank(torch.sum, 3, gradient="symbolic"), InputError),

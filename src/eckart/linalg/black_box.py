@@ -8,10 +8,12 @@ singular values fall off a cliff down to rounding, and some more confirm it.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float64
 from torch import Tensor
@@ -24,6 +26,9 @@ _BATCH = 8  # gradients between looks at the spectrum, and as many more than the
 _CLIFF = 10.0  # ratio of neighbouring singular values that ends the search
 _FLOOR = 10.0  # how far above the noise of one gradient the first value that is noise may be
 _ABYSS = 1e4  # a fall that counts wherever it ends: noise may be worse than where it was tried
+_NOISIEST = (
+    0.1  # differences that agree no better with those of half the step show nothing for sure
+)
 _MOST = 3  # gradients per dimension, when there is no cliff
 
 Black = Callable[[Tensor], Any]  # Any: a number or a scalar of torch, numpy or JAX
@@ -37,7 +42,7 @@ class BlackBoxRank:
         rank: the number of directions.
         gap: ratio of the last singular value that counts to the first that does not; where none is
             left (rank = dimension) to the largest that noise could explain; infinite for rank 0.
-        sure: whether the gap is ten or more.
+        sure: whether the gap is ten or more, and the noise of a gradient less than a tenth.
         noise: error of one gradient, relative to its length: rounding, or as observed.
         gradients: how many were sampled.
         calls: of the function, or of the gradient where that was given.
@@ -107,7 +112,7 @@ def black_box_rank(
         known = gap >= _CLIFF and len(rows) >= min(rank, dimension) + _BATCH
         if known or len(rows) >= _MOST * dimension + _BATCH:
             break
-    sure = gap >= _CLIFF
+    sure = gap >= _CLIFF and (rank == 0 or source.noise < _NOISIEST)
     return BlackBoxRank(rank, gap, sure, source.noise, len(rows), source.calls, values)
 
 
@@ -124,7 +129,13 @@ class _Sampler:
         self.gradient, self.point, self.noise, self.count = gradient, point, noise, calls
 
     def __call__(self) -> Tensor:
-        return torch.as_tensor(self.gradient(self.point())).detach()
+        found = self.gradient(self.point())
+        if not isinstance(found, Tensor):
+            try:
+                found = torch.from_numpy(np.array(found))  # a copy: JAX's cannot be written to
+            except (TypeError, ValueError) as error:
+                raise InputError(f"a gradient is a {type(found).__name__}: {error}") from error
+        return found.detach()
 
     @property
     def calls(self) -> int:
@@ -145,13 +156,14 @@ class _Counted:
     def value(self, point: Tensor) -> float:
         """As a number, outside of any graph."""
         with torch.no_grad():
-            return float(self(point))
+            return _number(self(point))
 
     def slope(self, point: Tensor) -> Tensor:
         """By automatic differentiation."""
         with torch.enable_grad():
             point = point.requires_grad_()
-            return torch.autograd.grad(self(point), point)[0]
+            slope = torch.autograd.grad(self(point), point, allow_unused=True)[0]
+        return torch.zeros_like(point) if slope is None else slope
 
 
 def _source(
@@ -190,12 +202,33 @@ def _source(
 
 def _has_graph(function: _Counted, point: Tensor) -> bool:
     """Whether torch can differentiate the result; one call."""
-    with torch.enable_grad():
+    with torch.enable_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a tensor with a graph made a number
         try:
             result = function(point.requires_grad_())
         except RuntimeError:  # a tensor with a graph handed to numpy
             return False
-    return isinstance(result, Tensor) and result.requires_grad
+    if not (isinstance(result, Tensor) and result.requires_grad):
+        return False
+    _number(result)
+    return True
+
+
+def _number(result: Any) -> float:
+    """A result as a number.
+
+    Raises:
+        InputError: it is not one real number.
+    """
+    try:
+        if math.prod(getattr(result, "shape", ())) == 1:
+            return float(result.item() if hasattr(result, "item") else result)
+    except (TypeError, ValueError):
+        pass  # what it is says the error below
+    shape = f" of shape {tuple(result.shape)}" if hasattr(result, "shape") else ""
+    raise InputError(
+        f"the function gave a {type(result).__name__}{shape}; expected one real number"
+    )
 
 
 def _checked(gradient: Tensor, dimension: int) -> Float64[Tensor, " n"]:
