@@ -6,23 +6,41 @@ from typing import Any
 
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 from torch import Tensor
 
 from eckart.errors import InputError, NonFiniteError
 from eckart.linalg import (
+    Reader,
     adaptive_range,
     alternating_least_squares,
+    backward_elimination,
+    damped,
+    effective_rank,
     energy_rank,
+    factor,
     frobenius_gradients,
+    gavish_donoho_rank,
     gradient_refinement,
     largest_eigenvalue,
+    nested_losses,
+    nested_removal_losses,
+    numerical_rank,
+    output_projection,
+    quadratic_loss,
     randomized_svd,
     range_error_bound,
     range_finder,
     rayleigh_gradient,
     rayleigh_hessian,
     rayleigh_quotient,
+    refit,
+    roots,
+    separable_factors,
+    stable_rank,
     subspace_iteration,
+    truncated_svd,
+    variational_rank,
     weighted_components,
     weighted_gradients,
 )
@@ -66,6 +84,60 @@ def test_bad_matrices_are_refused(take, matrix: Tensor, error: type[Exception], 
         take(matrix)
 
 
+ONE = EYE.double()[None]
+STACKS: dict[str, Callable[[Tensor], Any]] = {  # of one group, a square symmetric float64 matrix
+    "damped": lambda x: damped(x, 0.1),
+    "roots": roots,
+    "factor": factor,
+    "quadratic_loss": lambda x: quadratic_loss(x, ONE, ONE),
+    "quadratic_loss, a": lambda x: quadratic_loss(ONE, x, ONE),
+    "quadratic_loss, g": lambda x: quadratic_loss(ONE, ONE, x),
+    "output_projection": lambda x: output_projection(x, ONE, ONE),
+    "output_projection, a": lambda x: output_projection(ONE, x),
+    "output_projection, g": lambda x: output_projection(ONE, ONE, x),
+    "truncated_svd": lambda x: truncated_svd(x, ONE, ONE),
+    "truncated_svd, a": lambda x: truncated_svd(ONE, x, ONE),
+    "nested_losses": lambda x: nested_losses(x, ONE, ONE, ONE),
+    "nested_losses, g": lambda x: nested_losses(ONE, ONE, ONE, x),
+    "separable_factors": lambda x: separable_factors(x[..., None, None], ONE, ONE, 1),
+    "separable_factors, a": lambda x: separable_factors(ONE[..., None, None], x, ONE, 1),
+    "refit": lambda x: refit(x[0], EYE.double(), torch.arange(2)),
+    "refit, a": lambda x: refit(EYE.double(), x[0], torch.arange(2)),
+    "Reader": lambda x: Reader(x[0], EYE.double(), (torch.arange(4),)),
+    "Reader, pull": lambda x: Reader(EYE.double(), x[0], (torch.arange(4),)),
+    "energy_rank": lambda x: energy_rank(x[0].diagonal()),
+    "effective_rank": lambda x: effective_rank(x[0].diagonal()),
+    "stable_rank": lambda x: stable_rank(x[0].diagonal()),
+    "numerical_rank": lambda x: numerical_rank(x[0].diagonal(), (4, 4)),
+    "gavish_donoho_rank": lambda x: gavish_donoho_rank(x[0].diagonal(), (4, 4)),
+    "variational_rank": lambda x: variational_rank(x[0].diagonal(), (4, 4)),
+}
+each_stack = pytest.mark.parametrize("take", STACKS.values(), ids=STACKS.keys())
+
+
+@each_stack
+@pytest.mark.parametrize("name", [name for name in BAD if name != "cube"])
+def test_bad_stacks_are_refused(take, name: str):
+    matrix, error, message = BAD[name]
+    matrix = matrix.double() if matrix.dtype == torch.float32 else matrix
+    if name in ("empty", "complex", "integers", "booleans"):  # the types refuse some before we can
+        with pytest.raises((error, TypeCheckError)):
+            take(matrix[None])
+        return
+    with pytest.raises(error, match=message):
+        take(matrix[None])
+
+
+@each_stack
+def test_odd_but_good_stacks_are_taken(take):
+    inside = torch.zeros(1, 8, 8, dtype=torch.float64)
+    inside[:, ::2, ::2] = GOOD.double()
+    for odd in (inside[:, ::2, ::2], inside[:, ::2, ::2].clone().requires_grad_()):
+        for part in tensors(take(odd)):
+            assert not part.requires_grad, "results are detached"
+    take((ONE / 4).expand(1, 4, 4))
+
+
 @each_taker
 @pytest.mark.filterwarnings("ignore:stopped after")
 def test_odd_but_good_tensors_are_taken(take):
@@ -84,7 +156,7 @@ def test_odd_but_good_tensors_are_taken(take):
 def tensors(result: Any) -> list[Tensor]:
     if isinstance(result, Tensor):
         return [result]
-    if isinstance(result, float):
+    if isinstance(result, int | float):
         return []
     parts = result if isinstance(result, tuple) else vars(result).values()
     return [part for part in parts if isinstance(part, Tensor)]
@@ -126,6 +198,11 @@ def test_impossible_ranks_say_what_is_possible(rank: int):
         (lambda: rayleigh_quotient(EYE, torch.zeros(4)), "vector is zero"),
         (lambda: rayleigh_quotient(EYE, torch.ones(3)), "vector has shape"),
         (lambda: energy_rank(torch.ones(3).long()), "int64"),
+        (lambda: damped(ONE, -0.1), "damping=-0.1"),
+        (lambda: damped(ONE, float("nan")), "damping=nan"),
+        (lambda: separable_factors(ONE[..., None, None], ONE, ONE, 0), "max_rank=0"),
+        (lambda: backward_elimination([]), "no readers"),
+        (lambda: nested_removal_losses([], [0]), "no readers"),
     ],
 )
 def test_arguments_that_do_not_fit(call, message: str):

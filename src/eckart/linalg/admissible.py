@@ -6,6 +6,8 @@ strided) are ordinary input. Complex, integer and ``meta`` tensors are refused b
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -69,6 +71,38 @@ def admissible_moment(moment: Tensor, size: int, name: str) -> Tensor:
     if moment.shape != (size, size):
         raise InputError(f"{name} has shape {tuple(moment.shape)}; expected ({size}, {size})")
     return moment
+
+
+def admissible_stack(values: Tensor, name: str) -> Tensor:
+    """The tensor detached and in float64, whatever its number of axes, once it is usable; O(size).
+
+    Raises:
+        InputError: it is empty, complex, of integers, or on ``meta``.
+        NonFiniteError: it holds NaN or infinity.
+    """
+    return admissible(values, name).double()
+
+
+def admissible_problem(weight: Tensor, a: Tensor, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A weight and its moments in float64, once they are usable and fit; O(size).
+
+    Args:
+        weight: shape (groups, out, in); axes after ``out`` count as one.
+        a: of the inputs, (groups, in, in).
+        g: of the outputs, (groups, out, out).
+
+    Raises:
+        InputError: shapes that do not fit, or as for `admissible_stack`.
+    """
+    named = {"weight": weight, "a": a, "g": g}
+    weight, a, g = (admissible_stack(values, name) for name, values in named.items())
+    groups, out = weight.shape[:2]
+    inputs = math.prod(weight.shape[2:])
+    for name, moment, size in (("a", a, inputs), ("g", g, out)):
+        if moment.shape != (groups, size, size):
+            expected = (groups, size, size)
+            raise InputError(f"{name} has shape {tuple(moment.shape)}; expected {expected}")
+    return weight, a, g
 
 
 def check_rank(rank: int, shape: tuple[int, ...] | torch.Size, name: str = "rank") -> None:

@@ -13,6 +13,9 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from eckart.errors import InputError
+from eckart.linalg.admissible import admissible_stack
+
 _STEPS = 1024  # units are eliminated one by one up to so many, then several between two updates
 _PENDING = 128  # columns whose removal is not yet multiplied out
 _CUT = 0.9  # share of the columns left below which what is gone is cut away
@@ -32,6 +35,10 @@ class Reader:
     pull: Float64[Tensor, "in in"]
     columns: tuple[Int64[Tensor, " _columns"], ...]
 
+    def __post_init__(self) -> None:
+        for name in ("a", "pull"):
+            object.__setattr__(self, name, admissible_stack(getattr(self, name), name))
+
 
 def refit(
     weight: Float64[Tensor, "out in"],
@@ -39,6 +46,7 @@ def refit(
     support: Int64[Tensor, " kept"],
 ) -> Float64[Tensor, "out kept"]:
     """The kept columns of the least-squares refit, ``W A[:, S] A[S, S]⁻¹``; O(in·kept²)."""
+    weight, a = admissible_stack(weight, "weight"), admissible_stack(a, "a")
     if len(support) == a.shape[0]:
         return weight[:, support]
     lower, info = torch.linalg.cholesky_ex(a[support][:, support])
@@ -64,6 +72,7 @@ def nested_removal_losses(
 
     Cost: O(in³) per reader.
     """
+    _check_some(readers)
     losses = torch.zeros(len(order) + 1, dtype=torch.float64, device=readers[0].a.device)
     for reader in readers:
         places = [reader.columns[unit] for unit in order]
@@ -92,6 +101,7 @@ def backward_elimination(readers: Sequence[Reader]) -> list[int]:
     Source: second-order pruning of layer outputs as in Hassibi and Stork 1993 (optimal brain
         surgeon), for blocks of columns and with G.
     """
+    _check_some(readers)
     states = [_Elimination(reader) for reader in readers]
     units = len(readers[0].columns)
     alive, gone = list(range(units)), list[int]()
@@ -104,6 +114,11 @@ def backward_elimination(readers: Sequence[Reader]) -> list[int]:
             for state in states:
                 state.remove(unit)
     return gone[::-1]
+
+
+def _check_some(readers: Sequence[Reader]) -> None:
+    if not readers:
+        raise InputError("no readers: at least one matrix must read the units")
 
 
 class _Elimination:

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from eckart.linalg.admissible import admissible_problem, admissible_stack
 from eckart.linalg.whitening import factor
 
 Matrix = Float64[Tensor, "groups out in"]
@@ -50,10 +51,12 @@ def output_projection(weight: Matrix, a: Inputs, g: Outputs | None = None) -> Ne
     Source: Eckart and Young 1936 in the metric of K-FAC (Martens and Grosse 2015, 1503.05671).
     Cost: O(out·in² + out²·in + out³).
     """
+    white = torch.eye(weight.shape[1], device=weight.device).expand(len(weight), -1, -1)
+    weight, a, outputs = admissible_problem(weight, a, white if g is None else g)
     if g is None:
         values, vectors = _leading(weight @ a @ weight.mT, min(weight.shape[1:]))
         return NestedFactors(vectors, vectors.mT @ weight, _tails(values))
-    lift = factor(g)
+    lift = factor(outputs)
     lifted = lift.mT @ weight
     values, vectors = _leading(lifted @ a @ lifted.mT, min(weight.shape[1:]))
     left = torch.linalg.solve(lift.mT, vectors)
@@ -72,6 +75,7 @@ def truncated_svd(weight: Matrix, a: Inputs, g: Outputs) -> NestedFactors:
     Cost: O(out·in·min(out, in) + out³ + in³); the decomposition alone takes three quarters
         (1000×1000) to a seventh (512×4608) of the time of a direct one.
     """
+    weight, a, g = admissible_problem(weight, a, g)
     out, inputs = weight.shape[1:]
     if out <= inputs:
         left = _leading(weight @ weight.mT, out)[1]
@@ -89,6 +93,8 @@ def nested_losses(
     g: Outputs,
 ) -> Float64[Tensor, " ranks"]:
     """Predicted loss of dropping all components from rank r on, for every r."""
+    named = {"left": left, "right": right, "a": a, "g": g}
+    left, right, a, g = (admissible_stack(values, name) for name, values in named.items())
     joint = (left.mT @ g @ left) * (right @ a @ right.mT)
     joint = joint.sum(0).flip(0, 1)
     corner = joint.cumsum(0).cumsum(1).diagonal().flip(0)  # sums of the lower right corners

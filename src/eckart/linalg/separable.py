@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from eckart.errors import NonFiniteError
+from eckart.errors import InputError, NonFiniteError
+from eckart.linalg.admissible import admissible_problem
 from eckart.linalg.whitening import factor, roots
 
 Kernel = Float64[Tensor, "groups out c kh kw"]
@@ -74,6 +75,9 @@ def separable_factors(
 
     Cost: O(out in² + kw² rank (c kh)² + (kw out)³ + (kw rank)³) per group.
     """
+    if max_rank < 1:
+        raise InputError(f"max_rank={max_rank}: expected at least 1")
+    kernel, a, g = admissible_problem(kernel, a, g)
     groups, _, c, kh, kw = kernel.shape
     values, vectors = torch.linalg.eigh(g)
     values = values.clamp_min(values[..., -1:] * torch.finfo(g.dtype).eps)
