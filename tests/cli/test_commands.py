@@ -156,7 +156,8 @@ def test_compress_options_reach_the_plan(run, network, data):
 def test_compress_to_a_tolerance(run, network, data):
     words = ["--tolerance", 0.1, "--select-examples", 8, "--no-latency", "--json"]
     found = document(run("compress", *network, *data, *words))
-    assert found["evaluations"] > 0
+    assert found["evaluations"] == found["search"]["evaluations"] > 0
+    assert found["search"]["dense_params"] == found["plan"]["totals"]["params"]
     assert found["before"]["score"]["n"] == 16
     strict = ["--tolerance", 0, "--select-split", "test", "--select-examples", 6]
     found = document(run("compress", *network, *data, *strict, "--no-latency", "--json"))

@@ -79,7 +79,10 @@ def test_a_tolerance_holds_on_the_set_it_is_chosen_on(digits, tolerance: float):
     dense, smaller = (accuracy(digits.choose)(m) for m in (digits.model, found.model))
     assert smaller.drop_from(dense) <= tolerance
     assert choose.calls == found.evaluations + 1, "each candidate once, and the dense network"
-    assert found.evaluations <= 12
+    assert found.evaluations == found.search.evaluations
+    assert found.search.gap == pytest.approx(smaller.drop_from(dense))
+    assert found.search.saved_params == (found.plan.totals["params"] - found.plan.costs["params"])
+    assert found.evaluations <= 12 or not found.search.monotone
     assert found.plan.costs["params"] < 0.7 * found.plan.totals["params"]
     assert found.before.n == found.after.n == 397
     assert found.after.drop_error(found.before) >= 0
