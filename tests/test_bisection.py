@@ -94,7 +94,7 @@ def test_noise_within_two_standard_errors_is_in_order():
         hits[torch.randperm(400, generator=generator)[:wrong]] = 0
         return Score(float(hits.mean()), 400, samples=hits)
 
-    scores = [noisy(w) for w in (300, 200, 100, 40, 5, 6, 5, 6)]
+    scores = [noisy(w) for w in (300, 200, 100, 40, 8, 12, 8, 12)]
     reference = Score(1.0, 400, samples=dense)
     index, found, _ = search(scores, 0.05, reference)
     assert (index, found.monotone) == (4, True)
