@@ -29,6 +29,7 @@ from eckart.stages.allocate import allocate, hull, uniform
 from eckart.stages.apply import apply
 from eckart.stages.calibrate import calibrate
 from eckart.stages.curves import curves
+from eckart.stages.factorize import factorize
 from eckart.stages.measure import measure
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "calibrate",
     "compress",
     "curves",
+    "factorize",
     "frontier",
     "hull",
     "load",
