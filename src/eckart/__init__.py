@@ -29,7 +29,7 @@ from eckart.stages.allocate import allocate, hull, uniform
 from eckart.stages.apply import apply
 from eckart.stages.calibrate import calibrate
 from eckart.stages.curves import curves
-from eckart.stages.factorize import factorize
+from eckart.stages.factorize import LearnedRanks, factorize
 from eckart.stages.measure import measure
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "Fisher",
     "Frontier",
     "InputError",
+    "LearnedRanks",
     "LeftDenseWarning",
     "Logits",
     "Measurement",
