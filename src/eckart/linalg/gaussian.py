@@ -19,10 +19,14 @@ def random_factors(
     """Gaussian ``U [· core] · V`` whose product has entries of the variance of the weight's own.
 
     With ``s² = mean(W²)``, which before training is the variance of the layer's own initialisation
-    (Glorot's, He's or torch's), the entries of V have variance ``1/in``, those of the core
-    ``1/rank``, and those of U ``s² in / rank``. Then an entry of the product has variance ``s²``;
-    what stands between the factors has the variance of the inputs; and outputs and gradients have
-    that of the dense layer. A zero weight makes U zero, and V and the core random: they learn.
+    (Glorot's, He's or torch's), the entries of U have variance ``s √(in / (out rank))``, those of V
+    ``s √(out / (in rank))``, and those of the core ``1/rank``. Then an entry of the product has
+    variance ``s²``, so that outputs and gradients have that of the dense layer; and U and V are
+    equally large, which gradient descent preserves and without which it diverges sooner. A zero
+    weight makes U zero, and V of variance ``1/in``: they learn.
+
+    A product of low rank has its variance in few directions. These are ``√(min(in, out) / rank)``
+    times as strong as those of the dense matrix, and ask for smaller steps.
 
     Args:
         weight: the dense weight.
@@ -37,7 +41,8 @@ def random_factors(
     Cost: O(groups · rank · (out + in + rank)).
 
     Source: Glorot and Bengio 2010, equations 8 to 11, for a chain without activations; He et al.
-        2015 (1502.01852), equations 7 to 10.
+        2015 (1502.01852), equations 7 to 10; Du, Hu and Lee 2018 (1806.00900), theorem 2.1, for
+        the balance of the factors.
 
     Example:
         >>> U, V = random_factors(torch.full((1, 400, 300), 0.1, dtype=torch.float64), 50)
@@ -45,8 +50,10 @@ def random_factors(
         tensor(True)
     """
     groups, out, inputs = weight.shape
-    first = (weight.square().mean() * inputs / rank).sqrt()
-    scales = [(first, out, rank), (rank**-0.5, rank, rank), (inputs**-0.5, rank, inputs)]
+    size = weight.square().mean().sqrt()
+    left = (size * (inputs / (out * rank)) ** 0.5).sqrt()
+    right = (size * (out / (inputs * rank)) ** 0.5).sqrt() if size > 0 else inputs**-0.5
+    scales = [(left, out, rank), (rank**-0.5, rank, rank), (right, rank, inputs)]
     device = None if generator is None else generator.device
     return [
         torch.randn(groups, *shape, generator=generator, dtype=torch.float64, device=device).to(

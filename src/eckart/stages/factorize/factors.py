@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +22,7 @@ from eckart.replacing import copied, installed
 from eckart.stages.factorize.candidates import Layers, Ranks, Reasons, candidates, ranked
 from eckart.tracing import check_same_network, fingerprint, network_costs, stored_costs
 
-Init = Literal["svd", "weighted", "random"]
-METHODS: dict[str, str] = {"svd": "svd", "weighted": "weighted_svd", "random": "random"}
+METHODS = {"svd": "svd", "weighted": "weighted_svd", "random": "random"}
 """What a plan calls each start; with a core, ``+core`` follows."""
 
 
@@ -31,7 +30,7 @@ def factorize(
     model: nn.Module,
     rank: Ranks,
     *,
-    init: Init = "svd",
+    init: str = "svd",
     core: bool = False,
     moments: Moments | None = None,
     layers: Iterable[str] | None = None,
@@ -46,7 +45,8 @@ def factorize(
       initialisation.
     - ``"weighted"`` minimises ``½ tr(G (W − M) A (W − M)ᵀ)``, as ``compress`` does.
     - ``"random"`` begins anew: Gaussian factors whose product has the variance of the layer's own
-      weight, so that signals and gradients keep the size that its initialisation gave them.
+      weight, so that signals and gradients keep the size that its initialisation gave them. Their
+      few directions are strong: expect to need smaller steps than after ``"svd"``.
 
     Without a core the scale of each component is split evenly between its factors; with one, U and
     V have unit columns and rows and the core begins as a diagonal. A convolution becomes its kernel
@@ -60,7 +60,7 @@ def factorize(
             a fraction of the full rank ``min(out, in)``; or either by layer name or shell pattern,
             where a later entry overrides an earlier one. A layer that is named itself gets its rank
             even where that makes it larger; all others stay dense then.
-        init: where the factors begin.
+        init: where the factors begin, one of the three above.
         core: whether a square matrix stands between them.
         moments: from ``calibrate``; needed by, and only by, ``init="weighted"``.
         layers: names or patterns of the layers to look at; None is all.
@@ -129,7 +129,7 @@ def factorize(
 class _Start:
     """Where factors begin; see ``factorize``."""
 
-    init: Init
+    init: str
     core: bool
     moments: Moments | None
     generator: torch.Generator | None

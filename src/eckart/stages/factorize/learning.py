@@ -97,7 +97,7 @@ class LearnedRanks:
         price: float,
         *,
         cost: str = "params",
-        strength: float = 1e-2,
+        strength: float = 1e-3,
         growth: float = 1.5,
         layers: Iterable[str] | None = None,
         dense: Iterable[str] = (),
@@ -113,9 +113,9 @@ class LearnedRanks:
         found, self._dense = candidates(model, layers, dense)
         if not found:
             raise InputError(f"no layer has a rank to learn: {self._dense or 'there is none'}")
-        sizes = _sizes(model, cost, self._example)
+        of, sizes = cost_named(cost), _sizes(model, cost, self._example)
         self._priced = {
-            name: _Priced.of(name, layer, cost_named(cost), float(price), sizes.get(name, ()))
+            name: _Priced.of(name, layer, of, float(price), sizes.get(name, ()))
             for name, layer in found.items()
         }
         self._targets = self._projected()
