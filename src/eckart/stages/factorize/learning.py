@@ -18,7 +18,7 @@ from eckart.errors import InputError, NotConvergedWarning
 from eckart.layers import piece_of, weight_of
 from eckart.layers.registry import known_type_of
 from eckart.linalg import priced_rank, truncated_svd
-from eckart.linalg.admissible import admissible
+from eckart.linalg.admissible import WORKING, admissible
 from eckart.methods import low_rank_form
 from eckart.provenance import attach_plan, made_by
 from eckart.records import Form, LayerSpec
@@ -47,7 +47,10 @@ class LearnedRanks:
     is small and few components are worth keeping; as it grows, those that the loss insists on come
     back, and the weights come to lie on their Θ. ``finish()`` makes the factors.
 
-    The gradient of the penalty is ``μ (W − Θ)``: with plain gradient descent, keep μ times the step
+    A component is kept where ``σ² > 2 price · (cost of one rank) / μ``. What is kept once is not
+    pulled down any more, so begin with a μ for which that bound lies above the singular values that
+    the initial weights have by chance, ``s (√in + √out)`` for entries of standard deviation s. The
+    gradient of the penalty is ``μ (W − Θ)``: with plain gradient descent, keep μ times the step
     size below 1.
 
     Args:
@@ -136,7 +139,7 @@ class LearnedRanks:
 
     def penalty(self) -> Float[Tensor, ""]:
         """``μ/2 Σ ‖Wₖ − Θₖ‖²_F``, to be added to the loss of every step."""
-        terms = [gap.square().sum() for gap in self._gaps()]
+        terms = (gap.to(WORKING[gap.dtype]).square().sum() for gap in self._gaps())
         return self.strength / 2 * sum(terms, torch.zeros(()))
 
     def project(self) -> dict[str, int]:
