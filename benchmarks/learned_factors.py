@@ -21,8 +21,9 @@ from benchmarks.data import mnist
 from eckart.scores import Evaluate
 from examples.mlp_mnist import BATCH, RATE, Network
 
-PRICES = (2e-6, 4e-6, 8e-6)  # nats for a parameter
+PRICES = (2e-6, 4e-6)  # nats for a parameter
 FACTOR_RATES = {"svd": 0.1, "random": 0.025}  # all layers as factors diverge at 0.25
+LATER_RATE = 0.05  # of factors that begin as those of a trained network
 STRENGTH, GROWTH, EVERY = 1e-3, 1.45, 250  # μ ends at 1.7: below 1 when multiplied by the step size
 Labelled = tuple[Tensor, Tensor]
 
@@ -77,9 +78,12 @@ def points(
         smaller = learned.finish()
         ranks, of = learned.ranks, {"price": price, "ranks": learned.ranks}
         yield point("learned", smaller, distance=learned.distance, **of)
-        size = eckart.measure(smaller, train[0][:1], latency=False).params
-        best = eckart.compress(dense, moments, budget=eckart.Budget(params=size))
-        yield point("eckart.compress", best.model, price=price)
+        size = smaller.eckart_plan.costs["params"]
+        best = eckart.compress(dense, moments, budget=eckart.Budget(params=size)).model
+        yield point("eckart.compress", best, price=price)
+        for way, cut in (("learned", smaller), ("eckart.compress", best)):
+            trained(cut, train, iterations, rate=LATER_RATE)
+            yield point(f"{way}, trained on", cut, rate=LATER_RATE, price=price)
         yield point("svd", eckart.factorize(dense, ranks), **of)
         for init, rate in FACTOR_RATES.items():
             generator = torch.Generator().manual_seed(2)

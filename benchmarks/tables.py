@@ -37,6 +37,8 @@ LEARNED = {
     "learned": "ranks learned while training",
     "eckart.compress": "trained dense, then `eckart.compress`",
     "svd": "trained dense, then SVD at those ranks",
+    "learned, trained on": "ranks learned, then 5,000 iterations more",
+    "eckart.compress, trained on": "`eckart.compress`, then 5,000 iterations more",
     "from the start, svd": "factors trained from the start, by SVD",
     "from the start, random": "factors trained from the start, random",
 }

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from eckart.errors import InputError, NonFiniteError
 from eckart.linalg import random_factors
 from random_moments import normal, seeded
 
@@ -38,3 +39,18 @@ def test_a_generator_decides():
     weight = normal(1, 5, 7, seed=0)
     once, again = (random_factors(weight, 2, generator=seeded(3)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
+
+
+@pytest.mark.parametrize("rank", [0, -1, 6])
+def test_impossible_ranks_say_what_is_possible(rank: int):
+    with pytest.raises(InputError, match=f"rank={rank}: a 5×7 matrix has ranks 1 to 5"):
+        random_factors(normal(1, 5, 7, seed=0), rank)
+
+
+def test_bad_weights_are_refused():
+    with pytest.raises(NonFiniteError, match="weight holds NaN"):
+        random_factors(torch.full((1, 5, 7), torch.nan).double(), 2)
+    with pytest.raises(InputError, match="weight is on the meta device"):
+        random_factors(torch.ones(1, 5, 7, device="meta").double(), 2)
+    with pytest.raises(InputError, match="weight is empty"):
+        random_factors(torch.ones(1, 0, 7).double(), 1)

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from eckart.linalg.admissible import admissible, check_rank
+
 Factor = Float64[Tensor, "groups rows columns"]
 
 
@@ -38,6 +40,10 @@ def random_factors(
         From the outputs to the inputs: U (groups, out, rank), core (groups, rank, rank) if asked
         for, V (groups, rank, in).
 
+    Raises:
+        InputError: a rank that the matrix does not have, or a weight that is empty or on meta.
+        NonFiniteError: NaN or infinity.
+
     Cost: O(groups · rank · (out + in + rank)).
 
     Source: Glorot and Bengio 2010, equations 8 to 11, for a chain without activations; He et al.
@@ -49,7 +55,9 @@ def random_factors(
         >>> 0.09 < (U @ V).std() < 0.11
         tensor(True)
     """
+    weight = admissible(weight, "weight")
     groups, out, inputs = weight.shape
+    check_rank(rank, (out, inputs))
     size = weight.square().mean().sqrt()
     left = (size * (inputs / (out * rank)) ** 0.5).sqrt()
     right = (size * (out / (inputs * rank)) ** 0.5).sqrt() if size > 0 else inputs**-0.5

@@ -86,6 +86,12 @@ def ranked(
     return fitting, reasons
 
 
+def listed(reasons: Reasons) -> str:
+    """The reasons on one line, for a message."""
+    each = (f"{name}: {why}" for name, why in reasons.items())
+    return "; ".join(each) or "the network has none"
+
+
 def full_rank(piece: Piece) -> int:
     """The most components that a layer's matrix, or that of each of its groups, can have."""
     return min(piece.matrix_shape[1:])

@@ -19,7 +19,14 @@ from eckart.provenance import attach_plan
 from eckart.records import Choice, Moments, Plan
 from eckart.records.plans import predicted
 from eckart.replacing import copied, installed
-from eckart.stages.factorize.candidates import Layers, Ranks, Reasons, candidates, ranked
+from eckart.stages.factorize.candidates import (
+    Layers,
+    Ranks,
+    Reasons,
+    candidates,
+    listed,
+    ranked,
+)
 from eckart.tracing import check_same_network, fingerprint, network_costs, stored_costs
 
 METHODS = {"svd": "svd", "weighted": "weighted_svd", "random": "random"}
@@ -102,8 +109,7 @@ def factorize(
     pieces = {name: piece_of(layer) for name, layer in found.items() if name not in reasons}
     ranks, reasons = ranked(rank, pieces, reasons, core=core)
     if not ranks:
-        listed = "; ".join(f"{name}: {why}" for name, why in reasons.items())
-        raise InputError(f"no layer would be factored: {listed or 'the network has none'}")
+        raise InputError(f"no layer would be factored: {listed(reasons)}")
     built = {name: start.build(name, found[name], r) for name, r in ranks.items()}
     if example_inputs is None and moments is not None:
         example_inputs = moments.example

@@ -23,7 +23,7 @@ from eckart.methods import low_rank_form
 from eckart.provenance import attach_plan, made_by
 from eckart.records import Form, LayerSpec
 from eckart.records.forms import Size
-from eckart.stages.factorize.candidates import candidates, full_rank
+from eckart.stages.factorize.candidates import candidates, full_rank, listed
 from eckart.stages.factorize.factors import factorize
 from eckart.tracing import trace_sizes
 
@@ -115,7 +115,7 @@ class LearnedRanks:
         self._example = None if example_inputs is None else first_examples(example_inputs)
         found, self._dense = candidates(model, layers, dense)
         if not found:
-            raise InputError(f"no layer has a rank to learn: {self._dense or 'there is none'}")
+            raise InputError(f"no layer has a rank to learn: {listed(self._dense)}")
         of, sizes = cost_named(cost), _sizes(model, cost, self._example)
         self._priced = {
             name: _Priced.of(name, layer, of, float(price), sizes.get(name, ()))
@@ -179,8 +179,9 @@ class LearnedRanks:
             )
         smaller = factorize(self.model, self.ranks, example_inputs=self._example)
         plan = made_by(smaller)
-        worthless = dict.fromkeys(set(self._priced) - set(self.ranks), "no rank is worth its price")
-        return attach_plan(smaller, replace(plan, dense={**plan.dense, **self._dense, **worthless}))
+        worthless = [name for name in self._priced if name not in self.ranks]
+        reasons = {**self._dense, **dict.fromkeys(worthless, "no rank is worth its price")}
+        return attach_plan(smaller, replace(plan, dense={**plan.dense, **reasons}))
 
     def _projected(self) -> dict[str, _Target]:
         """The layers that are better factored, at this μ, with their ranks and Θ."""
