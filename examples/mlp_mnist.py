@@ -6,7 +6,7 @@ As the course did it: plain gradient descent (step size 0.25, batch 90, 5,000 it
 at rank 500 by SVD and by randomised SVD of the initial hidden matrix, side by side on the same
 batches. The course got 98.44, 97.99 and 98.11 %. Its loss of 0.002 at iteration 500 says that its
 dense network had been trained before, so every network here is trained for one run and for two.
-Beyond the course: smaller ranks, trained as factors or cut out afterwards, and `eckart.compress`.
+Beyond it: smaller ranks, trained as factors or cut out afterwards, and `eckart.compress`.
 """
 
 import argparse
@@ -117,9 +117,10 @@ def cut(dense: Network, pixels: Tensor, ranks: list[int]) -> Iterator[tuple[str,
         smaller = eckart.factorize(dense, {"hidden": rank}, init="weighted", moments=moments)
         sizes[rank] = smaller.eckart_plan.costs["params"]
         yield "weighted by A and G after training", rank, smaller
+    options = eckart.curves(dense, moments)
     for rank, size in list(sizes.items())[1:]:  # at half rank, factors are as large as the matrix
-        best = eckart.compress(dense, moments, budget=eckart.Budget(params=size))
-        yield "whole network, eckart.compress", rank, best.model
+        plan = eckart.allocate(options, eckart.Budget(params=size))
+        yield "whole network, as eckart.compress", rank, eckart.apply(dense, plan, moments)
     stored = eckart.factorize(dense, {"hidden": ranks[0]})
     stored.hidden = Remultiplied(stored.hidden)
     yield "factors multiplied out in every pass (the course)", ranks[0], stored
@@ -144,16 +145,16 @@ def study(train: Labelled, test: Labelled, setting: Setting, seed: int) -> dict[
         for kind, rank, network in [*((*key, n) for key, n in networks.items()), *smaller]:
             found = eckart.measure(network, test[0][:1], evaluate=score, latency=False)
             hidden = sum(p.numel() for n, p in network.named_parameters() if "hidden" in n)
-            row = {"kind": kind, "rank": rank, "run": run, "hidden": hidden, "params": found.params}
-            row |= {"macs": found.macs, "accuracy": found.score.value, "images": found.score.n}
-            rows.append(row)
+            sizes = {"hidden": hidden, "params": found.params, "macs": found.macs}
+            score_of = {"accuracy": found.score.value, "images": found.score.n}
+            rows.append({"kind": kind, "rank": rank, "run": run, **sizes, **score_of})
     return {"rows": rows, "history": history}
 
 
 def table(rows: Sequence[dict]) -> str:
     """Accuracy after each run beside what is stored and computed."""
-    head = "| hidden matrix | rank | its parameters | all parameters | MACs | 1 run | 2 runs |"
-    lines = [head, "|---" * 7 + "|"]
+    lines = ["| hidden matrix | rank | its parameters | all parameters | MACs | 1 run | 2 runs |"]
+    lines.append("|---" * 7 + "|")
     once, twice = ([row for row in rows if row["run"] == run] for run in (1, 2))
     for a, b in zip(once, twice, strict=True):
         sizes = " | ".join(f"{a[key]:,}" for key in ("hidden", "params", "macs"))
@@ -164,8 +165,7 @@ def table(rows: Sequence[dict]) -> str:
 
 def figure(rows: Sequence[dict], path: Path) -> None:
     """Accuracy after two runs against all parameters."""
-    drawing = Figure(figsize=(7, 4.5))
-    axes = drawing.subplots()
+    axes = (drawing := Figure(figsize=(7, 4.5))).subplots()
     last = [row for row in rows if row["run"] == 2 and "course" not in row["kind"]]
     dense = 100 * last.pop(0)["accuracy"]
     axes.axhline(dense, color="grey", linestyle="--", label="dense")
