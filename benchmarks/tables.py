@@ -33,6 +33,15 @@ NAMES = {
     "torch_pruning_taylor": "Torch-Pruning, Taylor",
     "torch_pruning_l2": "Torch-Pruning, L2",
 }
+LEARNED = {
+    "learned": "ranks learned while training",
+    "eckart.compress": "trained dense, then `eckart.compress`",
+    "svd": "trained dense, then SVD at those ranks",
+    "learned, trained on": "ranks learned, then 5,000 iterations more",
+    "eckart.compress, trained on": "`eckart.compress`, then 5,000 iterations more",
+    "from the start, svd": "factors trained from the start, by SVD",
+    "from the start, random": "factors trained from the start, random",
+}
 
 
 def frontier(network: str) -> str:
@@ -134,6 +143,26 @@ def channels(name: str) -> str:
     return channel_tables.MAKERS[name](report)
 
 
+def learned_factors() -> str:
+    """Accuracy of small factors by how they came about, one column for each size."""
+    rows = json.loads((RESULTS / "learned-factors.json").read_text())
+    dense, learned = rows[0], [row for row in rows if row["way"] == "learned"]
+    cells = {(row["way"], row["price"]): row["accuracy"] for row in rows}
+    ranks = (", ".join(map(str, row["ranks"].values())) for row in learned)
+    lines = [
+        f"| {dense['params']:,} parameters dense: {100 * dense['accuracy']:.2f} | "
+        + " | ".join(f"{row['params']:,}" for row in learned)
+        + " |",
+        "|---" * (len(learned) + 1) + "|",
+        "| price of a parameter, nats | " + " | ".join(f"{r['price']:g}" for r in learned) + " |",
+        "| ranks learned | " + " | ".join(ranks) + " |",
+    ]
+    for way in dict.fromkeys(row["way"] for row in rows[1:]):
+        texts = (f"{100 * cells[way, row['price']]:.2f}" for row in learned)
+        lines.append(f"| {LEARNED[way]} | " + " | ".join(texts) + " |")
+    return "\n".join(lines)
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
     "resnet20": lambda: frontier("resnet20"),
     "resnet32": lambda: frontier("resnet32"),
@@ -142,6 +171,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "ratios": ratios,
     "costs": costs,
     "headline": headline,
+    "learned factors": learned_factors,
     **{f"channels {name}": partial(channels, name) for name in channel_tables.MAKERS},
 }
 
@@ -158,7 +188,8 @@ def filled(text: str) -> str:
 
 def main() -> None:
     results = Path("docs/results")
-    for path in (results / "main-path.md", results / "channels.md", Path("README.md")):
+    pages = ("main-path.md", "channels.md", "factorisation-kit.md")
+    for path in (*(results / page for page in pages), Path("README.md")):
         path.write_text(filled(path.read_text()))
         print(f"{path}: tables made anew")
 

@@ -33,6 +33,7 @@ from eckart.stages.allocate import allocate, hull, uniform
 from eckart.stages.apply import apply
 from eckart.stages.calibrate import calibrate
 from eckart.stages.curves import curves
+from eckart.stages.factorize import LearnedRanks, factorize
 from eckart.stages.measure import measure
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "FoundRank",
     "Frontier",
     "InputError",
+    "LearnedRanks",
     "LeftDenseWarning",
     "Logits",
     "Measurement",
@@ -65,6 +67,7 @@ __all__ = [
     "calibrate",
     "compress",
     "curves",
+    "factorize",
     "find_rank",
     "frontier",
     "hull",

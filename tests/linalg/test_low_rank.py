@@ -116,6 +116,34 @@ def test_white_moments_give_the_plain_svd():
         torch.testing.assert_close(products(decompose(weight, a, g)), plain, **CLOSE)
 
 
+@each_shape
+def test_without_moments_the_losses_are_half_the_squares_left_out(shape: tuple[int, int, int]):
+    weight, _, _ = problem(shape)
+    factors = truncated_svd(weight)
+    eyes = (torch.eye(n, dtype=torch.float64).expand(len(weight), n, n) for n in shape[:0:-1])
+    assert_losses_are_measured(factors, weight, *eyes)
+
+
+@each_decomposition
+@each_shape
+def test_a_core_takes_the_scales_and_changes_no_product(decompose: Decompose, shape):
+    weight, a, g = problem(shape)
+    factors = decompose(weight, a, g)
+    for rank, product in enumerate(products(factors)):
+        left, core, right = factors.with_core(rank)
+        torch.testing.assert_close(left @ core @ right, product, **CLOSE)
+        assert (core == torch.diag_embed(core.diagonal(dim1=1, dim2=2))).all()
+        for norms in (left.norm(dim=1), right.norm(dim=2)):
+            torch.testing.assert_close(norms, torch.ones_like(norms), **CLOSE)
+
+
+def test_a_component_that_is_zero_keeps_a_core_to_learn_with():
+    left, core, right = truncated_svd(torch.zeros(1, 4, 3).double()).with_core(2)
+    assert not (left @ core @ right).any()
+    assert (core.diagonal(dim1=1, dim2=2) == 1).all()
+    assert left.any() or right.any()
+
+
 @each_decomposition
 @pytest.mark.parametrize("rank", [0, 1, 2])
 def test_a_deficient_matrix_is_exact_from_its_own_rank_on(decompose: Decompose, rank: int):

@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from eckart.errors import InputError
 from eckart.linalg import (
@@ -11,10 +13,12 @@ from eckart.linalg import (
     energy_rank,
     gavish_donoho_rank,
     numerical_rank,
+    priced_rank,
     stable_rank,
     variational_rank,
 )
 from eckart.linalg.rank_estimation import marchenko_pastur_median
+from random_moments import normal
 from spectra import low_rank
 
 NOISY = [
@@ -126,3 +130,41 @@ def test_a_zero_matrix_has_rank_zero_for_everybody():
 def test_what_is_not_a_spectrum_is_refused(call, message: str):
     with pytest.raises(InputError, match=message):
         call()
+
+
+@given(n=st.integers(1, 12), price=st.floats(1e-3, 10), seed=st.integers(0, 99))
+def test_at_one_price_each_what_exceeds_it_is_kept(n: int, price: float, seed: int):
+    """``½σ² > price`` one by one: the closed form of a cost that is linear in the rank."""
+    values = normal(n, seed=seed).abs().sort(descending=True).values
+    prices = price * torch.arange(n + 1)
+    assert priced_rank(values, prices) == int((values.square() / 2 > price).sum())
+
+
+@given(n=st.integers(1, 8), seed=st.integers(0, 99))
+def test_at_any_prices_no_other_rank_is_better(n: int, seed: int):
+    matrix, prices = normal(n, n + 2, seed=seed), normal(n + 1, seed=seed + 1).abs() * n
+    prices[0] = math.inf
+    U, S, Vh = torch.linalg.svd(matrix, full_matrices=False)
+    truncated = [U[:, :r] * S[:r] @ Vh[:r] for r in range(n + 1)]
+    totals = [
+        float(p + (matrix - m).square().sum() / 2) for p, m in zip(prices, truncated, strict=True)
+    ]
+    assert totals[priced_rank(S, prices)] == pytest.approx(min(totals))
+
+
+def test_of_equal_ranks_the_least_is_taken():
+    assert priced_rank(torch.zeros(3), torch.zeros(4)) == 0
+    assert priced_rank(torch.zeros(3), torch.tensor([math.inf, 1.0, 1.0, 1.0])) == 1
+
+
+@pytest.mark.parametrize(
+    ("prices", "message"),
+    [
+        (torch.zeros(3), r"shape \(3,\); expected \(4,\)"),
+        (torch.full((4,), math.inf), "one at least is finite"),
+        (torch.tensor([0.0, 1.0, math.nan, 3.0]), "must be numbers"),
+    ],
+)
+def test_prices_that_cannot_be_paid(prices: torch.Tensor, message: str):
+    with pytest.raises(InputError, match=message):
+        priced_rank(torch.ones(3), prices)
