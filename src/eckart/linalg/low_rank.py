@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from eckart.linalg.balance import balanced
 from eckart.linalg.whitening import factor
 
 Matrix = Float64[Tensor, "groups out in"]
@@ -34,11 +35,8 @@ class NestedFactors:
 
     def balanced(self, rank: int) -> tuple[Tensor, Tensor]:
         """The factors of one rank, each component's scale split evenly between them."""
-        left, right = self.left[..., :rank], self.right[:, :rank]
-        longer, shorter = right.norm(dim=2), left.norm(dim=1)
-        scale = (longer / shorter.clamp_min(1e-300)).sqrt()
-        scale = torch.where((longer > 0) & (shorter > 0), scale, 1.0)
-        return left * scale[:, None, :], right / scale[:, :, None]
+        right, left = balanced(self.right[:, :rank], self.left[..., :rank])
+        return left, right
 
 
 def output_projection(weight: Matrix, a: Inputs, g: Outputs | None = None) -> NestedFactors:

@@ -47,12 +47,9 @@ class LowRank:
 
 def low_rank_form(piece: Piece, rank: int) -> Form:
     """The layer's own kernel to ``rank`` channels per group, then a 1×1 kernel."""
-    ones, zeros = (1,) * len(piece.kernel), (0,) * len(piece.kernel)
-    first = replace(piece, outputs=rank * piece.groups, bias=False)
-    second = Piece(
-        rank * piece.groups, piece.outputs, ones, ones, zeros, ones, piece.groups, piece.bias
-    )
-    return Form((first, second))
+    between = rank * piece.groups
+    first = replace(piece, outputs=between, bias=False)
+    return Form((first, piece.pointwise(between, piece.outputs, piece.bias)))
 
 
 def svd(problem: Problem) -> NestedFactors:

@@ -128,5 +128,4 @@ def _totals(moments: Moments) -> dict[str, int]:
 
 
 def _on_grid(option: Option, multiple: int, least_rank: int) -> bool:
-    rank = option.form.rank
-    return rank is None or (rank >= least_rank and rank % multiple == 0)
+    return all(r >= least_rank and r % multiple == 0 for r in option.form.ranks)
