@@ -7,6 +7,7 @@ squares under the whole ``A``.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,7 +88,8 @@ def _components(tensor: Tensor, rank: int) -> list[Tensor]:
     except ImportError as error:
         raise InputError("tensorly is not installed: pip install 'eckart[tensor]'") from error
     scaled = tensor / tensor.norm().clamp_min(1e-300)
-    with tensorly.backend_context("numpy", local_threadsafe=True):
+    with tensorly.backend_context("numpy", local_threadsafe=True), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # more components than channels are meant
         _, factors = parafac(
             scaled.cpu().numpy(),
             rank,
