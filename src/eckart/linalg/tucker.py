@@ -15,7 +15,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from eckart.errors import InputError
-from eckart.linalg.admissible import admissible, check_count
+from eckart.linalg.admissible import admissible, check_count, unit_scale
 from eckart.linalg.balance import balanced
 from eckart.linalg.separable import SeparableFactors
 
@@ -39,19 +39,20 @@ class Tucker2:
 
 @torch.no_grad()
 def tucker2(
-    kernel: Tensor, outputs: int, inputs: int, *, sweeps: int = 20, tolerance: float = 1e-5
+    kernel: Tensor, outputs: int, inputs: int, *, sweeps: int = 20, tolerance: float = 1e-4
 ) -> Tucker2:
     """Minimise ``‖W − left · core · right‖²_F`` over the two channel axes of a kernel.
 
     Starts from the singular vectors of the inputs' unfolding, whose error is at most √2 times the
     least, and alternates: the outputs are the leading eigenvectors for the inputs at hand, and the
-    other way round. Eigenvectors of Gram matrices in float64: no side is longer than the channels.
+    other way round. Eigenvectors of Gram matrices, no larger than the channels: in the kernel's
+    precision, and in float64 for the last time, which makes up for the rounding of the others.
 
     Args:
         kernel: shape (out, c, *k), real floating point.
         outputs: channels that are left of ``out``.
         inputs: channels that are left of ``c``.
-        sweeps: most alternations after the start.
+        sweeps: most alternations between the start and the last one.
         tolerance: stop when the error, relative to the norm of the kernel, falls by less in a sweep.
 
     Returns:
@@ -73,40 +74,52 @@ def tucker2(
     """
     if kernel.ndim < 2:
         raise InputError(f"kernel has shape {tuple(kernel.shape)}; expected (out, c, ...)")
-    W = admissible(kernel, "kernel").double().flatten(2)
-    W = W[..., None] if W.ndim == 2 else W
+    W = admissible(kernel, "kernel").flatten(2)
+    scale = unit_scale(W)
+    W = (W / scale).reshape(*W.shape[:2], -1)
     for name, kept, most in (("outputs", outputs, W.shape[0]), ("inputs", inputs, W.shape[1])):
         if not 1 <= kept <= most:
             raise InputError(f"{name}={kept}: the kernel has {most}; keep 1 to {most} of them")
     check_count(sweeps, "sweeps")
-    total = float(W.square().sum())
-    right, _ = _leading(W.transpose(0, 1), inputs)
+    left = _alternated(W, outputs, inputs, sweeps, tolerance).double()
+    W = W.double()
+    right, _ = _leading(_project(W.transpose(0, 1), left), inputs)
     left, kept = _leading(_project(W, right), outputs)
+    core = torch.einsum("os,ork->srk", left, _project(W, right)) * scale
+    core = core.reshape(outputs, inputs, *kernel.shape[2:])
+    stored = (part.to(kernel.dtype) for part in (left, core, right.mT))
+    return Tucker2(*stored, _error(W.square().sum(), kept))
+
+
+def _alternated(
+    W: Float[Tensor, "out c k"], outputs: int, inputs: int, sweeps: int, tolerance: float
+) -> Float[Tensor, "out outputs"]:
+    """The outputs after the sweeps, in the precision of ``W``."""
+    total = W.square().sum()
+    left, kept = _leading(_project(W, _leading(W.transpose(0, 1), inputs)[0]), outputs)
     for _ in range(sweeps):
         right, _ = _leading(_project(W.transpose(0, 1), left), inputs)
         before, (left, kept) = kept, _leading(_project(W, right), outputs)
         if _error(total, before) - _error(total, kept) <= tolerance:
             break
-    core = torch.einsum("os,ork->srk", left, _project(W, right))
-    core = core.reshape(outputs, inputs, *kernel.shape[2:])
-    kept_dtype = (part.to(kernel.dtype) for part in (left, core, right.mT))
-    return Tucker2(*kept_dtype, _error(total, kept))
+    return left
 
 
-def _project(W: Tensor, basis: Tensor) -> Float64[Tensor, "n rank k"]:
+def _project(W: Float[Tensor, "n c k"], basis: Float[Tensor, "c rank"]) -> Float[Tensor, "n rank k"]:
     """The middle axis in an orthonormal basis."""
-    return torch.einsum("ock,cr->ork", W, basis)
+    return torch.einsum("nck,cr->nrk", W, basis)
 
 
-def _leading(tensor: Tensor, count: int) -> tuple[Tensor, float]:
+def _leading(tensor: Float[Tensor, "n m k"], count: int) -> tuple[Tensor, Tensor]:
     """Leading singular vectors of the first unfolding, and the energy that they hold."""
     rows = tensor.flatten(1)
     values, vectors = torch.linalg.eigh(rows @ rows.mT)
-    return vectors.flip(-1)[:, :count], float(values[-count:].sum())
+    return vectors.flip(-1)[:, :count], values[-count:].sum()
 
 
-def _error(total: float, kept: float) -> float:
-    return max(0.0, 1 - kept / total) ** 0.5 if total > 0 else 0.0
+def _error(total: Tensor, kept: Tensor) -> float:
+    """Relative to the norm of all; zero for nothing."""
+    return float((1 - kept / total).clamp_min(0).sqrt()) if total > 0 else 0.0
 
 
 @dataclass(frozen=True)
