@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,23 +23,21 @@ TUCKER, POINTWISE, CP = ("tucker2",), ("pointwise_first",), ("cp",)
 # spatial last among the shapes: removals are measured against the factors of the last one
 OFFERED: dict[str, tuple[str, ...]] = {
     "low rank": SVD,
-    "low rank, pointwise first": SVD + POINTWISE,
-    "low rank, Tucker-2": SVD + TUCKER,
-    "low rank, CP": SVD + CP,
     "low rank, spatial": SVD + SPATIAL,
     "low rank, spatial, pointwise first": SVD + POINTWISE + SPATIAL,
     "low rank, spatial, Tucker-2": SVD + TUCKER + SPATIAL,
     "low rank, spatial, CP": SVD + CP + SPATIAL,
     "low rank, spatial, pointwise first, Tucker-2": SVD + POINTWISE + TUCKER + SPATIAL,
     "low rank, spatial, channels": SVD + SPATIAL + CHANNELS,
-    "… with pointwise first": SVD + POINTWISE + SPATIAL + CHANNELS,
-    "… with Tucker-2": SVD + TUCKER + SPATIAL + CHANNELS,
-    "… with both": SVD + POINTWISE + TUCKER + SPATIAL + CHANNELS,
+    "low rank, spatial, channels, pointwise first": SVD + POINTWISE + SPATIAL + CHANNELS,
+    "low rank, spatial, channels, Tucker-2": SVD + TUCKER + SPATIAL + CHANNELS,
+    "low rank, spatial, channels, both": SVD + POINTWISE + TUCKER + SPATIAL + CHANNELS,
 }
-BUDGETS = [("params", k) for k in (0.7, 0.5, 0.3, 0.2)] + [("macs", k) for k in (0.5, 0.3, 0.2)]
+Row = dict[str, Any]
+BUDGETS = [("params", k) for k in (0.7, 0.5, 0.3)] + [("macs", k) for k in (0.5, 0.3)]
 
 
-def rows(on: Setting, offered: Sequence[str]) -> Iterator[dict[str, object]]:
+def rows(on: Setting, offered: Sequence[str]) -> Iterator[Row]:
     """One row for every set of methods and budget."""
     moments = moments_of(on.model, on.calibration)
     for name in offered:
@@ -62,7 +61,7 @@ def rows(on: Setting, offered: Sequence[str]) -> Iterator[dict[str, object]]:
             }
 
 
-def table(found: Sequence[dict[str, object]]) -> str:
+def table(found: Sequence[Row]) -> str:
     """Accuracy in percent by the methods offered and the budget."""
     cells = {(row["offered"], row["metric"], row["keep"]): row for row in found}
     titles = [f"{keep:g} {'MACs' if metric == 'macs' else metric}" for metric, keep in BUDGETS]

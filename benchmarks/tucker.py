@@ -30,7 +30,8 @@ def decaying() -> Tensor:
     """Channels that matter as i^-0.5, in random bases, at both ends."""
     scale = torch.arange(1, SIDE + 1).pow(-0.5)
     left, right = (torch.linalg.qr(torch.randn(SIDE, SIDE))[0] * scale for _ in range(2))
-    return torch.einsum("os,srk,cr->ock", left, torch.randn(SIDE, SIDE, 9), right).unflatten(2, (3, 3))
+    core = torch.randn(SIDE, SIDE, 3, 3)
+    return torch.einsum("os,srhw,cr->ochw", left, core, right)
 
 
 def ours(kernel: Tensor, rank: int, tolerance: float) -> Tensor:

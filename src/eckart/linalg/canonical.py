@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from eckart.errors import InputError
 from eckart.linalg.balance import balanced
@@ -61,27 +61,28 @@ def canonical_factors(
 
     Source: Lebedev et al. 2015 (1412.6553); Kossaifi et al. 2019 (1610.09555) for TensorLy.
     """
-    out, c, k = kernel.shape
+    _, c, k = kernel.shape
     blocks = a.reshape(c, k, c, k)
     over_channels = factor(blocks.diagonal(dim1=1, dim2=3).mean(-1))
     over_positions = factor(torch.einsum("ckcl->kl", blocks) / c)
-    weighted = torch.einsum("po,ock,cd,kl->pdl", factor(g).mT, kernel, over_channels, over_positions)
+    roots = (factor(g).mT, over_channels, over_positions)
+    weighted = torch.einsum("ock,po,cd,kl->pdl", kernel, *roots)
     _, channels, positions = _components(weighted, rank)
     first = torch.linalg.solve(over_channels.mT, channels).mT
     middle = torch.linalg.solve(over_positions.mT, positions).mT
-    first, middle = _unit(first), _unit(middle)
+    first, middle = normalize(first), normalize(middle)
     rows = torch.einsum("rc,rk->rck", first, middle).flatten(1)
+    seen = rows @ a
     last = torch.linalg.lstsq(
-        rows @ a @ rows.mT, rows @ a @ kernel.flatten(1).mT, driver="gelsd"
+        seen @ rows.mT, seen @ kernel.flatten(1).mT, driver="gelsd"
     ).solution.mT
-    loss = quadratic_loss((kernel.flatten(1) - last @ rows), a, g)
+    loss = quadratic_loss(kernel.flatten(1) - last @ rows, a, g)
     first, last = (part[0] for part in balanced(first[None], last[None]))
     return CanonicalFactors(first, middle, last, loss)
 
 
 def _components(tensor: Tensor, rank: int) -> list[Tensor]:
     """One matrix of components for each axis, by TensorLy on the CPU."""
-    tensorly: Any
     try:
         import tensorly
         from tensorly.decomposition import parafac
@@ -100,7 +101,3 @@ def _components(tensor: Tensor, rank: int) -> list[Tensor]:
             l2_reg=_RIDGE,
         )
     return [torch.from_numpy(part).to(tensor) for part in factors]
-
-
-def _unit(rows: Tensor) -> Tensor:
-    return rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-300)

@@ -1,10 +1,11 @@
 """A convolution kernel as kh×1 followed by 1×kw, for every number of channels between.
 
 With the kernel regrouped as ``T`` of shape (in·kh, kw·out), weighted by roots of ``G`` on the
-outputs and of the second moment ``H`` across a row of the patch, and ``V = F Fᵀ`` the marginal second
-moment of vertical patches, the first factor spans ``F⁻ᵀ`` times the leading left singular vectors of
-``Fᵀ T``, which are orthonormal in ``V``. That would be optimal for ``A = V ⊗ H``. The second factor is least squares under the full ``A``, and one Cholesky factor
-gives the losses of all nested sizes, exact for what is built.
+outputs and of the second moment ``H`` across a row of the patch, and ``V = F Fᵀ`` the marginal
+second moment of vertical patches, the first factor is ``F⁻ᵀ`` times the leading left singular
+vectors of ``Fᵀ T``: orthonormal in ``V``, and optimal for ``A = V ⊗ H``. The second factor is least
+squares under the full ``A``, and one Cholesky factor gives the losses of all nested sizes, exact
+for what is built.
 """
 
 from __future__ import annotations
@@ -54,9 +55,10 @@ class SeparableFactors:
         """The second factor of one rank for the outputs that ``G`` is the identity of."""
         width = self.targets.shape[-1] // self.first.shape[1] * rank
         triangle = self.triangle[:, :width, :width]
-        return torch.linalg.solve_triangular(
+        solved: Tensor = torch.linalg.solve_triangular(
             triangle, self.targets[..., :width], upper=False, left=False
         )
+        return solved
 
 
 def separable_factors(

@@ -1,8 +1,8 @@
 """Tucker-2 of a convolution kernel: 1×1 to fewer inputs, k×k to fewer outputs, 1×1 back.
 
 Two ways to it. ``tucker2`` is the plain decomposition of one pair of ranks, by alternation.
-``NestedTucker`` is weighted by ``A`` and ``G`` and knows every pair of ranks: it takes the inputs of
-the nested 1×1 then k×k factors and gives, for them, the best outputs and the best core there are.
+``NestedTucker`` is weighted by ``A`` and ``G`` and knows every pair of ranks: it takes the inputs
+of the nested 1×1 then k×k factors and gives, for them, the best outputs and core there are.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def tucker2(
         outputs: channels that are left of ``out``.
         inputs: channels that are left of ``c``.
         sweeps: most alternations between the start and the last one.
-        tolerance: stop when the error, relative to the norm of the kernel, falls by less in a sweep.
+        tolerance: stop when a sweep lowers the error, relative to the kernel's norm, by no more.
 
     Returns:
         Factors in the kernel's dtype, detached.
@@ -74,21 +74,21 @@ def tucker2(
     """
     if kernel.ndim < 2:
         raise InputError(f"kernel has shape {tuple(kernel.shape)}; expected (out, c, ...)")
-    W = admissible(kernel, "kernel").flatten(2)
-    scale = unit_scale(W)
-    W = (W / scale).reshape(*W.shape[:2], -1)
-    for name, kept, most in (("outputs", outputs, W.shape[0]), ("inputs", inputs, W.shape[1])):
-        if not 1 <= kept <= most:
-            raise InputError(f"{name}={kept}: the kernel has {most}; keep 1 to {most} of them")
+    W = admissible(kernel, "kernel").reshape(*kernel.shape[:2], -1)
+    for name, width, most in zip(("outputs", "inputs"), (outputs, inputs), W.shape, strict=False):
+        if not 1 <= width <= most:
+            raise InputError(f"{name}={width}: the kernel has {most}; keep 1 to {most} of them")
     check_count(sweeps, "sweeps")
+    scale = unit_scale(W)
+    W = W / scale
     left = _alternated(W, outputs, inputs, sweeps, tolerance).double()
     W = W.double()
     right, _ = _leading(_project(W.transpose(0, 1), left), inputs)
     left, kept = _leading(_project(W, right), outputs)
     core = torch.einsum("os,ork->srk", left, _project(W, right)) * scale
     core = core.reshape(outputs, inputs, *kernel.shape[2:])
-    stored = (part.to(kernel.dtype) for part in (left, core, right.mT))
-    return Tucker2(*stored, _error(W.square().sum(), kept))
+    left, core, right = (part.to(kernel.dtype) for part in (left, core, right.mT))
+    return Tucker2(left, core, right, _error(W.square().sum(), kept))
 
 
 def _alternated(
@@ -105,7 +105,7 @@ def _alternated(
     return left
 
 
-def _project(W: Float[Tensor, "n c k"], basis: Float[Tensor, "c rank"]) -> Float[Tensor, "n rank k"]:
+def _project(W: Float[Tensor, "n c k"], basis: Tensor) -> Float[Tensor, "n rank k"]:
     """The middle axis in an orthonormal basis."""
     return torch.einsum("nck,cr->nrk", W, basis)
 
@@ -127,8 +127,8 @@ class NestedTucker:
     """Weighted Tucker-2 of every pair of ranks, from nested 1×1 then k×k factors.
 
     With ``r`` inputs given, fitting ``k×k`` and ``1×1`` behind them is a least-squares problem of
-    reduced rank under ``A`` and ``G``, whose optimum is the projection of the unrestricted fit on its
-    leading ``s`` directions: nothing but the choice of the inputs is approximate.
+    reduced rank under ``A`` and ``G``, whose optimum is the projection of the unrestricted fit on
+    its leading ``s`` directions: nothing but the choice of the inputs is approximate.
 
     Attributes:
         factors: of the kernel with its positions as one axis, shape (groups, out, c, 1, k).

@@ -45,8 +45,8 @@ class Canonical:
 def canonical_form(piece: Piece, rank: int) -> Form:
     """A 1×1 kernel to ``rank`` channels, the layer's kernel on each of them, a 1×1 kernel."""
     middle = replace(piece, inputs=rank, outputs=rank, groups=rank, bias=False)
-    into, out = piece.pointwise(piece.inputs, rank), piece.pointwise(rank, piece.outputs, piece.bias)
-    return Form((into, middle, out))
+    last = piece.pointwise(rank, piece.outputs, piece.bias)
+    return Form((piece.pointwise(piece.inputs, rank), middle, last))
 
 
 def _break_even(piece: Piece) -> float:

@@ -47,8 +47,9 @@ class TuckerTwo:
     def build(self, problem: Problem, form: Form) -> list[Tensor]:
         """The three kernels, the scale split evenly."""
         inputs, outputs = form.ranks
-        kernels = NestedTucker(input_factors(problem, inputs)).built(outputs, inputs)
-        return [k.reshape(piece.weight_shape) for piece, k in zip(form.pieces, kernels, strict=True)]
+        built = NestedTucker(input_factors(problem, inputs)).built(outputs, inputs)
+        kernels = zip(form.pieces, built, strict=True)
+        return [kernel.reshape(piece.weight_shape) for piece, kernel in kernels]
 
 
 def tucker2_form(piece: Piece, outputs: int, inputs: int) -> Form:
