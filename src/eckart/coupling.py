@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from eckart.batches import call, mapped, moved, tensors_in
 from eckart.layers import (
-    is_depthwise,
     narrowed,
     no_narrowing,
     norm_width,
@@ -142,7 +141,7 @@ def _group(items: Any, names: Mapping[nn.Module, str]) -> ChannelGroup | None:
 
 
 def _side(module: nn.Module, handler: str) -> str:
-    if type_of(module) is None or is_depthwise(piece_of(module)):
+    if type_of(module) is None or piece_of(module).is_depthwise:
         return "followers"
     return "readers" if handler == "prune_in_channels" else "writers"
 

@@ -8,11 +8,10 @@ from torch import Tensor, nn
 from eckart.bisection import checked_tolerance, smallest_passing
 from eckart.errors import EckartError, InputError
 from eckart.layers import as_matrix, piece_of, rebuild, survey, weight_of
-from eckart.methods import Method, Problem, methods_named, problem_of
+from eckart.methods import DAMPING, Method, Problem, methods_named, problem_of
 from eckart.records import Form, FoundRank, Moments, Score
 from eckart.replacing import copied
 from eckart.scores import Evaluate
-from eckart.stages.curves import DAMPING
 from eckart.tracing import check_same_network
 
 

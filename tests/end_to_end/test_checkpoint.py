@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from eckart import (
     save,
 )
 from eckart.layers import Factored
+from eckart.records import Choice
 from tolerances import tolerance
 
 
@@ -75,6 +77,24 @@ def test_saving_again_replaces(digits, smaller: nn.Module, directory: Path):
     save(digits.model, directory)
     x = digits.test[0][0]
     assert torch.equal(load(digits.fresh(), directory)(x), digits.model(x))
+
+
+@pytest.mark.parametrize("method", ["pointwise_first", "tucker2", "cp"])
+def test_every_shape_comes_back_and_merges(digits, tmp_path: Path, method: str):
+    options = curves(digits.model, digits.moments, methods=[method, "weighted_svd"])
+    plan = allocate(options, Budget(params=0.5))
+    (curve,) = (curve for curve in options.curves if curve.site.name == "conv2")
+    form = max(
+        (option.form for option in curve.options if option.method == method),
+        key=lambda form: form.params,
+    )
+    choices = {**plan.choices, "conv2": Choice(method, form, 0.0)}
+    smaller = apply(digits.model, replace(plan, choices=choices), digits.moments)
+    assert smaller.conv2.form == form
+    save(smaller, tmp_path)
+    x = digits.test[0][0]
+    assert torch.equal(load(digits.fresh(), tmp_path)(x), smaller(x))
+    torch.testing.assert_close(merge(smaller)(x), smaller(x), **tolerance(torch.float32))
 
 
 class Tied(nn.Module):

@@ -109,7 +109,7 @@ def test_a_tolerance_that_nothing_meets_leaves_the_network_dense(digits):
         {"keep": 0.0},
         {"keep": 1.5},
         {"keep": 0.5, "metric": "loggits"},
-        {"keep": 0.5, "methods": ["cp"]},
+        {"keep": 0.5, "methods": ["tt"]},
         {"keep": 0.5, "dense": ["head"]},
     ],
     ids=lambda given: "+".join(given),

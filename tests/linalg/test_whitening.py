@@ -20,6 +20,12 @@ def test_damping_adds_its_multiple_of_the_mean_diagonal(n: int, rank: int, scale
     torch.testing.assert_close((damped(gram, 1e-3) - gram) / scale, ridge / scale, **CLOSE)
 
 
+def test_damping_is_no_less_than_the_noise():
+    gram = torch.ones(1, 40, 40, dtype=torch.float64)  # its norm is 40 times its mean diagonal
+    ridge = damped(gram, 1e-6, noise=1e-3) - gram
+    torch.testing.assert_close(ridge[0], 0.04 * torch.eye(40, dtype=torch.float64), **CLOSE)
+
+
 def test_damping_makes_symmetric():
     skewed = normal(3, 4, 4, seed=1)
     result = damped(skewed @ skewed.mT + 1e-3 * skewed, 0.1)

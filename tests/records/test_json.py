@@ -11,7 +11,13 @@ import pytest
 import torch
 
 from eckart.errors import CheckpointError, InputError, MismatchError
-from eckart.methods import low_rank_form, spatial_form
+from eckart.methods import (
+    canonical_form,
+    low_rank_form,
+    pointwise_first_form,
+    spatial_form,
+    tucker2_form,
+)
 from eckart.records import (
     Budget,
     Choice,
@@ -33,6 +39,8 @@ FORMS = {
     "conv": low_rank_form(CONV, 2),
     "vertical": spatial_form(CONV, 0, 2),
     "horizontal": spatial_form(CONV, 1, 3),
+    "pointwise": pointwise_first_form(CONV, 2),
+    "tucker": tucker2_form(CONV, 2, 3),
 }
 SCORE = Score(0.75, n=400, error=0.02)
 BUDGETS = [
@@ -236,7 +244,34 @@ def test_a_form_that_does_not_fit_the_layer_is_refused(problem: str, form: Form)
         form.check_replaces(CONV)
 
 
-@pytest.mark.parametrize("name", ["dense", "conv", "vertical", "horizontal"])
+ONE_GROUP = replace(CONV, groups=1)
+CP = canonical_form(ONE_GROUP, 4)
+CP_MISFITS = {
+    "depthwise at the start": Form((replace(CP.pieces[0], inputs=4, groups=4), *CP.pieces[1:])),
+    "depthwise twice in the same shapes": Form(
+        (replace(CP.pieces[1].pointwise(4, 4), groups=4),) * 2 + CP.pieces[1:]
+    ),
+    "two groups inside": changed(CP, 1, groups=2),
+    "depthwise at the end": changed(CP, 2, outputs=4, groups=4),
+    "the work done twice": Form((*CP.pieces[:2], *CP.pieces[1:])),
+    "vast": canonical_form(ONE_GROUP, 10**6),
+}
+
+
+@pytest.mark.parametrize("form", CP_MISFITS.values(), ids=CP_MISFITS)
+def test_a_depthwise_piece_is_taken_only_between_others(form: Form):
+    CP.check_replaces(ONE_GROUP)
+    with pytest.raises(CheckpointError, match="cannot replace"):
+        form.check_replaces(ONE_GROUP)
+
+
+def test_ranks_are_the_widths_between_per_group():
+    ranks = {name: form.ranks for name, form in FORMS.items()}
+    assert (ranks["dense"], ranks["conv"], ranks["tucker"]) == ((), (2,), (3, 2))
+    assert (FORMS["dense"].rank, FORMS["tucker"].rank, CP.rank) == (None, 2, 4)
+
+
+@pytest.mark.parametrize("name", ["dense", "conv", "vertical", "horizontal", "pointwise", "tucker"])
 def test_a_form_that_fits_is_taken(name: str):
     FORMS[name].check_replaces(CONV)
     with pytest.raises(CheckpointError):

@@ -69,8 +69,8 @@ def test_a_grid_out_of_range(model: SmallCnn, moments: Moments, wrong: dict[str,
 
 
 def test_an_unknown_method_lists_the_known_ones(model: SmallCnn, moments: Moments):
-    with pytest.raises(InputError, match=r"unknown method 'cp'; known: .*weighted_svd"):
-        curves(model, moments, methods=["cp"])
+    with pytest.raises(InputError, match=r"unknown method 'tt'; known: .*weighted_svd"):
+        curves(model, moments, methods=["tt"])
 
 
 def test_losses_fall_with_the_rank(model: SmallCnn, moments: Moments):

@@ -6,7 +6,6 @@ from eckart.layers.linear import LinearType
 from eckart.layers.narrow import (
     blank_norm,
     filled,
-    is_depthwise,
     narrowed,
     narrowed_piece,
     no_narrowing,
@@ -40,7 +39,6 @@ __all__ = [
     "blank",
     "blank_norm",
     "filled",
-    "is_depthwise",
     "matching",
     "narrowed",
     "narrowed_piece",

@@ -31,9 +31,9 @@ class Factored(nn.Sequential):
             A plain layer of the factors' class, dtype and device.
         """
         first, *others = self
-        weight = weight_of(first).detach().double()
+        groups, weight = piece_of(first).groups, weight_of(first).detach().double()
         for layer in others:
-            weight = _composed(weight, weight_of(layer).detach().double(), piece_of(layer).groups)
+            weight = _composed(weight, _in_groups(layer, groups), groups)
         dense = known_type_of(first).plain(_merged_piece(self.form), weight_of(first))
         fill(dense, weight, bias_of(self[-1]))
         dense.requires_grad_(weight_of(first).requires_grad)
@@ -87,6 +87,16 @@ def fill(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
     target = bias_of(layer)
     if target is not None and bias is not None:
         target.copy_(bias)
+
+
+def _in_groups(layer: nn.Module, groups: int) -> Tensor:
+    """A layer's kernel in float64; that of a depthwise one as a diagonal in each of the groups."""
+    weight = weight_of(layer).detach().double()
+    if piece_of(layer).groups == groups:
+        return weight
+    width = len(weight) // groups
+    diagonal = torch.eye(width, dtype=weight.dtype, device=weight.device).repeat(groups, 1)
+    return weight * diagonal.reshape(*diagonal.shape, *[1] * (weight.dim() - 2))
 
 
 def _composed(first: Tensor, second: Tensor, groups: int) -> Tensor:

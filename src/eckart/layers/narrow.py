@@ -18,11 +18,6 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.PReLU)
 _WIDTHS = ("num_features", "num_parameters")  # what they call their number of channels
 
 
-def is_depthwise(piece: Piece) -> bool:
-    """Whether every channel is filtered by itself."""
-    return piece.groups > 1 and piece.inputs == piece.outputs == piece.groups
-
-
 def no_narrowing(module: nn.Module, role: str) -> str | None:
     """Why a module cannot lose channels as a ``"writer"``, ``"reader"`` or ``"follower"``."""
     kind = type_of(module)
@@ -32,7 +27,7 @@ def no_narrowing(module: nn.Module, role: str) -> str | None:
         return f"{type(module).__name__} cannot be narrowed"
     piece = kind.piece(module)
     if role == "follower" or piece.groups > 1:
-        if role == "follower" and is_depthwise(piece):
+        if role == "follower" and piece.is_depthwise:
             return None
         return f"{type(module).__name__} has {piece.groups} groups of channels"
     return kind.refusal(module)
@@ -43,7 +38,7 @@ def narrowed_piece(
 ) -> Piece:
     """The piece with so many output channels, and input channels; None keeps them all."""
     kept = replace(piece, bias=piece.bias if bias is None else bias)
-    if is_depthwise(piece):
+    if piece.is_depthwise:
         width = piece.groups if rows is None else rows
         return replace(kept, inputs=width, outputs=width, groups=width)
     return replace(kept, outputs=rows or piece.outputs, inputs=columns or piece.inputs)

@@ -1,6 +1,7 @@
 """Tensor to tensor: no modules, no files."""
 
 from eckart.linalg.black_box import BlackBoxRank, black_box_rank
+from eckart.linalg.canonical import CanonicalFactors, canonical_factors
 from eckart.linalg.elimination import (
     Reader,
     backward_elimination,
@@ -53,6 +54,7 @@ from eckart.linalg.rank_estimation import (
 )
 from eckart.linalg.rayleigh import rayleigh_gradient, rayleigh_hessian, rayleigh_quotient
 from eckart.linalg.separable import SeparableFactors, separable_factors
+from eckart.linalg.tucker import NestedTucker, Tucker2, tucker2
 from eckart.linalg.variational_bayes import VariationalRank, variational_rank
 from eckart.linalg.weighted_range import WeightedComponents, weighted_components
 from eckart.linalg.whitening import damped, factor, quadratic_loss, roots
@@ -60,14 +62,17 @@ from eckart.linalg.whitening import damped, factor, quadratic_loss, roots
 __all__ = [
     "AdaptiveRange",
     "BlackBoxRank",
+    "CanonicalFactors",
     "FactorFit",
     "GroupLassoPath",
     "GroupLassoResult",
     "History",
     "LargestEigenvalue",
     "NestedFactors",
+    "NestedTucker",
     "Reader",
     "SeparableFactors",
+    "Tucker2",
     "VariationalRank",
     "WeightedComponents",
     "Window",
@@ -77,6 +82,7 @@ __all__ = [
     "alternating_minimisation",
     "backward_elimination",
     "black_box_rank",
+    "canonical_factors",
     "damped",
     "debias",
     "effective_rank",
@@ -113,6 +119,7 @@ __all__ = [
     "stable_rank",
     "subspace_iteration",
     "truncated_svd",
+    "tucker2",
     "variational_rank",
     "weighted_components",
     "weighted_gradients",

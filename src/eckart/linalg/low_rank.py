@@ -12,6 +12,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from eckart.linalg.admissible import admissible_problem, admissible_stack
+from eckart.linalg.balance import balanced
 from eckart.linalg.whitening import factor
 
 Matrix = Float64[Tensor, "groups out in"]
@@ -35,11 +36,8 @@ class NestedFactors:
 
     def balanced(self, rank: int) -> tuple[Tensor, Tensor]:
         """The factors of one rank, each component's scale split evenly between them."""
-        left, right = self.left[..., :rank], self.right[:, :rank]
-        longer, shorter = right.norm(dim=2), left.norm(dim=1)
-        scale = (longer / shorter.clamp_min(1e-300)).sqrt()
-        scale = torch.where((longer > 0) & (shorter > 0), scale, 1.0)
-        return left * scale[:, None, :], right / scale[:, :, None]
+        right, left = balanced(self.right[:, :rank], self.left[..., :rank])
+        return left, right
 
     def with_core(self, rank: int) -> tuple[Tensor, Tensor, Tensor]:
         """``U, core, V`` of one rank: all of each component's scale on the core's diagonal.
@@ -87,7 +85,10 @@ def truncated_svd(
     Cost: O(out·in·min(out, in) + out³ + in³); the decomposition alone takes three quarters
         (1000×1000) to a seventh (512×4608) of the time of a direct one.
     """
-    weight, a, g = admissible_problem(weight, a, g)
+    if a is None or g is None:
+        weight = admissible_stack(weight, "weight")
+    else:
+        weight, a, g = admissible_problem(weight, a, g)
     out, inputs = weight.shape[1:]
     if out <= inputs:
         left = _leading(weight @ weight.mT, out)[1]

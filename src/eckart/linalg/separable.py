@@ -1,11 +1,11 @@
 """A convolution kernel as kh×1 followed by 1×kw, for every number of channels between.
 
 With the kernel regrouped as ``T`` of shape (in·kh, kw·out), weighted by roots of ``G`` on the
-outputs and of the second moment ``H`` across a row of the patch, the first factor spans the
-directions ``T R``, where ``R`` are the leading eigenvectors of ``Tᵀ V T`` and ``V`` is the marginal
-second moment of vertical patches, made orthonormal in ``V``. That would be optimal for
-``A = V ⊗ H``. The second factor is least squares under the full ``A``, and one Cholesky factor
-gives the losses of all nested sizes, exact for what is built.
+outputs and of the second moment ``H`` across a row of the patch, and ``V = F Fᵀ`` the marginal
+second moment of vertical patches, the first factor is ``F⁻ᵀ`` times the leading left singular
+vectors of ``Fᵀ T``: orthonormal in ``V``, and optimal for ``A = V ⊗ H``. The second factor is least
+squares under the full ``A``, and one Cholesky factor gives the losses of all nested sizes, exact
+for what is built.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from eckart.errors import InputError, NonFiniteError
 from eckart.linalg.admissible import admissible_problem
+from eckart.linalg.balance import balanced
 from eckart.linalg.whitening import factor, roots
 
 Kernel = Float64[Tensor, "groups out c kh kw"]
@@ -47,16 +48,18 @@ class SeparableFactors:
         Returns:
             Shapes (groups, rank, c, kh) and (groups, out, rank, kw).
         """
-        width = self.triangle.shape[-1] // self.first.shape[1] * rank
+        second = (self.unlift @ self.lifted_second(rank)).unflatten(-1, (rank, -1))
+        first, second = balanced(self.first[:, :rank].flatten(2), second)
+        return first.unflatten(2, self.first.shape[2:]), second
+
+    def lifted_second(self, rank: int) -> Float64[Tensor, "groups out basis"]:
+        """The second factor of one rank for the outputs that ``G`` is the identity of."""
+        width = self.targets.shape[-1] // self.first.shape[1] * rank
         triangle = self.triangle[:, :width, :width]
-        solved = torch.linalg.solve_triangular(
+        solved: Tensor = torch.linalg.solve_triangular(
             triangle, self.targets[..., :width], upper=False, left=False
         )
-        second = (self.unlift @ solved).unflatten(-1, (rank, -1))
-        first = self.first[:, :rank]
-        scale = (first.flatten(2).norm(dim=2) / second.norm(dim=(1, 3)).clamp_min(1e-300)).sqrt()
-        scale = torch.where(scale < 1e100, scale, 1.0)
-        return first / scale[..., None, None], second * scale[:, None, :, None]
+        return solved
 
 
 def separable_factors(
@@ -73,7 +76,8 @@ def separable_factors(
         g: damped second moment of the output gradients.
         max_rank: the largest rank that will be asked for.
 
-    Cost: O(out in² + kw² rank (c kh)² + (kw out)³ + (kw rank)³) per group.
+    Cost: O(out in² + kw² rank (c kh)² + (c kh)³ + (kw rank)³) per group; the smaller of c·kh and
+        kw·out is what is decomposed.
     """
     if max_rank < 1:
         raise InputError(f"max_rank={max_rank}: expected at least 1")
@@ -129,12 +133,16 @@ def _first_factor(lifted: Kernel, a: Tensor, max_rank: int) -> Float64[Tensor, "
     across = roots(torch.einsum("gcyxcyz->gxz", blocks))[0]
     smoothed = torch.einsum("gocyx,gxz->gcyzo", lifted, across)
     regrouped = smoothed.reshape(groups, c * kh, kw * out)
-    weighed = regrouped.mT @ vertical @ regrouped
-    values, vectors = torch.linalg.eigh((weighed + weighed.mT) / 2)
+    root = factor(vertical)  # orthonormal in the metric of V
+    spread = root.mT @ regrouped
+    inner = c * kh <= kw * out
+    gram = spread @ spread.mT if inner else spread.mT @ spread
+    values, vectors = torch.linalg.eigh((gram + gram.mT) / 2)
     values, vectors = values.flip(-1), vectors.flip(-1)
     rank = min(max_rank, c * kh, kw * out, _rank(values, c * kh * kw))
-    root = factor(vertical)  # orthonormal in the metric of V; QR completes groups of less rank
-    spanned, _ = torch.linalg.qr(root.mT @ regrouped @ vectors[..., :rank])
+    spanned = vectors[..., :rank]
+    if not inner:
+        spanned, _ = torch.linalg.qr(spread @ spanned)  # completes groups of less rank
     first: Tensor = torch.linalg.solve(root.mT, spanned)
     return first.mT.reshape(groups, rank, c, kh)
 

@@ -12,8 +12,13 @@ from eckart.linalg.admissible import admissible_stack
 _TINY = 1e-30  # the least mean diagonal; below it a moment counts as zero
 
 
-def damped(gram: Float[Tensor, "*b n n"], damping: float) -> Float64[Tensor, "*b n n"]:
+def damped(
+    gram: Float[Tensor, "*b n n"], damping: float, noise: float = 0.0
+) -> Float64[Tensor, "*b n n"]:
     """``gram`` made symmetric, plus ``damping`` times its mean diagonal on the diagonal.
+
+    No less is added than the noise: in a large moment that of the products grows beyond the mean
+    diagonal, eigenvalues turn negative, and whatever is built on it would go the slow ways round.
 
     An all-zero moment becomes a minute multiple of the identity, so that what is built on it
     falls back to the unweighted answer at no predicted loss.
@@ -21,6 +26,7 @@ def damped(gram: Float[Tensor, "*b n n"], damping: float) -> Float64[Tensor, "*b
     Args:
         gram: second moments, shape (*batch, n, n).
         damping: relative to the mean of the diagonal, from 0 on.
+        noise: of the moments' eigenvalues, relative to their Frobenius norm.
 
     Raises:
         InputError: a negative damping, an empty, complex or integer moment, or one on ``meta``;
@@ -30,7 +36,8 @@ def damped(gram: Float[Tensor, "*b n n"], damping: float) -> Float64[Tensor, "*b
         raise InputError(f"damping={damping}: expected a number from 0 on")
     gram = admissible_stack(gram, "gram")
     scale = gram.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(0)
-    ridge = (damping * scale).clamp_min(_TINY)
+    rounding = noise * torch.linalg.matrix_norm(gram)
+    ridge = (damping * scale).maximum(rounding).clamp_min(_TINY)
     eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     return (gram + gram.mT) / 2 + ridge[..., None, None] * eye
 

@@ -1,5 +1,6 @@
 """One file per method, and the registry of them."""
 
+from eckart.methods.canonical import Canonical, canonical_form
 from eckart.methods.channels import (
     Heirs,
     Ranking,
@@ -14,6 +15,7 @@ from eckart.methods.channels import (
 )
 from eckart.methods.low_rank import LowRank, activation_svd, low_rank_form, weighted_svd
 from eckart.methods.low_rank import svd as plain_svd
+from eckart.methods.pointwise_first import PointwiseFirst, pointwise_first_form
 from eckart.methods.problem import DAMPING, Problem, problem_of
 from eckart.methods.registry import (
     METHODS,
@@ -26,11 +28,15 @@ from eckart.methods.registry import (
     selection_named,
 )
 from eckart.methods.spatial import Spatial, spatial_form
+from eckart.methods.tucker2 import TuckerTwo, tucker2_form
 
 register_method(LowRank("svd", plain_svd))
 register_method(LowRank("activation_svd", activation_svd))
 register_method(LowRank("weighted_svd", weighted_svd))
 register_method(Spatial())
+register_method(PointwiseFirst())
+register_method(TuckerTwo())
+register_method(Canonical())
 register_selection(Ranking("backward_elimination", eliminated))
 register_selection(Ranking("group_lasso", lasso_path))
 register_selection(Ranking("largest_norm", largest_norm))
@@ -42,24 +48,30 @@ __all__ = [
     "DEFAULT_METHODS",
     "METHODS",
     "SELECTIONS",
+    "Canonical",
     "Heirs",
     "LowRank",
     "Method",
+    "PointwiseFirst",
     "Problem",
     "Ranking",
     "Reading",
     "Selection",
     "Spatial",
+    "TuckerTwo",
+    "canonical_form",
     "checked_names",
     "heirs",
     "low_rank_form",
     "methods_named",
     "narrowed_problem",
+    "pointwise_first_form",
     "problem_of",
     "reading_of",
     "register_method",
     "register_selection",
     "selection_named",
     "spatial_form",
+    "tucker2_form",
     "weighted_svd",
 ]

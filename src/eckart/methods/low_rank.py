@@ -50,13 +50,10 @@ def low_rank_form(piece: Piece, rank: int, *, core: bool = False) -> Form:
 
     With a ``core``, another 1×1 kernel stands between, as wide as the rank on both sides.
     """
-    ones, zeros = (1,) * len(piece.kernel), (0,) * len(piece.kernel)
-    first = replace(piece, outputs=rank * piece.groups, bias=False)
-    second = Piece(
-        rank * piece.groups, piece.outputs, ones, ones, zeros, ones, piece.groups, piece.bias
-    )
-    between = replace(second, outputs=second.inputs, bias=False)
-    return Form((first, between, second) if core else (first, second))
+    between = rank * piece.groups
+    first = replace(piece, outputs=between, bias=False)
+    middle = (piece.pointwise(between, between, False),) if core else ()
+    return Form((first, *middle, piece.pointwise(between, piece.outputs, piece.bias)))
 
 
 def svd(problem: Problem) -> NestedFactors:

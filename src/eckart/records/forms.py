@@ -63,6 +63,16 @@ class Piece:
         """(kernel, stride, padding, dilation) of every spatial axis."""
         return tuple(zip(self.kernel, self.stride, self.padding, self.dilation, strict=True))
 
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether every channel is filtered by itself."""
+        return self.inputs == self.outputs == self.groups > 1
+
+    def pointwise(self, inputs: int, outputs: int, bias: bool = False) -> Piece:
+        """A 1×1 piece of other widths, with this one's number of axes and groups."""
+        ones, zeros = (1,) * len(self.kernel), (0,) * len(self.kernel)
+        return Piece(inputs, outputs, ones, ones, zeros, ones, self.groups, bias)
+
     def output_size(self, size: Size) -> Size:
         """Positions at the output for an input of ``size``: (height, width), or (rows,)."""
         if not self.kernel:
@@ -90,9 +100,14 @@ class Form:
         return sum(piece.params for piece in self.pieces)
 
     @property
+    def ranks(self) -> Size:
+        """Widths between the pieces, per group of the first; none for one layer."""
+        return tuple(piece.outputs // self.pieces[0].groups for piece in self.pieces[:-1])
+
+    @property
     def rank(self) -> int | None:
-        """Width between the first two pieces, per group; None for a dense layer."""
-        return None if self.is_plain else self.pieces[0].outputs // self.pieces[0].groups
+        """The least of the ranks; None for one layer."""
+        return min(self.ranks, default=None)
 
     def macs(self, size: Size) -> int:
         """Multiply-adds for one example whose input has ``size`` positions."""
@@ -102,11 +117,14 @@ class Form:
             total += piece.weights * prod(size)
         return total
 
-    def _is_narrower_depthwise(self, dense: Piece) -> bool:
-        """One depthwise piece with fewer channels, which has as many groups."""
-        first = self.pieces[0]
-        narrow = first.groups == first.inputs == first.outputs < dense.groups
-        return self.is_plain and narrow and dense.groups == dense.inputs == dense.outputs
+    def _groups_fit(self, dense: Piece) -> bool:
+        """The dense layer's groups; inner pieces, or a layer as it was, may also be depthwise."""
+        if self.is_plain and dense.is_depthwise:
+            return self.pieces[0].inputs == self.pieces[0].outputs == self.pieces[0].groups
+        ends, inner = (self.pieces[0], self.pieces[-1]), self.pieces[1:-1]
+        return all(piece.groups == dense.groups for piece in ends) and all(
+            piece.groups == dense.groups or piece.is_depthwise for piece in inner
+        )
 
     def __str__(self) -> str:
         widths = "→".join(str(piece.inputs) for piece in self.pieces)
@@ -144,8 +162,7 @@ class Form:
             "its padding mode differs": any(
                 p.padding_mode != dense.padding_mode for p in self.pieces if any(p.padding)
             ),
-            "its groups differ": any(piece.groups != dense.groups for piece in self.pieces)
-            and not self._is_narrower_depthwise(dense),
+            "its groups differ": not self._groups_fit(dense),
             "its bias is misplaced": [p.bias for p in self.pieces]
             != [False] * len(widths) + [dense.bias],
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from torch import nn
 
@@ -12,7 +13,7 @@ from eckart.errors import InputError
 from eckart.layers import matching
 from eckart.methods import DAMPING, DEFAULT_METHODS, checked_names, methods_named, selection_named
 from eckart.progress import tracked
-from eckart.records import ChannelGroup, Curve, Curves, Moments, Option, Site
+from eckart.records import ChannelGroup, Curve, Curves, Form, Moments, Option, Site
 from eckart.stages.curves.bench import Bench
 from eckart.stages.curves.channels import group_curve
 from eckart.stages.curves.coherence import coherent
@@ -44,7 +45,8 @@ def curves(
         multiple: offer only ranks that are multiples of this (8, say, for a hardware's sake).
         least_rank: offer no rank below.
         dense: names or patterns of layers to leave dense.
-        damping: added to A and G, relative to their mean diagonal; losses are in that metric.
+        damping: added to A and G, relative to their mean diagonal, or the noise of their products
+            where that is more; losses are in that metric.
         progress: show a bar; None shows it on a terminal.
 
     Returns:
@@ -91,11 +93,11 @@ def curves(
         for name, spec in tracked(specs.items(), "predicting losses", progress, len(specs))
     }
     groups = coherent(bench, groups, whole, progress)
-    found = []
+    found, allowed = [], partial(_on_grid, multiple=multiple, least_rank=least_rank)
     for name, spec in tracked(specs.items(), "… with fewer channels", progress, len(specs)):
-        options = [*whole[name], *narrow_options(bench, spec, offered, groups)]
-        allowed = [o for o in options if _on_grid(o, multiple, least_rank)]
-        found.append(Curve(Site(name, (name,)), (*allowed, Option("dense", spec.dense, 0.0))))
+        options = [o for o in whole[name] if allowed(o.form)]
+        options += narrow_options(bench, spec, offered, groups, allowed)
+        found.append(Curve(Site(name, (name,)), (*options, Option("dense", spec.dense, 0.0))))
     return Curves(
         tuple(found),
         specs,
@@ -125,6 +127,5 @@ def _totals(moments: Moments) -> dict[str, int]:
     return {**summed, **moments.model_costs}
 
 
-def _on_grid(option: Option, multiple: int, least_rank: int) -> bool:
-    rank = option.form.rank
-    return rank is None or (rank >= least_rank and rank % multiple == 0)
+def _on_grid(form: Form, multiple: int, least_rank: int) -> bool:
+    return all(rank >= least_rank and rank % multiple == 0 for rank in form.ranks)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, product
 
@@ -25,11 +25,16 @@ def whole_options(bench: Bench, spec: LayerSpec, methods: Sequence[Method]) -> l
 
 
 def narrow_options(
-    bench: Bench, spec: LayerSpec, methods: Sequence[Method], groups: Sequence[GroupCurve]
+    bench: Bench,
+    spec: LayerSpec,
+    methods: Sequence[Method],
+    groups: Sequence[GroupCurve],
+    allowed: Callable[[Form], bool],
 ) -> Iterator[Option]:
     """A layer's options at all other widths that its groups offer.
 
-    Each of these comes with the plain layer; the larger the layer, the fewer come with factors.
+    Each of these comes with the plain layer; the larger the layer, the fewer come with factors, of
+    which only those of an allowed form are compared.
     """
     ends = _Ends.of(bench, spec.name, groups)
     for widths in ends.widths():
@@ -43,7 +48,8 @@ def narrow_options(
         step *= 2
     for narrow in ends.problems(step):
         if narrow.piece != ends.problem.piece:
-            yield from _unbeaten(_options(narrow, spec, methods))
+            options = _options(narrow, spec, methods)
+            yield from _unbeaten([option for option in options if allowed(option.form)])
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,59 @@
+"""CP: 1×1 to r channels, each filtered by itself, 1×1 to all outputs. Needs TensorLy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import final
+
+from torch import Tensor
+
+from eckart.linalg import CanonicalFactors, canonical_factors
+from eckart.methods.problem import Problem
+from eckart.records import Form, Piece
+
+_SHARES = (0.125, 0.25, 0.5, 0.75)  # of the rank that saves nothing; each costs a decomposition
+
+
+@final
+@dataclass(frozen=True)
+class Canonical:
+    """A sum of products of vectors; its ranks are not nested, so few of them are offered.
+
+    Attributes:
+        name: in the registry.
+    """
+
+    name: str = "cp"
+
+    def applies(self, piece: Piece) -> bool:
+        """Kernels of more than one position, in one group."""
+        return max(piece.kernel, default=1) > 1 and piece.groups == 1
+
+    def losses(self, problem: Problem) -> list[tuple[Form, float]]:
+        """Four ranks, up to three quarters of where the layer has no fewer parameters."""
+        piece = problem.piece
+        ranks = sorted({max(1, int(share * _break_even(piece))) for share in _SHARES})
+        return [(canonical_form(piece, rank), _factors(problem, rank).loss) for rank in ranks]
+
+    def build(self, problem: Problem, form: Form) -> list[Tensor]:
+        """The three kernels."""
+        found = _factors(problem, form.pieces[0].outputs)
+        kernels = zip(form.pieces, (found.first, found.middle, found.last), strict=True)
+        return [kernel.reshape(piece.weight_shape) for piece, kernel in kernels]
+
+
+def canonical_form(piece: Piece, rank: int) -> Form:
+    """A 1×1 kernel to ``rank`` channels, the layer's kernel on each of them, a 1×1 kernel."""
+    middle = replace(piece, inputs=rank, outputs=rank, groups=rank, bias=False)
+    last = piece.pointwise(rank, piece.outputs, piece.bias)
+    return Form((piece.pointwise(piece.inputs, rank), middle, last))
+
+
+def _break_even(piece: Piece) -> float:
+    positions = piece.weights // (piece.inputs * piece.outputs)
+    return piece.weights / (piece.inputs + positions + piece.outputs)
+
+
+def _factors(problem: Problem, rank: int) -> CanonicalFactors:
+    kernel = problem.weight[0].unflatten(1, (problem.piece.inputs, -1))
+    return canonical_factors(kernel, problem.a[0], problem.g[0], rank)
