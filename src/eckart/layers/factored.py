@@ -30,15 +30,21 @@ class Factored(nn.Sequential):
         Returns:
             A plain layer of the factors' class, dtype and device.
         """
-        first, *others = self
-        weight = weight_of(first).detach().double()
-        for layer in others:
-            weight = _composed(weight, weight_of(layer).detach().double(), piece_of(layer).groups)
+        first = self[0]
+        weight = composed([weight_of(layer).detach().double() for layer in self], self.form)
         dense = known_type_of(first).plain(_merged_piece(self.form), weight_of(first))
         fill(dense, weight, bias_of(self[-1]))
         dense.requires_grad_(weight_of(first).requires_grad)
         keep_bias_trainable(dense, self[-1])
         return dense.train(self.training)
+
+
+def composed(weights: Sequence[Tensor], form: Form) -> Tensor:
+    """The weight of the one layer that computes what a chain does; gradients pass."""
+    whole, *others = weights
+    for weight, piece in zip(others, form.pieces[1:], strict=True):
+        whole = _composed(whole, weight, piece.groups)
+    return whole
 
 
 def rebuild(module: nn.Module, form: Form, weights: Sequence[Tensor]) -> Factored:

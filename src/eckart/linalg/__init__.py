@@ -50,6 +50,7 @@ from eckart.linalg.rank_estimation import (
     stable_rank,
 )
 from eckart.linalg.rayleigh import rayleigh_gradient, rayleigh_hessian, rayleigh_quotient
+from eckart.linalg.regression import reduced_rank_regression, regression
 from eckart.linalg.separable import SeparableFactors, separable_factors
 from eckart.linalg.variational_bayes import VariationalRank, variational_rank
 from eckart.linalg.weighted_range import WeightedComponents, weighted_components
@@ -102,7 +103,9 @@ __all__ = [
     "rayleigh_gradient",
     "rayleigh_hessian",
     "rayleigh_quotient",
+    "reduced_rank_regression",
     "refit",
+    "regression",
     "roots",
     "row_gram",
     "separable_factors",

@@ -19,6 +19,7 @@ from eckart.stages.heal.closeness import closeness, compared
 from eckart.stages.heal.correct import Correct
 from eckart.stages.heal.judge import Judge
 from eckart.stages.heal.parts import Parts, parted
+from eckart.stages.heal.refit import Refit
 from eckart.stages.heal.treatments import (
     TREATMENTS,
     Case,
@@ -31,10 +32,11 @@ from eckart.tracing import check_same_network
 from eckart.watch import untouched
 
 register_treatment(Correct())
+register_treatment(Refit())
 
 __all__ = ["TREATMENTS", "Case", "Treatment", "Verdict", "heal", "register_treatment"]
 
-DEFAULT_TREATMENTS = ("correct",)
+DEFAULT_TREATMENTS = ("correct", "refit")
 
 
 def heal(

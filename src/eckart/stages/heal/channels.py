@@ -1,0 +1,82 @@
+"""Which of the teacher's channels a smaller network still has, and on which axis they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from eckart.layers import Factored, is_depthwise, norm_width, piece_of
+from eckart.records import Plan
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Channels of one of the teacher's modules that are left; None is all of them.
+
+    Attributes:
+        rows: at its output.
+        columns: at its input.
+    """
+
+    rows: Tensor | None = None
+    columns: Tensor | None = None
+
+    def of(self, output: Tensor, axis: int) -> Tensor:
+        """The rows that are left of a tensor with all of them along an axis."""
+        return output if self.rows is None else output.index_select(axis, self.rows)
+
+
+def kept_channels(plan: Plan | None, teacher: nn.Module, name: str) -> Kept:
+    """What a plan leaves of a module's channels."""
+    module = teacher.get_submodule(name)
+    device = next((p.device for p in module.parameters()), None)
+    rows = columns = None
+    for removal in plan.removals.values() if plan else ():
+        group, units = removal.group, removal.kept
+        if name in {**group.writers, **group.followers}:
+            width = norm_width(module) or piece_of(module).outputs
+            rows = torch.tensor(group.rows_left(name, units, width), device=device)
+        if name in group.readers:
+            width = piece_of(module).inputs
+            columns = torch.tensor(group.columns_left(name, units, width), device=device)
+    return Kept(rows, columns)
+
+
+def narrowed_matrix(matrix: Tensor, module: nn.Module, kept: Kept) -> Tensor:
+    """The part of a teacher's (groups, out, in) that is between the channels that are left."""
+    piece = piece_of(module)
+    if is_depthwise(piece):
+        return kept.of(matrix, 0)
+    matrix = kept.of(matrix, 1)
+    return matrix if kept.columns is None else matrix[..., entries(module, kept)]
+
+
+def entries(module: nn.Module, kept: Kept) -> Tensor:
+    """Which entries of a row of the weight belong to the input channels that are left."""
+    groups, _, row = piece_of(module).matrix_shape
+    channels = piece_of(module).inputs // groups
+    every = torch.arange(row).unflatten(0, (channels, -1))
+    left = every if kept.columns is None else every.index_select(0, kept.columns.cpu())
+    return left.flatten()
+
+
+def last_piece(module: nn.Module) -> nn.Module:
+    """The module itself, or the last of a chain: the one that carries the bias."""
+    return module[-1] if isinstance(module, Factored) else module
+
+
+def channel_axis(module: nn.Module, output: Tensor) -> int:
+    """The axis of a module's output channels: the last for a matrix, otherwise the second."""
+    return output.dim() - 1 if isinstance(last_piece(module), nn.Linear) else 1
+
+
+def by_row(module: nn.Module, output: Tensor) -> Tensor:
+    """(rows, channels)."""
+    return output.movedim(channel_axis(module, output), -1).flatten(0, -2)
+
+
+def along(vector: Tensor, output: Tensor, axis: int) -> Tensor:
+    """One number per channel, shaped to meet an output, in its dtype."""
+    return vector.reshape([-1 if i == axis else 1 for i in range(output.dim())]).to(output)

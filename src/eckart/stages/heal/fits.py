@@ -1,0 +1,144 @@
+"""The weights of one layer, plain or a chain, by least squares on a quadratic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor, nn
+
+from eckart.layers import Factored, composed, piece_of, weight_of
+from eckart.linalg import damped, reduced_rank_regression, regression
+from eckart.records import Form
+from eckart.stages.heal.sums import Quadratic
+
+Weights = list[Tensor]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The shapes of a layer: a chain of pieces, and the matrix per group that it stands for.
+
+    Attributes:
+        form: its pieces.
+        matrix_shape: (groups, out, in).
+    """
+
+    form: Form
+    matrix_shape: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Layer:
+        """Of a plain layer or a chain."""
+        if isinstance(module, Factored):
+            return cls(module.form, piece_of(module.merge()).matrix_shape)
+        piece = piece_of(module)
+        return cls(Form((piece,)), piece.matrix_shape)
+
+    def matrix(self, weights: Sequence[Tensor]) -> Float64[Tensor, "groups out in"]:
+        """What a chain's weights compose to; gradients pass."""
+        return composed(weights, self.form).reshape(self.matrix_shape)
+
+    @property
+    def is_low_rank(self) -> bool:
+        """Two pieces of which the second works on no spatial axis: any matrix of a rank."""
+        pieces = self.form.pieces
+        idle = all(axis == (1, 1, 0, 1) for axis in pieces[-1].axes)
+        return len(pieces) == 2 and idle
+
+
+def weights_of(module: nn.Module) -> Weights:
+    """The weights of a plain layer or a chain, in float64."""
+    parts = module if isinstance(module, Factored) else [module]
+    return [weight_of(part).detach().double() for part in parts]
+
+
+def solved(
+    layer: Layer,
+    start: Weights,
+    quadratic: Quadratic,
+    g: Float64[Tensor, "groups out out"],
+    damping: float,
+) -> Weights:
+    """Minimise ``½ E[(t − M x)ᵀ G (t − M x)] + ½ δ tr(G (M − M₀)(M − M₀)ᵀ)``.
+
+    Exactly for a plain layer (``C R⁻¹``) and for low rank; for another chain exactly in its last
+    piece, with the others as they are.
+
+    Args:
+        layer: shapes.
+        start: weights that ``M₀`` and the pieces that stay are taken from.
+        quadratic: of inputs and targets, without a bias.
+        g: metric on the targets, damped.
+        damping: δ relative to the mean diagonal of ``E[x xᵀ]``.
+    """
+    q = ridged(quadratic, layer.matrix(start), damping)
+    if layer.form.is_plain:
+        return [regression(q.cross, q.gram).reshape(start[0].shape)]
+    if layer.is_low_rank:
+        first, last = (piece.matrix_shape for piece in layer.form.pieces)
+        if first[1] <= min(layer.matrix_shape[1:]):
+            left, right = reduced_rank_regression(q.cross, q.gram, g, first[1])
+            return _balanced([right.reshape(start[0].shape), left.reshape(start[1].shape)], last[0])
+    return _last_solved(layer, start, q)
+
+
+def refined(
+    layer: Layer,
+    start: Weights,
+    quadratic: Quadratic,
+    g: Float64[Tensor, "groups out out"],
+    damping: float,
+    steps: int,
+) -> Weights:
+    """All pieces of a chain together, from a start, by L-BFGS; then the last one exactly.
+
+    Cost: O(steps · out · in²).
+    """
+    q = ridged(quadratic, layer.matrix(start), damping)
+    weights = [weight.clone().requires_grad_() for weight in start]
+    optimiser = torch.optim.LBFGS(
+        weights, max_iter=steps, history_size=20, line_search_fn="strong_wolfe", tolerance_change=0
+    )
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        loss = q.loss(layer.matrix(weights), g)
+        loss.backward()
+        return loss.detach()
+
+    with torch.enable_grad():
+        optimiser.step(closure)
+    return _last_solved(layer, [weight.detach() for weight in weights], q)
+
+
+def ridged(quadratic: Quadratic, towards: Tensor, damping: float) -> Quadratic:
+    """The quadratic with ``½ δ ‖M − M₀‖²`` added, in the same metric; the constant left out."""
+    gram = damped(quadratic.gram, damping)
+    added = gram - (quadratic.gram + quadratic.gram.mT) / 2
+    cross = quadratic.cross + towards @ added
+    return Quadratic(gram, cross, quadratic.targets, quadratic.x, quadratic.t)
+
+
+def _last_solved(layer: Layer, weights: Weights, q: Quadratic) -> Weights:
+    """The last piece by least squares on what the others hand on; the metric drops out."""
+    *first, last = weights
+    groups, _, width = layer.form.pieces[-1].matrix_shape
+    unit = torch.eye(width, dtype=last.dtype, device=last.device)
+    unit = unit.reshape(width, *last.shape[1:]).repeat(groups, *[1] * (last.dim() - 1))
+    basis = composed([*first, unit], layer.form).reshape(groups, width, -1)
+    gram, cross = damped(basis @ q.gram @ basis.mT, 1e-10), q.cross @ basis.mT
+    return [*first, regression(cross, gram).reshape(last.shape)]
+
+
+def _balanced(weights: Weights, groups: int) -> Weights:
+    """The scale of each inner channel split evenly between two factors."""
+    first, last = weights
+    right = first.reshape(groups, first.shape[0] // groups, -1)
+    left = last.reshape(groups, last.shape[0] // groups, -1)
+    scale = (right.norm(dim=2) / left.norm(dim=1).clamp_min(1e-300)).sqrt()
+    scale = torch.where((scale > 0) & (scale < 1e100), scale, 1.0)
+    first, last = right / scale[..., None], left * scale[:, None]
+    return [first.reshape(weights[0].shape), last.reshape(weights[1].shape)]
