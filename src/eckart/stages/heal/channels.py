@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor, nn
 
 from eckart.layers import Factored, is_depthwise, norm_width, piece_of
@@ -53,13 +54,14 @@ def narrowed_matrix(matrix: Tensor, module: nn.Module, kept: Kept) -> Tensor:
     return matrix if kept.columns is None else matrix[..., entries(module, kept)]
 
 
-def entries(module: nn.Module, kept: Kept) -> Tensor:
+def entries(module: nn.Module, kept: Kept) -> Int64[Tensor, " entries"]:
     """Which entries of a row of the weight belong to the input channels that are left."""
     groups, _, row = piece_of(module).matrix_shape
     channels = piece_of(module).inputs // groups
-    every = torch.arange(row).unflatten(0, (channels, -1))
-    left = every if kept.columns is None else every.index_select(0, kept.columns.cpu())
-    return left.flatten()
+    every = torch.arange(row).reshape(channels, -1)
+    if kept.columns is not None:
+        every = every.index_select(0, kept.columns.cpu())
+    return every.reshape(-1)
 
 
 def last_piece(module: nn.Module) -> nn.Module:

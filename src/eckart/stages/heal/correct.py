@@ -17,10 +17,19 @@ from torch import Tensor, nn
 from eckart.batches import call, inputs_of
 from eckart.layers import Factored, bias_of, norm_width, type_of, weight_of
 from eckart.progress import tracked
+from eckart.stages.heal.channels import (
+    Kept,
+    along,
+    by_row,
+    channel_axis,
+    kept_channels,
+    last_piece,
+)
 from eckart.stages.heal.treatments import Case
 from eckart.watch import amending, watching
 
-_LEAST = 1e-6  # of the teacher's variance; below it a channel is constant and not scaled
+_LEAST = 1e-2  # of the teacher's variance; a channel with less is shifted and not scaled
+_FEW = 64  # rows whose own statistics say too little to correct a batch by
 _ROUNDS = 1  # plain passes after the first
 
 
@@ -84,7 +93,7 @@ class _Pass:
     """One pass of both networks over the data."""
 
     case: Case
-    sites: Mapping[str, Tensor | None]
+    sites: Mapping[str, Kept]
     amends: bool
     ours: dict[str, Statistics] = field(default_factory=dict)
     theirs: dict[str, Statistics] = field(default_factory=dict)
@@ -103,24 +112,24 @@ class _Pass:
         for name, module in self._of(self.case.student).items():
             if name in self.ours:
                 scale, shift = _affine(self.ours[name], self.theirs[name])
-                _rescale(module[-1] if isinstance(module, Factored) else module, scale, shift)
+                _rescale(last_piece(module), scale, shift)
 
     def _of(self, network: nn.Module) -> dict[str, nn.Module]:
         return {name: network.get_submodule(name) for name in self.sites}
 
     def _see_teacher(self, name: str, module: nn.Module, output: Tensor) -> None:
-        rows, kept = _rows(module, output), self.sites[name]
-        fresh = self.theirs.setdefault(name, Statistics())
-        self._batch.setdefault(name, []).append(fresh.add(rows if kept is None else rows[:, kept]))
+        rows = self.sites[name].of(by_row(module, output), 1)
+        fresh = self.theirs.setdefault(name, Statistics()).add(rows)
+        self._batch.setdefault(name, []).append(fresh)
 
     def _see_student(self, name: str, module: nn.Module, output: Tensor) -> Tensor | None:
-        fresh = self.ours.setdefault(name, Statistics()).add(_rows(module, output))
-        if not self.amends:
+        fresh = self.ours.setdefault(name, Statistics()).add(by_row(module, output))
+        theirs = self._batch[name].pop(0)
+        if not self.amends or fresh.rows < _FEW:
             return None
-        scale, shift = _affine(fresh, self._batch[name].pop(0))
-        axis = _axis(module, output)
-        shape = [-1 if i == axis else 1 for i in range(output.dim())]
-        return (output * scale.reshape(shape) + shift.reshape(shape)).to(output.dtype)
+        scale, shift = _affine(fresh, theirs)
+        axis = channel_axis(module, output)
+        return output * along(scale, output, axis) + along(shift, output, axis)
 
 
 def _affine(
@@ -141,23 +150,21 @@ def _rescale(module: nn.Module, scale: Tensor, shift: Tensor) -> None:
         bias.copy_(bias * scale + shift)
 
 
-def _sites(case: Case) -> dict[str, Tensor | None]:
-    """Modules to correct, with the teacher's channels that they still have (None: all)."""
-    known = dict(case.teacher.named_modules())
-    normalised = _normalised(case)
-    sites = {}
-    for name, module in case.student.named_modules():
-        if name and name in known and _correctable(module) and name not in normalised:
-            sites[name] = _kept(case, name)
-    inside = tuple(f"{n}." for n, m in case.student.named_modules() if isinstance(m, Factored))
-    return {name: kept for name, kept in sites.items() if not name.startswith(inside or ("\0",))}
+def _sites(case: Case) -> dict[str, Kept]:
+    """Modules to correct, with the teacher's channels that they still have."""
+    known, normalised = dict(case.teacher.named_modules()), _normalised(case)
+    return {
+        name: kept_channels(case.plan, case.teacher, name)
+        for name, module in case.student.named_modules()
+        if name in known and _correctable(module) and name not in normalised
+    }
 
 
 def _correctable(module: nn.Module) -> bool:
-    last = module[-1] if isinstance(module, Factored) else module
-    if type_of(last) is None and (norm_width(last) is None or isinstance(last, nn.PReLU)):
-        return False
-    return bias_of(last) is not None and last.weight is not None
+    """Whether a module's outputs can be scaled and shifted, channel by channel."""
+    last = last_piece(module)
+    known = type_of(last) is not None or norm_width(last) is not None
+    return known and bias_of(last) is not None and last.weight is not None
 
 
 @torch.no_grad()
@@ -179,25 +186,3 @@ def _normalised(case: Case) -> set[str]:
     with amending(layers, keep), watching(norms, look):
         call(case.student, inputs_of(next(iter(case.batches))))
     return found
-
-
-def _kept(case: Case, name: str) -> Tensor | None:
-    """The teacher's output channels that a module still has."""
-    for removal in case.plan.removals.values() if case.plan else ():
-        group = removal.group
-        if name in {**group.writers, **group.followers}:
-            module = case.teacher.get_submodule(name)
-            width = norm_width(module) or weight_of(module).shape[0]
-            return torch.tensor(group.rows_left(name, removal.kept, width))
-    return None
-
-
-def _axis(module: nn.Module, output: Tensor) -> int:
-    """The axis of the channels: the last for a matrix, otherwise the second."""
-    last = module[-1] if isinstance(module, Factored) else module
-    return output.dim() - 1 if isinstance(last, nn.Linear) else 1
-
-
-def _rows(module: nn.Module, output: Tensor) -> Tensor:
-    """(rows, channels)."""
-    return output.movedim(_axis(module, output), -1).flatten(0, -2)

@@ -15,6 +15,7 @@ from eckart.records import Form
 from eckart.stages.heal.sums import Quadratic
 
 Weights = list[Tensor]
+DAMPING = 1e-6  # relative, of moments and of the pull towards the weights as they are
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,17 @@ class Layer:
         return composed(weights, self.form).reshape(self.matrix_shape)
 
     @property
-    def is_low_rank(self) -> bool:
-        """Two pieces of which the second works on no spatial axis: any matrix of a rank."""
-        pieces = self.form.pieces
-        idle = all(axis == (1, 1, 0, 1) for axis in pieces[-1].axes)
-        return len(pieces) == 2 and idle
+    def rank(self) -> int | None:
+        """Where a chain can be any matrix of a rank, for its second, last piece filters nothing."""
+        first, *others = self.form.pieces
+        idle = [all(axis == (1, 1, 0, 1) for axis in piece.axes) for piece in others]
+        rank = first.outputs // first.groups
+        return rank if idle == [True] and rank <= min(self.matrix_shape[1:]) else None
+
+    @property
+    def is_solved_exactly(self) -> bool:
+        """Whether least squares over all weights at once has a closed form."""
+        return self.form.is_plain or self.rank is not None
 
 
 def weights_of(module: nn.Module) -> Weights:
@@ -60,9 +67,10 @@ def solved(
     start: Weights,
     quadratic: Quadratic,
     g: Float64[Tensor, "groups out out"],
-    damping: float,
 ) -> Weights:
     """Minimise ``½ E[(t − M x)ᵀ G (t − M x)] + ½ δ tr(G (M − M₀)(M − M₀)ᵀ)``.
+
+    δ is a millionth of the mean diagonal of ``E[x xᵀ]``.
 
     Exactly for a plain layer (``C R⁻¹``) and for low rank; for another chain exactly in its last
     piece, with the others as they are.
@@ -72,16 +80,15 @@ def solved(
         start: weights that ``M₀`` and the pieces that stay are taken from.
         quadratic: of inputs and targets, without a bias.
         g: metric on the targets, damped.
-        damping: δ relative to the mean diagonal of ``E[x xᵀ]``.
     """
-    q = ridged(quadratic, layer.matrix(start), damping)
+    q = ridged(quadratic, layer.matrix(start))
     if layer.form.is_plain:
         return [regression(q.cross, q.gram).reshape(start[0].shape)]
-    if layer.is_low_rank:
-        first, last = (piece.matrix_shape for piece in layer.form.pieces)
-        if first[1] <= min(layer.matrix_shape[1:]):
-            left, right = reduced_rank_regression(q.cross, q.gram, g, first[1])
-            return _balanced([right.reshape(start[0].shape), left.reshape(start[1].shape)], last[0])
+    if layer.rank is not None:
+        left, right = reduced_rank_regression(q.cross, q.gram, g, layer.rank)
+        return [
+            part.reshape(w.shape) for part, w in zip(_balanced(right, left), start, strict=True)
+        ]
     return _last_solved(layer, start, q)
 
 
@@ -90,15 +97,14 @@ def refined(
     start: Weights,
     quadratic: Quadratic,
     g: Float64[Tensor, "groups out out"],
-    damping: float,
     steps: int,
 ) -> Weights:
     """All pieces of a chain together, from a start, by L-BFGS; then the last one exactly.
 
     Cost: O(steps · out · in²).
     """
-    q = ridged(quadratic, layer.matrix(start), damping)
-    weights = [weight.clone().requires_grad_() for weight in start]
+    q = ridged(quadratic, layer.matrix(start))
+    weights = [weight.contiguous().clone().requires_grad_() for weight in start]
     optimiser = torch.optim.LBFGS(
         weights, max_iter=steps, history_size=20, line_search_fn="strong_wolfe", tolerance_change=0
     )
@@ -114,7 +120,7 @@ def refined(
     return _last_solved(layer, [weight.detach() for weight in weights], q)
 
 
-def ridged(quadratic: Quadratic, towards: Tensor, damping: float) -> Quadratic:
+def ridged(quadratic: Quadratic, towards: Tensor, damping: float = DAMPING) -> Quadratic:
     """The quadratic with ``½ δ ‖M − M₀‖²`` added, in the same metric; the constant left out."""
     gram = damped(quadratic.gram, damping)
     added = gram - (quadratic.gram + quadratic.gram.mT) / 2
@@ -133,12 +139,8 @@ def _last_solved(layer: Layer, weights: Weights, q: Quadratic) -> Weights:
     return [*first, regression(cross, gram).reshape(last.shape)]
 
 
-def _balanced(weights: Weights, groups: int) -> Weights:
-    """The scale of each inner channel split evenly between two factors."""
-    first, last = weights
-    right = first.reshape(groups, first.shape[0] // groups, -1)
-    left = last.reshape(groups, last.shape[0] // groups, -1)
+def _balanced(right: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
+    """Two factors with the scale of each component split evenly between them."""
     scale = (right.norm(dim=2) / left.norm(dim=1).clamp_min(1e-300)).sqrt()
     scale = torch.where((scale > 0) & (scale < 1e100), scale, 1.0)
-    first, last = right / scale[..., None], left * scale[:, None]
-    return [first.reshape(weights[0].shape), last.reshape(weights[1].shape)]
+    return right / scale[..., None], left * scale[:, None]

@@ -99,6 +99,7 @@ class Flow:
         return [_arguments(node)[0].name, node.name, *norm, *filter(None, [tail.shortcut])]
 
 
+@torch.no_grad()
 def flow_of(teacher: nn.Module, student: nn.Module, inputs: Any) -> Flow:
     """Trace a teacher and check that the trace runs the smaller network as it runs itself.
 

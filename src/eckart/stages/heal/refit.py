@@ -8,34 +8,24 @@ targets from the teacher, ``M = C R⁻¹`` of the form that the layer has, where
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, cast, final
+from typing import Any, final
 
 import torch
-from jaxtyping import Float64
-from torch import Tensor, nn
+from torch import nn
 
 from eckart.batches import inputs_of
-from eckart.layers import Factored, as_matrix, bias_of, piece_of, type_of, weight_of
-from eckart.linalg import damped
+from eckart.layers import Factored, type_of
 from eckart.progress import tracked
-from eckart.stages.heal.channels import (
-    Kept,
-    channel_axis,
-    entries,
-    kept_channels,
-    last_piece,
-    narrowed_matrix,
-)
-from eckart.stages.heal.fits import Layer, Weights, refined, solved, weights_of
-from eckart.stages.heal.flow import Flow, Tail, flow_of
+from eckart.stages.heal.channels import channel_axis
+from eckart.stages.heal.fits import refined, solved, weights_of
+from eckart.stages.heal.flow import Flow, flow_of
+from eckart.stages.heal.sites import Candidate, Site
 from eckart.stages.heal.sums import Quadratic, Sums
-from eckart.stages.heal.targets import Affine, target
+from eckart.stages.heal.targets import target
 from eckart.stages.heal.treatments import Case
-
-_DAMPING = 1e-6  # of moments and of the pull towards the weights as they are
 
 
 @final
@@ -81,7 +71,7 @@ class Refit:
 
     def _refitted(self, case: Case, flow: Flow, names: Sequence[str]) -> int:
         """Refit the layers of one run, in place; how many changed."""
-        sites = {name: _Site.of(case, flow.tails[name], name) for name in names}
+        sites = {name: Site.of(case, flow.tails[name], name) for name in names}
         gathered = [_gathered(case, flow, sites, part) for part in (case.batches, case.held_out)]
         return sum(
             self._chosen(case, site, fit, gathered[1].get(name))
@@ -89,161 +79,43 @@ class Refit:
             if (fit := gathered[0].get(name)) is not None
         )
 
-    def _chosen(self, case: Case, site: _Site, fit: Quadratic, held: Quadratic | None) -> bool:
+    def _chosen(self, case: Case, site: Site, fit: Quadratic, held: Quadratic | None) -> bool:
         """Put the best of all candidates into the layer; whether that is a new one."""
-        g, prior = site.metric(case), site.prior(case)
-        judged = held or fit
-        now = _Candidate(weights_of(site.module), site.bias())
-        best, least = now, now.loss(site.layer, judged, g)
-        shares = [0.0] if prior is None else self.shares if held else self.shares[1:2]
-        for share, free in product(shares, (False, True) if site.has_bias else (False,)):
+        g, prior, judged = site.metric(case), site.prior(case), held or fit
+
+        def loss(candidate: Candidate) -> float:
+            return candidate.loss(site.layer, judged, g)
+
+        now = Candidate(weights_of(site.module), site.bias())
+        closed = {}
+        for share, free in self._choices(site, prior, held):
             q = fit if prior is None or share == 0 else fit.mixed(prior, share)
-            for candidate in self._candidates(site, q, g, free):
-                loss = candidate.loss(site.layer, judged, g)
-                if loss < least:
-                    best, least = candidate, loss
-        site.install(best)
-        return best is not now
-
-    def _candidates(self, site: _Site, q: Quadratic, g: Tensor, free: bool) -> Iterator[_Candidate]:
-        """The closed form, and from there all factors together."""
-        centred = q.centred() if free else q.shifted(site.bias())
-        weights = solved(site.layer, weights_of(site.module), centred, g, _DAMPING)
-        yield site.candidate(weights, q, free)
-        if not site.layer.form.is_plain and not site.layer.is_low_rank and self.steps:
-            weights = refined(site.layer, weights, centred, g, _DAMPING, self.steps)
-            yield site.candidate(weights, q, free)
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """Weights and bias that a layer may get."""
-
-    weights: Weights
-    bias: Float64[Tensor, "groups out"]
-
-    def loss(self, layer: Layer, q: Quadratic, g: Tensor) -> float:
-        """On some examples' quadratic."""
-        return float(q.shifted(self.bias).loss(layer.matrix(self.weights), g))
-
-
-@dataclass(frozen=True)
-class _Site:
-    """A layer of the smaller network beside the teacher's."""
-
-    name: str
-    module: nn.Module
-    dense: nn.Module
-    tail: Tail
-    norm: nn.Module | None
-    theirs: Affine
-    kept: Kept
-    layer: Layer
-
-    @classmethod
-    def of(cls, case: Case, tail: Tail, name: str) -> _Site:
-        """The layer of a name."""
-        module, dense = (net.get_submodule(name) for net in (case.student, case.teacher))
-        norm = None if tail.norm is None else case.student.get_submodule(tail.norm)
-        kept = kept_channels(case.plan, case.teacher, name)
-        width, weight = piece_of(dense).outputs, weight_of(dense)
-        other = None if tail.norm is None else case.teacher.get_submodule(tail.norm)
-        affine = Affine.of(other, width, weight)
-        theirs = Affine(kept.of(affine.scale, 0), kept.of(affine.shift, 0))
-        return cls(name, module, dense, tail, norm, theirs, kept, Layer.of(module))
-
-    @property
-    def ours(self) -> Affine:
-        """What the norm after this layer does now."""
-        width = self.layer.matrix_shape[0] * self.layer.matrix_shape[1]
-        return Affine.of(self.norm, width, weight_of(self.dense))
-
-    @property
-    def has_bias(self) -> bool:
-        """Whether a bias can be had: the layer's own, or the norm's mean."""
-        return self.norm is not None or bias_of(last_piece(self.module)) is not None
-
-    def bias(self) -> Float64[Tensor, "groups out"]:
-        """The layer's own bias; zeros where it has none."""
-        bias = bias_of(last_piece(self.module))
-        shape = self.layer.matrix_shape[:2]
-        if bias is None:
-            return torch.zeros(shape, dtype=torch.float64, device=weight_of(self.dense).device)
-        return bias.detach().double().reshape(shape)
-
-    def candidate(self, weights: Weights, q: Quadratic, free: bool) -> _Candidate:
-        """Weights with the bias as it is, or the best one."""
-        return _Candidate(weights, q.free_bias(self.layer.matrix(weights)) if free else self.bias())
-
-    def install(self, candidate: _Candidate) -> None:
-        """Put weights and bias in; without a bias of its own, the norm's mean takes it."""
-        parts = self.module if isinstance(self.module, Factored) else [self.module]
-        for part, weight in zip(parts, candidate.weights, strict=True):
-            weight_of(part).copy_(weight)
-        bias = bias_of(last_piece(self.module))
-        if bias is not None:
-            bias.copy_(candidate.bias.flatten())
-        elif self.norm is not None:
-            mean = cast(Tensor, self.norm.running_mean)
-            mean.sub_(candidate.bias.flatten().to(mean))
-
-    def metric(self, case: Case) -> Float64[Tensor, "groups out out"]:
-        """``G`` at the outputs that are left; the identity without moments."""
-        groups, out, _ = self.layer.matrix_shape
-        if case.moments is None or self.name not in case.moments.specs:
-            device = weight_of(self.dense).device
-            return torch.eye(out, dtype=torch.float64, device=device).repeat(groups, 1, 1)
-        g = case.moments.g(self.name).to(weight_of(self.dense).device)
-        if self.kept.rows is not None:
-            g = g[self.kept.rows] if len(g) > 1 else g[:, self.kept.rows][:, :, self.kept.rows]
-        return damped(g, _DAMPING)
-
-    def prior(self, case: Case) -> Quadratic | None:
-        """What the teacher's own moments say: ``A`` and ``W A``, in this network's scale."""
-        if case.moments is None or self.name not in case.moments.specs:
-            return None
-        device = weight_of(self.dense).device
-        a, x = case.moments.a(self.name).to(device), case.moments.mean(self.name).to(device)
-        w, bias = as_matrix(self.dense).double(), bias_of(self.dense)
-        b = torch.zeros(w.shape[:2]).to(w) if bias is None else bias.detach().reshape(w.shape[:2])
-        b = b.double()[..., None]
-        wx, mean = w @ x[..., None], x[:, None]
-        cross, t = w @ a + b @ mean, wx + b
-        targets = w @ a @ w.mT + wx @ b.mT + b @ wx.mT + b @ b.mT
-        return self._rescaled(self._narrowed(a, cross, targets, x, t[..., 0]))
-
-    def _narrowed(
-        self, a: Tensor, cross: Tensor, targets: Tensor, x: Tensor, t: Tensor
-    ) -> Quadratic:
-        """The part between the channels that are left."""
-        rows, kept = self.kept.rows, self.kept
-        cross = narrowed_matrix(cross, self.dense, kept)
-        if rows is not None and len(a) > 1:  # depthwise: a group is a channel
-            return Quadratic(a[rows], cross, targets[rows], x[rows], t[rows])
-        if rows is not None:
-            targets, t = targets[:, rows][:, :, rows], t[:, rows]
-        if kept.columns is not None:
-            columns = entries(self.dense, kept)
-            a, x = a[:, columns][:, :, columns], x[:, columns]
-        return Quadratic(a, cross, targets, x, t)
-
-    def _rescaled(self, q: Quadratic) -> Quadratic:
-        """From the teacher's output to what must enter this network's norm to give the same."""
-        shape = self.layer.matrix_shape[:2]
-        change = self.theirs.then(self.ours.inverse())
-        scale, shift = (v.reshape(shape) for v in (change.scale, change.shift))
-        scaled = Quadratic(
-            q.gram,
-            scale[..., None] * q.cross,
-            scale[..., None] * q.targets * scale[:, None],
-            q.x,
-            scale * q.t,
+            fixed = q.centred() if free else q.shifted(now.bias)
+            weights = solved(site.layer, now.weights, fixed, g)
+            closed[share, free] = (site.candidate(weights, q, free), q, fixed)
+        (best, q, fixed), free = min(
+            ((part, free) for (_, free), part in closed.items()), key=lambda item: loss(item[0][0])
         )
-        return scaled.shifted(-shift)
+        rivals = [now, best]
+        if self.steps and not site.layer.is_solved_exactly:
+            weights = refined(site.layer, best.weights, fixed, g, self.steps)
+            rivals.append(site.candidate(weights, q, free))
+        chosen = min(rivals, key=loss)
+        site.install(chosen)
+        return chosen is not now
+
+    def _choices(
+        self, site: Site, prior: Quadratic | None, held: Quadratic | None
+    ) -> list[tuple[float, bool]]:
+        """Shares of the prior, with the bias as it is or free; one where nothing is held out."""
+        if held is None:
+            return [(0.0 if prior is None else self.shares[1], False)]
+        shares = (0.0,) if prior is None else self.shares
+        return list(product(shares, (False, True) if site.has_bias else (False,)))
 
 
 def _gathered(
-    case: Case, flow: Flow, sites: Mapping[str, _Site], batches: Iterable[Any]
+    case: Case, flow: Flow, sites: Mapping[str, Site], batches: Iterable[Any]
 ) -> dict[str, Quadratic]:
     """The sums of some layers from one pass of both networks over some batches."""
     sums = {name: Sums(_plain(site.module)) for name, site in sites.items()}
