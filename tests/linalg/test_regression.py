@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eckart.linalg import output_projection, reduced_rank_regression, regression
+from eckart.linalg import least_squares, output_projection, reduced_rank_regression
 from random_moments import normal, second_moment
 from tolerances import tolerance
 
@@ -24,7 +24,7 @@ def loss(matrix, x, t, g) -> float:
 def test_regression_is_what_least_squares_on_the_rows_gives():
     x, t, gram, cross = sums(50, 7, 4)
     wanted = torch.linalg.lstsq(x, t).solution.T[None]
-    torch.testing.assert_close(regression(cross, gram), wanted, **CLOSE)
+    torch.testing.assert_close(least_squares(cross, gram), wanted, **CLOSE)
 
 
 @given(st.integers(1, 5), st.integers(1, 6), st.integers(1, 5), st.integers(0, 99))
@@ -46,7 +46,7 @@ def test_no_rival_of_the_rank_beats_the_closed_form(
 def test_full_rank_is_plain_least_squares_whatever_the_metric():
     _, _, gram, cross = sums(50, 7, 4)
     left, right = reduced_rank_regression(cross, gram, second_moment(1, 4, seed=5), 4)
-    torch.testing.assert_close(left @ right, regression(cross, gram), rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(left @ right, least_squares(cross, gram), rtol=1e-6, atol=1e-8)
 
 
 def test_targets_that_are_the_layers_own_outputs_give_the_output_projection():

@@ -50,7 +50,7 @@ from eckart.linalg.rank_estimation import (
     stable_rank,
 )
 from eckart.linalg.rayleigh import rayleigh_gradient, rayleigh_hessian, rayleigh_quotient
-from eckart.linalg.regression import reduced_rank_regression, regression
+from eckart.linalg.regression import least_squares, reduced_rank_regression
 from eckart.linalg.separable import SeparableFactors, separable_factors
 from eckart.linalg.variational_bayes import VariationalRank, variational_rank
 from eckart.linalg.weighted_range import WeightedComponents, weighted_components
@@ -88,6 +88,7 @@ __all__ = [
     "group_lasso",
     "group_lasso_path",
     "largest_eigenvalue",
+    "least_squares",
     "nested_losses",
     "nested_removal_losses",
     "numerical_rank",
@@ -105,7 +106,6 @@ __all__ = [
     "rayleigh_quotient",
     "reduced_rank_regression",
     "refit",
-    "regression",
     "roots",
     "row_gram",
     "separable_factors",

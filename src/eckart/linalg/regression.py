@@ -13,7 +13,7 @@ from torch import Tensor
 from eckart.linalg.whitening import factor
 
 
-def regression(
+def least_squares(
     cross: Float64[Tensor, "groups out in"], gram: Float64[Tensor, "groups in in"]
 ) -> Float64[Tensor, "groups out in"]:
     """``C R⁻¹``, the least-squares matrix; the metric on the targets drops out.
@@ -51,7 +51,7 @@ def reduced_rank_regression(
 
     Source: Izenman 1975, reduced-rank regression for the multivariate linear model.
     """
-    free, lift = regression(cross, gram), factor(g)
+    free, lift = least_squares(cross, gram), factor(g)
     lifted = lift.mT @ free
     explained = lifted @ gram @ lifted.mT
     _, vectors = torch.linalg.eigh((explained + explained.mT) / 2)

@@ -188,6 +188,21 @@ def test_data_with_nan_are_refused(teacher):
         heal(teacher, teacher, data)
 
 
+def test_a_network_without_its_plan_is_healed_where_its_layers_are_known():
+    teacher, data = KNOWN["residual"].network(), [KNOWN["residual"].batch(60)]
+    smaller = compress(
+        teacher, data, keep=0.5, methods=["backward_elimination"], progress=False
+    ).model
+    del smaller.eckart_plan
+    healed = heal(smaller, teacher, data)
+    assert healed.after.value <= healed.before.value
+
+
+def test_weights_on_the_meta_device_are_refused(teacher):
+    with pytest.raises(InputError, match="meta device"):
+        heal(copy.deepcopy(teacher).to("meta"), teacher, DATA)
+
+
 def test_moments_and_plans_of_another_network_are_refused(teacher):
     smaller = compress(teacher, DATA, keep=0.7, progress=False)
     other = mlp(6, 8, 3)

@@ -15,7 +15,8 @@ from eckart.errors import InputError, MismatchError
 from eckart.provenance import plan_of
 from eckart.records import Healed, Moments, Plan
 from eckart.scores import Evaluate
-from eckart.stages.heal.closeness import closeness, compared
+from eckart.stages.heal.closeness import closeness as closeness_to
+from eckart.stages.heal.closeness import compared
 from eckart.stages.heal.correct import Correct
 from eckart.stages.heal.judge import Judge
 from eckart.stages.heal.parts import Parts, parted
@@ -71,8 +72,8 @@ def heal(
         treatments: names, in order.
         steps: optimiser steps of treatments that take some.
         evaluate: ``evaluate(model)`` decides; None is closeness to the teacher's outputs on the
-            examples that are held out: ``KL`` of the softmax, or half the squared difference
-            relative to the teacher's; see ``closeness``.
+            examples that are held out: ``KL`` of the softmax at a temperature, or half the squared
+            difference relative to the teacher's; see ``closeness``.
         held_out: fraction of the examples held out, at most 4,096 of them.
         checkpoint: file that a long treatment goes on from.
         seed: of whatever is random.
@@ -108,29 +109,36 @@ def heal(
         _check_belongs(compressed, teacher, moments, plan)
         parts = parted(batches, compressed, held_out)
         _check_outputs(compressed, teacher, parts)
-        judge = Judge(compressed, evaluate or closeness(teacher, parts.held_out), parts.held_out)
-        rest = (parts.fitting, parts.held_out, moments, plan, steps)
-        last = (None if checkpoint is None else Path(checkpoint), seed, progress)
+        judge = Judge(compressed, evaluate or closeness_to(teacher, parts.held_out), parts.held_out)
+        data = (parts.fitting, parts.held_out, moments, plan, steps)
+        folder = None if checkpoint is None else Path(checkpoint)
+        talk = (folder, seed, progress, judge.offer, judge.remark)
         try:
             judge.begin()
             for treatment in chosen:
-                judge.treatment = treatment.name
                 student = copy.deepcopy(judge.model).eval()
-                case = Case(student, teacher, *rest, *last, judge.offer, judge.remark)
-                reason = treatment.needs(case)
-                if reason is not None:
-                    judge.remark(f"skipped: {reason}")
-                else:
-                    treatment.treat(case)
+                _tried(treatment, Case(student, teacher, *data, *talk), judge)
         except KeyboardInterrupt:
             judge.remark("interrupted")
     return Healed(_as_before(judge.model, compressed), tuple(judge.log))
 
 
+def _tried(treatment: Treatment, case: Case, judge: Judge) -> None:
+    """Let a treatment propose, or log why it cannot."""
+    judge.treatment = treatment.name
+    reason = treatment.needs(case)
+    if reason is None:
+        treatment.treat(case)
+    else:
+        judge.remark(f"skipped: {reason}")
+
+
 def _check_belongs(
     compressed: nn.Module, teacher: nn.Module, moments: Moments | None, plan: Plan | None
 ) -> None:
-    """Moments and plan are of the teacher, and the plan's layers exist."""
+    """Both networks have weights; moments and plan are of the teacher; the plan's layers exist."""
+    if any(p.is_meta for net in (compressed, teacher) for p in net.parameters()):
+        raise InputError("weights on the meta device hold no numbers: load them before healing")
     if moments is not None:
         check_same_network(teacher, moments.fingerprint, "these moments")
     if plan is None:

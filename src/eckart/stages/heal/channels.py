@@ -45,6 +45,28 @@ def kept_channels(plan: Plan | None, teacher: nn.Module, name: str) -> Kept:
     return Kept(rows, columns)
 
 
+def is_what_is_left(module: nn.Module, dense: nn.Module, kept: Kept) -> bool:
+    """Whether a module has the widths that the teacher's has after a plan; else it is unknown."""
+    wanted = tuple(
+        width if left is None else len(left)
+        for width, left in zip(_ends(dense), (kept.rows, kept.columns), strict=True)
+    )
+    return wanted == _ends(module) or (_is_by_channel(dense) and wanted[0] == _ends(module)[0])
+
+
+def _ends(module: nn.Module) -> tuple[int, int]:
+    """Output and input channels."""
+    width = norm_width(module)
+    if width is not None:
+        return width, width
+    pieces = module.form.pieces if isinstance(module, Factored) else (piece_of(module),)
+    return pieces[-1].outputs, pieces[0].inputs
+
+
+def _is_by_channel(module: nn.Module) -> bool:
+    return norm_width(module) is not None or is_depthwise(piece_of(module))
+
+
 def narrowed_matrix(matrix: Tensor, module: nn.Module, kept: Kept) -> Tensor:
     """The part of a teacher's (groups, out, in) that is between the channels that are left."""
     piece = piece_of(module)

@@ -15,13 +15,17 @@ from eckart.metrics import class_axis, logits_of
 from eckart.records import Score
 from eckart.watch import untouched
 
+_TEMPERATURE = 4.0
+
 
 def closeness(teacher: nn.Module, batches: Iterable[Any]) -> Callable[[nn.Module], Score]:
     """An ``evaluate`` that compares outputs with a teacher's; lower is better.
 
-    For outputs with an axis of classes ``KL(teacher ‖ network)`` of the softmax, in nats, mean over
-    the positions of an example; otherwise ``½ ‖y − t‖² / mean ‖t‖²`` with the mean over all
-    examples. Both networks run on each batch, so nothing is kept.
+    For outputs with an axis of classes ``T² KL(teacher ‖ network)`` of the softmax at temperature
+    T, mean over the positions of an example; otherwise ``½ ‖y − t‖² / mean ‖t‖²`` with the mean
+    over all examples. T is 4, for at 1 the few examples on which a confident classifier errs
+    decide alone; it is 1, and the score in nats, for (n, tokens, classes). Both networks run on
+    each batch, so nothing is kept.
 
     Args:
         teacher: in eval mode.
@@ -82,10 +86,11 @@ def _main(outputs: Any) -> Tensor:
 
 
 def _divergence(ours: Tensor, theirs: Tensor, axis: int) -> Tensor:
-    """``KL`` from the teacher's chances, one number per example."""
-    left, right = (F.log_softmax(t.float(), axis) for t in (ours, theirs))
+    """``T² KL`` from the teacher's chances, one number per example."""
+    temperature = 1.0 if theirs.dim() == 3 else _TEMPERATURE
+    left, right = (F.log_softmax(t.float() / temperature, axis) for t in (ours, theirs))
     positions = F.kl_div(left, right, reduction="none", log_target=True).sum(axis)
-    return _per_example(positions).mean(1)
+    return temperature**2 * _per_example(positions).mean(1)
 
 
 def _per_example(values: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from eckart.stages.heal.channels import (
     along,
     by_row,
     channel_axis,
+    is_what_is_left,
     kept_channels,
     last_piece,
 )
@@ -153,11 +154,13 @@ def _rescale(module: nn.Module, scale: Tensor, shift: Tensor) -> None:
 def _sites(case: Case) -> dict[str, Kept]:
     """Modules to correct, with the teacher's channels that they still have."""
     known, normalised = dict(case.teacher.named_modules()), _normalised(case)
-    return {
-        name: kept_channels(case.plan, case.teacher, name)
-        for name, module in case.student.named_modules()
-        if name in known and _correctable(module) and name not in normalised
-    }
+    found = {}
+    for name, module in case.student.named_modules():
+        if name in known and _correctable(module) and name not in normalised:
+            kept = kept_channels(case.plan, case.teacher, name)
+            if is_what_is_left(module, known[name], kept):
+                found[name] = kept
+    return found
 
 
 def _correctable(module: nn.Module) -> bool:

@@ -10,7 +10,7 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 
 from eckart.layers import Factored, composed, piece_of, weight_of
-from eckart.linalg import damped, reduced_rank_regression, regression
+from eckart.linalg import damped, least_squares, reduced_rank_regression
 from eckart.records import Form
 from eckart.stages.heal.sums import Quadratic
 
@@ -83,7 +83,7 @@ def solved(
     """
     q = ridged(quadratic, layer.matrix(start))
     if layer.form.is_plain:
-        return [regression(q.cross, q.gram).reshape(start[0].shape)]
+        return [least_squares(q.cross, q.gram).reshape(start[0].shape)]
     if layer.rank is not None:
         left, right = reduced_rank_regression(q.cross, q.gram, g, layer.rank)
         return [
@@ -136,7 +136,7 @@ def _last_solved(layer: Layer, weights: Weights, q: Quadratic) -> Weights:
     unit = unit.reshape(width, *last.shape[1:]).repeat(groups, *[1] * (last.dim() - 1))
     basis = composed([*first, unit], layer.form).reshape(groups, width, -1)
     gram, cross = damped(basis @ q.gram @ basis.mT, 1e-10), q.cross @ basis.mT
-    return [*first, regression(cross, gram).reshape(last.shape)]
+    return [*first, least_squares(cross, gram).reshape(last.shape)]
 
 
 def _balanced(right: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:

@@ -131,7 +131,7 @@ def _tails(graph: torch.fx.Graph, teacher: nn.Module, student: nn.Module) -> dic
     found = {}
     for node in _calls(graph):
         name = str(node.target)
-        if calls[name] == 1 and _is_layer(student.get_submodule(name)):
+        if calls[name] == 1 and is_layer(student.get_submodule(name)):
             found[name] = _tail(node, teacher, order)
     return found
 
@@ -172,7 +172,8 @@ def _is_norm(teacher: nn.Module, name: str) -> bool:
     return norm_width(module) is not None and getattr(module, "running_mean", None) is not None
 
 
-def _is_layer(module: nn.Module) -> bool:
+def is_layer(module: nn.Module) -> bool:
+    """Whether it is a plain layer or a chain that stands for one."""
     return isinstance(module, Factored) or type_of(module) is not None
 
 
@@ -244,7 +245,7 @@ def _in_order(student: nn.Module, inputs: Any) -> dict[str, Tail]:
     """Layers that are called once, as they are called, with nothing known of what follows."""
     modules = {name: module for name, module in student.named_modules() if name}
     inside = {f"{n}.{k}" for n, m in modules.items() if isinstance(m, Factored) for k in range(9)}
-    layers = {n: m for n, m in modules.items() if _is_layer(m) and n not in inside}
+    layers = {n: m for n, m in modules.items() if is_layer(m) and n not in inside}
     order: list[str] = []
     with watching(layers, lambda name, module, x: order.append(name)):
         call(student, inputs)

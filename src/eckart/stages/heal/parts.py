@@ -126,5 +126,5 @@ def _hashes(batch: Any) -> list[int]:
 
 def _bytes(tensor: Tensor) -> Tensor:
     """The rows of a tensor as bytes."""
-    flat = tensor.detach().cpu().reshape(len(tensor), -1).contiguous()
+    flat = tensor.detach().cpu().reshape(len(tensor), tensor[0].numel()).contiguous()
     return flat.view(torch.uint8)

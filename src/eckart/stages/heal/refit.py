@@ -19,9 +19,9 @@ from torch import nn
 from eckart.batches import inputs_of
 from eckart.layers import Factored, type_of
 from eckart.progress import tracked
-from eckart.stages.heal.channels import channel_axis
+from eckart.stages.heal.channels import channel_axis, is_what_is_left, kept_channels
 from eckart.stages.heal.fits import refined, solved, weights_of
-from eckart.stages.heal.flow import Flow, flow_of
+from eckart.stages.heal.flow import Flow, flow_of, is_layer
 from eckart.stages.heal.sites import Candidate, Site
 from eckart.stages.heal.sums import Quadratic, Sums
 from eckart.stages.heal.targets import target
@@ -51,7 +51,7 @@ class Refit:
 
     def needs(self, case: Case) -> str | None:
         """A layer that the teacher has too."""
-        return None if _matched(case, case.student) else "no layer in common with the teacher"
+        return None if _matched(case) else "no layer in common with the teacher"
 
     @torch.no_grad()
     def treat(self, case: Case) -> None:
@@ -59,7 +59,7 @@ class Refit:
         flow = flow_of(case.teacher, case.student, inputs_of(next(iter(case.batches))))
         if flow.graph is None:
             case.remark(f"plain targets: the network cannot be traced ({flow.problem})")
-        layers = _matched(case, case.student)
+        layers = _matched(case)
         runs = [[n for n in run if n in layers] for run in flow.runs()]
         for round_ in range(self.rounds):
             changed = 0
@@ -139,12 +139,12 @@ def _plain(module: nn.Module) -> nn.Module:
     return module.merge() if isinstance(module, Factored) else copy.deepcopy(module)
 
 
-def _matched(case: Case, student: nn.Module) -> list[str]:
+def _matched(case: Case) -> list[str]:
     """Layers of the smaller network that stand for one of the teacher's."""
-    dense = dict(case.teacher.named_modules())
-    found = []
-    for name, module in student.named_modules():
-        known = name in dense and type_of(dense[name]) is not None
-        if name and known and (isinstance(module, Factored) or type_of(module) is not None):
-            found.append(name)
-    return found
+    dense = {n: m for n, m in case.teacher.named_modules() if n and type_of(m) is not None}
+    layers = ((n, m) for n, m in case.student.named_modules() if is_layer(m) and n in dense)
+    return [
+        name
+        for name, module in layers
+        if is_what_is_left(module, dense[name], kept_channels(case.plan, case.teacher, name))
+    ]
