@@ -81,7 +81,7 @@ def solved(
         quadratic: of inputs and targets, without a bias.
         g: metric on the targets, damped.
     """
-    q = ridged(quadratic, layer.matrix(start))
+    q = _ridged(quadratic, layer.matrix(start))
     if layer.form.is_plain:
         return [least_squares(q.cross, q.gram).reshape(start[0].shape)]
     if layer.rank is not None:
@@ -103,10 +103,15 @@ def refined(
 
     Cost: O(steps · out · in²).
     """
-    q = ridged(quadratic, layer.matrix(start))
+    q = _ridged(quadratic, layer.matrix(start))
     weights = [weight.contiguous().clone().requires_grad_() for weight in start]
     optimiser = torch.optim.LBFGS(
-        weights, max_iter=steps, history_size=20, line_search_fn="strong_wolfe", tolerance_change=0
+        weights,
+        max_iter=steps,
+        tolerance_grad=0,
+        tolerance_change=0,
+        history_size=20,
+        line_search_fn="strong_wolfe",
     )
 
     def closure() -> Tensor:
@@ -120,9 +125,9 @@ def refined(
     return _last_solved(layer, [weight.detach() for weight in weights], q)
 
 
-def ridged(quadratic: Quadratic, towards: Tensor, damping: float = DAMPING) -> Quadratic:
+def _ridged(quadratic: Quadratic, towards: Tensor) -> Quadratic:
     """The quadratic with ``½ δ ‖M − M₀‖²`` added, in the same metric; the constant left out."""
-    gram = damped(quadratic.gram, damping)
+    gram = damped(quadratic.gram, DAMPING)
     added = gram - (quadratic.gram + quadratic.gram.mT) / 2
     cross = quadratic.cross + towards @ added
     return Quadratic(gram, cross, quadratic.targets, quadratic.x, quadratic.t)

@@ -86,19 +86,16 @@ class Refit:
         def loss(candidate: Candidate) -> float:
             return candidate.loss(site.layer, judged, g)
 
-        now = Candidate(weights_of(site.module), site.bias())
-        closed = {}
+        now, closed = Candidate(weights_of(site.module), site.bias()), []
         for share, free in self._choices(site, prior, held):
             q = fit if prior is None or share == 0 else fit.mixed(prior, share)
-            fixed = q.centred() if free else q.shifted(now.bias)
-            weights = solved(site.layer, now.weights, fixed, g)
-            closed[share, free] = (site.candidate(weights, q, free), q, fixed)
-        (best, q, fixed), free = min(
-            ((part, free) for (_, free), part in closed.items()), key=lambda item: loss(item[0][0])
-        )
+            unbiased = q.centred() if free else q.shifted(now.bias)
+            weights = solved(site.layer, now.weights, unbiased, g)
+            closed.append((site.candidate(weights, q, free), q, unbiased, free))
+        best, q, unbiased, free = min(closed, key=lambda item: loss(item[0]))
         rivals = [now, best]
         if self.steps and not site.layer.is_solved_exactly:
-            weights = refined(site.layer, best.weights, fixed, g, self.steps)
+            weights = refined(site.layer, best.weights, unbiased, g, self.steps)
             rivals.append(site.candidate(weights, q, free))
         chosen = min(rivals, key=loss)
         site.install(chosen)

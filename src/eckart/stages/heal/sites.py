@@ -109,8 +109,15 @@ class Site:
             mean = cast(Tensor, self.norm.running_mean)
             mean.sub_(candidate.bias.flatten().to(mean))
 
+    @property
+    def change(self) -> Affine:
+        """From the teacher's output to what must enter this network's norm to give the same."""
+        ours = self.ours
+        both, seen = self.theirs.then(ours.inverse()), ours.visible & self.theirs.visible
+        return Affine(torch.where(seen, both.scale, 1.0), torch.where(seen, both.shift, 0.0))
+
     def metric(self, case: Case) -> Float64[Tensor, "groups out out"]:
-        """``G`` at the outputs that are left; the identity without moments."""
+        """``G`` at the outputs that are left, in this network's scale; I without moments."""
         groups, out, _ = self.layer.matrix_shape
         if case.moments is None or self.name not in case.moments.specs:
             device = weight_of(self.dense).device
@@ -118,7 +125,8 @@ class Site:
         g = case.moments.g(self.name).to(weight_of(self.dense).device)
         if self.kept.rows is not None:
             g = g[self.kept.rows] if len(g) > 1 else g[:, self.kept.rows][:, :, self.kept.rows]
-        return damped(g, DAMPING)
+        scale = 1 / self.change.scale.reshape(groups, out)
+        return damped(scale[..., None] * g * scale[:, None], DAMPING)
 
     def prior(self, case: Case) -> Quadratic | None:
         """What the teacher's own moments say: ``A`` and ``W A``, in this network's scale."""
@@ -150,15 +158,9 @@ class Site:
         return Quadratic(a, cross, targets, x, t)
 
     def _rescaled(self, q: Quadratic) -> Quadratic:
-        """From the teacher's output to what must enter this network's norm to give the same."""
-        shape = self.layer.matrix_shape[:2]
-        change = self.theirs.then(self.ours.inverse())
-        scale, shift = (v.reshape(shape) for v in (change.scale, change.shift))
-        scaled = Quadratic(
-            q.gram,
-            scale[..., None] * q.cross,
-            scale[..., None] * q.targets * scale[:, None],
-            q.x,
-            scale * q.t,
-        )
-        return scaled.shifted(-shift)
+        """From the teacher's scale to this network's."""
+        shape, change = self.layer.matrix_shape[:2], self.change
+        scale, shift = change.scale.reshape(shape), change.shift.reshape(shape)
+        left = scale[..., None]
+        targets = left * q.targets * scale[:, None]
+        return Quadratic(q.gram, left * q.cross, targets, q.x, scale * q.t).shifted(-shift)
