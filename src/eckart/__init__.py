@@ -22,6 +22,7 @@ from eckart.records import (
     Curves,
     FoundRank,
     Frontier,
+    Healed,
     Measurement,
     Moments,
     Plan,
@@ -34,6 +35,7 @@ from eckart.stages.apply import apply
 from eckart.stages.calibrate import calibrate
 from eckart.stages.curves import curves
 from eckart.stages.factorize import LearnedRanks, factorize
+from eckart.stages.heal import heal
 from eckart.stages.measure import measure
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "Fisher",
     "FoundRank",
     "Frontier",
+    "Healed",
     "InputError",
     "LearnedRanks",
     "LeftDenseWarning",
@@ -70,6 +73,7 @@ __all__ = [
     "factorize",
     "find_rank",
     "frontier",
+    "heal",
     "hull",
     "load",
     "measure",

@@ -1,7 +1,7 @@
 """One file per layer type, the registry of them, and the factored module."""
 
 from eckart.layers.conv2d import Conv2dType
-from eckart.layers.factored import Factored, blank, rebuild
+from eckart.layers.factored import Factored, blank, composed, rebuild
 from eckart.layers.linear import LinearType
 from eckart.layers.narrow import (
     blank_norm,
@@ -38,6 +38,7 @@ __all__ = [
     "bias_of",
     "blank",
     "blank_norm",
+    "composed",
     "filled",
     "matching",
     "narrowed",

@@ -30,15 +30,22 @@ class Factored(nn.Sequential):
         Returns:
             A plain layer of the factors' class, dtype and device.
         """
-        first, *others = self
-        groups, weight = piece_of(first).groups, weight_of(first).detach().double()
-        for layer in others:
-            weight = _composed(weight, _in_groups(layer, groups), groups)
+        first = self[0]
+        weight = composed([weight_of(layer).detach().double() for layer in self], self.form)
         dense = known_type_of(first).plain(_merged_piece(self.form), weight_of(first))
         fill(dense, weight, bias_of(self[-1]))
         dense.requires_grad_(weight_of(first).requires_grad)
         keep_bias_trainable(dense, self[-1])
         return dense.train(self.training)
+
+
+def composed(weights: Sequence[Tensor], form: Form) -> Tensor:
+    """The weight of the one layer that computes what a chain does; gradients pass."""
+    whole, *others = weights
+    groups = form.pieces[0].groups
+    for weight, piece in zip(others, form.pieces[1:], strict=True):
+        whole = _composed(whole, _in_groups(weight, piece, groups), groups)
+    return whole
 
 
 def rebuild(module: nn.Module, form: Form, weights: Sequence[Tensor]) -> Factored:
@@ -89,10 +96,9 @@ def fill(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
         target.copy_(bias)
 
 
-def _in_groups(layer: nn.Module, groups: int) -> Tensor:
-    """A layer's kernel in float64; that of a depthwise one as a diagonal in each of the groups."""
-    weight = weight_of(layer).detach().double()
-    if piece_of(layer).groups == groups:
+def _in_groups(weight: Tensor, piece: Piece, groups: int) -> Tensor:
+    """A piece's kernel; that of a depthwise one as a diagonal in each of the groups."""
+    if piece.groups == groups:
         return weight
     width = len(weight) // groups
     diagonal = torch.eye(width, dtype=weight.dtype, device=weight.device).repeat(groups, 1)

@@ -53,6 +53,7 @@ from eckart.linalg.rank_estimation import (
     stable_rank,
 )
 from eckart.linalg.rayleigh import rayleigh_gradient, rayleigh_hessian, rayleigh_quotient
+from eckart.linalg.regression import least_squares, reduced_rank_regression
 from eckart.linalg.separable import SeparableFactors, separable_factors
 from eckart.linalg.tucker import NestedTucker, Tucker2, tucker2
 from eckart.linalg.variational_bayes import VariationalRank, variational_rank
@@ -95,6 +96,7 @@ __all__ = [
     "group_lasso",
     "group_lasso_path",
     "largest_eigenvalue",
+    "least_squares",
     "nested_losses",
     "nested_removal_losses",
     "numerical_rank",
@@ -112,6 +114,7 @@ __all__ = [
     "rayleigh_gradient",
     "rayleigh_hessian",
     "rayleigh_quotient",
+    "reduced_rank_regression",
     "refit",
     "roots",
     "row_gram",

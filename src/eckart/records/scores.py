@@ -45,11 +45,12 @@ class Score:
         if isinstance(result, Score):
             return result
         try:
-            return cls(float(result.detach() if isinstance(result, Tensor) else result))
+            value = float(result.detach() if isinstance(result, Tensor) else result)
         except (TypeError, ValueError) as error:
             raise InputError(
                 f"evaluate must return a number or a Score, got {type(result).__name__}"
             ) from error
+        return cls(value)
 
     @property
     def standard_error(self) -> float:
