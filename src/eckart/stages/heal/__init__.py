@@ -17,7 +17,9 @@ from eckart.records import Healed, Moments, Plan
 from eckart.scores import Evaluate
 from eckart.stages.heal.closeness import closeness, compared
 from eckart.stages.heal.correct import Correct
+from eckart.stages.heal.distil import Distil
 from eckart.stages.heal.judge import Judge
+from eckart.stages.heal.objectives import TaskLoss
 from eckart.stages.heal.parts import Parts, parted
 from eckart.stages.heal.treatments import (
     TREATMENTS,
@@ -31,6 +33,8 @@ from eckart.tracing import check_same_network
 from eckart.watch import untouched
 
 register_treatment(Correct())
+register_treatment(Distil())
+register_treatment(Distil("finetune", TaskLoss()))
 
 __all__ = ["TREATMENTS", "Case", "Treatment", "Verdict", "heal", "register_treatment"]
 

@@ -152,5 +152,3 @@ def _is_worse(score: Score, peak: Score | None) -> bool:
         return False
     error = peak.standard_error
     return score.drop_from(peak) > (error if isfinite(error) else 0.0)
-
-

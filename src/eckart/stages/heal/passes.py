@@ -48,7 +48,7 @@ def passes(
                 yield begun, batch
         if now == begun:
             raise InputError(
-                f"the pass that began with step {begun} gave no batch: distillation needs data that "
-                "can be read several times, such as a list or a DataLoader"
+                f"the pass that began with step {begun} gave no batch: distillation needs data "
+                "that can be read several times, such as a list or a DataLoader"
             )
         begun = now

@@ -91,7 +91,11 @@ class Identity:
 
     def check(self, path: Path, saved: Mapping[str, Any]) -> None:
         """Raise where a file is another run's."""
-        for key, mine in (("treatment", self.treatment), ("steps", self.steps), ("seed", self.seed)):
+        for key, mine in (
+            ("treatment", self.treatment),
+            ("steps", self.steps),
+            ("seed", self.seed),
+        ):
             if saved[key] != mine:
                 raise CheckpointError(
                     f"{path} holds a run with {key} {saved[key]!r:.200}, and this one has {mine!r}: "
