@@ -98,8 +98,8 @@ class Identity:
         ):
             if saved[key] != mine:
                 raise CheckpointError(
-                    f"{path} holds a run with {key} {saved[key]!r:.200}, and this one has {mine!r}: "
-                    "name another folder, or delete the file to start anew"
+                    f"{path} holds a run with {key} {theirs!r:.200}, and this one has "
+                    f"{mine!r}: name another folder, or delete the file to start anew"
                 )
         norms = saved["norms"]
         if norms.keys() != self.norms.keys() or not all(
