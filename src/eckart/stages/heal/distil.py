@@ -74,7 +74,8 @@ class Run:
         self._path = file_in(case.checkpoint, treatment.name)
         self._training = self._attempt()
         if self._path is not None and self._path.exists():
-            self._resume(*read(self._path, self._identity, self._shapes()))
+            like = self._best() | self._training.like()
+            self._resume(*read(self._path, self._identity, like))
 
     def go_on(self) -> None:
         """Make the steps that are left, until the end or until they lead nowhere."""
@@ -122,20 +123,17 @@ class Run:
         return Training(self.best, recipe, self.steps - self.at.first)
 
     def _save(self) -> None:
-        if self._path is None:
-            return
-        self.at.losses = self._training.losses
-        best = {f"best/{name}": tensor for name, tensor in weights(self.best)}
-        write(self._path, self._identity, self.at, {**best, **self._training.tensors()})
+        if self._path is not None:
+            self.at.losses = self._training.losses
+            write(self._path, self._identity, self.at, self._best() | self._training.tensors())
 
-    def _shapes(self) -> dict[str, torch.Size]:
-        best = {f"best/{name}": tensor.shape for name, tensor in weights(self.best)}
-        return best | self._training.shapes()
+    def _best(self) -> dict[str, Tensor]:
+        return {f"best/{name}": tensor for name, tensor in weights(self.best)}
 
     def _resume(self, at: Position, tensors: dict[str, Tensor]) -> None:
         """Take up a saved run; the judge sees its best network again."""
-        required = {name for name in self._shapes() if not name.startswith("adam/")}
-        if required - tensors.keys():
+        required = self._best() | self._training.tensors()
+        if required.keys() - tensors.keys():
             raise CheckpointError(f"{self._path} is incomplete: delete it to start anew")
         self.at = at
         self.best = restore(copy.deepcopy(self.best), tensors, "best")

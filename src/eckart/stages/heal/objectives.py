@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from eckart.metrics import class_axis, logits_of
 from eckart.stages.heal.closeness import compared
 
 
+@runtime_checkable
 class Objective(Protocol):
     """``objective(outputs, batch, teacher) -> scalar``, a mean over the batch."""
 
@@ -74,6 +75,11 @@ class TaskLoss:
             )
         if axis is None:
             return 0.5 * F.mse_loss(logits, targets.to(logits.dtype))
+        if targets.max() >= logits.shape[axis]:
+            raise InputError(
+                f"a target is {int(targets.max())} and the network has {logits.shape[axis]} "
+                "outputs: the data have more classes"
+            )
         return F.cross_entropy(_rows(logits, axis).float(), targets.flatten())
 
 

@@ -91,15 +91,12 @@ class Identity:
 
     def check(self, path: Path, saved: Mapping[str, Any]) -> None:
         """Raise where a file is another run's."""
-        for key, mine in (
-            ("treatment", self.treatment),
-            ("steps", self.steps),
-            ("seed", self.seed),
-        ):
-            if saved[key] != mine:
+        for key in ("treatment", "steps", "seed"):
+            theirs, mine = saved[key], getattr(self, key)
+            if theirs != mine:
                 raise CheckpointError(
-                    f"{path} holds a run with {key} {theirs!r:.200}, and this one has "
-                    f"{mine!r}: name another folder, or delete the file to start anew"
+                    f"{path} holds a run with {key} {theirs!r:.200}, and this one has {mine!r}: "
+                    "name another folder, or delete the file to start anew"
                 )
         norms = saved["norms"]
         if norms.keys() != self.norms.keys() or not all(
@@ -136,14 +133,14 @@ def write(path: Path, identity: Identity, at: Position, tensors: Mapping[str, Te
 
 
 def read(
-    path: Path, identity: Identity, shapes: Mapping[str, torch.Size]
+    path: Path, identity: Identity, like: Mapping[str, Tensor]
 ) -> tuple[Position, dict[str, Tensor]]:
     """Read what ``write`` wrote; names and shapes are checked before a tensor is read.
 
     Args:
         path: an existing file.
         identity: of the run that wants to go on.
-        shapes: of all tensors that the file may hold.
+        like: a tensor of the shape and dtype of each that the file may hold.
 
     Raises:
         CheckpointError: damaged, of another run, or not to be trusted.
@@ -154,11 +151,12 @@ def read(
             if header.get("format") != FORMAT:
                 raise CheckpointError(f"{path} holds no training run of the format {FORMAT}")
             identity.check(path, json.loads(header["run"]))
-            names = list(file.keys())
-            found = {name: torch.Size(file.get_slice(name).get_shape()) for name in names}
-            if any(shapes.get(name) != shape for name, shape in found.items()):
-                raise CheckpointError(f"{path} holds tensors of another network")
-            tensors = {name: file.get_tensor(name) for name in names}
+            tensors = {}
+            for name in file.keys():  # noqa: SIM118
+                fits = name in like and [*like[name].shape] == file.get_slice(name).get_shape()
+                tensors[name] = file.get_tensor(name) if fits else torch.empty(0)
+                if not fits or tensors[name].dtype != like[name].dtype:
+                    raise CheckpointError(f"{path} holds {name!r:.80}, which does not fit the run")
         at = Position.from_json(json.loads(header["position"]))
     except (OSError, SafetensorError, InputError, *MALFORMED) as error:
         raise CheckpointError(f"cannot read a training run from {path}: {error}") from error

@@ -10,9 +10,8 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from eckart.batches import call, examples_in, inputs_of
+from eckart.batches import call, inputs_of
 from eckart.errors import InputError
 from eckart.stages.heal.objectives import Objective
 
@@ -61,10 +60,13 @@ class Recipe:
 
 @final
 class Training:
-    """Gradient steps on a copy of a network.
+    """Gradient steps on a copy of a network in eval mode, which is how it is judged and used.
+
+    Batch norms keep their statistics, and their scales and shifts are trained; dropout is off, as
+    it is in the teacher.
 
     Attributes:
-        average: the running average of its weights, in eval mode.
+        average: the running average of its weights.
         step: how many steps were made.
         steps: how many there will be.
         losses: smoothed loss of the start and of the last steps; None before the first.
@@ -72,17 +74,14 @@ class Training:
 
     def __init__(self, start: nn.Module, recipe: Recipe, steps: int) -> None:
         self.recipe, self.steps, self.step = recipe, steps, 0
-        self.student = copy.deepcopy(start)
-        self.average = copy.deepcopy(start).eval()
+        self.student, self.average = (copy.deepcopy(start).eval() for _ in range(2))
         self.losses: tuple[float, float] | None = None
         self._parameters = [p for p in self.student.parameters() if p.requires_grad]
         self._optimiser = torch.optim.Adam(self._parameters, recipe.rate)
 
     def make_step(self, batch: Any, teacher: nn.Module, objective: Objective) -> bool:
         """One step; False where the loss is not finite or far above that of the start."""
-        inputs = inputs_of(batch)
-        _to_training(self.student, statistics=examples_in(inputs) > 1)
-        loss = objective(call(self.student, inputs), batch, teacher)
+        loss = objective(call(self.student, inputs_of(batch)), batch, teacher)
         self._optimiser.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self._parameters, self.recipe.clip)
@@ -104,13 +103,12 @@ class Training:
                 found[f"adam/{index}/{key}"] = value
         return found
 
-    def shapes(self) -> dict[str, torch.Size]:
-        """The shapes of all that ``tensors`` may hold."""
-        found = {name: tensor.shape for name, tensor in self.tensors().items()}
+    def like(self) -> dict[str, Tensor]:
+        """A tensor of the shape and dtype of each that ``tensors`` may hold."""
+        found = self.tensors()
         for index, parameter in enumerate(self._parameters):
-            found[f"adam/{index}/step"] = torch.Size()
-            for key in ("exp_avg", "exp_avg_sq"):
-                found[f"adam/{index}/{key}"] = parameter.shape
+            found[f"adam/{index}/step"] = torch.zeros(())
+            found |= {f"adam/{index}/{key}": parameter for key in ("exp_avg", "exp_avg_sq")}
         return found
 
     def restore(
@@ -154,15 +152,3 @@ def restore(network: nn.Module, tensors: Mapping[str, Tensor], part: str) -> nn.
     for name, tensor in weights(network):
         tensor.copy_(tensors[f"{part}/{name}"])
     return network
-
-
-def _to_training(network: nn.Module, *, statistics: bool) -> None:
-    """Eval mode, so that dropout is off as in the teacher, but for batch norms that are trained.
-
-    Args:
-        network: changed in place.
-        statistics: whether the batch has any: those of a single example are none.
-    """
-    for module in network.modules():
-        trained = any(p.requires_grad for p in module.parameters(recurse=False))
-        module.training = statistics and trained and isinstance(module, _BatchNorm)
