@@ -169,7 +169,7 @@ def test_rates_that_diverge_are_rolled_back_and_said(teacher, student, batches, 
 
 
 def test_a_run_goes_on_at_a_smaller_rate(teacher, student, batches, register):
-    names = register(Distil("bold", recipe=Recipe(rate=3.0, warm_up=0.0)))
+    names = register(Distil("bold", recipe=Recipe(rate=10.0, warm_up=0.0)))
     healed = heal(student, teacher, batches, treatments=names, steps=200)
     assert any("diverged" in step.note for step in healed.log)
     assert healed.log[-1].note == "step 200 of 200"

@@ -76,7 +76,7 @@ def test_a_run_that_is_over_is_only_looked_up(setting):
 
 
 def test_a_run_that_had_diverged_goes_on_at_its_smaller_rate(tmp_path, monkeypatch):
-    bold = Distil("bold", recipe=Recipe(rate=3.0, warm_up=0.0))
+    bold = Distil("bold", recipe=Recipe(rate=10.0, warm_up=0.0))
     monkeypatch.setitem(TREATMENTS, "bold", bold)
     whole = Setting(tmp_path / "whole", "bold").run()
     assert any("diverged" in step.note for step in whole.log)

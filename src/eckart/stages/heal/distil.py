@@ -17,7 +17,7 @@ from eckart.records import Score
 from eckart.stages.heal.objectives import Imitation, Objective
 from eckart.stages.heal.passes import passes
 from eckart.stages.heal.resume import Identity, Position, file_in, read, write
-from eckart.stages.heal.training import Recipe, Training, restore, weights
+from eckart.stages.heal.training import Recipe, Training, restore, sizes_of, weights
 from eckart.stages.heal.treatments import Case
 from eckart.watch import untouched
 
@@ -71,6 +71,7 @@ class Run:
         self.at = Position()
         described = f"{treatment.name}, {treatment.recipe}"
         self._identity = Identity.of(described, self.steps, case.seed, case.student)
+        self._sizes = sizes_of(case.student)
         self._path = file_in(case.checkpoint, treatment.name)
         self._training = self._attempt()
         if self._path is not None and self._path.exists():
@@ -120,7 +121,7 @@ class Run:
     def _attempt(self) -> Training:
         rate = self.treatment.recipe.rate / _SMALLER**self.at.diverged
         recipe = replace(self.treatment.recipe, rate=rate)
-        return Training(self.best, recipe, self.steps - self.at.first)
+        return Training(self.best, recipe, self.steps - self.at.first, self._sizes)
 
     def _save(self) -> None:
         if self._path is not None:

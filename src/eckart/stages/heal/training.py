@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import cos, inf, isfinite, pi
 from typing import Any, final
@@ -17,26 +17,30 @@ from eckart.stages.heal.objectives import Objective
 
 _FAR = 4.0  # times the loss of the start: the steps are too large
 _SMOOTHING = 0.9  # of the loss that is compared with it
+_LEAST = 0.01  # of a tensor's size, so that biases that are zero can move
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How to train: Adam, a linear warm-up, then a cosine to zero.
 
-    The warm-up is there because the first steps must not undo what least squares found. What is
-    judged is a running average of the weights, so that one can stop at any step.
+    Steps are relative to the size of what they change, since factors differ in scale from layer to
+    layer and from network to network. The warm-up is there because the first ones must not undo
+    what least squares found. What is judged is a running average of the weights, so that one can
+    stop at any step.
 
     Attributes:
-        rate: the largest step size.
+        rate: the largest step size, as a fraction of the root mean square of a tensor's entries.
         warm_up: share of the steps in which it is reached.
         clip: the most that the norm of a gradient may be; longer ones are scaled down to it.
         averaged: share of the steps that the running average looks back on.
 
-    Source: Kingma & Ba 2014 (1412.6980); the cosine: Loshchilov & Hutter 2016 (1608.03983),
-    equation 5; the average: Polyak & Juditsky 1992.
+    Source: Kingma & Ba 2014 (1412.6980); relative steps: Shazeer & Stern 2018 (1804.04235),
+    section 8; the cosine: Loshchilov & Hutter 2016 (1608.03983), equation 5; the average: Polyak &
+    Juditsky 1992.
     """
 
-    rate: float = 4e-3
+    rate: float = 0.01
     warm_up: float = 0.05
     clip: float = 1.0
     averaged: float = 0.01
@@ -72,12 +76,16 @@ class Training:
         losses: smoothed loss of the start and of the last steps; None before the first.
     """
 
-    def __init__(self, start: nn.Module, recipe: Recipe, steps: int) -> None:
+    def __init__(
+        self, start: nn.Module, recipe: Recipe, steps: int, sizes: Sequence[float]
+    ) -> None:
+        """Begin at ``start``; ``sizes`` are what ``sizes_of`` gives."""
         self.recipe, self.steps, self.step = recipe, steps, 0
         self.student, self.average = (copy.deepcopy(start).eval() for _ in range(2))
         self.losses: tuple[float, float] | None = None
         self._parameters = [p for p in self.student.parameters() if p.requires_grad]
-        self._optimiser = torch.optim.Adam(self._parameters, recipe.rate)
+        groups = [{"params": [p], "size": s} for p, s in zip(self._parameters, sizes, strict=True)]
+        self._optimiser = torch.optim.Adam(groups)
 
     def make_step(self, batch: Any, teacher: nn.Module, objective: Objective) -> bool:
         """One step; False where the loss is not finite or far above that of the start."""
@@ -88,7 +96,7 @@ class Training:
         if not (isfinite(float(norm)) and self._is_near(float(loss.detach()))):
             return False
         for group in self._optimiser.param_groups:
-            group["lr"] = self.recipe.rate_at(self.step, self.steps)
+            group["lr"] = group["size"] * self.recipe.rate_at(self.step, self.steps)
         self._optimiser.step()
         self.step += 1
         self._update_average()
@@ -139,6 +147,12 @@ class Training:
                 mine.lerp_(new, share)
             else:
                 mine.copy_(new)
+
+
+def sizes_of(network: nn.Module) -> list[float]:
+    """Root mean square of the entries of each tensor that is trained, at least a hundredth."""
+    trained = (p.detach().double() for p in network.parameters() if p.requires_grad)
+    return [max(_LEAST, float(p.square().mean().sqrt())) for p in trained]
 
 
 def weights(network: nn.Module) -> list[tuple[str, Tensor]]:
