@@ -213,8 +213,12 @@ def main() -> None:
     for name in arguments.networks:
         asked = [(keep, row) for keep in arguments.keep for row in arguments.treatments]
         missing = [(keep, row) for keep, row in asked if (name, keep, row) not in known]
-        study = Study(name, SUBJECTS[name](arguments.data)) if missing else None
+        if not missing:
+            continue
+        study = Study(name, SUBJECTS[name](arguments.data))
         for keep, treatment in missing:
+            if treatment == MORE_DATA and study.subject.fitted <= CALIBRATION:
+                continue  # all of them calibrate already
             rows.append(study.row(keep, treatment))
             arguments.output.write_text(json.dumps(rows, indent=1) + "\n")
             print(json.dumps(rows[-1]), flush=True)

@@ -76,7 +76,7 @@ def heal(
             examples that are held out: ``KL`` of the softmax, or half the squared difference
             relative to the teacher's; see ``closeness``.
         held_out: fraction of the examples held out, at most 4,096 of them.
-        checkpoint: file that a long treatment goes on from.
+        checkpoint: folder of the files that a long treatment goes on from.
         seed: of whatever is random.
         progress: show bars; None shows them on a terminal.
 
