@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from benchmarks import channel_tables
+from benchmarks import channel_tables, healing_tables
 
 RESULTS = Path("benchmarks/results")
 NAMES = {
@@ -163,6 +163,11 @@ def learned_factors() -> str:
     return "\n".join(lines)
 
 
+def healing(name: str) -> str:
+    """A table of `benchmarks.healing`."""
+    return healing_tables.MAKERS[name](json.loads((RESULTS / "healing.json").read_text()))
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
     "resnet20": lambda: frontier("resnet20"),
     "resnet32": lambda: frontier("resnet32"),
@@ -173,6 +178,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "headline": headline,
     "learned factors": learned_factors,
     **{f"channels {name}": partial(channels, name) for name in channel_tables.MAKERS},
+    **{f"healing {name}": partial(healing, name) for name in healing_tables.MAKERS},
 }
 
 
@@ -188,8 +194,9 @@ def filled(text: str) -> str:
 
 def main() -> None:
     results = Path("docs/results")
-    pages = ("main-path.md", "channels.md", "factorisation-kit.md")
-    for path in (*(results / page for page in pages), Path("README.md")):
+    names = ("main-path", "channels", "factorisation-kit", "healing")
+    pages = [results / f"{name}.md" for name in names]
+    for path in (*pages, Path("README.md")):
         path.write_text(filled(path.read_text()))
         print(f"{path}: tables made anew")
 

@@ -18,7 +18,9 @@ from eckart.scores import Evaluate
 from eckart.stages.heal.closeness import closeness as closeness_to
 from eckart.stages.heal.closeness import compared
 from eckart.stages.heal.correct import Correct
+from eckart.stages.heal.distil import Distil
 from eckart.stages.heal.judge import Judge
+from eckart.stages.heal.objectives import TaskLoss
 from eckart.stages.heal.parts import Parts, parted
 from eckart.stages.heal.refit import Refit
 from eckart.stages.heal.treatments import (
@@ -34,6 +36,8 @@ from eckart.watch import untouched
 
 register_treatment(Correct())
 register_treatment(Refit())
+register_treatment(Distil())
+register_treatment(Distil("finetune", TaskLoss()))
 
 __all__ = ["TREATMENTS", "Case", "Treatment", "Verdict", "heal", "register_treatment"]
 
@@ -75,7 +79,7 @@ def heal(
             examples that are held out: ``KL`` of the softmax at a temperature, or half the squared
             difference relative to the teacher's; see ``closeness``.
         held_out: fraction of the examples held out, at most 4,096 of them.
-        checkpoint: file that a long treatment goes on from.
+        checkpoint: folder of the files that a long treatment goes on from.
         seed: of whatever is random.
         progress: show bars; None shows them on a terminal.
 

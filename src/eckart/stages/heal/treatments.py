@@ -40,7 +40,7 @@ class Case:
         moments: of the teacher, if they were given.
         plan: what was done to the teacher, if it is known.
         steps: optimiser steps, if they were limited.
-        checkpoint: file to go on from, for what takes long.
+        checkpoint: folder of files to go on from, for what takes long.
         seed: of whatever is random.
         progress: show bars; None shows them on a terminal.
         offer: judge a network now, with a note on what it is; the best is kept, as a copy.
