@@ -47,7 +47,7 @@ function healingTable(healing) {
 }
 
 const treatments = (healing) => [...new Set(healing.steps.map(([treatment]) => treatment))];
-const stepSign = (kind, accepted) => svg("svg", { class: `step ${colour(kind)} ${accepted ? "accepted" : "refused"}`, viewBox: "-7 -7 14 14", "aria-hidden": "true" },
+const stepSign = (kind, accepted) => svg("svg", { class: `step ${colour(kind)} ${accepted ? "accepted" : "tried"}`, viewBox: "-7 -7 14 14", "aria-hidden": "true" },
   svg("path", { d: sign(kind, 4.5) }));
 
 // The line is the best so far; a filled mark was kept, an open one was not.
@@ -73,7 +73,7 @@ function drawCurve(plot, healing) {
   const names = treatments(healing);
   for (const [treatment, note, score, error, seconds, accepted] of steps) {
     const kind = names.indexOf(treatment);
-    const mark = svg("g", { class: `step ${colour(kind)} ${accepted ? "accepted" : "refused"}`, transform: `translate(${x(seconds).toFixed(1)} ${y(score).toFixed(1)})` },
+    const mark = svg("g", { class: `step ${colour(kind)} ${accepted ? "accepted" : "tried"}`, transform: `translate(${x(seconds).toFixed(1)} ${y(score).toFixed(1)})` },
       svg("title", {}, `${treatment}, ${note}: ${healedScore(healing, score)} after ${seconds.toFixed(1)} s, ${accepted ? "kept" : "not kept"}`));
     if (error) mark.append(svg("path", { class: "error", d: `M0 ${y(score - error) - y(score)}V${y(score + error) - y(score)}` }));
     mark.append(svg("path", { d: sign(kind, 5) }));

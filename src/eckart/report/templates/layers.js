@@ -61,8 +61,8 @@ function isSame([a, b]) {
 // What a cell says: once where the points agree, else for each of them.
 function stacked(rows, draw) {
   if (!isComparing()) return draw(rows[0], 0);
-  if (isSame(rows)) return [html("div", { class: "stack" }, tag(0, 1), ...draw(rows[0], 0))];
-  return rows.map((row, side) => html("div", { class: "stack" }, tag(side), ...draw(row, side)));
+  if (isSame(rows)) return [html("div", { class: "stack" }, tag(0, 1), html("div", {}, ...draw(rows[0], 0)))];
+  return each(rows, draw);
 }
 
 function drawHead() {
@@ -159,8 +159,9 @@ function removedRow(points) {
     html("td", { role: "cell", class: "loss", "data-name": "predicted loss" }, ...each(removed, ({ loss }) => [lossText(loss)])))];
 }
 
+// The same for every point, one below the other.
 const each = (sides, draw) =>
-  isComparing() ? sides.map((side, at) => html("div", { class: "stack" }, tag(at), ...draw(side))) : draw(sides[0]);
+  isComparing() ? sides.map((side, at) => html("div", { class: `stack of-${at}` }, tag(at), html("div", {}, ...draw(side, at)))) : draw(sides[0], 0);
 
 function footRow(name, sides) {
   return html("tr", { role: "row" },

@@ -32,7 +32,7 @@ function addSwitches() {
   };
   const costs = COSTS.map(([key, name]) => [key, name]);
   find("switches").append(segments("cost", costs, view.cost, change("cost")));
-  const heights = [["all", "score"], ...(canZoom ? [["near", "score, near dense"]] : []), ["loss", "predicted loss"]];
+  const heights = [["all", "score"], ...(canZoom ? [["near", "near dense"]] : []), ["loss", "predicted loss"]];
   if (data.scored) find("switches").append(segments("height", heights, view.height, change("height")));
 }
 

@@ -47,7 +47,7 @@ function whereGrid(box, y, most, write) {
   const grid = svg("g", { class: "grid", "aria-hidden": "true" });
   for (const value of ticks([0, most || 1], 4).filter((value) => value <= most)) {
     grid.append(svg("line", { x1: box.left, x2: box.right, y1: y(value), y2: y(value) }));
-    grid.append(svg("text", { x: box.left - 8, y: y(value) + 4, "text-anchor": "end" }, value === 0 ? "0" : where.key === "loss" ? tickName(value) : short(value)));
+    grid.append(svg("text", { x: box.left - 8, y: y(value) + 4, "text-anchor": "end" }, value === 0 ? "0" : where.key === "loss" ? tickName(value) : short(value).replace(/\.0+(?= )/, "")));
   }
   return grid;
 }
