@@ -224,7 +224,7 @@ def thousand(frontier, curves):
     """A thousand layers, each with ten options, and 36 points that change all of them."""
     spec = curves.specs["block.conv2"]
     names = [f"model.layers.{i}.self_attention.projection" for i in range(1000)]
-    specs = {name: replace(spec, name=name, shares=name) for name in names}
+    specs = {name: replace(spec, name=name, input=name) for name in names}
     sites = tuple(curve(specs[name], 1 + i) for i, name in enumerate(names))
     dense = replace(frontier.dense, params=1000 * spec.dense.params)
     many = replace(curves, curves=sites, specs=specs, dense={}, totals={"params": dense.params})

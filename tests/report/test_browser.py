@@ -242,10 +242,8 @@ def test_two_points_are_compared(opened, narrowed, coupled):
     assert not tags(page, "main section")
     pick(page, "a", "eckart, keep 0.4")
     pick(page, "b", "eckart, keep 0.2")
-    assert [title.text.split("\n")[-1] for title in all_of(page, "#totals-title .title")] == [
-        "A eckart, keep 0.4",
-        "B eckart, keep 0.2",
-    ]
+    titles = [title.text.replace("\n", " ") for title in all_of(page, "#totals-title .title")]
+    assert titles == ["A eckart, keep 0.4", "B eckart, keep 0.2"]
     chosen = [p.get_attribute("data-point") for p in all_of(page, '.point[aria-pressed="true"]')]
     assert sorted(chosen) == ["6", "7"]
     first = all_of(page, "#layers tbody tr")[0]
@@ -265,7 +263,7 @@ def test_two_points_are_compared(opened, narrowed, coupled):
     assert len(rows(page)) == len(coupled.specs) - 1
     assert len(all_of(page, "#spectra .cut.side-1")) > 0
     one(page, "#swap").click()
-    assert one(page, "#totals-title").text.startswith("A eckart, keep 0.2")
+    assert one(page, "#totals-title").text.split("\n")[:2] == ["A", "eckart, keep 0.2"]
     pick(page, "b", "nothing")
     assert one(page, "#totals-title").text == "eckart, keep 0.2"
     assert not tags(page, "main section")

@@ -3,11 +3,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from eckart.errors import InputError
 from eckart.records import Score
 from eckart.report import frontier_table
-from eckart.report.formats import ScoreFormat, short_count, significant
+from eckart.report.formats import UNKNOWN, ScoreFormat, short_count, significant
 from eckart.report.selection import first_selected, smallest_within_error
+from eckart.report.tables import table_columns, table_rows
 
 
 def rendered(frontier, width=120):
