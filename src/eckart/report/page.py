@@ -70,8 +70,8 @@ def write_report(
         InputError: the frontier is empty, or a healing log belongs to none of its points.
         MismatchError: frontier and curves belong to different networks.
 
-    Cost: O(points × layers + options) time. Long curves are thinned: about 100 kB for 20 layers,
-    1.4 MB for 1,000 layers and 36 points.
+    Cost: O(points × layers + options) time. Long curves are thinned: 150 kB for ResNet-20
+    and 10 points, 1.2 MB for 1,000 layers of 10 options each and 36 points.
     """
     _check(frontier, curves)
     logs = checked_logs(healed, frontier)
