@@ -1,6 +1,8 @@
 """Every command, called in this process on a small network and a folder of images."""
 
 import json
+import re
+import shlex
 
 import pytest
 import torch
@@ -174,6 +176,13 @@ def test_frontier(run, network, data, tmp_path):
     text = page.read_text()
     assert network[0] in text
     assert "--eval-examples 12" in text
+    found = json.loads(re.search(r'type="application/json">(.*?)</script>', text, re.S)[1])
+    (point,) = (p for p in found["points"] if (p["label"], p["keep"]) == ("eckart", 0.5))
+    _, *again = shlex.split(point["command"])
+    smaller = document(run(*again[:-2], "--out", tmp_path / "smaller", "--no-latency", "--json"))
+    assert again[-2:] == ["--out", "smaller-0.5"]
+    assert smaller["after"]["params"] == point["params"]
+    assert smaller["after"]["score"]["value"] == point["score"]
     shown = run("frontier", *network, *data, *words, "--no-baselines").stdout
     assert "uniform" not in shown
     assert "eckart" in shown

@@ -1,6 +1,6 @@
 """A frontier made by hand: 5 layers, of which one stays dense, 2 families, 4 keeps each."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -177,3 +177,67 @@ def narrowed(frontier, coupled):
     )
     last = replace(point, plan=done, measurement=measured(coupled, choices, 700))
     return replace(frontier, points=(*frontier.points[:-1], last))
+
+
+@pytest.fixture(scope="session")
+def unscored(frontier):
+    """The same without any score."""
+
+    def strip(measurement):
+        return replace(measurement, score=None)
+
+    points = tuple(
+        replace(p, measurement=strip(p.measurement), drop_error=None) for p in frontier.points
+    )
+    return replace(frontier, dense=strip(frontier.dense), points=points)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A line of a healing log."""
+
+    treatment: str
+    note: str
+    score: Score | None
+    seconds: float
+    accepted: bool
+
+
+@pytest.fixture(scope="session")
+def log():
+    """Three networks that were better, one that was not, one treatment that was not done."""
+
+    def score(value):
+        return Score(value, 50, higher_is_better=False)
+
+    return (
+        Step("start", "as handed in", score(0.4), 0.0, True),
+        Step("correct", "norms", score(0.2), 1.0, True),
+        Step("refit", "ρ = 1", score(0.3), 2.0, False),
+        Step("distil", "<img src=x onerror=window.hacked=3>", None, 0.0, False),
+        Step("refit", "ρ = 0.1", score(0.1), 2.0, True),
+    )
+
+
+@pytest.fixture(scope="session")
+def thousand(frontier, curves):
+    """A thousand layers, each with ten options, and 36 points that change all of them."""
+    spec = curves.specs["block.conv2"]
+    names = [f"model.layers.{i}.self_attention.projection" for i in range(1000)]
+    specs = {name: replace(spec, name=name, input=name) for name in names}
+    sites = tuple(curve(specs[name], 1 + i) for i, name in enumerate(names))
+    dense = replace(frontier.dense, params=1000 * spec.dense.params)
+    many = replace(curves, curves=sites, specs=specs, dense={}, totals={"params": dense.params})
+    choices = [
+        {site.site.name: Choice("svd", o.form, o.loss) for site in sites if (o := site.options[k])}
+        for k in range(5)
+    ]
+    points = tuple(
+        replace(
+            frontier.points[i % 4],
+            keep=(i + 1) / 37,
+            plan=replace(frontier.points[0].plan, choices=choices[i % 5], dense={}),
+        )
+        for i in range(36)
+    )
+    return replace(frontier, dense=dense, points=points), many

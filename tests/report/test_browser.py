@@ -10,9 +10,11 @@ from eckart.report import write_report
 
 pytest.importorskip("selenium", reason="needs selenium to steer the browser")
 from selenium import webdriver
+from selenium.webdriver import ActionChains
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 FLAGS = (
     "--headless",
@@ -47,8 +49,9 @@ def browser(tmp_path_factory):
 def opened(browser, tmp_path):
     """Opens a frontier's report and, at the end, insists on a silent console."""
 
-    def open_report(frontier, curves, width=1200):
-        path = write_report(frontier, curves, tmp_path / "report.html", command="eckart frontier")
+    def open_report(frontier, curves, width=1200, **rest):
+        path = tmp_path / "report.html"
+        write_report(frontier, curves, path, command="eckart frontier", **rest)
         metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 700}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         browser.get(path.as_uri())
@@ -190,7 +193,8 @@ def test_curves_without_sites(opened, frontier, curves):
 def test_channels_are_drawn(opened, narrowed, coupled):
     page = opened(narrowed, coupled)
     assert len(all_of(page, "#groups figure")) == 2
-    assert [note.text for note in all_of(page, "#groups .stays")] == ["all stay"] * 2
+    notes = [note.text for note in all_of(page, "#groups .units .of")]
+    assert notes == ["all 8 stay", "all 16 stay"]
     assert not all_of(page, "#layers .strip")
 
     point(page, len(narrowed.points) - 1).click()
@@ -222,4 +226,128 @@ def test_no_strip_sticks_out(opened, narrowed, coupled, width):
     page = opened(narrowed, coupled, width)
     page.execute_script("arguments[0].focus()", point(page, 7))
     page.switch_to.active_element.send_keys(Keys.ENTER)
+    assert page.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def pick(page, which, name):
+    Select(one(page, f"#pick-{which}")).select_by_visible_text(name)
+
+
+def tags(page, selector):
+    return [mark.text for mark in all_of(page, f"{selector} .tag")]
+
+
+def test_two_points_are_compared(opened, narrowed, coupled):
+    page = opened(narrowed, coupled)
+    assert not tags(page, "main section")
+    pick(page, "a", "eckart, keep 0.4")
+    pick(page, "b", "eckart, keep 0.2")
+    titles = [title.text.replace("\n", " ") for title in all_of(page, "#totals-title .title")]
+    assert titles == ["A eckart, keep 0.4", "B eckart, keep 0.2"]
+    chosen = [p.get_attribute("data-point") for p in all_of(page, '.point[aria-pressed="true"]')]
+    assert sorted(chosen) == ["6", "7"]
+    first = all_of(page, "#layers tbody tr")[0]
+    form = narrowed.points[6].plan.choices["conv1"].form
+    assert one(first, ".done").text.split("\n") == [
+        "A",
+        "weighted_svd",
+        str(form),
+        "B",
+        "narrowed",
+        "3→3 (3×3)",
+    ]
+    same = all_of(page, "#layers tr.same")
+    assert [one(row, "th").text for row in same] == ["mix"]
+    assert tags(page, "#layers tr.same .done") == ["A", "B"]
+    one(page, "#only-differing").click()
+    assert len(rows(page)) == len(coupled.specs) - 1
+    assert len(all_of(page, "#spectra .cut.side-1")) > 0
+    one(page, "#swap").click()
+    assert one(page, "#totals-title").text.split("\n")[:2] == ["A", "eckart, keep 0.2"]
+    pick(page, "b", "nothing")
+    assert one(page, "#totals-title").text == "eckart, keep 0.2"
+    assert not tags(page, "main section")
+
+
+def test_a_second_point_is_chosen_by_keyboard(opened, frontier, curves):
+    page = opened(frontier, curves)
+    page.execute_script("arguments[0].focus()", point(page, 5))
+    page.switch_to.active_element.send_keys(Keys.ARROW_LEFT)
+    focused = page.switch_to.active_element
+    assert focused.get_attribute("data-point") == "6"
+    focused.send_keys(Keys.SHIFT, Keys.ENTER)
+    assert one(page, "#pick-b").get_attribute("value") == "6"
+    assert "compared with" in one(page, "#announcement").get_attribute("textContent")
+
+
+def test_where_the_costs_are(opened, frontier, curves):
+    page = opened(frontier, curves)
+    point(page, 7).click()
+    name = max(curves.specs, key=lambda name: curves.specs[name].dense.params)
+    assert f"parameters by layer; most in {name}" in one(page, "#where").get_attribute("aria-label")
+    assert len(all_of(page, "#where .whole")) == len(curves.specs) + 1  # with everything else
+    one(page, '#where-switches input[value="loss"]').click()
+    assert not all_of(page, "#where .whole")
+    assert len(all_of(page, "#where .part")) == len(frontier.points[7].plan.choices)
+    ActionChains(page).move_to_element(one(page, "#where")).perform()
+    assert "after" in one(page, "#where-tip").text
+
+
+def test_healing_is_drawn(opened, frontier, curves, log):
+    page = opened(frontier, curves, healed={(0.2, "eckart"): log})
+    assert "was not healed" in one(page, "#healing").text
+    one(page, "#healing button").click()
+    assert one(page, "#totals-title").text == "eckart, keep 0.2"
+    assert len(all_of(page, "#healing figure > svg .step")) == 4
+    assert len(all_of(page, "#healing figure > svg .step.accepted")) == 3
+    assert "0.4000 → 0.1000 (lower is better, 50 examples)" in one(page, "#healing").text
+    cells = [row.text for row in all_of(page, "#healing tbody tr")]
+    assert len(cells) == 5
+    assert "<img src=x onerror=window.hacked=3>" in cells[3]
+
+
+def test_without_healing_nothing_is_said_of_it(opened, frontier, curves):
+    assert not all_of(opened(frontier, curves), "#healing-section")
+
+
+def test_a_point_is_made_again(opened, frontier, curves):
+    page = opened(frontier, curves, point_command=lambda p: f"make {p.label} {p.keep}")
+    point(page, 5).click()
+    texts = [code.text for code in all_of(page, "#recipes code")]
+    assert texts == [
+        "make eckart 0.6",
+        "smaller = eckart.apply(model, frontier.points[5].plan, moments)",
+    ]
+    page.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["clipboardReadWrite"]})
+    one(page, "#recipes button").click()
+    WebDriverWait(page, 3).until(lambda _: one(page, "#recipes button").text == "Copied")
+
+
+def test_without_scores_losses_are_drawn(opened, unscored, curves):
+    page = opened(unscored, curves)
+    assert len(all_of(page, "#frontier .point")) == len(unscored.points)
+    assert "predicted loss" in one(page, "#frontier").text
+    assert "Score" not in one(page, "#totals-list").text
+
+
+def test_one_point_alone(opened, frontier, curves):
+    page = opened(replace(frontier, points=frontier.points[-1:]), curves)
+    assert len(all_of(page, "#frontier .point")) == 1
+    assert not one(page, "#compare").is_displayed()
+
+
+def test_a_thousand_layers(opened, thousand):
+    page = opened(*thousand, width=390)
+    assert len(rows(page)) == 60
+    assert page.execute_script("return document.documentElement.scrollWidth") <= 390
+    Select(one(page, "#pick-b")).select_by_index(2)
+    assert len(tags(page, "#layers tbody tr:first-child .done")) == 2
+
+
+@pytest.mark.parametrize("width", [320, 390, 1200])
+def test_a_comparison_does_not_stick_out(opened, narrowed, coupled, log, width):
+    healed = {(0.4, "eckart"): log, (0.2, "eckart"): log}
+    page = opened(narrowed, coupled, width, healed=healed)
+    pick(page, "a", "eckart, keep 0.4")
+    pick(page, "b", "eckart, keep 0.2")
     assert page.execute_script("return document.documentElement.scrollWidth") <= width

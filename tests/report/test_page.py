@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from eckart.errors import InputError, MismatchError
+from eckart.methods import METHODS, SELECTIONS
 from eckart.records import Choice, Curve, Option, Site
 from eckart.report import write_report
+from eckart.report.explanations import EXPLANATIONS, explained
 from eckart.report.payload import page_data
 from eckart.report.spectra import drawn_spectra
 
@@ -82,7 +84,7 @@ def test_what_users_name_is_escaped(text, page):
     assert "<b>" not in text
     assert page.text("h1") == "A <b>net</b> & more"
     assert page.text("title") == "A <b>net</b> & more"
-    assert page.text("code").startswith("eckart frontier net.py --keep 0.8 && echo '<done>'")
+    assert "eckart frontier net.py --keep 0.8 && echo '<done>'" in page.text("code")
 
 
 def test_data_arrive_as_they_were(data, curves):
@@ -93,7 +95,7 @@ def test_data_arrive_as_they_were(data, curves):
 
 def test_no_command_no_section(frontier, curves, tmp_path):
     bare = write_report(frontier, curves, str(tmp_path / "report.html")).read_text()
-    assert "Reproduce" not in bare
+    assert "This whole page" not in bare
     assert "<h1>eckart</h1>" in bare
 
 
@@ -196,3 +198,40 @@ def test_another_networks_curves_are_refused(frontier, curves, tmp_path):
     with pytest.raises(MismatchError, match="same moments"):
         write_report(frontier, replace(curves, fingerprint="b"), tmp_path / "report.html")
     assert not list(Path(tmp_path).iterdir())
+
+
+def test_a_thousand_layers_stay_small(thousand, tmp_path):
+    size = write_report(*thousand, tmp_path / "report.html").stat().st_size
+    assert size < 6_000_000
+
+
+def test_logs_and_commands_belong_to_their_points(frontier, curves, log):
+    healed = {(0.4, "eckart"): log}
+    data = page_data(frontier, curves, healed=healed, point_command=lambda p: f"keep {p.keep}")
+    assert [point["healing"] is not None for point in data["points"]] == [False] * 6 + [True, False]
+    assert data["points"][6]["command"] == "keep 0.4"
+    shown = data["points"][6]["healing"]
+    assert [step[4] for step in shown["steps"]] == [0.0, 1.0, 3.0, 3.0, 5.0]
+    assert shown["steps"][3][2:4] == [None, None]
+    assert (shown["percent"], shown["higher"], shown["n"]) == (False, False, 50)
+
+
+def test_a_log_of_no_point_is_refused(frontier, curves, log, tmp_path):
+    with pytest.raises(InputError, match=r"no point has; the points are 'uniform svd' at keep=0.8"):
+        write_report(frontier, curves, tmp_path / "r.html", healed={(0.33, "eckart"): log})
+
+
+def test_a_log_without_scores_is_no_healing(frontier, curves, log, tmp_path):
+    healed = {(0.4, "eckart"): log[3:4]}
+    text = write_report(frontier, curves, tmp_path / "r.html", healed=healed).read_text()
+    assert 'id="healing-section"' not in text
+
+
+def test_every_registered_method_is_explained():
+    assert {*METHODS, *SELECTIONS} <= set(EXPLANATIONS)
+
+
+def test_methods_of_the_page_are_explained(narrowed, coupled):
+    found = explained(narrowed, coupled)
+    assert set(found) == {"weighted_svd", "svd", "narrowed", "backward_elimination"}
+    assert "unknown" not in found

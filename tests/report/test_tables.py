@@ -3,11 +3,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from eckart.errors import InputError
 from eckart.records import Score
 from eckart.report import frontier_table
-from eckart.report.formats import ScoreFormat, short_count, significant
+from eckart.report.formats import UNKNOWN, ScoreFormat, short_count, significant
 from eckart.report.selection import first_selected, smallest_within_error
+from eckart.report.tables import table_columns, table_rows
 
 
 def rendered(frontier, width=120):
@@ -90,14 +90,33 @@ def test_perplexity_is_not_percent(frontier):
     assert "0.2500" in text  # the drop of a loss that rose is positive
 
 
-def test_a_missing_score_is_named(frontier):
-    point = frontier.points[2]
-    bare = replace(point, measurement=replace(point.measurement, score=None))
-    points = (*frontier.points[:2], bare, *frontier.points[3:])
-    with pytest.raises(InputError, match=r"'uniform svd' at keep=0\.4 has no score"):
-        frontier_table(replace(frontier, points=points))
-    with pytest.raises(InputError, match="dense network has no score"):
-        frontier_table(replace(frontier, dense=replace(frontier.dense, score=None)))
+def unscored(frontier, *indices, dense=True):
+    """The frontier without the scores of some points, and perhaps of the dense network."""
+    points = tuple(
+        replace(point, measurement=replace(point.measurement, score=None), drop_error=None)
+        if index in indices
+        else point
+        for index, point in enumerate(frontier.points)
+    )
+    kept = frontier.dense if dense else replace(frontier.dense, score=None)
+    return replace(frontier, dense=kept, points=points)
+
+
+def test_a_missing_score_is_left_out(frontier):
+    rows = {row.index: row for row in table_rows(unscored(frontier, 2))}
+    columns = table_columns(frontier)[1:]
+    assert rows[2].cells[-3:-1] == (UNKNOWN, UNKNOWN)
+    assert UNKNOWN not in rows[1].cells
+    assert "score %" in columns
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_without_scores_there_are_no_such_columns(frontier, dense):
+    bare = unscored(frontier, *range(len(frontier.points)), dense=dense)
+    assert not any("score" in name or "drop" in name for name in table_columns(bare))
+    assert all(len(row.cells) == len(table_columns(bare)) for row in table_rows(bare))
+    assert smallest_within_error(bare) is None
+    assert first_selected(bare) == 4  # the least predicted loss of the first family
 
 
 def test_the_smallest_point_within_one_error(frontier):

@@ -55,9 +55,14 @@ class CommandGroup(TyperGroup):
             raise Interrupted from error
 
 
+def typed_words() -> tuple[str, ...]:
+    """The words after ``eckart``, as they were typed."""
+    return _words.get()
+
+
 def command_line() -> str:
     """The command as it was typed, to be shown beside what it made."""
-    return shlex.join(["eckart", *_words.get()])
+    return shlex.join(["eckart", *typed_words()])
 
 
 def run(work: Callable[[], Any], words: Sequence[str]) -> int:

@@ -10,7 +10,7 @@ from typing import Annotated
 from rich.console import RenderableType
 
 from eckart import accuracy, curves, frontier
-from eckart.cli.entry import Interrupted, command_line
+from eckart.cli.entry import Interrupted, command_line, typed_words
 from eckart.cli.grouping import grouped
 from eckart.cli.options import (
     CalibrationOptions,
@@ -23,6 +23,7 @@ from eckart.cli.options import (
 from eckart.cli.output import Result, file_to_write
 from eckart.cli.parsing import parse_fractions, usage_error
 from eckart.cli.planning import MomentsOptions, PlanOptions, gather
+from eckart.cli.reproducing import point_command
 from eckart.costs import COSTS
 from eckart.pipeline import KEEPS
 from eckart.report import frontier_table, write_report
@@ -75,7 +76,15 @@ def frontier_command(
             path=out,
         )
     if report is not None:
-        write_report(found, options, report, title=model.model, command=command_line())
+        words = typed_words()
+        write_report(
+            found,
+            options,
+            report,
+            title=model.model,
+            command=command_line(),
+            point_command=lambda point: point_command(words, point, cost),
+        )
     files = {"out": out, "report": report}
     written = {name: str(path) for name, path in files.items() if path is not None}
     shown: list[RenderableType] = [frontier_table(found)]

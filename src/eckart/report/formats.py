@@ -27,17 +27,17 @@ class ScoreFormat:
     percent: bool
 
     @classmethod
-    def of(cls, dense: Score) -> ScoreFormat:
+    def of(cls, dense: Score | None) -> ScoreFormat:
         """Percent where the dense network's score is in [0, 1] and higher is better."""
-        return cls(dense.higher_is_better and 0 <= dense.value <= 1)
+        return cls(dense is not None and dense.higher_is_better and 0 <= dense.value <= 1)
 
     @property
     def unit(self) -> str:
         """What to append to a column's name."""
         return " %" if self.percent else ""
 
-    def text(self, value: float, error: float | None = None) -> str:
-        """The value with its standard error, where that is known.
+    def text(self, value: float | None, error: float | None = None) -> str:
+        """The value with its standard error, where they are known.
 
         Example:
             >>> ScoreFormat(percent=True).text(0.9125, 0.0044)
@@ -46,6 +46,8 @@ class ScoreFormat:
             '12.35 ± 0.012'
         """
         spread = known(error)
+        if value is None:
+            return UNKNOWN
         if self.percent:
             tail = "" if spread is None else f" ± {100 * spread:.2f}"
             return f"{100 * value:.2f}{tail}"

@@ -2,43 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from eckart.records import Choice, Curves, Form, Frontier, LayerSpec, Measurement, Point, Score
+from eckart.records import Choice, Curves, Form, Frontier, LayerSpec, Measurement, Point
 from eckart.report.formats import ScoreFormat, known
+from eckart.report.healing import Logs, healing_data
 from eckart.report.selection import (
     MAIN,
-    dense_score,
     drop_error,
+    drop_of,
     first_selected,
+    has_scores,
     labels,
-    score_of,
 )
 from eckart.report.spectra import drawn_spectra
 from eckart.report.supports import Supports
 from eckart.report.tables import has_latency
 from eckart.report.widths import ends, is_changed
 
+PointCommand = Callable[[Point], str | None]  # what makes this point again
 
-def page_data(frontier: Frontier, curves: Curves) -> dict[str, Any]:
+
+def page_data(
+    frontier: Frontier,
+    curves: Curves,
+    *,
+    point_command: PointCommand | None = None,
+    healed: Logs | None = None,
+) -> dict[str, Any]:
     """The data of the page; every form and reason is written once and then referred to.
 
     Args:
-        frontier: at least one point, all with scores.
+        frontier: at least one point.
         curves: of the same network.
+        point_command: what makes a point again on the command line.
+        healed: healing logs by the (keep, label) of their point.
 
     Returns:
         Numbers, strings, lists and dictionaries; no NaN, no infinity.
     """
-    layers = _Layers(frontier, curves)
-    points = [_point(point, frontier, layers) for point in frontier.points]
-    dense = dense_score(frontier)
+    layers, logs = _Layers(frontier, curves), healed or {}
+    points = [
+        {
+            **_point(point, frontier, layers),
+            "command": None if point_command is None else point_command(point),
+            "healing": healing_data(logs.get((point.keep, point.label))),
+        }
+        for point in frontier.points
+    ]
+    dense = frontier.dense.score
     return {
         "percent": ScoreFormat.of(dense).percent,
-        "higher": dense.higher_is_better,
+        "higher": dense is None or dense.higher_is_better,
+        "scored": has_scores(frontier),
         "latency": has_latency(frontier),
-        "dense": _measured(frontier.dense, dense),
+        "dense": _measured(frontier.dense),
         "labels": list(labels(frontier)),
         "selected": first_selected(frontier),
         "points": points,
@@ -50,12 +69,12 @@ def page_data(frontier: Frontier, curves: Curves) -> dict[str, Any]:
 
 
 def _point(point: Point, frontier: Frontier, layers: _Layers) -> dict[str, Any]:
-    dense, score = dense_score(frontier), score_of(point)
+    dense = frontier.dense.score
     return {
-        **_measured(point.measurement, score),
+        **_measured(point.measurement),
         "label": point.label,
         "keep": point.keep,
-        "drop": score.drop_from(dense),
+        "drop": drop_of(point, dense),
         "drop_error": drop_error(point, dense),
         "loss": known(point.plan.loss),
         "bound": _bound(point),
@@ -70,14 +89,15 @@ def _bound(point: Point) -> float | None:
     return known(point.plan.bound) if point.label == MAIN and point.plan.bound > 0 else None
 
 
-def _measured(measured: Measurement, score: Score) -> dict[str, Any]:
+def _measured(measured: Measurement) -> dict[str, Any]:
+    score = measured.score
     return {
         "params": measured.params,
         "macs": measured.macs,
         "bytes": measured.bytes,
         "latency": known(measured.latency_ms),
-        "score": score.value,
-        "error": known(score.standard_error),
+        "score": None if score is None else score.value,
+        "error": None if score is None else known(score.standard_error),
     }
 
 

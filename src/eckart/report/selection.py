@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from eckart.errors import InputError
+from math import inf
+
 from eckart.records import Frontier, Point, Score
 from eckart.report.formats import known
 
@@ -20,39 +21,24 @@ def point_name(point: Point) -> str:
     return f"'{point.label}' at keep={point.keep:g}"
 
 
-def score_of(point: Point) -> Score:
-    """The point's score.
-
-    Raises:
-        InputError: where it has none.
-    """
-    if point.measurement.score is None:
-        raise InputError(
-            f"point {point_name(point)} has no score to report: "
-            "make the frontier with an evaluate function"
-        )
-    return point.measurement.score
+def has_scores(frontier: Frontier) -> bool:
+    """Whether dense and at least one point have a score."""
+    scored = any(point.measurement.score is not None for point in frontier.points)
+    return scored and frontier.dense.score is not None
 
 
-def dense_score(frontier: Frontier) -> Score:
-    """The dense network's score.
-
-    Raises:
-        InputError: where it has none.
-    """
-    if frontier.dense.score is None:
-        raise InputError(
-            "the frontier's dense network has no score to report: "
-            "make the frontier with an evaluate function"
-        )
-    return frontier.dense.score
+def drop_of(point: Point, dense: Score | None) -> float | None:
+    """How much worse than dense; None where either has no score."""
+    score = point.measurement.score
+    return None if score is None or dense is None else score.drop_from(dense)
 
 
-def drop_error(point: Point, dense: Score) -> float | None:
+def drop_error(point: Point, dense: Score | None) -> float | None:
     """Standard error of the point's drop: as recorded, or from the samples, or None."""
     if point.drop_error is not None:
         return known(point.drop_error)
-    return known(score_of(point).drop_error(dense))
+    score = point.measurement.score
+    return None if score is None or dense is None else known(score.drop_error(dense))
 
 
 def smallest_within_error(frontier: Frontier) -> int | None:
@@ -64,7 +50,7 @@ def smallest_within_error(frontier: Frontier) -> int | None:
     Returns:
         Its index among the points; None if there is no such point or no error is known.
     """
-    dense, family = dense_score(frontier), labels(frontier)[0]
+    dense, family = frontier.dense.score, labels(frontier)[0]
     within = [
         index
         for index, point in enumerate(frontier.points)
@@ -74,21 +60,28 @@ def smallest_within_error(frontier: Frontier) -> int | None:
 
 
 def first_selected(frontier: Frontier) -> int:
-    """The point a reader sees first: the smallest within error, or else the best one."""
+    """The point a reader sees first: the smallest within error, or else the best one.
+
+    The best by score or, where no score is known, by predicted loss.
+    """
     found = smallest_within_error(frontier)
     if found is not None:
         return found
-    dense, family = dense_score(frontier), labels(frontier)[0]
-    ours = [i for i, point in enumerate(frontier.points) if point.label == family]
-    return min(ours, key=lambda i: score_of(frontier.points[i]).drop_from(dense))
+    dense, family = frontier.dense.score, labels(frontier)[0]
+    ours = {i: point for i, point in enumerate(frontier.points) if point.label == family}
+    drops = {i: drop for i, point in ours.items() if (drop := drop_of(point, dense)) is not None}
+    losses = {i: known(point.plan.loss) for i, point in ours.items()}
+    return min(ours, key=lambda i: (drops.get(i, inf), inf if losses[i] is None else losses[i]))
 
 
-def _is_within_error(point: Point, dense: Score) -> bool:
-    score, error = score_of(point), drop_error(point, dense)
+def _is_within_error(point: Point, dense: Score | None) -> bool:
+    score, drop, error = point.measurement.score, drop_of(point, dense), drop_error(point, dense)
+    if score is None or dense is None or drop is None:
+        return False
     if error is None:
         errors = [known(score.standard_error), known(dense.standard_error)]
         error = max((e for e in errors if e is not None), default=None)
-    return error is not None and score.drop_from(dense) <= error
+    return error is not None and drop <= error
 
 
 def _cost(point: Point, metric: str) -> float:

@@ -8,9 +8,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from eckart.records import Frontier, Measurement, Point
+from eckart.records import Frontier, Measurement, Point, Score
 from eckart.report.formats import UNKNOWN, ScoreFormat, fraction, loss_text, milliseconds
-from eckart.report.selection import dense_score, drop_error, labels, score_of
+from eckart.report.selection import drop_error, drop_of, has_scores, labels
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ def has_latency(frontier: Frontier) -> bool:
 
 
 def table_columns(frontier: Frontier) -> tuple[str, ...]:
-    """Names of the columns after the first; latency only where it was measured."""
-    unit = ScoreFormat.of(dense_score(frontier)).unit
+    """Names of the columns after the first; latency and score only where they were measured."""
+    unit = ScoreFormat.of(frontier.dense.score).unit
     latency = ("latency ms",) if has_latency(frontier) else ()
-    costs = ("keep", "params", "params kept", "MACs kept", *latency)
-    return (*costs, f"score{unit}", f"drop{unit}", "pred. loss")
+    scores = (f"score{unit}", f"drop{unit}") if has_scores(frontier) else ()
+    return ("keep", "params", "params kept", "MACs kept", *latency, *scores, "pred. loss")
 
 
 def table_rows(frontier: Frontier) -> tuple[Row, ...]:
@@ -61,13 +61,10 @@ def frontier_table(frontier: Frontier) -> Table:
     dense score is a fraction of which more is better, each with its standard error.
 
     Args:
-        frontier: dense network and points, all with a score.
+        frontier: dense network and points; scores and latencies that are missing are left out.
 
     Returns:
         A table that ``rich.print`` shows.
-
-    Raises:
-        InputError: a network has no score.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("", overflow="fold", min_width=6)
@@ -85,23 +82,30 @@ def frontier_table(frontier: Frontier) -> Table:
 
 
 def _dense_row(frontier: Frontier) -> Row:
-    score = dense_score(frontier)
-    text = ScoreFormat.of(score).text(score.value, score.standard_error)
     costs = _cost_cells(frontier, frontier.dense)
-    return Row("dense", (UNKNOWN, *costs, text, UNKNOWN, UNKNOWN))
+    scores = _score_cells(frontier, frontier.dense.score, None, None)
+    return Row("dense", (UNKNOWN, *costs, *scores, UNKNOWN))
 
 
 def _point_row(frontier: Frontier, index: int, point: Point) -> Row:
-    dense, score = dense_score(frontier), score_of(point)
-    form = ScoreFormat.of(dense)
+    dense, score = frontier.dense.score, point.measurement.score
     cells = (
         f"{point.keep:g}",
         *_cost_cells(frontier, point.measurement),
-        form.text(score.value, score.standard_error),
-        form.text(score.drop_from(dense), drop_error(point, dense)),
+        *_score_cells(frontier, score, drop_of(point, dense), drop_error(point, dense)),
         loss_text(point.plan.loss),
     )
     return Row(point.label, cells, index)
+
+
+def _score_cells(
+    frontier: Frontier, score: Score | None, drop: float | None, error: float | None
+) -> tuple[str, ...]:
+    if not has_scores(frontier):
+        return ()
+    form = ScoreFormat.of(frontier.dense.score)
+    value = UNKNOWN if score is None else form.text(score.value, score.standard_error)
+    return value, form.text(drop, error)
 
 
 def _cost_cells(frontier: Frontier, measured: Measurement) -> tuple[str, ...]:

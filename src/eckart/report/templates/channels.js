@@ -39,17 +39,15 @@ function widthsOf(row, point) {
   });
 }
 
-function widthCell(row, point) {
-  const widths = widthsOf(row, point);
-  const all = row.layer.ends === null ? UNKNOWN : row.layer.ends.join(" → ");
-  const kind = widths.length ? "widths" : "widths none";
-  const cell = html("td", { role: "cell", class: kind, "data-name": "channels" });
-  if (!widths.length) cell.append(html("span", { class: "side" }, all));
-  for (const { side, before, after, name, flags } of widths) {
-    const about = `${after} of ${before} channels ${side === "in" ? "read" : "written"} are kept, of group ${name}`;
-    cell.append(html("span", { class: "end" }, html("span", { class: "side" }, side), strip(flags, about), html("span", { class: "of" }, `${after}/${before}`)));
-  }
-  return cell;
+const isWhole = (row, side) => widthsOf(row, chosenPoints()[side]).length === 0;
+
+function widths(row, side) {
+  const ends = widthsOf(row, chosenPoints()[side]);
+  if (!ends.length) return [html("span", { class: "side" }, row.layer.ends === null ? UNKNOWN : row.layer.ends.join(" → "))];
+  return ends.map(({ side: end, before, after, name, flags }) => {
+    const about = `${after} of ${before} channels ${end === "in" ? "read" : "written"} are kept, of group ${name}`;
+    return html("span", { class: "end" }, html("span", { class: "side" }, end), strip(flags, about), html("span", { class: "of" }, `${after}/${before}`));
+  });
 }
 
 function drawGroups() {
@@ -91,15 +89,18 @@ function members(group) {
   return list;
 }
 
-// Marks what the selected point keeps of every group.
-function markGroups(point) {
+// Marks what the selected points keep of every group.
+function markGroups() {
   groupFigures.forEach(({ mark, plot, about, units }, at) => {
     const { size } = data.groups[at];
-    const { flags, count, method, loss } = supportOf(point, at);
-    const done = method === null ? `all ${size} stay` : `${count} of ${size} stay`;
-    const worth = method === null ? "" : `, loss ${lossText(loss)}`;
-    mark.replaceChildren(...(method === null ? cornerNote("all stay") : ringAt(method, loss, count / size, `${method}: ${done}${worth}`)));
-    plot.setAttribute("aria-label", `${about}; ${done}${worth}`);
-    units.replaceChildren(strip(flags, done), html("span", { class: "of" }, done + worth));
+    const found = chosenPoints().map((point) => {
+      const { flags, count, method, loss } = supportOf(point, at);
+      const done = method === null ? `all ${size} stay` : `${count} of ${size} stay, loss ${lossText(loss)}`;
+      return { flags, count, method, loss, done };
+    });
+    mark.replaceChildren(...found.flatMap(({ method, loss, count, done }, side) =>
+      method === null ? [] : ringAt(method, loss, count / size, `${method}: ${done}`, side)).reverse());
+    plot.setAttribute("aria-label", [about, ...found.map(({ done }) => done)].join("; "));
+    units.replaceChildren(...found.flatMap(({ flags, done }, side) => [strip(flags, done), html("span", { class: "of" }, tag(side), done)]));
   });
 }

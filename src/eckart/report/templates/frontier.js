@@ -1,30 +1,36 @@
 // The frontier: score against the fraction kept, every point a button.
-const view = { cost: "params", near: false };
+const view = { cost: "params", height: data.scored ? "all" : "loss" };
 const chart = find("frontier");
 const tip = find("tip");
 const worse = (score) => (data.dense.score - score) * (data.higher ? 1 : -1);
-const barOf = (point) => point.error ?? point.drop_error;
-const all = [data.dense, ...data.points].map((point) => point.score);
-const isLog = !data.higher && Math.min(...all) > 0 && Math.max(...all) > 10 * Math.min(...all);
+const ofLoss = () => view.height === "loss";
+const heightOf = (point) => (ofLoss() ? point.loss : point.score);
+const barOf = (point) => (ofLoss() ? null : point.error ?? point.drop_error);
+const isSpread = (values) => values.length > 0 && Math.min(...values) > 0 && Math.max(...values) > 10 * Math.min(...values);
+const scores = [data.dense, ...data.points].map((point) => point.score).filter((score) => score !== null);
+const lossesOf = () => data.points.map((point) => point.loss).filter((loss) => loss > 0);
+const isLog = () => (ofLoss() ? isSpread(lossesOf()) : !data.higher && isSpread(scores));
 // A tenth worse than dense; half as much again where scores are spread over decades.
-const isNear = (point) => worse(point.score) <= Math.abs(data.dense.score) * (isLog ? 0.5 : 0.1);
-const nearPoints = data.points.filter(isNear);
+const isNear = (point) => point.score !== null && worse(point.score) <= Math.abs(data.dense.score) * (!data.higher && isSpread(scores) ? 0.5 : 0.1);
+const nearPoints = data.scored ? data.points.filter(isNear) : [];
 const canZoom = nearPoints.length > 1 && nearPoints.length < data.points.length;
 
 const shown = () =>
   data.points
     .map((point, index) => ({ point, index, x: kept(point, view.cost) }))
-    .filter(({ point, x }) => x !== null && (!view.near || isNear(point)))
+    .filter(({ point, x }) => x !== null && heightOf(point) !== null && (view.height !== "near" || isNear(point)))
     .sort((a, b) => data.labels.indexOf(b.point.label) - data.labels.indexOf(a.point.label)); // ours on top
 
 function extent() {
-  const scores = [data.dense.score];
+  const values = ofLoss() ? [] : [data.dense.score];
   for (const { point } of shown()) {
     const bar = barOf(point) ?? 0;
-    scores.push(point.score - (isLog ? 0 : bar), point.score + bar);
+    if (isLog() && !(heightOf(point) > 0)) continue; // goes to the foot of the axis
+    values.push(heightOf(point) - (isLog() ? 0 : bar), heightOf(point) + bar);
   }
-  const [low, high] = [Math.min(...scores), Math.max(...scores)];
-  if (isLog) return [low / (high / low) ** 0.06, high * (high / low) ** 0.06];
+  if (ofLoss() && !isLog()) values.push(0);
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  if (isLog()) return [low / (high / low) ** 0.06, high * (high / low) ** 0.06];
   const margin = (high - low || Math.abs(high) || 1) * 0.06;
   return [low - margin, high + margin];
 }
@@ -35,31 +41,32 @@ function drawFrontier() {
   const far = Math.max(1, ...shown().map(({ x }) => x));
   const range = extent();
   const x = linear([0, far * 1.02], [box.left, box.right]);
-  const y = (isLog ? logarithmic : linear)(range, [box.bottom, box.top]);
-  chart.replaceChildren(drawGrid(box, x, y, far, range), drawDense(box, x, y));
+  const y = (isLog() ? logarithmic : linear)(range, [box.bottom, box.top]);
+  chart.replaceChildren(drawGrid(box, x, y, far, range), ofLoss() ? "" : drawDense(box, x, y));
   const clip = svg("svg", { x: box.left, y: box.top, width: box.right - box.left, height: box.bottom - box.top });
   clip.style.overflow = "hidden";
   chart.append(clip);
   [...data.labels.entries()].reverse().forEach(([kind, label]) => {
     const dots = data.points
-      .filter((point) => point.label === label && kept(point, view.cost) !== null)
-      .map((point) => [kept(point, view.cost), point.score])
+      .filter((point) => point.label === label && kept(point, view.cost) !== null && heightOf(point) !== null)
+      .map((point) => [kept(point, view.cost), heightOf(point)])
       .sort((a, b) => a[0] - b[0])
-      .map(([a, b]) => [x(a) - box.left, y(b) - box.top]);
+      .map(([a, b]) => [x(a) - box.left, Math.min(y(b) - box.top, box.bottom - box.top)]);
     clip.append(svg("g", { class: `family ${colour(kind)}` }, svg("path", { class: "track", d: path(dots) })));
   });
-  for (const item of shown()) chart.append(drawPoint(item, x, y));
-  chart.append(svg("g", { id: "selected", "aria-hidden": "true" }));
+  for (const item of shown()) chart.append(drawPoint(item, x, y, box.bottom));
+  for (const side of [1, 0]) chart.append(svg("g", { id: `selected-${side}`, "aria-hidden": "true" }));
   markFrontier();
 }
 
 function drawGrid(box, x, y, far, range) {
   const grid = svg("g", { class: "grid", "aria-hidden": "true" });
-  const scores = isLog ? logTicks(range, 6) : ticks(range, 6);
-  const step = scores.length > 1 ? scores[1] - scores[0] : 1;
-  const digits = Math.max(0, -Math.floor(Math.log10(step * (data.percent ? 100 : 1)) + 1e-9));
-  const name = (value) => (isLog ? tickName(value) : minus((value * (data.percent ? 100 : 1)).toFixed(digits)));
-  for (const value of scores) {
+  const values = isLog() ? logTicks(range, 6) : ticks(range, 6);
+  const times = data.percent && !ofLoss() ? 100 : 1;
+  const step = values.length > 1 ? values[1] - values[0] : 1;
+  const digits = Math.max(0, -Math.floor(Math.log10(step * times) + 1e-9));
+  const name = (value) => (isLog() ? tickName(value) : minus((value * times).toFixed(digits)));
+  for (const value of values) {
     grid.append(svg("line", { x1: box.left, x2: box.right, y1: y(value), y2: y(value) }));
     grid.append(svg("text", { x: box.left - 10, y: y(value) + 4, "text-anchor": "end" }, name(value)));
   }
@@ -68,10 +75,11 @@ function drawGrid(box, x, y, far, range) {
     grid.append(svg("line", { class: "axis", x1: x(value), x2: x(value), y1: box.bottom, y2: box.bottom + 5 }));
   }
   grid.append(svg("line", { class: "axis", x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom }));
-  grid.append(svg("text", { x: 0, y: 8 }, `score${unit}${isLog ? ", log scale" : ""}`));
-  const what = COSTS.find(([key]) => key === view.cost)[2];
+  const what = ofLoss() ? "predicted loss, lower is better" : `score${unit}${data.higher ? "" : ", lower is better"}`;
+  grid.append(svg("text", { x: 0, y: 8 }, `${what}${isLog() ? ", log scale" : ""}`));
+  const cost = COSTS.find(([key]) => key === view.cost)[2];
   const middle = (box.left + box.right) / 2;
-  grid.append(svg("text", { x: middle, y: box.bottom + 40, "text-anchor": "middle" }, `fraction of ${what}`));
+  grid.append(svg("text", { x: middle, y: box.bottom + 40, "text-anchor": "middle" }, `fraction of ${cost}`));
   return grid;
 }
 
@@ -84,49 +92,58 @@ function drawDense(box, x, y) {
     svg("text", { class: "dense-name", x: box.left + 6, y: at - 6 }, name));
 }
 
-function drawPoint({ point, index, x: fractionKept }, x, y) {
+function drawPoint({ point, index, x: fractionKept }, x, y, foot) {
   const kind = data.labels.indexOf(point.label);
   const group = svg("g", {
     class: `point family ${colour(kind)}`, role: "button", tabindex: "0", "data-point": index,
     "aria-label": describe(point),
-    transform: `translate(${x(fractionKept).toFixed(1)} ${y(point.score).toFixed(1)})`,
+    transform: `translate(${x(fractionKept).toFixed(1)} ${Math.min(y(heightOf(point)), foot).toFixed(1)})`,
   });
   const bar = barOf(point);
   if (bar) {
-    const ends = [point.score - bar, point.score + bar].map((end) => y(end) - y(point.score));
+    const ends = [-bar, bar].map((part) => y(point.score + part) - y(point.score));
     group.append(svg("path", { class: "error", d: `M0 ${ends[0]}V${ends[1]}M-4 ${ends[0]}H4M-4 ${ends[1]}H4` }));
   }
   group.append(svg("circle", { class: "hit", r: 14 }), svg("circle", { class: "ring", r: 10 }));
   group.append(svg("path", { class: "sign", d: sign(kind, 5.5) }));
-  group.addEventListener("click", () => select(index));
+  group.addEventListener("click", (event) => (event.shiftKey ? compareWith : choose)(index));
   group.addEventListener("keydown", (event) => {
+    if (event.key === "ArrowLeft" || event.key === "ArrowRight") focusBeside(index, event.key === "ArrowRight" ? 1 : -1);
     if (event.key !== "Enter" && event.key !== " ") return;
     event.preventDefault();
-    select(index);
+    (event.shiftKey ? compareWith : choose)(index);
   });
   for (const name of ["pointerenter", "focus"]) group.addEventListener(name, () => showTip(point, group));
-  for (const name of ["pointerleave", "blur"]) group.addEventListener(name, hideTip);
+  for (const name of ["pointerleave", "blur"]) group.addEventListener(name, hideTips);
   return group;
 }
 
-// The selected point once more, above all others.
+// The next point of the same family, to the right or to the left.
+function focusBeside(index, way) {
+  const { label } = data.points[index];
+  const family = shown().filter(({ point }) => point.label === label).sort((a, b) => a.x - b.x);
+  const next = family[family.findIndex((item) => item.index === index) + way];
+  if (next) chart.querySelector(`[data-point="${next.index}"]`).focus();
+}
+
+// The selected points once more, above all others.
 function markFrontier() {
-  const mark = find("selected");
-  mark.replaceChildren();
+  for (const side of [0, 1]) find(`selected-${side}`).replaceChildren();
   for (const place of chart.querySelectorAll(".point")) {
-    const chosen = Number(place.dataset.point) === selection.index;
-    place.setAttribute("aria-pressed", String(chosen));
-    if (!chosen) continue;
-    mark.setAttribute("class", place.getAttribute("class").replace("point ", ""));
+    const side = chosen().indexOf(Number(place.dataset.point));
+    place.setAttribute("aria-pressed", String(side >= 0));
+    if (side < 0) continue;
+    const mark = find(`selected-${side}`);
+    mark.setAttribute("class", place.getAttribute("class").replace("point ", "chosen-point "));
     mark.setAttribute("transform", place.getAttribute("transform"));
-    mark.append(svg("circle", { class: "ring", r: 10 }), place.querySelector(".sign").cloneNode());
+    mark.append(svg("circle", { class: `ring side-${side}`, r: 10 }), place.querySelector(".sign").cloneNode());
+    if (isComparing()) mark.append(svg("text", { class: `letter side-${side}`, x: 12, y: -9 }, TAGS[side]));
   }
 }
 
 function facts(point) {
   return [
-    ["score", scoreText(point.score, point.error)],
-    ["drop", dropText(point.drop, point.drop_error)],
+    ...(data.scored ? [["score", scoreText(point.score, point.error)], ["drop", dropText(point.drop, point.drop_error)]] : []),
     ...COSTS.map(([key, , , name]) => [name, fraction(kept(point, key), 3)]),
     ["predicted loss", lossText(point.loss)],
   ];
@@ -134,20 +151,9 @@ function facts(point) {
 const describe = (point) => `${pointName(point)}: ${facts(point).map((fact) => fact.join(" ")).join(", ")}`;
 
 function showTip(point, group) {
-  const list = html("dl");
-  for (const [name, value] of facts(point)) list.append(html("dt", {}, name), html("dd", {}, value));
-  tip.replaceChildren(html("strong", {}, pointName(point)), list);
-  tip.hidden = false;
   const frame = chart.getBoundingClientRect();
   const at = group.querySelector(".sign").getBoundingClientRect();
-  const [left, top] = [at.left + at.width / 2 - frame.left, at.top - frame.top];
-  const under = top + at.height + 14;
-  const over = top - tip.offsetHeight - 14;
-  tip.style.left = `${Math.max(0, Math.min(left - tip.offsetWidth / 2, frame.width - tip.offsetWidth))}px`;
-  tip.style.top = `${under + tip.offsetHeight < frame.height || over < -40 ? under : over}px`;
-}
-function hideTip() {
-  tip.hidden = true;
+  placeTip(tip, frame, at.left + at.width / 2 - frame.left, at.top - frame.top, at.height, pointName(point), facts(point));
 }
 
 function drawLegend() {
@@ -159,7 +165,9 @@ function drawLegend() {
   });
   for (const item of find("legend").querySelectorAll("span")) item.style.color = "var(--ink)";
   const known = (key) => data.points.some((point) => point[key] !== null);
-  const bars = known("error") ? "Bars are one standard error. "
+  const bars = !data.scored ? "No scores were measured, so predicted losses are drawn: lower is better. "
+    : known("error") ? "Bars are one standard error. "
     : known("drop_error") ? "Bars are one standard error of the drop from dense. " : "";
-  find("frontier-caption").textContent = bars + "Select a point: everything below follows it.";
+  const more = data.points.length > 1 ? " Shift-click, or Shift and Enter, compares a second one." : "";
+  find("frontier-caption").textContent = `${bars}Select a point: the whole page follows it.${more}`;
 }

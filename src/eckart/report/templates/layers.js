@@ -27,21 +27,45 @@ function layerRows(point) {
 
 function sorted(rows) {
   const { key, down } = sorting;
-  const value = (row) => row[key] ?? -1;
-  return [...rows].sort((a, b) => (down ? -1 : 1) * (value(a) - value(b)) || a.order - b.order);
+  const value = ([row]) => row[key] ?? -1;
+  return [...rows].sort((a, b) => (down ? -1 : 1) * (value(a) - value(b)) || a[0].order - b[0].order);
 }
 
-function drawLayers(point) {
-  const rows = layerRows(point);
-  const most = (key) => Math.max(1, ...rows.map((row) => row[key] ?? 0));
-  const scale = { params: most("paramsBefore"), macs: most("macsBefore"), loss: most("loss") };
-  scale.loss = Math.max(0, ...rows.map((row) => row.loss ?? 0));
-  find("layers").tHead.replaceChildren(drawHead(point));
-  find("layers").tBodies[0].replaceChildren(...unfolded("layers", sorted(rows)).map((row) => drawRow(row, scale, point)));
-  find("layers").tFoot.replaceChildren(...drawFoot(rows, point));
+// The layers, each with its row for every point that is shown.
+function shownLayers() {
+  const sides = chosenPoints().map(layerRows);
+  return data.layers.map((_, order) => sides.map((rows) => rows[order]));
 }
 
-function drawHead(point) {
+function drawLayers() {
+  const layers = shownLayers();
+  const most = (key, least) => Math.max(least, ...layers.flat().map((row) => row[key] ?? 0));
+  const scale = { params: most("paramsBefore", 1), macs: most("macsBefore", 1), loss: most("loss", 0) };
+  const differing = layers.filter((rows) => !isSame(rows));
+  find("differing").hidden = !isComparing();
+  find("differing-text").textContent = `only the ${differing.length} of ${layers.length} layers that differ`;
+  const listed = isComparing() && find("only-differing").checked ? differing : layers;
+  find("layers").tHead.replaceChildren(drawHead());
+  find("layers").tBodies[0].replaceChildren(...unfolded("layers", sorted(listed)).map((rows) => drawRow(rows, scale)));
+  find("layers").tFoot.replaceChildren(...drawFoot(chosenPoints(), layers));
+}
+
+// Whether both points do the same to a layer: the same form, and the same channels left.
+function isSame([a, b]) {
+  if (b === undefined) return true;
+  const groups = [a.layer.reads, a.layer.writes].filter((end) => end !== null).map(([at]) => at);
+  const [first, second] = chosenPoints();
+  return first.chosen[a.order] === second.chosen[a.order] && groups.every((at) => first.kept[at] === second.kept[at]);
+}
+
+// What a cell says: once where the points agree, else for each of them.
+function stacked(rows, draw) {
+  if (!isComparing()) return draw(rows[0], 0);
+  if (isSame(rows)) return [html("div", { class: "stack" }, tag(0, 1), html("div", {}, ...draw(rows[0], 0)))];
+  return each(rows, draw);
+}
+
+function drawHead() {
   const head = html("tr", { role: "row" });
   for (const [key, name, kind] of COLUMNS) {
     const order = sorting.key === key ? (sorting.down ? "descending" : "ascending") : null;
@@ -51,7 +75,7 @@ function drawHead(point) {
       const arrow = order === null ? "" : sorting.down ? " ↓" : " ↑";
       cell.dataset.key = key;
       const button = html("button", { type: "button" }, name + arrow);
-      button.addEventListener("click", () => sortBy(key, point));
+      button.addEventListener("click", () => sortBy(key));
       cell.append(button);
     }
     head.append(cell);
@@ -60,24 +84,29 @@ function drawHead(point) {
 }
 
 // First click: largest first; second: the other way; layers by name go in network order.
-function sortBy(key, point) {
+function sortBy(key) {
   sorting.down = sorting.key === key ? !sorting.down : key !== "order";
   sorting.key = key;
-  drawLayers(point);
+  drawLayers();
   find("layers").querySelector(`[data-key="${key}"] button`).focus();
 }
 
-function drawRow(row, scale, point) {
+function drawRow(rows, scale) {
+  const [row] = rows;
+  const cell = (kind, name, draw) => html("td", { role: "cell", class: kind, "data-name": name }, ...stacked(rows, draw));
+  const lossOf = ({ method, rank, loss }) => (method !== null && rank === null ? null : loss);
+  const isQuiet = (value) => rows.every((each) => value(each) === null);
   const cells = [
     html("th", { scope: "row", role: "rowheader" }, ...breakable(row.name)),
-    html("td", { role: "cell", class: "done" }, ...doneTo(row)),
-    html("td", { role: "cell", class: "number rank" }, row.rank === null ? UNKNOWN : String(row.rank)),
-    ...(data.groups.length ? [widthCell(row, point)] : []),
-    costCell("parameters", row.params, row.paramsBefore, scale.params),
-    costCell("MACs", row.macs, row.macsBefore, scale.macs),
-    lossCell(row.method !== null && row.rank === null ? null : row.loss, scale.loss),
+    cell("done", null, doneTo),
+    cell("number rank", null, ({ rank }) => [rank === null ? UNKNOWN : String(rank)]),
+    ...(data.groups.length ? [cell(rows.every(isWhole) ? "widths none" : "widths", "channels", widths)] : []),
+    cell("cost", "parameters", (each, side) => cost(each.params, each.paramsBefore, scale.params, side)),
+    cell("cost", "MACs", (each, side) => cost(each.macs, each.macsBefore, scale.macs, side)),
+    cell(isQuiet(lossOf) ? "loss none" : "loss", "predicted loss", (each, side) => lossParts(lossOf(each), scale.loss, side)),
   ];
-  return html("tr", { role: "row", class: row.method === null ? "dense" : null }, ...cells);
+  const kind = [row.method === null && rows.length === 1 ? "dense" : "", isComparing() && isSame(rows) ? "same" : ""].join(" ").trim();
+  return html("tr", { role: "row", class: kind || null }, ...cells);
 }
 
 function doneTo({ method, form, rank, reason }) {
@@ -86,61 +115,58 @@ function doneTo({ method, form, rank, reason }) {
   return [html("span", { class: "method" }, method ?? "dense"), why, chain];
 }
 
-function costCell(name, after, before, most) {
-  const cell = html("td", { role: "cell", class: "cost", "data-name": name });
-  if (before === null && after === null) cell.append(UNKNOWN);
-  else {
-    const same = after === before;
-    const text = same ? short(before) : `${short(before)} → ${short(after)}`;
-    const share = same ? "" : fraction(ratio(after, before));
-    const exact = same ? count(before) : `${count(before)} before, ${count(after)} after`;
-    cell.append(html("span", { class: "pair", title: exact }, html("span", {}, text), html("span", { class: "share" }, share)));
-    if (most !== null) cell.append(bar(after, before, most));
-  }
-  return cell;
+function cost(after, before, most, side) {
+  if (before === null && after === null) return [UNKNOWN];
+  const same = after === before;
+  const text = same ? short(before) : `${short(before)} → ${short(after)}`;
+  const share = same ? "" : fraction(ratio(after, before));
+  const exact = same ? count(before) : `${count(before)} before, ${count(after)} after`;
+  const pair = html("span", { class: "pair", title: exact }, html("span", {}, text), html("span", { class: "share" }, share));
+  return [pair, most === null ? "" : bar(after, before, most, side)];
 }
 
-function lossCell(loss, most) {
-  const kind = loss === null ? "loss none" : "loss";
-  const cell = html("td", { role: "cell", class: kind, "data-name": "predicted loss" }, lossText(loss));
-  if (loss !== null) cell.append(bar(loss, null, most));
-  return cell;
-}
+const lossParts = (loss, most, side) => [html("span", {}, lossText(loss)), loss === null ? "" : bar(loss, null, most, side)];
 
 // What the channels that went cost, what is in no listed layer (norms, tables of embeddings), and the
 // whole network as measured.
-function drawFoot(rows, point) {
-  const sum = (key) => rows.reduce((total, row) => total + (row[key] ?? 0), 0);
-  const rest = (whole, key) => whole - sum(key);
-  const others = {
-    paramsBefore: rest(data.dense.params, "paramsBefore"), params: rest(point.params, "params"),
-    macsBefore: rest(data.dense.macs, "macsBefore"), macs: rest(point.macs, "macs"),
-  };
-  const sensible = Object.values(others).every((value) => value >= 0);
-  const whole = { params: point.params, paramsBefore: data.dense.params, macs: point.macs, macsBefore: data.dense.macs };
+function drawFoot(points, layers) {
+  const wholes = points.map((point) => ({
+    params: point.params, paramsBefore: data.dense.params, macs: point.macs, macsBefore: data.dense.macs, loss: point.loss,
+  }));
+  const others = wholes.map((whole, side) => {
+    const rest = (key) => whole[key] - layers.reduce((total, rows) => total + (rows[side][key] ?? 0), 0);
+    return { params: rest("params"), paramsBefore: rest("paramsBefore"), macs: rest("macs"), macsBefore: rest("macsBefore"), loss: null };
+  });
+  const sensible = others.every(({ loss, ...costs }) => Object.values(costs).every((value) => value >= 0));
   return [
-    ...(sensible ? [footRow("everything else", others, null)] : []),
-    ...removedRow(point),
-    footRow("whole network", whole, point.loss),
+    ...(sensible ? [footRow("everything else", others)] : []),
+    ...removedRow(points),
+    footRow("whole network", wholes),
   ];
 }
 
 // What the removed channels lose; it is of the groups, not of single layers.
-function removedRow(point) {
-  const supports = data.groups.map((_, at) => supportOf(point, at)).filter(({ method }) => method !== null);
-  if (!supports.length) return [];
-  const gone = supports.reduce((total, { flags, count }) => total + flags.length - count, 0);
-  const loss = supports.reduce((total, { loss }) => total + (loss ?? 0), 0);
-  const name = `${grouped.format(gone)} channels removed`;
+function removedRow(points) {
+  const removed = points.map((point) => {
+    const supports = data.groups.map((_, at) => supportOf(point, at)).filter(({ method }) => method !== null);
+    const gone = supports.reduce((total, { flags, count }) => total + flags.length - count, 0);
+    return { gone, loss: supports.reduce((total, { loss }) => total + (loss ?? 0), 0) };
+  });
+  if (removed.every(({ gone }) => gone === 0)) return [];
+  const name = `${removed.map(({ gone }) => grouped.format(gone)).join(" and ")} channels removed`;
   return [html("tr", { role: "row" },
     html("th", { scope: "row", role: "rowheader", colspan: COLUMNS.length - 1 }, name),
-    html("td", { role: "cell", class: "loss", "data-name": "predicted loss" }, lossText(loss)))];
+    html("td", { role: "cell", class: "loss", "data-name": "predicted loss" }, ...each(removed, ({ loss }) => [lossText(loss)])))];
 }
 
-function footRow(name, row, loss) {
+// The same for every point, one below the other.
+const each = (sides, draw) =>
+  isComparing() ? sides.map((side, at) => html("div", { class: `stack of-${at}` }, tag(at), html("div", {}, ...draw(side, at)))) : draw(sides[0], 0);
+
+function footRow(name, sides) {
   return html("tr", { role: "row" },
     html("th", { scope: "row", role: "rowheader", colspan: COLUMNS.length - 3 }, name),
-    costCell("parameters", row.params, row.paramsBefore, null),
-    costCell("MACs", row.macs, row.macsBefore, null),
-    html("td", { role: "cell", class: "loss", "data-name": "predicted loss" }, lossText(loss)));
+    html("td", { role: "cell", class: "cost", "data-name": "parameters" }, ...each(sides, (side) => cost(side.params, side.paramsBefore, null))),
+    html("td", { role: "cell", class: "cost", "data-name": "MACs" }, ...each(sides, (side) => cost(side.macs, side.macsBefore, null))),
+    html("td", { role: "cell", class: "loss", "data-name": "predicted loss" }, ...each(sides, ({ loss }) => [lossText(loss)])));
 }

@@ -23,11 +23,11 @@ function significant(value, digits) {
   return value.toFixed(Math.max(0, digits - 1 - size));
 }
 const minus = (text) => text.replace(/^-/, "−");
-const scoreNumber = (value) => minus(data.percent ? (100 * value).toFixed(2) : significant(value, 4));
-const errorNumber = (value) => (data.percent ? (100 * value).toFixed(2) : significant(value, 2));
-const spread = (error) => (error === null ? "" : ` ± ${errorNumber(error)}`);
-const scoreText = (value, error = null) => scoreNumber(value) + spread(error) + unit;
-const dropText = (value, error) => scoreNumber(value) + spread(error) + (data.percent ? " points" : "");
+const scoreNumber = (value, percent = data.percent) => minus(percent ? (100 * value).toFixed(2) : significant(value, 4));
+const errorNumber = (value, percent) => (percent ? (100 * value).toFixed(2) : significant(value, 2));
+const spread = (error, percent = data.percent) => (error === null ? "" : ` ± ${errorNumber(error, percent)}`);
+const scoreText = (value, error = null) => (value === null ? UNKNOWN : scoreNumber(value) + spread(error) + unit);
+const dropText = (value, error) => (value === null ? UNKNOWN : scoreNumber(value) + spread(error) + (data.percent ? " points" : ""));
 const lossText = (value) => (value === null ? UNKNOWN : significant(value, 3));
 const latencyText = (value) => (value === null ? UNKNOWN : `${significant(value, 3)} ms`);
 const ratio = (part, whole) => (part === null || !whole ? null : part / whole);

@@ -1,18 +1,18 @@
-// What is selected, and what follows it.
-const selection = { index: data.selected };
-
-function select(index) {
-  selection.index = index;
-  const point = data.points[index];
+// What follows a selection, and what is added once.
+function show() {
+  markPickers();
   markFrontier();
   for (const row of document.querySelectorAll(".points tr[data-point]")) {
-    row.setAttribute("aria-current", String(Number(row.dataset.point) === index));
+    row.setAttribute("aria-current", String(Number(row.dataset.point) === selection.index));
   }
-  drawTotals(point);
-  drawLayers(point);
-  markSpectra(point);
-  markGroups(point);
-  find("announcement").textContent = `Selected ${describe(point)}`;
+  drawTotals();
+  drawWhere();
+  drawLayers();
+  drawHealing();
+  markSpectra();
+  markGroups();
+  drawRecipes();
+  find("announcement").textContent = `Selected ${chosenPoints().map(describe).join("; compared with ")}`;
 }
 
 function linkRows() {
@@ -20,7 +20,7 @@ function linkRows() {
     const index = Number(row.dataset.point);
     const name = row.firstElementChild;
     const button = html("button", { type: "button", "aria-label": `Select ${pointName(data.points[index])}` }, name.textContent);
-    button.addEventListener("click", () => select(index));
+    button.addEventListener("click", () => choose(index));
     name.replaceChildren(button);
   }
 }
@@ -32,9 +32,8 @@ function addSwitches() {
   };
   const costs = COSTS.map(([key, name]) => [key, name]);
   find("switches").append(segments("cost", costs, view.cost, change("cost")));
-  if (!canZoom) return;
-  const ranges = [["all", "all"], ["near", "near dense"]];
-  find("switches").append(segments("scores", ranges, "all", (value) => change("near")(value === "near")));
+  const heights = [["all", "score"], ...(canZoom ? [["near", "near dense"]] : []), ["loss", "predicted loss"]];
+  if (data.scored) find("switches").append(segments("height", heights, view.height, change("height")));
 }
 
 function addTheme() {
@@ -53,48 +52,34 @@ function addTheme() {
   name();
 }
 
-function addCopy() {
-  const button = find("copy");
-  if (button === null) return;
-  const say = (text) => {
-    button.textContent = text;
-    setTimeout(() => (button.textContent = "Copy"), 1500);
-  };
-  button.addEventListener("click", async () => {
-    try {
-      await navigator.clipboard.writeText(find("command").textContent);
-      say("Copied");
-    } catch {
-      getSelection().selectAllChildren(find("command"));
-      say(document.execCommand("copy") ? "Copied" : "Press Ctrl+C");
-    }
-  });
-  button.hidden = false;
-}
-
 drawLegend();
 addSwitches();
+addPickers();
+addWhere();
 addTheme();
-addCopy();
+addPageCopy();
 linkRows();
-foldButton("layers", data.layers.length, () => drawLayers(data.points[selection.index]));
+find("only-differing").addEventListener("change", drawLayers);
+foldButton("layers", data.layers.length, drawLayers);
 foldButton("spectra", data.sites.length, () => {
   showSpectra();
-  markSpectra(data.points[selection.index]);
+  markSpectra();
 });
 foldButton("groups", data.groups.length, () => {
   showGroups();
-  markGroups(data.points[selection.index]);
+  markGroups();
 });
 drawSpectra();
 drawGroups();
 drawFrontier();
-select(selection.index);
+show();
 let width = chart.clientWidth;
 new ResizeObserver(() => {
   if (chart.clientWidth === width) return;
   width = chart.clientWidth;
-  hideTip();
+  hideTips();
   drawFrontier();
+  drawWhere();
+  drawHealing();
 }).observe(chart);
-document.addEventListener("keydown", (event) => event.key === "Escape" && hideTip());
+document.addEventListener("keydown", (event) => event.key === "Escape" && hideTips());

@@ -51,9 +51,10 @@ function drawSite(site) {
     clip.append(group);
   }
   const mark = svg("g");
-  for (const name of site.layers) marks.set(name, { mark, plot, about });
+  const note = html("p", { class: "cut-note" });
+  for (const name of site.layers) marks.set(name, { mark, plot, about, note });
   plot.append(spectrumGrid(), clip, mark);
-  return html("figure", { "data-site": site.name }, html("figcaption", {}, ...breakable(site.name)), plot);
+  return html("figure", { "data-site": site.name }, html("figcaption", {}, ...breakable(site.name)), plot, note);
 }
 
 function spectrumGrid() {
@@ -70,36 +71,41 @@ function spectrumGrid() {
   return grid;
 }
 
-// Marks what the selected point does at every site.
-function markSpectra(point) {
-  for (const row of layerRows(point)) {
-    const where = marks.get(row.name);
+// Draws the cut of the selected points at every site.
+function markSpectra() {
+  for (const rows of shownLayers()) {
+    const where = marks.get(rows[0].name);
     if (where === undefined) continue;
-    const fractionKept = ratio(row.params, row.paramsBefore);
-    where.mark.replaceChildren(...chosenMark(row, fractionKept));
-    const done = row.method === null ? "stays dense" : `${row.method} ${row.form} keeps ${fraction(fractionKept)}`;
-    where.plot.setAttribute("aria-label", `${where.about}; ${done}`);
+    where.mark.replaceChildren(...rows.flatMap(cutMark).reverse());
+    const notes = rows.map(cutText);
+    where.note.replaceChildren(...notes.map((note, side) => html("span", {}, tag(side), note)));
+    where.plot.setAttribute("aria-label", [where.about, ...notes].join("; "));
   }
 }
 
-// A narrower layer's mark lies off the line, which is of the full width.
-function chosenMark(row, fractionKept) {
-  if (row.method === null) return cornerNote("stays dense");
-  if (row.rank === null) return cornerNote(`narrowed, keeps ${fraction(fractionKept)}`);
-  const text = `${row.method} ${row.form}: keeps ${fraction(fractionKept, 3)}, loss ${lossText(row.loss)}`;
-  const isNarrower = row.ends !== null && String(row.ends) !== String(row.layer.ends);
-  return [...ringAt(row.method, row.loss, fractionKept, text), ...(isNarrower ? cornerNote("narrowed, factored") : [])];
+function cutText({ method, rank, params, paramsBefore, ends, layer }) {
+  if (method === null) return "stays dense";
+  const part = `${fraction(ratio(params, paramsBefore))} kept`;
+  if (rank === null) return `fewer channels, ${part}`;
+  const isNarrower = ends !== null && String(ends) !== String(layer.ends);
+  return `${method}, rank ${rank}, ${part}${isNarrower ? ", fewer channels" : ""}`;
 }
 
-function ringAt(method, loss, fractionKept, text) {
+function cutMark(row, side) {
+  if (row.rank === null) return [];
+  return ringAt(row.method, row.loss, ratio(row.params, row.paramsBefore), `${cutText(row)}, ${row.form}, loss ${lossText(row.loss)}`, side);
+}
+
+// Left of the line is what stays, right of it what is cut off.
+function ringAt(method, loss, fractionKept, text, side) {
   if (loss === null || fractionKept === null) return [];
   const [x, y] = [across(Math.min(1, fractionKept)), Math.min(FRAME.bottom, down(loss))];
+  const gone = isComparing() ? [] : [svg("rect", { class: "gone", x, width: Math.max(0, FRAME.right - x), y: FRAME.top, height: FRAME.bottom - FRAME.top })];
   return [
-    svg("line", { class: "drop", x1: x, x2: x, y1: y, y2: FRAME.bottom }),
     svg("g", { class: `mark ${colour(methods.indexOf(method))}` },
       svg("circle", { class: "chosen", cx: x, cy: y, r: 3.4 }),
-      svg("circle", { class: "halo", cx: x, cy: y, r: 6 }, svg("title", {}, text))),
+      svg("circle", { class: `halo side-${side}`, cx: x, cy: y, r: 6 }, svg("title", {}, text))),
+    svg("line", { class: `cut side-${side}`, x1: x, x2: x, y1: FRAME.top, y2: FRAME.bottom }),
+    ...gone,
   ];
 }
-
-const cornerNote = (text) => [svg("text", { class: "stays", x: FRAME.right, y: FRAME.top + 10, "text-anchor": "end" }, text)];

@@ -1,7 +1,7 @@
 // What the selected point costs and gives, before and after.
-function bar(part, whole, most) {
+function bar(part, whole, most, side = 0) {
   const track = html("span", { class: "bar", "aria-hidden": "true" });
-  for (const [name, value] of [["whole", whole], ["part", part]]) {
+  for (const [name, value] of [["whole", whole], [`part side-${side}`, part]]) {
     if (value === null) continue;
     const piece = html("i", { class: name });
     piece.style.width = `${Math.min(100, (100 * value) / (most || 1))}%`;
@@ -10,15 +10,15 @@ function bar(part, whole, most) {
   return track;
 }
 
-function drawTotals(point) {
-  find("totals-title").textContent = pointName(point);
-  const items = [scoreItem(point)];
+function drawTotals() {
+  const points = chosenPoints();
+  find("totals-title").replaceChildren(...points.map((point, side) => html("span", { class: "title" }, tag(side), pointName(point))));
+  const items = data.scored ? [item("Score", points.map(scoreFacts))] : [];
   const rows = [["Parameters", "params", short], ["MACs", "macs", short], ["Bytes", "bytes", short]];
-  if (data.latency && point.latency !== null) rows.push(["Latency", "latency", latencyText]);
-  for (const [name, key, write] of rows) items.push(costItem(name, data.dense[key], point[key], write));
-  items.push(item("Predicted loss", lossText(point.loss), lossRemark(point)));
+  if (data.latency) rows.push(["Latency", "latency", latencyText]);
+  for (const [name, key, write] of rows) items.push(costItem(name, key, points, write));
+  items.push(item("Predicted loss", points.map((point) => [lossText(point.loss), lossRemark(point)])));
   find("totals-list").replaceChildren(...items);
-  for (const place of document.querySelectorAll(".of-point")) place.textContent = pointName(point);
 }
 
 // What was done, and how much less a better plan of the same options could lose.
@@ -34,21 +34,26 @@ function lossRemark(point) {
   return parts.join("; ");
 }
 
-function scoreItem(point) {
+function scoreFacts(point) {
+  if (point.drop === null) return [scoreText(point.score, point.error), "not measured"];
   const way = point.drop < 0 ? "better" : "worse";
-  const drop = dropText(Math.abs(point.drop), point.drop_error);
-  return item("Score", scoreText(point.score, point.error), `${drop} ${way} than dense`);
+  return [scoreText(point.score, point.error), `${dropText(Math.abs(point.drop), point.drop_error)} ${way} than dense`];
 }
 
-function costItem(name, before, after, write) {
-  const part = ratio(after, before);
-  const entry = item(name, write(after, 4), part === null ? "" : `${fraction(part, 3)} of ${write(before, 4)}`);
-  entry.title = `${grouped.format(before)} before, ${grouped.format(after)} after`;
-  entry.lastChild.append(bar(after, before, Math.max(before, after)));
-  return entry;
+function costItem(name, key, points, write) {
+  const before = data.dense[key];
+  const most = Math.max(before, ...points.map((point) => point[key] ?? 0));
+  const facts = points.map((point, side) => {
+    const part = ratio(point[key], before);
+    const remark = part === null ? "" : `${fraction(part, 3)} of ${write(before, 4)}`;
+    return [write(point[key], 4), remark, bar(point[key], before, most, side)];
+  });
+  return item(name, facts);
 }
 
-function item(name, after, remark) {
-  const facts = html("dd", {}, html("span", { class: "after" }, after), html("span", { class: "remark" }, remark));
-  return html("div", { class: "item" }, html("dt", {}, name), facts);
+// One line of facts for each of the points: the number, a remark, perhaps a bar.
+function item(name, facts) {
+  const lines = facts.map(([after, remark, bar = null], side) => html("dd", {},
+    tag(side), html("span", { class: "after" }, after), html("span", { class: "remark" }, remark), bar));
+  return html("div", { class: "item" }, html("dt", {}, name), ...lines);
 }
