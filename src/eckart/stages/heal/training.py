@@ -53,7 +53,7 @@ class Recipe:
         """The step size of step ``step`` of ``steps``.
 
         Example:
-            >>> [round(Recipe(rate=1, warm_up=0.5).rate_at(step, 4), 2) for step in range(4)]
+            >>> [round(Recipe(rate=1.0, warm_up=0.5).rate_at(step, 4), 2) for step in range(4)]
             [0.5, 1.0, 1.0, 0.5]
         """
         warm = max(1, round(self.warm_up * steps))
