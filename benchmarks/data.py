@@ -54,6 +54,19 @@ def fashion_mnist(root: str | Path | None = None, split: str = "train") -> Label
     return images.unsqueeze(1).float().div_(255), labels.long()
 
 
+def flipped_and_cropped(
+    images: Float[Tensor, "n channels height width"], padding: int = 4
+) -> Float[Tensor, "n channels height width"]:
+    """Each image flipped left to right or not, and moved by up to `padding` pixels, at random."""
+    n, channels, height, width = images.shape
+    flipped = torch.where(torch.rand(n, 1, 1, 1) < 0.5, images.flip(3), images)
+    padded = torch.nn.functional.pad(flipped, [padding] * 4)
+    down, right = (torch.randint(2 * padding + 1, (n, 1)) for _ in range(2))
+    rows, columns = down + torch.arange(height), right + torch.arange(width)
+    place = torch.arange(n).view(-1, 1, 1, 1), torch.arange(channels).view(1, -1, 1, 1)
+    return padded[(*place, rows[:, None, :, None], columns[:, None, None, :])]
+
+
 def data_root(root: str | Path | None = None) -> Path:
     """The data folder: `root`, else the environment variable ECKART_DATA.
 

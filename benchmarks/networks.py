@@ -1,9 +1,10 @@
-"""The two reference networks, and where their inner channels pass from layer to layer."""
+"""The reference networks, and where their inner channels pass from layer to layer."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,17 @@ from jaxtyping import Float, Int64
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from benchmarks.data import CACHE, data_root, mnist, write_tensors
+from benchmarks.data import (
+    CACHE,
+    Labelled,
+    cifar10,
+    data_root,
+    flipped_and_cropped,
+    mnist,
+    write_tensors,
+)
+
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -99,6 +110,50 @@ class LeNet5(nn.Module):
         return [Chain(a, None, b) for a, b in pairwise(("conv1", "conv2", "fc1", "fc2"))]
 
 
+class DenseLayer(nn.Module):
+    """Batch norm, ReLU and a 3×3 convolution, whose output is appended to its input."""
+
+    def __init__(self, inputs: int, growth: int) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm2d(inputs)
+        self.conv = nn.Conv2d(inputs, growth, 3, 1, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, self.conv(F.relu(self.bn(x)))], 1)
+
+
+class Transition(nn.Sequential):
+    """Half the channels by a 1×1 convolution, half the side by average pooling."""
+
+    def __init__(self, inputs: int) -> None:
+        convolution = nn.Conv2d(inputs, inputs // 2, 1, bias=False)
+        super().__init__(nn.BatchNorm2d(inputs), nn.ReLU(), convolution, nn.AvgPool2d(2))
+
+
+class DenseNet(nn.Module):
+    """DenseNet-22 for 32×32 images, three blocks of dense layers; its first layer halves the side.
+
+    Source: Huang et al. 2017 (1608.06993), section 3, without bottlenecks, compression 0.5.
+    """
+
+    def __init__(self, layers: int = 6, growth: int = 12) -> None:
+        super().__init__()
+        width, parts = 2 * growth, list[nn.Module]()
+        self.conv = nn.Conv2d(3, width, 3, 2, 1, bias=False)
+        for block in range(3):
+            parts += [DenseLayer(width + i * growth, growth) for i in range(layers)]
+            width += layers * growth
+            if block < 2:
+                parts.append(Transition(width))
+                width //= 2
+        self.blocks = nn.Sequential(*parts)
+        self.bn = nn.BatchNorm2d(width)
+        self.linear = nn.Linear(width, 10)
+
+    def forward(self, x: Float[Tensor, "n 3 32 32"]) -> Float[Tensor, "n 10"]:
+        return self.linear(F.relu(self.bn(self.blocks(self.conv(x)))).mean((2, 3)))
+
+
 def channel_chains(model: nn.Module) -> list[Chain]:
     """All chains of the model, with full names: what each submodule's `chains()` declares.
 
@@ -133,33 +188,69 @@ def load_resnet(root: str | Path | None = None, depth: int = 20) -> CifarResNet:
 
 def trained_lenet(root: str | Path | None = None, seed: int = 0, cache: Path = CACHE) -> LeNet5:
     """LeNet-5 trained for 8 epochs on MNIST, from the cache if it is there; in eval mode."""
-    path = Path(cache) / f"lenet5-mnist-seed{seed}.safetensors"
+    name = f"lenet5-mnist-seed{seed}"
+    training = Schooling(epochs=8, rate=0.02)
+    return _trained(LeNet5, name, lambda: mnist(root, "train"), training, seed, cache)
+
+
+def trained_densenet(
+    root: str | Path | None = None, seed: int = 0, cache: Path = CACHE
+) -> DenseNet:
+    """DenseNet-22 trained for 8 epochs on CIFAR-10, flipped and cropped; cached, in eval mode."""
+    name = f"densenet22-cifar10-seed{seed}"
+    training = Schooling(8, 0.1, changed=lambda x: channels_last(flipped_and_cropped(x)))
+    return _trained(DenseNet, name, lambda: cifar10(root, "train"), training, seed, cache)
+
+
+@dataclass(frozen=True)
+class Schooling:
+    """SGD, Nesterov momentum 0.9, weight decay 5e-4, step size falling from `rate` by a cosine."""
+
+    epochs: int
+    rate: float
+    batch: int = 64
+    changed: Callable[[Tensor], Tensor] = lambda images: images
+
+
+def _trained(
+    make: Callable[[], M],
+    name: str,
+    read: Callable[[], Labelled],
+    training: Schooling,
+    seed: int,
+    cache: Path,
+) -> M:
+    """The network in eval mode; trained if the cache does not hold it."""
+    path = Path(cache) / f"{name}.safetensors"
     if not path.exists():
-        model = _train(mnist(root, "train"), seed, epochs=8)
-        write_tensors(model.state_dict(), path)
-    model = LeNet5()
+        write_tensors(_train(make, read(), training, seed).state_dict(), path)
+    model = make()
     model.load_state_dict(load_file(path))
     return model.eval()
 
 
-def _train(data: tuple[Tensor, Tensor], seed: int, epochs: int, batch: int = 64) -> LeNet5:
-    """SGD, Nesterov momentum 0.9, weight decay 5e-4, step size falling from 0.02 by a cosine."""
+def _train(make: Callable[[], M], data: Labelled, training: Schooling, seed: int) -> M:
     images, labels = data
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = LeNet5()
+        model = make()
         optimizer = torch.optim.SGD(
-            model.parameters(), lr=0.02, momentum=0.9, nesterov=True, weight_decay=5e-4
+            model.parameters(), training.rate, momentum=0.9, nesterov=True, weight_decay=5e-4
         )
-        steps = epochs * -(-len(images) // batch)
+        steps = training.epochs * -(-len(images) // training.batch)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        for _ in range(epochs):
-            for rows in torch.randperm(len(images)).split(batch):
+        for _ in range(training.epochs):
+            for rows in torch.randperm(len(images)).split(training.batch):
                 optimizer.zero_grad()
-                F.cross_entropy(model(images[rows]), labels[rows]).backward()
+                F.cross_entropy(model(training.changed(images[rows])), labels[rows]).backward()
                 optimizer.step()
                 schedule.step()
     return model
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """Images in the layout that convolutions are fastest in on CPUs; other tensors as they are."""
+    return images.contiguous(memory_format=torch.channels_last) if images.dim() == 4 else images
 
 
 @torch.inference_mode()
@@ -168,7 +259,6 @@ def accuracy(
 ) -> float:
     """Fraction of `labels` that the largest logit gives; sets `model` to eval mode."""
     model.eval()
-    layout = torch.channels_last if images.dim() == 4 else torch.contiguous_format  # faster on CPUs
     pairs = zip(images.split(batch), labels.split(batch), strict=True)
-    hits = (model(x.contiguous(memory_format=layout)).argmax(1) == y for x, y in pairs)
+    hits = (model(channels_last(x)).argmax(1) == y for x, y in pairs)
     return sum(int(hit.sum()) for hit in hits) / len(images)

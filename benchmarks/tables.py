@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from benchmarks import channel_tables
+from benchmarks import channel_tables, healing_tables
 
 RESULTS = Path("benchmarks/results")
 NAMES = {
@@ -134,6 +134,11 @@ def channels(name: str) -> str:
     return channel_tables.MAKERS[name](report)
 
 
+def healing(name: str) -> str:
+    """A table of `benchmarks.healing`."""
+    return healing_tables.MAKERS[name](json.loads((RESULTS / "healing.json").read_text()))
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
     "resnet20": lambda: frontier("resnet20"),
     "resnet32": lambda: frontier("resnet32"),
@@ -143,6 +148,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "costs": costs,
     "headline": headline,
     **{f"channels {name}": partial(channels, name) for name in channel_tables.MAKERS},
+    **{f"healing {name}": partial(healing, name) for name in healing_tables.MAKERS},
 }
 
 
@@ -158,7 +164,8 @@ def filled(text: str) -> str:
 
 def main() -> None:
     results = Path("docs/results")
-    for path in (results / "main-path.md", results / "channels.md", Path("README.md")):
+    pages = [results / f"{name}.md" for name in ("main-path", "channels", "healing")]
+    for path in (*pages, Path("README.md")):
         path.write_text(filled(path.read_text()))
         print(f"{path}: tables made anew")
 

@@ -19,6 +19,7 @@ from eckart.records import (
     Compressed,
     Curves,
     Frontier,
+    Healed,
     Measurement,
     Moments,
     Plan,
@@ -29,6 +30,7 @@ from eckart.stages.allocate import allocate, hull, uniform
 from eckart.stages.apply import apply
 from eckart.stages.calibrate import calibrate
 from eckart.stages.curves import curves
+from eckart.stages.heal import heal
 from eckart.stages.measure import measure
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "EckartWarning",
     "Fisher",
     "Frontier",
+    "Healed",
     "InputError",
     "LeftDenseWarning",
     "Logits",
@@ -58,6 +61,7 @@ __all__ = [
     "compress",
     "curves",
     "frontier",
+    "heal",
     "hull",
     "load",
     "measure",

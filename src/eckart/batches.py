@@ -52,6 +52,16 @@ def first_examples(inputs: Any, most: int = 1) -> Any:
     return mapped(inputs, head)
 
 
+def some_examples(batch: Any, rows: list[int]) -> Any:
+    """The same batch, inputs and targets, with these examples only."""
+    count = examples_in(inputs_of(batch))
+
+    def chosen(tensor: Tensor) -> Tensor:
+        return tensor[rows] if tensor.dim() and len(tensor) == count else tensor
+
+    return mapped(batch, chosen)
+
+
 def moved(inputs: Any, like: nn.Module) -> Any:
     """Inputs on the device of a network's first parameter."""
     device = next((p.device for p in like.parameters()), None)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 See = Callable[[str, nn.Module, Tensor], None]
+Amend = Callable[[str, nn.Module, Tensor], Tensor | None]
 
 
 @contextmanager
@@ -37,6 +38,21 @@ def watching(
         return seen
 
     handles = [m.register_forward_hook(hook(n), with_kwargs=True) for n, m in layers.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def amending(layers: Mapping[str, nn.Module], amend: Amend) -> Iterator[None]:
+    """Hand on each call's output; what ``amend`` returns, unless None, takes its place."""
+
+    def hook(name: str) -> Callable[..., Tensor | None]:
+        return lambda module, args, output: amend(name, module, output)
+
+    handles = [module.register_forward_hook(hook(name)) for name, module in layers.items()]
     try:
         yield
     finally:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from eckart import Budget, Compressed, Measurement, accuracy, compress, measure, save
+from eckart import Budget, Compressed, Healed, Measurement, accuracy, compress, measure, save
 from eckart.cli.channels import bound_lines, removal_tables
 from eckart.cli.grouping import grouped
+from eckart.cli.healing import HealingOptions
 from eckart.cli.options import (
     CalibrationOptions,
     EvaluationOptions,
@@ -64,6 +65,7 @@ def compress_command(
     selection: SelectionOptions,
     evaluation: EvaluationOptions,
     moments: MomentsOptions,
+    healing: HealingOptions,
     run: RunOptions,
     *,
     out: Annotated[Path | None, option("Run", "Folder to save the smaller network in.")] = None,
@@ -74,6 +76,7 @@ def compress_command(
     folder_to_write(out)
     data = images.open()
     source = moments.source(data, calibration)
+    healed_on = healing.take(data, calibration)
     goals: dict[str, Any] = {"budget": wanted}
     if not isinstance(wanted, Budget):
         judge = accuracy(selection.take(data, calibration))
@@ -81,18 +84,26 @@ def compress_command(
     evaluate = None if data is None else accuracy(evaluation.take(data))
     network = model.load()
     gathered = gather(network, source, images.seed)
-    done = compress(network, gathered, **plan.offered, **goals)
+    done, healed = compress(network, gathered, **plan.offered, **goals), None
+    if healed_on is not None:
+        healed = healing.healed(done.model, network, healed_on, gathered, images.seed)
+        done = replace(done, model=healed.model)
     if out is not None:
         save(done.model, out)
     before, after = (
         measure(net, gathered.example, evaluate=evaluate, latency=latency)
         for net in (network, done.model)
     )
-    return _result(model.model, done, before, after, out)
+    return _result(model.model, done, healed, before, after, out)
 
 
 def _result(
-    name: str, done: Compressed, before: Measurement, after: Measurement, out: Path | None
+    name: str,
+    done: Compressed,
+    healed: Healed | None,
+    before: Measurement,
+    after: Measurement,
+    out: Path | None,
 ) -> Result:
     document = {
         "model": name,
@@ -100,10 +111,12 @@ def _result(
         "after": after.as_json(),
         "plan": done.plan.as_json(),
         "evaluations": done.evaluations,
+        "healing": None if healed is None else [step.as_json() for step in healed.log],
         "out": None if out is None else str(out),
     }
     saved = [] if out is None else [f"saved in {out}"]
+    healing = [] if healed is None else [str(healed), healed.table()]
     plan, specs = done.plan, done.moments.specs
     tables = [plan_table(plan, specs), *removal_tables(plan, specs)]
-    lines = [str(plan), *bound_lines(plan), *saved]
+    lines = [str(plan), *bound_lines(plan), *healing, *saved]
     return Result(document, [*tables, before_after_table(before, after), *lines])

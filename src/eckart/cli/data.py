@@ -33,7 +33,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class ImageData:
-    """Images for several purposes; no image is handed out twice.
+    """Images for several purposes; no image is handed out twice, unless asked for ``again``.
 
     A split is gone through in one shuffled order that the seed fixes. So where two things are done
     on one split, the second gets the images that follow those of the first.
@@ -80,24 +80,27 @@ class ImageData:
         """Do not hand out the next images of a split."""
         self._used[split] = self._used.get(split, 0) + count
 
-    def take(self, split: str, count: int | None, *, labelled: bool) -> Batches:
+    def take(
+        self, split: str, count: int | None, *, labelled: bool, again: bool = False
+    ) -> Batches:
         """The next images of a split; None is all that are left, which may be no fewer than one.
 
         Args:
             split: its name.
             count: how many; fewer where the split ends.
             labelled: whether images without a label are refused when they are read.
+            again: begin with the split's first image, whatever was handed out before.
         """
         images = self.source.split(split)
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(self.seed))
-        start = self._used.get(split, 0)
+        start = 0 if again else self._used.get(split, 0)
         chosen = order[start : None if count is None else start + count].tolist()
         if not chosen:
             raise InputError(
                 f"{images.name} has {len(images)} images and all are in use already: name another "
                 "split, or use fewer --examples"
             )
-        self._used[split] = start + len(chosen)
+        self._used[split] = max(self._used.get(split, 0), start + len(chosen))
         if len(chosen) < (count or 0):
             say(f"{images.name}: {len(chosen)} images where {count} were asked for")
         preprocessing = self.preprocessing.with_channels(images.read(chosen[0])[0])

@@ -28,7 +28,8 @@ def _use_threads(threads: int | None) -> int | None:
     return threads
 
 
-def _given(data: ImageData | None) -> ImageData:
+def needed(data: ImageData | None) -> ImageData:
+    """The data; a usage error where none were named."""
     if data is None:
         raise usage_error("--data", "needed here: an image folder or a Hugging Face data set")
     return data
@@ -107,7 +108,7 @@ class CalibrationOptions:
 
     def take(self, data: ImageData | None) -> Batches:
         """The images; they need no labels."""
-        data = _given(data)
+        data = needed(data)
         return data.take(self.named(data), self.examples, labelled=False)
 
     def reserve(self, data: ImageData, examples: int) -> None:
@@ -130,7 +131,7 @@ class EvaluationOptions:
 
     def take(self, data: ImageData | None) -> Batches:
         """The images, without those that were used before."""
-        data = _given(data)
+        data = needed(data)
         split = data.split_named(self.eval_split, REPORTED_ON, "--eval-split")
         return data.take(split, self.eval_examples, labelled=True)
 
@@ -147,7 +148,7 @@ class SelectionOptions:
 
     def take(self, data: ImageData | None, calibration: CalibrationOptions) -> Batches:
         """The images, without those that were used before."""
-        data = _given(data)
+        data = needed(data)
         given = self.select_split or calibration.named(data)
         return data.take(data.split_named(given, (), ""), self.select_examples, labelled=True)
 

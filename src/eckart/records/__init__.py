@@ -2,6 +2,7 @@
 
 from eckart.records.channels import ChannelGroup, GroupCurve, Removal
 from eckart.records.forms import Form, LayerSpec, Piece
+from eckart.records.healing import Healed, HealingStep
 from eckart.records.moments import Moments
 from eckart.records.plans import Budget, Choice, Curve, Curves, Option, Plan, Site
 from eckart.records.results import Compressed, Frontier, Measurement, Point, Score
@@ -16,6 +17,8 @@ __all__ = [
     "Form",
     "Frontier",
     "GroupCurve",
+    "Healed",
+    "HealingStep",
     "LayerSpec",
     "Measurement",
     "Moments",

@@ -51,11 +51,12 @@ class Score:
         if isinstance(result, Score):
             return result
         try:
-            return cls(float(result))
+            value = float(result)
         except (TypeError, ValueError) as error:
             raise InputError(
                 f"evaluate must return a number or a Score, got {type(result).__name__}"
             ) from error
+        return cls(value)
 
     @property
     def standard_error(self) -> float:

@@ -1,0 +1,92 @@
+"""What healing tried on a smaller network, and what it came to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from eckart.records.results import Score
+
+
+@dataclass(frozen=True)
+class HealingStep:
+    """One network that was judged, or a treatment that could not be done.
+
+    Attributes:
+        treatment: its name; ``"start"`` for the network that was handed in.
+        note: what was tried, or why nothing was.
+        score: on held-out data; None where nothing was judged.
+        seconds: since the step before.
+        accepted: whether it was better than everything before.
+    """
+
+    treatment: str
+    note: str
+    score: Score | None
+    seconds: float
+    accepted: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain dictionary."""
+        score = None if self.score is None else self.score.as_json()
+        return {**self.__dict__, "score": score}
+
+
+@dataclass(frozen=True)
+class Healed:
+    """What ``heal`` hands back.
+
+    Attributes:
+        model: the best network seen on held-out data; the one handed in where nothing helped.
+        log: every step, in order; the first is the start.
+    """
+
+    model: nn.Module
+    log: tuple[HealingStep, ...]
+
+    @property
+    def before(self) -> Score | None:
+        """Held-out score of the network that was handed in."""
+        return self.log[0].score if self.log else None
+
+    @property
+    def after(self) -> Score | None:
+        """Held-out score of the network handed back."""
+        return self._best.score if self.log else None
+
+    @property
+    def _best(self) -> HealingStep:
+        return next((step for step in reversed(self.log) if step.accepted), self.log[0])
+
+    def __str__(self) -> str:
+        helped = [f"{s.treatment} ({s.note})" for s in self.log[1:] if s.accepted]
+        if not helped or self.before is None or self.after is None:
+            why = "; ".join(f"{s.treatment}: {s.note}" for s in self.log[1:] if s.score is None)
+            return "nothing helped: the network is as it was" + (f" ({why})" if why else "")
+        direction = "higher" if self.after.higher_is_better else "lower"
+        count = "" if self.after.n is None else f", n = {self.after.n}"
+        return (
+            f"held-out score {self.before.value:.4g} → {self.after.value:.4g} ({direction} is "
+            f"better{count}): {', then '.join(helped)}"
+        )
+
+    def table(self) -> str:
+        """The log as text, one step a line."""
+        rows = [("treatment", "score", "seconds", "kept", "what")]
+        for step in self.log:
+            score = "–" if step.score is None else f"{step.score.value:.5g}"
+            kept = "yes" if step.accepted else ""
+            rows.append((step.treatment, score, f"{step.seconds:.1f}", kept, step.note))
+        widths = [max(len(row[i]) for row in rows) for i in range(4)]
+        lines = [
+            "  ".join([*(cell.ljust(w) for cell, w in zip(row[:4], widths, strict=True)), row[4]])
+            for row in rows
+        ]
+        return "\n".join(line.rstrip() for line in lines)
+
+    def dumps(self) -> str:
+        """The log as JSON text."""
+        return json.dumps([step.as_json() for step in self.log], indent=1)

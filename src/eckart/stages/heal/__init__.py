@@ -1,0 +1,171 @@
+"""Smaller network to a better one of the same size, judged on held-out data."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from eckart.batches import call, inputs_of, moved
+from eckart.errors import InputError, MismatchError
+from eckart.provenance import plan_of
+from eckart.records import Healed, Moments, Plan
+from eckart.scores import Evaluate
+from eckart.stages.heal.closeness import closeness, compared
+from eckart.stages.heal.correct import Correct
+from eckart.stages.heal.distil import Distil
+from eckart.stages.heal.judge import Judge
+from eckart.stages.heal.objectives import TaskLoss
+from eckart.stages.heal.parts import Parts, parted
+from eckart.stages.heal.treatments import (
+    TREATMENTS,
+    Case,
+    Treatment,
+    Verdict,
+    register_treatment,
+    treatments_named,
+)
+from eckart.tracing import check_same_network
+from eckart.watch import untouched
+
+register_treatment(Correct())
+register_treatment(Distil())
+register_treatment(Distil("finetune", TaskLoss()))
+
+__all__ = ["TREATMENTS", "Case", "Treatment", "Verdict", "heal", "register_treatment"]
+
+DEFAULT_TREATMENTS = ("correct",)
+
+
+def heal(
+    compressed: nn.Module,
+    teacher: nn.Module,
+    batches: Iterable[Any],
+    *,
+    moments: Moments | None = None,
+    plan: Plan | None = None,
+    treatments: Sequence[str] = DEFAULT_TREATMENTS,
+    steps: int | None = None,
+    evaluate: Evaluate | None = None,
+    held_out: float = 0.2,
+    checkpoint: str | Path | None = None,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> Healed:
+    """Make a compressed network better without making it larger.
+
+    The treatments are tried in turn, each on the best network so far. A network takes its place
+    only where it is better on held-out data, by more than the paired standard error where scores
+    have samples; so the result is never worse there than what was handed in. Ctrl-C ends the
+    treatment and hands back the best so far.
+
+    Args:
+        compressed: the smaller network, from ``apply`` or ``compress``; it is left as it is.
+        teacher: the dense network it was made from; also left as it is.
+        batches: a list or loader that can be read several times, as for ``calibrate``; labels are
+            used by nothing but an ``evaluate`` of your own. Without random augmentation.
+        moments: of the teacher; what ``"refit"`` leans on where data are few.
+        plan: what was done; None is the plan that ``compressed`` carries.
+        treatments: names, in order.
+        steps: optimiser steps of treatments that take some.
+        evaluate: ``evaluate(model)`` decides; None is closeness to the teacher's outputs on the
+            examples that are held out: ``KL`` of the softmax, or half the squared difference
+            relative to the teacher's; see ``closeness``.
+        held_out: fraction of the examples held out, at most 4,096 of them.
+        checkpoint: folder of the files that a long treatment goes on from.
+        seed: of whatever is random.
+        progress: show bars; None shows them on a terminal.
+
+    Returns:
+        The best network, in the mode of ``compressed``, and the log; ``compressed`` itself where
+        nothing helped.
+
+    Raises:
+        InputError: data that can be read only once, are empty or hold NaN; an evaluation that
+            returns NaN; an unknown treatment; a teacher whose outputs have another shape.
+        MismatchError: moments or plan of another network.
+
+    Cost: that of the treatments; per network judged, a pass of both over the held-out part.
+
+    Example:
+        >>> import torch, eckart
+        >>> network = torch.nn.Sequential(torch.nn.Linear(20, 30), torch.nn.Linear(30, 4))
+        >>> data = [torch.randn(64, 20)]
+        >>> smaller = eckart.compress(network, data, keep=0.6)
+        >>> healed = eckart.heal(smaller.model, network, data, moments=smaller.moments)
+        >>> [step.treatment for step in healed.log][0]
+        'start'
+    """
+    chosen = treatments_named(treatments)
+    plan = plan_of(compressed) if plan is None else plan
+    if steps is not None and steps < 1:
+        raise InputError(f"steps={steps}: give at least one, or None")
+    if held_out == 0 and evaluate is None:
+        raise InputError("nothing is held out to judge by: give evaluate=, or held_out above 0")
+    with untouched(teacher):
+        _check_belongs(compressed, teacher, moments, plan)
+        parts = parted(batches, compressed, held_out)
+        _check_outputs(compressed, teacher, parts)
+        judge = Judge(compressed, evaluate or closeness(teacher, parts.held_out), parts.held_out)
+        rest = (parts.fitting, parts.held_out, moments, plan, steps)
+        last = (None if checkpoint is None else Path(checkpoint), seed, progress)
+        try:
+            judge.begin()
+            for treatment in chosen:
+                judge.treatment = treatment.name
+                student = copy.deepcopy(judge.model).eval()
+                case = Case(student, teacher, *rest, *last, judge.offer, judge.remark)
+                reason = treatment.needs(case)
+                if reason is not None:
+                    judge.remark(f"skipped: {reason}")
+                else:
+                    treatment.treat(case)
+        except KeyboardInterrupt:
+            judge.remark("interrupted")
+    return Healed(_as_before(judge.model, compressed), tuple(judge.log))
+
+
+def _check_belongs(
+    compressed: nn.Module, teacher: nn.Module, moments: Moments | None, plan: Plan | None
+) -> None:
+    """Moments and plan are of the teacher, and the plan's layers exist."""
+    if moments is not None:
+        check_same_network(teacher, moments.fingerprint, "these moments")
+    if plan is None:
+        return
+    check_same_network(teacher, plan.fingerprint, "this plan")
+    known = dict(compressed.named_modules())
+    missing = sorted(set(plan.choices) - set(known))
+    if missing:
+        raise MismatchError(f"the plan names layers that the network lacks: {', '.join(missing)}")
+
+
+@torch.no_grad()
+def _check_outputs(compressed: nn.Module, teacher: nn.Module, parts: Parts) -> None:
+    """Both networks run on the data and give outputs of one shape."""
+    inputs = inputs_of(next(iter(parts.held_out or parts.fitting)))
+    with untouched(compressed):
+        outputs = call(compressed, inputs)
+    try:
+        targets = call(teacher, moved(inputs, teacher))
+    except RuntimeError as error:
+        raise InputError(
+            f"the teacher does not run on the data ({error!s:.160}): it is the dense network that "
+            "the smaller one was made from"
+        ) from error
+    compared(outputs, targets)
+
+
+def _as_before(model: nn.Module, like: nn.Module) -> nn.Module:
+    """The network with the modes, and the parameters to be trained, of another."""
+    modes = {name: module.training for name, module in like.named_modules()}
+    for name, module in model.named_modules():
+        module.training = modes.get(name, like.training)
+    trained = {name: parameter.requires_grad for name, parameter in like.named_parameters()}
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(trained.get(name, any(trained.values())))
+    return model

@@ -1,0 +1,92 @@
+"""How close a network's outputs are to its teacher's, without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eckart.batches import call, inputs_of, tensors_in
+from eckart.errors import InputError
+from eckart.metrics import class_axis, logits_of
+from eckart.records import Score
+from eckart.watch import untouched
+
+
+def closeness(teacher: nn.Module, batches: Iterable[Any]) -> Callable[[nn.Module], Score]:
+    """An ``evaluate`` that compares outputs with a teacher's; lower is better.
+
+    For outputs with an axis of classes ``KL(teacher ‖ network)`` of the softmax, in nats, mean over
+    the positions of an example; otherwise ``½ ‖y − t‖² / mean ‖t‖²`` with the mean over all
+    examples. Both networks run on each batch, so nothing is kept.
+
+    Args:
+        teacher: in eval mode.
+        batches: read once per evaluation, on the network's device.
+
+    Returns:
+        ``evaluate(model) -> Score`` with one sample per example.
+    """
+
+    def evaluate(model: nn.Module) -> Score:
+        parts: list[Tensor] = []
+        scale, divergence = 0.0, True
+        with untouched(model), torch.inference_mode():
+            for batch in batches:
+                outputs, targets = (call(m, inputs_of(batch)) for m in (model, teacher))
+                ours, theirs = compared(outputs, targets)
+                axis = class_axis(theirs)
+                divergence = axis is not None
+                if axis is not None:
+                    parts.append(_divergence(ours, theirs, axis))
+                else:
+                    parts.append(0.5 * _per_example((ours - theirs).square()).sum(1))
+                    scale += float(theirs.double().square().sum())
+        samples = torch.cat(parts).cpu()
+        if not divergence and scale > 0:
+            samples = samples * len(samples) / scale
+        value = float(samples.double().mean())
+        return Score(value, len(samples), higher_is_better=False, samples=samples)
+
+    return evaluate
+
+
+def compared(outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
+    """The output of two networks that is compared: the logits, or the first floating tensor.
+
+    Raises:
+        InputError: there is none, or the shapes differ.
+    """
+    ours, theirs = _main(outputs), _main(targets)
+    if ours.shape != theirs.shape:
+        raise InputError(
+            f"the teacher's outputs have the shape {tuple(theirs.shape)}, the smaller network's "
+            f"{tuple(ours.shape)}: the teacher is the dense network that it was made from"
+        )
+    return ours, theirs
+
+
+def _main(outputs: Any) -> Tensor:
+    try:
+        found = logits_of(outputs)
+    except InputError:
+        found = next((t for t in tensors_in(outputs) if t.is_floating_point()), torch.empty(0))
+    if not found.is_floating_point() or found.dim() == 0:
+        raise InputError(
+            f"found no output to compare in a {type(outputs).__name__}; give evaluate= instead"
+        )
+    return found
+
+
+def _divergence(ours: Tensor, theirs: Tensor, axis: int) -> Tensor:
+    """``KL`` from the teacher's chances, one number per example."""
+    left, right = (F.log_softmax(t.float(), axis) for t in (ours, theirs))
+    positions = F.kl_div(left, right, reduction="none", log_target=True).sum(axis)
+    return _per_example(positions).mean(1)
+
+
+def _per_example(values: Tensor) -> Tensor:
+    return values.reshape(len(values), -1)

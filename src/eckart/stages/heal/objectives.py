@@ -1,0 +1,88 @@
+"""What gradient steps minimise: the distance to the teacher's outputs, or the task's own loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eckart.batches import call, inputs_of
+from eckart.errors import InputError
+from eckart.metrics import class_axis, logits_of
+from eckart.stages.heal.closeness import compared
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """``objective(outputs, batch, teacher) -> scalar``, a mean over the batch."""
+
+    def __call__(self, outputs: Any, batch: Any, teacher: nn.Module) -> Tensor:
+        """The student's loss on a batch, given its outputs."""
+
+
+@dataclass(frozen=True)
+class Imitation:
+    """``T² KL(teacher ‖ student)`` of the softmax at temperature T, mean over the positions.
+
+    Outputs without an axis of classes: ``½ mean (y − t)² / mean t²``.
+
+    Attributes:
+        temperature: T, that both sets of logits are divided by.
+
+    Source: Hinton, Vinyals, Dean 2015 (1503.02531), section 2.
+    """
+
+    temperature: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < float("inf"):
+            raise InputError(f"temperature={self.temperature}: give a positive number")
+
+    def __call__(self, outputs: Any, batch: Any, teacher: nn.Module) -> Tensor:
+        """The divergence; the teacher runs without gradients."""
+        with torch.no_grad():
+            targets = call(teacher, inputs_of(batch))
+        ours, theirs = compared(outputs, targets)
+        axis = class_axis(theirs)
+        if axis is None:
+            scale = theirs.square().mean()
+            return 0.5 * F.mse_loss(ours, theirs) / torch.where(scale > 0, scale, 1.0)
+        left, right = (
+            F.log_softmax(_rows(z, axis).float() / self.temperature, -1) for z in (ours, theirs)
+        )
+        divergence = F.kl_div(left, right, reduction="batchmean", log_target=True)
+        return self.temperature**2 * divergence
+
+
+@dataclass(frozen=True)
+class TaskLoss:
+    """Cross entropy with the targets of the batch; half the mean squared error without classes."""
+
+    def __call__(self, outputs: Any, batch: Any, teacher: nn.Module) -> Tensor:
+        """The loss; the teacher is not asked."""
+        if not (isinstance(batch, tuple | list) and len(batch) == 2):
+            raise InputError("fine-tuning on labels needs batches of (inputs, targets)")
+        logits, targets = logits_of(outputs), batch[1]
+        axis = class_axis(logits)
+        expected = logits.shape if axis is None else logits.select(axis, 0).shape
+        if targets.shape != expected:
+            raise InputError(
+                f"the network's outputs have the shape {tuple(logits.shape)} and the targets "
+                f"{tuple(targets.shape)}: expected targets of shape {tuple(expected)}"
+            )
+        if axis is None:
+            return 0.5 * F.mse_loss(logits, targets.to(logits.dtype))
+        if targets.max() >= logits.shape[axis]:
+            raise InputError(
+                f"a target is {int(targets.max())} and the network has {logits.shape[axis]} "
+                "outputs: the data have more classes"
+            )
+        return F.cross_entropy(_rows(logits, axis).float(), targets.flatten())
+
+
+def _rows(logits: Tensor, axis: int) -> Tensor:
+    """One row of class scores per position."""
+    return logits.movedim(axis, -1).flatten(0, -2)
