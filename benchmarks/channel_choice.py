@@ -20,7 +20,6 @@ from eckart.layers import weight_of
 from eckart.linalg import group_lasso_path, nested_removal_losses
 from eckart.methods import Reading, narrowed_problem, problem_of, reading_of, selection_named
 from eckart.records import ChannelGroup
-from eckart.stages.curves import DAMPING
 
 Labelled = tuple[Tensor, Tensor]
 Supports = list[list[int]]
@@ -91,7 +90,7 @@ def sites_of(model: nn.Module, moments: eckart.Moments) -> list[Site]:
     sites = []
     for chain in channel_chains(model):
         layer = model.get_submodule(chain.consumer)
-        problem = problem_of(layer, chain.consumer, moments, DAMPING)
+        problem = problem_of(layer, chain.consumer, moments)
         group = found[chain.producer]
         sites.append(Site(group, chain.consumer, reading_of(problem, group, chain.consumer)))
     return sites

@@ -30,6 +30,7 @@ from eckart.stages.allocate import allocate, hull, uniform
 from eckart.stages.apply import apply
 from eckart.stages.calibrate import calibrate
 from eckart.stages.curves import curves
+from eckart.stages.factorize import LearnedRanks, factorize
 from eckart.stages.heal import heal
 from eckart.stages.measure import measure
 
@@ -46,6 +47,7 @@ __all__ = [
     "Frontier",
     "Healed",
     "InputError",
+    "LearnedRanks",
     "LeftDenseWarning",
     "Logits",
     "Measurement",
@@ -60,6 +62,7 @@ __all__ = [
     "calibrate",
     "compress",
     "curves",
+    "factorize",
     "frontier",
     "heal",
     "hull",

@@ -69,13 +69,22 @@ def network_costs(model: nn.Module, example: Any) -> NetworkCosts:
         sizes = trace_sizes(model, example)
     layers = dict(model.named_modules())
     macs = {name: _macs(layers[name], calls) for name, calls in sizes.items()}
-    parameters = [p for p in model.parameters() if not is_lazy(p)]
+    stored = stored_costs(model)
     return NetworkCosts(
-        params=sum(p.numel() for p in parameters),
-        bytes=sum(p.numel() * p.element_size() for p in parameters),
+        params=stored["params"],
+        bytes=stored["bytes"],
         layer_macs=macs,
         other_macs=max(0, counter.get_total_flops() // 2 - sum(macs.values())),
     )
+
+
+def stored_costs(model: nn.Module) -> dict[str, int]:
+    """Parameters and bytes of a network, for which nothing has to run."""
+    parameters = [p for p in model.parameters() if not is_lazy(p)]
+    return {
+        "params": sum(p.numel() for p in parameters),
+        "bytes": sum(p.numel() * p.element_size() for p in parameters),
+    }
 
 
 def fingerprint(model: nn.Module) -> str:

@@ -22,6 +22,7 @@ LAYERS = {
     "metrics": 2,
     "methods": 3,
     "moments": 3,
+    "replacing": 3,
     "scores": 3,
     "tracing": 3,
     "stages": 4,

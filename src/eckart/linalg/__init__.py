@@ -13,6 +13,7 @@ from eckart.linalg.factor_fitting import (
     gradient_refinement,
 )
 from eckart.linalg.factor_gradients import frobenius_gradients, weighted_gradients
+from eckart.linalg.gaussian import random_factors
 from eckart.linalg.group_sparsity import (
     GroupLassoPath,
     GroupLassoResult,
@@ -47,6 +48,7 @@ from eckart.linalg.rank_estimation import (
     energy_rank,
     gavish_donoho_rank,
     numerical_rank,
+    priced_rank,
     stable_rank,
 )
 from eckart.linalg.rayleigh import rayleigh_gradient, rayleigh_hessian, rayleigh_quotient
@@ -93,9 +95,11 @@ __all__ = [
     "output_projection",
     "patch_gram",
     "patch_total",
+    "priced_rank",
     "prox",
     "proximal_gradient",
     "quadratic_loss",
+    "random_factors",
     "randomized_svd",
     "range_error_bound",
     "range_finder",

@@ -40,6 +40,15 @@ class NestedFactors:
         scale = torch.where((longer > 0) & (shorter > 0), scale, 1.0)
         return left * scale[:, None, :], right / scale[:, :, None]
 
+    def with_core(self, rank: int) -> tuple[Tensor, Tensor, Tensor]:
+        """``U, core, V`` of one rank: all of each component's scale on the core's diagonal.
+
+        A component that is zero keeps a one there, so that its factors can still learn.
+        """
+        left, right = self.left[..., :rank], self.right[:, :rank]
+        over, under = (torch.where(n > 0, n, 1.0) for n in (left.norm(dim=1), right.norm(dim=2)))
+        return left / over[:, None, :], torch.diag_embed(over * under), right / under[:, :, None]
+
 
 def output_projection(weight: Matrix, a: Inputs, g: Outputs | None = None) -> NestedFactors:
     """The optimal factors under ``A`` and ``G``: ``M = G^-½ Uᵣ Uᵣᵀ G^½ W``.
@@ -60,10 +69,13 @@ def output_projection(weight: Matrix, a: Inputs, g: Outputs | None = None) -> Ne
     return NestedFactors(left, vectors.mT @ lifted, _tails(values))
 
 
-def truncated_svd(weight: Matrix, a: Inputs, g: Outputs) -> NestedFactors:
+def truncated_svd(
+    weight: Matrix, a: Inputs | None = None, g: Outputs | None = None
+) -> NestedFactors:
     """The plain singular value decomposition, its losses measured under ``A`` and ``G``.
 
-    Dropping components i, j costs ``½ Σ σᵢσⱼ (uᵢᵀGuⱼ)(vᵢᵀAvⱼ)``: a tail sum of one matrix.
+    Dropping components i, j costs ``½ Σ σᵢσⱼ (uᵢᵀGuⱼ)(vᵢᵀAvⱼ)``: a tail sum of one matrix. Without
+    ``a`` and ``g`` both are ``I``, and what is dropped costs half its squares.
 
     The vectors are those of the Gram matrix on the smaller side and the other factor is the product
     with them, so full rank gives ``W`` back and the losses are those of what is built. Components
@@ -79,6 +91,9 @@ def truncated_svd(weight: Matrix, a: Inputs, g: Outputs) -> NestedFactors:
     else:
         vectors = _leading(weight.mT @ weight, inputs)[1]
         left, right = weight @ vectors, vectors.mT
+    if a is None or g is None:
+        energy = (left.norm(dim=1) * right.norm(dim=2)).square()
+        return NestedFactors(left, right, _tails(energy))
     return NestedFactors(left, right, nested_losses(left, right, a, g))
 
 

@@ -1,9 +1,9 @@
-"""How many components a spectrum has: six answers to six meanings of the question.
+"""How many components a spectrum has: seven answers to seven meanings of the question.
 
 All take singular values, descending, as `torch.linalg.svdvals` gives them. Two ask how much is
 enough (`energy_rank`, `numerical_rank`), two how evenly it is spread (`effective_rank`,
-`stable_rank`), and two what stands out of white noise (`gavish_donoho_rank` here,
-`variational_rank`, which has its own file).
+`stable_rank`), two what stands out of white noise (`gavish_donoho_rank` here,
+`variational_rank`, which has its own file), and one what is worth its price (`priced_rank`).
 """
 
 from __future__ import annotations
@@ -121,6 +121,38 @@ def gavish_donoho_rank(
         cut = _optimal(beta) * math.sqrt(long) * noise
     rounding = long * torch.finfo(singular_values.dtype).eps * float(values[0])
     return int((values > max(cut, rounding)).sum())
+
+
+def priced_rank(singular_values: Tensor, prices: Tensor) -> int:
+    """The rank r that minimises ``prices[r] + ½ Σᵢ>ᵣ σᵢ²``; the least where several do.
+
+    With prices ``λ C(r) / μ`` this is the compression step of learning-compression: of all
+    matrices Θ of all ranks, the one that minimises ``λ C(rank Θ) + μ/2 ‖W − Θ‖²_F`` is W truncated
+    to it.
+
+    Args:
+        singular_values: all n, descending.
+        prices: shape (n + 1,), of ranks 0 to n; infinity for a rank that is not to be had.
+
+    Raises:
+        InputError: prices of another number, NaN, or no finite one.
+
+    Cost: O(n).
+
+    Source: Idelbayev and Carreira-Perpiñán 2020 (CVPR), the C step for a cost of the ranks.
+
+    Example:
+        >>> priced_rank(torch.tensor([3.0, 2.0, 1.0]), torch.tensor([0.0, 1.0, 2.0, 3.0]))
+        2
+    """
+    values = spectrum(singular_values)
+    prices = prices.detach().to(values)
+    if prices.shape != (len(values) + 1,):
+        raise InputError(f"prices has shape {tuple(prices.shape)}; expected ({len(values) + 1},)")
+    if prices.isnan().any() or not prices.isfinite().any():
+        raise InputError("prices must be numbers, of which one at least is finite")
+    left = values.square().flip(0).cumsum(0).flip(0)
+    return int((prices + 0.5 * torch.cat([left, left.new_zeros(1)])).argmin())
 
 
 def marchenko_pastur_median(beta: float) -> float:

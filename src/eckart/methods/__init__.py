@@ -14,7 +14,7 @@ from eckart.methods.channels import (
 )
 from eckart.methods.low_rank import LowRank, activation_svd, low_rank_form, weighted_svd
 from eckart.methods.low_rank import svd as plain_svd
-from eckart.methods.problem import Problem, problem_of
+from eckart.methods.problem import DAMPING, Problem, problem_of
 from eckart.methods.registry import (
     METHODS,
     SELECTIONS,
@@ -38,6 +38,7 @@ register_selection(Ranking("largest_norm", largest_norm))
 DEFAULT_METHODS = ("weighted_svd", "spatial", "backward_elimination")
 
 __all__ = [
+    "DAMPING",
     "DEFAULT_METHODS",
     "METHODS",
     "SELECTIONS",
@@ -60,4 +61,5 @@ __all__ = [
     "register_selection",
     "selection_named",
     "spatial_form",
+    "weighted_svd",
 ]

@@ -45,14 +45,18 @@ class LowRank:
         return [right.reshape(first.weight_shape), left.reshape(second.weight_shape)]
 
 
-def low_rank_form(piece: Piece, rank: int) -> Form:
-    """The layer's own kernel to ``rank`` channels per group, then a 1×1 kernel."""
+def low_rank_form(piece: Piece, rank: int, *, core: bool = False) -> Form:
+    """The layer's own kernel to ``rank`` channels per group, then a 1×1 kernel.
+
+    With a ``core``, another 1×1 kernel stands between, as wide as the rank on both sides.
+    """
     ones, zeros = (1,) * len(piece.kernel), (0,) * len(piece.kernel)
     first = replace(piece, outputs=rank * piece.groups, bias=False)
     second = Piece(
         rank * piece.groups, piece.outputs, ones, ones, zeros, ones, piece.groups, piece.bias
     )
-    return Form((first, second))
+    between = replace(second, outputs=second.inputs, bias=False)
+    return Form((first, between, second) if core else (first, second))
 
 
 def svd(problem: Problem) -> NestedFactors:

@@ -11,6 +11,8 @@ from eckart.layers import as_matrix
 from eckart.linalg import damped
 from eckart.records import Moments, Piece
 
+DAMPING = 1e-6  # relative to a moment's mean diagonal; float32 products have noise of this order
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -29,7 +31,7 @@ class Problem:
     g: Float64[Tensor, "groups out out"]
 
 
-def problem_of(layer: nn.Module, name: str, moments: Moments, damping: float) -> Problem:
+def problem_of(layer: nn.Module, name: str, moments: Moments, damping: float = DAMPING) -> Problem:
     """A layer's weight, ``A`` and ``G`` in float64, damped, on the weight's device."""
     weight = as_matrix(layer).double()
     a, g = (damped(m.to(weight.device), damping) for m in (moments.a(name), moments.g(name)))

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Mapping
-from typing import Any
 
-import torch
 from torch import nn
 
-from eckart.batches import call, moved
 from eckart.costs import COSTS
 from eckart.coupling import without_units
-from eckart.errors import InputError, LeftDenseWarning, MismatchError
+from eckart.errors import MismatchError
 from eckart.layers import bias_of, filled, piece_of, rebuild
 from eckart.methods import (
     Problem,
@@ -25,8 +20,8 @@ from eckart.methods import (
 )
 from eckart.provenance import attach_plan
 from eckart.records import Form, Moments, Plan
+from eckart.replacing import copied, installed
 from eckart.tracing import check_same_network
-from eckart.watch import untouched
 
 
 def apply(model: nn.Module, plan: Plan, moments: Moments, *, inplace: bool = False) -> nn.Module:
@@ -61,7 +56,7 @@ def apply(model: nn.Module, plan: Plan, moments: Moments, *, inplace: bool = Fal
     if unknown:
         raise MismatchError(f"the plan names layers without moments: {', '.join(unknown)}")
     narrow = {name: _narrow(model, name, plan, moments) for name in plan.choices}
-    smaller = model if inplace else _copied(model)
+    smaller = model if inplace else copied(model)
     without_units(smaller, [(r.group, r.kept) for r in plan.removals.values()])
     groups = [removal.group for removal in plan.removals.values()]
     built, touched = {}, {name for group in groups for name in {**group.writers, **group.readers}}
@@ -73,21 +68,10 @@ def apply(model: nn.Module, plan: Plan, moments: Moments, *, inplace: bool = Fal
         if name in touched:
             fitted = filled(module, piece_of(module), problem.weight, bias_of(module))
             smaller.set_submodule(name, fitted)  # its weights make up for the channels it read
-    broken = _installed(smaller, built, moments.example)
+    broken = installed(smaller, built, moments.example)
     if broken:
         plan = _without(plan, broken, smaller, moments)
-        listed = "; ".join(f"{name}: {why}" for name, why in broken.items())
-        warnings.warn(f"left dense after all: {listed}", LeftDenseWarning, stacklevel=2)
     return attach_plan(smaller, plan)
-
-
-def _copied(model: nn.Module) -> nn.Module:
-    try:
-        return copy.deepcopy(model)
-    except (RuntimeError, TypeError) as error:
-        raise InputError(
-            f"this network cannot be copied ({error!s:.120}); pass inplace=True to change it itself"
-        ) from error
 
 
 def _narrow(model: nn.Module, name: str, plan: Plan, moments: Moments) -> Problem:
@@ -106,35 +90,6 @@ def _narrow(model: nn.Module, name: str, plan: Plan, moments: Moments) -> Proble
             readings = [reading_of(problem(reader), group, reader) for reader in group.readers]
             outputs = heirs(group, name, readings, kept, piece.outputs)
     return narrowed_problem(own, outputs, columns)
-
-
-def _installed(model: nn.Module, built: Mapping[str, nn.Module], example: Any) -> dict[str, str]:
-    """Put the modules in; those that the network does not run with are taken out, with reason."""
-    dense = {name: model.get_submodule(name) for name in built}
-    for name, module in built.items():
-        model.set_submodule(name, module)
-    if _failure(model, example) is None:
-        return {}
-    for name, module in dense.items():
-        model.set_submodule(name, module)
-    broken = {}
-    for name, module in built.items():
-        model.set_submodule(name, module)
-        failure = _failure(model, example)
-        if failure is not None:
-            model.set_submodule(name, dense[name])
-            broken[name] = f"the network does not run with it replaced ({failure:.120})"
-    return broken
-
-
-def _failure(model: nn.Module, example: Any) -> str | None:
-    """What goes wrong in a forward pass, or None."""
-    with untouched(model), torch.no_grad():
-        try:
-            call(model, moved(example, model))
-        except Exception as error:  # whatever the network raises is the finding
-            return f"{type(error).__name__}: {error}"
-    return None
 
 
 def _without(plan: Plan, broken: Mapping[str, str], smaller: nn.Module, moments: Moments) -> Plan:

@@ -10,7 +10,7 @@ from eckart.costs import COSTS
 from eckart.coupling import Coupling, coupling
 from eckart.errors import InputError
 from eckart.layers import matching
-from eckart.methods import DEFAULT_METHODS, checked_names, methods_named, selection_named
+from eckart.methods import DAMPING, DEFAULT_METHODS, checked_names, methods_named, selection_named
 from eckart.progress import tracked
 from eckart.records import ChannelGroup, Curve, Curves, Moments, Option, Site
 from eckart.stages.curves.bench import Bench
@@ -18,8 +18,6 @@ from eckart.stages.curves.channels import group_curve
 from eckart.stages.curves.coherence import coherent
 from eckart.stages.curves.layers import narrow_options, whole_options
 from eckart.tracing import check_same_network
-
-DAMPING = 1e-6  # relative to a moment's mean diagonal; float32 products have noise of this order
 
 
 def curves(
