@@ -2,8 +2,8 @@
 
 import torchvision
 
-from study_kit.images import Images, load_images
-from study_kit.study import Study, begin
+from study_kit.images import load_images
+from study_kit.study import begin
 from study_kit.training import Recipe, trained
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -16,12 +16,16 @@ def resnet18():
 
 def main(arguments=None):
     study = begin("resnet18-imagenette", "frgfm/imagenette:160px", arguments, pixels=96)
-    train, test = (load_images(study.data, s, study.options.pixels) for s in ("train", "validation"))
+    train, test = (
+        load_images(study.data, s, study.options.pixels) for s in ("train", "validation")
+    )
     from dataclasses import replace
+
     train, test = (replace(x, mean=MEAN, std=STD) for x in (train, test))
     recipe = RECIPE
     dense = study.network("dense", resnet18, lambda: trained(resnet18, train, recipe, study.seed))
     import eckart
+
     print(eckart.accuracy(test)(dense))
 
 

@@ -8,7 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eckart.linalg import GroupLassoResult, Reader, backward_elimination, debias, group_lasso_path
+from eckart.linalg import (
+    GroupLassoResult,
+    Reader,
+    backward_elimination,
+    debias,
+    group_lasso,
+    group_lasso_path,
+)
 from study_kit.images import Images
 
 WRITERS = {"conv2": "conv1", "fc1": "conv2", "fc2": "fc1"}
@@ -63,8 +70,8 @@ def collapsed(network: LeNet5, layer: str, matrix: Tensor, kept: Sequence[int]) 
     return small.eval()
 
 
-def with_matrix(network: LeNet5, layer: str, matrix: Tensor) -> LeNet5:
-    """The layer with a new matrix, all units still computed."""
+def with_matrix(network: LeNet5, layer: str, matrix: Tensor, kept: Sequence[int]) -> LeNet5:
+    """The layer with a new matrix, zero for all but these units, which are all still computed."""
     return collapsed(network, layer, matrix, list(range(network.widths[WRITERS[layer]])))
 
 
@@ -73,6 +80,7 @@ class Site:
 
     def __init__(self, network: LeNet5, layer: str, images: Images, bias: bool = False) -> None:
         """Measure the moments; with a bias, an input of one that is not penalised is appended."""
+        self.layer, self.bias = layer, bias
         weight = getattr(network, layer).weight.detach().double().flatten(1)
         self.units, width = network.widths[WRITERS[layer]], weight.shape[1]
         columns = width + bias
@@ -87,6 +95,10 @@ class Site:
         sizes = [max(1, round(fraction * self.units)) for fraction in fractions]
         return group_lasso_path(self.gram, self.cross, sizes=sizes, **self.grouping).results
 
+    def penalised(self, alpha: float) -> GroupLassoResult:
+        """The solution at a given λ."""
+        return group_lasso(self.gram, self.cross, alpha, **self.grouping)
+
     def refit(self, solution: Tensor) -> Tensor:
         """Least squares on the units that are left: debiasing."""
         return debias(self.gram, self.cross, solution, **self.grouping)[0]
@@ -96,7 +108,7 @@ class Site:
         damping = 1e-8 * self.gram.diagonal().mean()
         damped = self.gram + damping * torch.eye(len(self.gram), dtype=self.gram.dtype)
         units = tuple(torch.tensor(group) for group in self.groups)
-        order = backward_elimination([Reader(damped, self.weight.mT @ self.weight, units)]).tolist()
+        order = backward_elimination([Reader(damped, self.weight.mT @ self.weight, units)])
         start = self.weight.clone()
         start[:, [column for unit in order[size:] for column in self.groups[unit]]] = 0.0
         return self.refit(start), sorted(order[:size])

@@ -63,6 +63,10 @@ class Study:
             print(f"{label}: {rows[0]['part_seconds']:.0f} s of processor time", flush=True)
         return json.loads(path.read_text())
 
+    def some(self, values: Sequence[Any]) -> Sequence[Any]:
+        """All of them; two where it has to be quick."""
+        return values[1:3] if self.quick else values
+
     def _cached(self, file: str) -> Path:
         size = "-quick" if self.quick else ""
         folder = self.cache / f"{self.name}-seed{self.seed}{size}"
@@ -79,6 +83,18 @@ class Study:
         before, _, rest = whole.partition(start)
         page.write_text(f"{before}{start}\n{text}\n{end}{rest.partition(end)[2]}")
 
+    def sign(self, dense: Row) -> None:
+        """Say on how many images everything was scored, and what the measured parts took."""
+        parts = [json.loads(path.read_text()) for path in self._cached("").glob("*.json")]
+        minutes = sum(rows[0]["part_seconds"] for rows in parts) / 60
+        self.put(
+            "run",
+            f"{dense['images']:,} test images; one standard error near the dense network's "
+            f"{100 * dense['accuracy']:.2f} % is {100 * _error(dense):.2f} points. "
+            f"Seed {self.seed}; {minutes:.0f} minutes of processor time on one thread, training of "
+            "the dense network apart.",
+        )
+
     @contextmanager
     def figure(self, label: str, panels: int = 1, **options: Any) -> Iterator[Any]:
         """Axes side by side to draw on; written as a small PNG in the end."""
@@ -94,6 +110,10 @@ class Study:
         drawing.tight_layout()
         drawing.savefig(self.output / f"study-{self.name}-{label}.png", dpi=100)
         plt.close(drawing)
+
+
+def _error(row: Row) -> float:
+    return (row["accuracy"] * (1 - row["accuracy"]) / row["images"]) ** 0.5
 
 
 def begin(name: str, data: str, given: Sequence[str] | None, **options: Any) -> Study:
