@@ -81,7 +81,7 @@ def reconstructed(
         results = site.lasso(fractions)
         if site.layer == "fc2":
             results += (*site.lasso([COURSE[site.bias] / 500]), site.penalised(ALPHA))
-        for found in results:
+        for found in (result for result in results if len(result.support)):
             kept = found.support.tolist()
             refitted = site.refit(found.solution)
             zeroed, small = (
