@@ -12,15 +12,15 @@ together, one epoch of retraining, and eckart's options of both families under o
 
 import copy
 from collections.abc import Iterator, Sequence
+from functools import partial
 
-import torch
 from torch import nn
 
 import eckart
 from study_kit.convergence import solvers, synthetic
 from study_kit.images import Images, load_images
 from study_kit.lenet import WRITERS, LeNet5, Site, collapsed, with_matrix
-from study_kit.measuring import measured
+from study_kit.measuring import answers_changed, measured
 from study_kit.study import Row, Study, begin, percent, table
 from study_kit.training import Recipe, train_epochs, trained
 
@@ -28,7 +28,6 @@ FRACTIONS = (0.75, 0.5, 0.35, 0.25, 0.15, 0.1)
 KEEPS = (0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01)
 ALPHA = 0.01  # the course's
 COURSE = (56, 53)  # columns that the course kept of 500, without and with a free bias
-NAMES = {"conv2": "conv1 → conv2", "fc1": "conv2 → fc1", "fc2": "fc1 → fc2"}
 RETRAINING = Recipe(epochs=1, rate=0.01)
 
 
@@ -37,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     few = "[:300]" if study.quick else ""
     train, test = (load_images(study.data, split + few) for split in ("train", "test"))
     recipe = Recipe(epochs=1 if study.quick else 8, rate=0.05)
-    dense = study.network("dense", LeNet5, lambda: trained(LeNet5, train, recipe, study.seed))
+    make = partial(LeNet5, *(6, 10, 40) if study.quick else ())
+    dense = study.network("dense", make, lambda: trained(make, train, recipe, study.seed))
     whole = measured(dense, test)
     sites = {name: Site(dense, name, train) for name in WRITERS}
     sites["fc2, free bias"] = Site(dense, "fc2", train, bias=True)
@@ -97,12 +97,6 @@ def reconstructed(
                 "eliminated": measured(rival, test)["accuracy"],
                 "changed": answers_changed(zeroed, small, test),
             }
-
-
-@torch.inference_mode()
-def answers_changed(one: LeNet5, other: LeNet5, test: Images) -> int:
-    """On how many images two networks disagree."""
-    return sum(int((one(x).argmax(1) != other(x).argmax(1)).sum()) for x, _ in test)
 
 
 def tabulate_sites(study: Study, rows: list[Row], dense: Row) -> None:

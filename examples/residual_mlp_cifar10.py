@@ -12,6 +12,7 @@ parameters.
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -40,12 +41,10 @@ class Residual(nn.Module):
         return x + self.linear(x).relu()
 
 
-def network() -> nn.Module:
+def network(width: int = 1000) -> nn.Module:
     """5,085,010 parameters."""
-    blocks = (Residual(1000), Residual(1000))
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(3072, 1000), nn.ReLU(), *blocks, nn.Linear(1000, 10)
-    )
+    inner = (nn.ReLU(), Residual(width), Residual(width))
+    return nn.Sequential(nn.Flatten(), nn.Linear(3072, width), *inner, nn.Linear(width, 10))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -54,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     train, test = (load_images(study.data, split + few) for split in ("train", "test"))
     train, test = (replace(part, mean=MEAN, std=STD) for part in (train, test))
     recipe = replace(TRAINING, epochs=1) if study.quick else TRAINING
-    dense = study.network("dense", network, lambda: trained(network, train, recipe, study.seed))
+    make = partial(network, 60 if study.quick else 1000)
+    dense = study.network("dense", make, lambda: trained(make, train, recipe, study.seed))
     smaller = Smaller(dense, train)
     ranks, tuned = study.some(RANKS), study.some(TUNED)
     rows = study.rows("ranks", lambda: at_ranks(smaller, ranks, train.first(10_000), test))

@@ -10,6 +10,7 @@ eckart at as many parameters, and the whole network at 0.7, 0.5 and 0.3 of its p
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from time import process_time
 
 import torchvision
@@ -41,33 +42,39 @@ def main(arguments: Sequence[str] | None = None) -> None:
     train, test = (replace(part, mean=MEAN, std=STD) for part in (train, test))
     recipe = replace(RECIPE, epochs=1) if study.quick else RECIPE
     dense = study.network("dense", resnet18, lambda: trained(resnet18, train, recipe, study.seed))
-    network = Network(dense, train, test)
+    network = Network(dense, train, test, ("layer3*", "layer4*") if study.quick else ())
     cut = study.rows("cut", lambda: two_convolutions(network))
     tabulate_cut(study, cut)
-    steps = 2 if study.quick else STEPS
-    draw(study, cut[0], study.rows("budgets", lambda: budgets(network, study.some(KEEPS), steps)))
+    keeps, steps = ((0.97,), 2) if study.quick else (KEEPS, STEPS)
+    draw(study, cut[0], study.rows("budgets", lambda: budgets(network, keeps, steps)))
     study.sign(cut[0])
 
 
 class Network:
     """The dense network, the data, and its moments and options."""
 
-    def __init__(self, dense: nn.Module, train: Images, test: Images) -> None:
+    def __init__(
+        self, dense: nn.Module, train: Images, test: Images, untouched: Sequence[str]
+    ) -> None:
+        self.untouched = untouched
         self.dense, self.train, self.test = dense, train.in_batches(64), test
         calibration = train.first(CALIBRATION).in_batches(50)
         self.moments = eckart.calibrate(dense, calibration, progress=False)
-        self._options: eckart.Curves | None = None
 
-    @property
-    def options(self) -> eckart.Curves:
-        """Low rank and spatial factors; removal of channels takes minutes on 4,608 columns."""
-        if self._options is None:
-            self._options = eckart.curves(self.dense, self.moments, methods=METHODS, progress=False)
-        return self._options
+    def options(self, *methods: str) -> eckart.Curves:
+        """Every option of these methods."""
+        return eckart.curves(
+            self.dense, self.moments, methods=methods, dense=self.untouched, progress=False
+        )
+
+    @cached_property
+    def factors(self) -> eckart.Curves:
+        """Low rank and spatial; removal of channels takes minutes on 4,608 columns."""
+        return self.options(*METHODS)
 
     def at_most(self, params: float) -> nn.Module:
         """Eckart's best with a fraction of the parameters, or a number of them."""
-        plan = eckart.allocate(self.options, eckart.Budget(params=params))
+        plan = eckart.allocate(self.factors, eckart.Budget(params=params))
         return eckart.apply(self.dense, plan, self.moments)
 
 
@@ -103,7 +110,7 @@ def tabulate_cut(study: Study, rows: list[Row]) -> None:
 
 def budgets(network: Network, keeps: Sequence[float], steps: int) -> Iterator[Row]:
     """The whole network at fractions of its parameters: as it is, then healed step by step."""
-    plain = eckart.curves(network.dense, network.moments, methods=["svd"], progress=False)
+    plain = network.options("svd")
     healing = network.train.first(HEALING)
     for keep in keeps:
         plan = eckart.uniform(plain, eckart.Budget(params=keep))

@@ -18,7 +18,7 @@ from eckart.linalg import (
 )
 from study_kit.study import Row
 
-BOUNCES = (1, 5, 50, 250)
+BOUNCES = (1.0, 5.0, 50.0, 250.0)
 """The q of FISTA: how long its momentum is held back."""
 SHOWN = 1000
 """Iterations that are kept for the figure."""
@@ -42,7 +42,7 @@ def solvers(problems: dict[str, Problem], quick: bool) -> Iterator[Row]:
         optimum = group_lasso(gram, cross, alpha, tol=1e-10).objective
         scale = 0.5 * float((cross @ torch.linalg.pinv(gram, hermitian=True) * cross).sum())
         runs: dict[str, Callable[..., History]] = {"proximal gradient": proximal_gradient}
-        runs |= {f"FISTA, q = {q}": lambda *p, q=q, **k: fista(*p, q=q, **k) for q in BOUNCES}
+        runs |= {f"FISTA, q = {q:g}": lambda *p, q=q, **k: fista(*p, q=q, **k) for q in BOUNCES}
         runs["alternating, then FISTA"] = alternating_minimisation
         for name, run in runs.items():
             start = process_time()

@@ -37,3 +37,9 @@ def relative_times(networks: Sequence[nn.Module], inputs: Tensor, rounds: int = 
                 seen.append(time.process_time() - start)
     fastest = [min(seen) for seen in times]
     return [seconds / fastest[0] for seconds in fastest]
+
+
+@torch.inference_mode()
+def answers_changed(one: nn.Module, other: nn.Module, test: Images) -> int:
+    """On how many images two networks disagree."""
+    return sum(int((one(x).argmax(1) != other(x).argmax(1)).sum()) for x, _ in test)
