@@ -62,13 +62,14 @@ def draw_solvers(study: Study, rows: list[Row]) -> None:
         for panel, problem in zip(axes, problems, strict=True):
             for row in rows:
                 if row["problem"] == problem and row["path"]:
-                    panel.semilogy([max(e, 1e-16) for e in row["path"]], label=row["solver"], lw=1)
-            panel.set(title=problem, xlabel="iterations", ylabel="excess of the objective")
+                    panel.semilogy(row["path"], label=row["solver"], lw=1)
+            panel.set(title=problem, xlabel="iterations", ylim=(1e-12, 1))
+        axes[0].set_ylabel("relative excess of the objective")
     head = ("problem", "solver", "iterations", "that raise the objective", "excess in the end",
             "iterations to 1e-6", "seconds")  # fmt: skip
     cells = [
-        (row["problem"], row["solver"], row["iterations"], row["rises"], f"{row['excess']:.0e}",
-         row["enough"], f"{row['seconds']:.2f}") for row in rows
+        (r["problem"], r["solver"], r["iterations"], r["rises"], f"{max(r['excess'], 0.0):.0e}",
+         r["enough"], f"{r['seconds']:.2f}") for r in rows
     ]  # fmt: skip
     study.put("solvers", table(head, cells))
 
