@@ -27,6 +27,11 @@ TUNED = (10, 50)
 KINDS = ("SVD", "A and G, the same rank", "eckart")
 TRAINING = Recipe(epochs=7, rate=1e-3, batch=128, adam=True)
 TUNING = replace(TRAINING, epochs=5, rate=1e-4)
+AXES = {
+    "rank": {"xscale": "log", "xlabel": "rank"},
+    "params": {"xscale": "log", "xlabel": "parameters"},
+    "time": {"xlabel": "time, of dense"},
+}
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
 
 
@@ -101,22 +106,20 @@ def fine_tuned(
 ) -> Iterator[Row]:
     """Accuracy after each epoch on labels, and after as many steps towards the dense network."""
     steps = recipe.epochs * len(smaller.train.in_batches(recipe.batch))
-    for rank in ranks:
-        for kind in KINDS:
-            small = smaller.make(kind, rank)
-            row = measured(small, test, kind=kind, rank=rank)
-            row["epochs"] = [row["accuracy"]]
-            if kind == "eckart":
-                healed = eckart.heal(
-                    small, smaller.dense, smaller.train.in_batches(recipe.batch),
-                    moments=smaller.moments, treatments=("distil",), steps=steps, seed=seed,
-                    progress=False,
-                )  # fmt: skip
-                row["healed"] = measured(healed.model, test)["accuracy"]
-            small = copy.deepcopy(small)
-            for _ in train_epochs(small, smaller.train, recipe, seed):
-                row["epochs"].append(measured(small, test)["accuracy"])
-            yield row
+    for kind, rank in [("dense", None), *((kind, rank) for rank in ranks for kind in KINDS)]:
+        small = copy.deepcopy(smaller.dense) if rank is None else smaller.make(kind, rank)
+        row = measured(small, test, kind=kind, rank=rank)
+        row["epochs"] = [row["accuracy"]]
+        if kind == "eckart":
+            healed = eckart.heal(
+                small, smaller.dense, smaller.train.in_batches(recipe.batch),
+                moments=smaller.moments, treatments=("distil",), steps=steps, seed=seed,
+                progress=False,
+            )  # fmt: skip
+            row["healed"] = measured(healed.model, test)["accuracy"]
+        for _ in train_epochs(small, smaller.train, recipe, seed):
+            row["epochs"].append(measured(small, test)["accuracy"])
+        yield row
 
 
 def draw_ranks(study: Study, rows: list[Row]) -> None:
@@ -139,7 +142,7 @@ def draw_ranks(study: Study, rows: list[Row]) -> None:
                         points = [(r[cost], 100 * r[score]) for r in of_kind]
                         panel.plot(*zip(*points, strict=True), style, ms=4, lw=1, label=label)
             panel.axhline(100 * dense["accuracy"], color="grey", lw=0.7)
-            panel.set(xscale="log", xlabel={"time": "time, of dense"}.get(cost, cost))
+            panel.set(**AXES[cost])
         axes[0].axhline(100 * dense["train"], color="grey", lw=0.7, ls=":")
         axes[0].set_ylabel("accuracy, %")
 
@@ -153,11 +156,11 @@ def draw_tuned(study: Study, dense: Row, rows: list[Row]) -> None:
          *map(percent, r["epochs"]), percent(r.get("healed"))) for r in rows
     ]  # fmt: skip
     study.put("tuned", table(head, cells))
-    ranks = list(dict.fromkeys(row["rank"] for row in rows))
+    ranks = list(dict.fromkeys(row["rank"] for row in rows[1:]))
     with study.figure("tuned", panels=len(ranks), sharey=True) as axes:
         for panel, rank in zip(axes, ranks, strict=True):
             for row in rows:
-                if row["rank"] == rank:
+                if row["rank"] in (None, rank):
                     panel.plot(
                         [100 * a for a in row["epochs"]], "o-", ms=4, lw=1, label=row["kind"]
                     )
