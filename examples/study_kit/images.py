@@ -1,0 +1,102 @@
+"""Labelled images of a data set, on the hub or in a local folder, as tensors and as batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import datasets
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images with their labels; iterated over, batches of (inputs, labels) in order.
+
+    Attributes:
+        pixels: uint8, shape (n, channels, height, width).
+        labels: shape (n,).
+        mean, std: of each channel, of pixels in [0, 1]; taken off and divided by in each batch.
+        batch: images per batch.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    batch: int = 250
+
+    def __len__(self) -> int:
+        """How many batches, as a `DataLoader` counts."""
+        return -(-len(self.labels) // self.batch)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for rows in torch.arange(len(self.labels)).split(self.batch):
+            yield self.inputs(self.pixels[rows]), self.labels[rows]
+
+    def inputs(self, pixels: Tensor) -> Tensor:
+        """What a network reads for these pixels."""
+        mean, std = (torch.tensor(v).reshape(-1, 1, 1) for v in (self.mean, self.std))
+        normal = pixels.float().div_(255).sub_(mean).div_(std)
+        return normal.contiguous(memory_format=torch.channels_last)
+
+    def shuffled(self, generator: torch.Generator, margin: int = 0) -> Iterator[tuple[Tensor, ...]]:
+        """Batches in random order; with a margin, mirrored at random and moved by up to so much."""
+        for rows in torch.randperm(len(self.labels), generator=generator).split(self.batch):
+            pixels = self.pixels[rows]
+            if margin:
+                pixels = _moved(pixels, margin, generator)
+            yield self.inputs(pixels), self.labels[rows]
+
+    def first(self, n: int) -> Images:
+        """The first n images, or all where there are fewer."""
+        return replace(self, pixels=self.pixels[:n], labels=self.labels[:n])
+
+    def in_batches(self, batch: int) -> Images:
+        """The same images, so many in a batch."""
+        return replace(self, batch=batch)
+
+
+def load_images(data: str, split: str, size: int | None = None) -> Images:
+    """A split of a data set, with the columns `image` (or `img`) and `label`.
+
+    Args:
+        data: a folder, `owner/name` on the hub, or `owner/name:configuration`, which is read from
+            the hub's own conversion to Parquet.
+        split: of the data set.
+        size: pixels that the shorter side is scaled to, the longer one is cropped; None: as it is.
+    """
+    name, _, configuration = data.partition(":")
+    options = {"name": configuration, "revision": "refs/convert/parquet"} if configuration else {}
+    rows = datasets.load_dataset(name, split=split, **options)
+    column = "image" if "image" in rows.column_names else "img"
+    pixels = np.stack([_pixels(image, size) for image in rows[column]])
+    if pixels.ndim == 3:
+        pixels = pixels[..., None]
+    return Images(torch.from_numpy(pixels).movedim(3, 1).contiguous(), torch.tensor(rows["label"]))
+
+
+def _pixels(image, size: int | None) -> np.ndarray:
+    """A decoded image, a square of the size that is asked for."""
+    if size is not None:
+        image = image.convert("RGB")
+        if image.size != (size, size):
+            scale = size / min(image.size)
+            image = image.resize([max(size, round(scale * side)) for side in image.size])
+            left, upper = ((side - size) // 2 for side in image.size)
+            image = image.crop((left, upper, left + size, upper + size))
+    return np.asarray(image, np.uint8)
+
+
+def _moved(pixels: Tensor, margin: int, generator: torch.Generator) -> Tensor:
+    """Each image mirrored or not, and cut out of itself with a margin of zeros."""
+    n, _, height, width = pixels.shape
+    mirrored = torch.rand(n, generator=generator) < 0.5
+    pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
+    padded = F.pad(pixels, (margin,) * 4)
+    starts = torch.randint(2 * margin + 1, (n, 2), generator=generator).tolist()
+    pairs = zip(padded, starts, strict=True)
+    return torch.stack([x[:, i : i + height, j : j + width] for x, (i, j) in pairs])

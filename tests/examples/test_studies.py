@@ -1,0 +1,97 @@
+"""Every study runs on real data, small, and reads like what a user could write."""
+
+import ast
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+KIT = sorted((EXAMPLES / "study_kit").glob("*.py"))
+SCRIPTS = sorted(EXAMPLES.glob("*.py"))
+ALLOWED = {
+    "datasets", "eckart", "matplotlib", "numpy", "safetensors", "study_kit", "torch", "torchvision",
+}  # fmt: skip
+DATA = {
+    "lenet_reconstruction": "mnist",
+    "residual_mlp_cifar10": "cifar10",
+    "resnet18_imagenette": "imagenette96",
+}
+TABLES = {
+    "lenet_reconstruction": {"solvers", "sites", "frontier", "run"},
+    "residual_mlp_cifar10": {"ranks", "tuned", "run"},
+    "resnet18_imagenette": {"cut", "budgets", "run"},
+}
+FIGURES = {
+    "lenet_reconstruction": {"solvers", "sites", "mass", "frontier"},
+    "residual_mlp_cifar10": {"ranks", "tuned"},
+    "resnet18_imagenette": {"budgets"},
+}
+
+
+@pytest.fixture
+def kit(monkeypatch: pytest.MonkeyPatch):
+    """`study_kit` can be imported, as it can where a script is run."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_runs(name: str, kit: None, data_root: Path, tmp_path: Path):
+    output, cache = tmp_path / "results", tmp_path / "cache"
+    given = ["--quick", "--data", str(data_root / DATA[name])]
+    given += ["--output", str(output), "--cache", str(cache)]
+    study = loaded(name)
+    study.main(given)
+    title = name.replace("_", "-")
+    page = output / f"study-{title}.md"
+    text = page.read_text()
+    assert {m for m in TABLES[name] if f"<!-- {m} -->\n" in text} == TABLES[name]
+    assert {p.stem.removeprefix(f"study-{title}-") for p in output.glob("*.png")} == FIGURES[name]
+    page.write_text("Prose stays.\n" + text)
+    study.main(given)  # from the cache: nothing is measured anew
+    assert page.read_text() == "Prose stays.\n" + text
+
+
+def loaded(name: str):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_is_short(script: Path):
+    assert len(script.read_text().splitlines()) < 200
+
+
+@pytest.mark.parametrize("path", [*SCRIPTS, *KIT], ids=lambda path: path.stem)
+def test_uses_the_public_names_only(path: Path):
+    read = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            read |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            read.add(node.module)
+    inside = {name for name in read if name.startswith("eckart.")} - {"eckart.linalg"}
+    assert not inside, f"{path.name} reads {inside}"
+    others = {name.split(".")[0] for name in read} - sys.stdlib_module_names - ALLOWED
+    assert not others, f"{path.name} reads {others}"
+
+
+def test_moved_images_are_windows_of_the_images(kit: None):
+    import torch
+
+    from study_kit.images import Images
+
+    pixels = torch.arange(1, 65, dtype=torch.uint8).reshape(1, 1, 8, 8).repeat(50, 1, 1, 1)
+    images = Images(pixels, torch.zeros(50, dtype=torch.long), batch=50)
+    ((moved, _),) = images.shuffled(torch.Generator().manual_seed(0), margin=2)
+    windows = torch.nn.functional.pad(pixels[0, 0], (2, 2, 2, 2)).unfold(0, 8, 1).unfold(1, 8, 1)
+    windows = windows.reshape(-1, 8, 8)
+    flipped = torch.nn.functional.pad(pixels[0, 0].flip(1), (2, 2, 2, 2))
+    windows = torch.cat([windows, flipped.unfold(0, 8, 1).unfold(1, 8, 1).reshape(-1, 8, 8)])
+    found = (moved[:, 0] * 255).round().byte()
+    assert all((windows == image).flatten(1).all(1).any() for image in found)
+    assert len(found.unique(dim=0)) > 10
