@@ -1,6 +1,6 @@
 """A frontier made by hand: 5 layers, of which one stays dense, 2 families, 4 keeps each."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from eckart.records import (
     Form,
     Frontier,
     GroupCurve,
+    HealingStep,
     LayerSpec,
     Measurement,
     Option,
@@ -192,17 +193,6 @@ def unscored(frontier):
     return replace(frontier, dense=strip(frontier.dense), points=points)
 
 
-@dataclass(frozen=True)
-class Step:
-    """A line of a healing log."""
-
-    treatment: str
-    note: str
-    score: Score | None
-    seconds: float
-    accepted: bool
-
-
 @pytest.fixture(scope="session")
 def log():
     """Three networks that were better, one that was not, one treatment that was not done."""
@@ -211,11 +201,11 @@ def log():
         return Score(value, 50, higher_is_better=False)
 
     return (
-        Step("start", "as handed in", score(0.4), 0.0, True),
-        Step("correct", "norms", score(0.2), 1.0, True),
-        Step("refit", "ρ = 1", score(0.3), 2.0, False),
-        Step("distil", "<img src=x onerror=window.hacked=3>", None, 0.0, False),
-        Step("refit", "ρ = 0.1", score(0.1), 2.0, True),
+        HealingStep("start", "as handed in", score(0.4), 0.0, True),
+        HealingStep("correct", "norms", score(0.2), 1.0, True),
+        HealingStep("refit", "ρ = 1", score(0.3), 2.0, False),
+        HealingStep("distil", "<img src=x onerror=window.hacked=3>", None, 0.0, False),
+        HealingStep("refit", "ρ = 0.1", score(0.1), 2.0, True),
     )
 
 

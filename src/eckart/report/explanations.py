@@ -14,6 +14,10 @@ EXPLANATIONS = {
     "weighted_svd": "Two thinner layers in a row that keep the whole network’s outputs: an error "
     "counts for what it changes at the end.",
     "spatial": "A convolution as a tall one and a wide one in a row (k×1 and 1×k).",
+    "pointwise_first": "A convolution as one that mixes channels at each position, then one that "
+    "filters (1×1 and k×k).",
+    "tucker2": "A convolution on fewer channels, between two that mix them (1×1, k×k, 1×1).",
+    "cp": "Each of a few channels is filtered by itself, between two layers that mix them.",
     "backward_elimination": "Whole channels leave, one after another: always the one whose loss is "
     "least once the others have taken over its work.",
     "group_lasso": "Whole channels leave, those that a penalty on channels sets to zero first.",

@@ -3,40 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from eckart.errors import InputError
-from eckart.records import Frontier, Score
+from eckart.records import Frontier, HealingStep, Score
 from eckart.report.formats import ScoreFormat, known
 from eckart.report.selection import point_name
 
-
-@runtime_checkable
-class Step(Protocol):
-    """One line of a healing log, as ``heal`` returns them."""
-
-    @property
-    def treatment(self) -> str:
-        """What was tried."""
-
-    @property
-    def note(self) -> str:
-        """How, or why nothing was."""
-
-    @property
-    def score(self) -> Score | None:
-        """On held-out data; None where no network was judged."""
-
-    @property
-    def seconds(self) -> float:
-        """Since the step before."""
-
-    @property
-    def accepted(self) -> bool:
-        """Whether it was better than all before."""
-
-
-Logs = Mapping[tuple[float, str], Sequence[Step]]  # by the (keep, label) of a point
+Logs = Mapping[tuple[float, str], Sequence[HealingStep]]  # by the (keep, label) of a point
 
 
 def checked_logs(logs: Logs | None, frontier: Frontier) -> Logs:
@@ -55,7 +29,7 @@ def checked_logs(logs: Logs | None, frontier: Frontier) -> Logs:
     return logs or {}
 
 
-def healing_data(log: Sequence[Step] | None) -> dict[str, Any] | None:
+def healing_data(log: Sequence[HealingStep] | None) -> dict[str, Any] | None:
     """A log as plain lists; None where no network was judged.
 
     Returns:
