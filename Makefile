@@ -8,7 +8,7 @@ TORCHVISION ?= torchvision==0.29.1
 BIN := .venv/bin
 PIP := $(BIN)/pip install -qq
 
-STUDIES := $(sort $(wildcard examples/*.py))
+on = $(if $(ECKART_DATA),--data "$(ECKART_DATA)/$(1)")
 has = $(BIN)/python -c 'import sys; from importlib.util import find_spec; sys.exit(not find_spec("$(1)"))'
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -37,7 +37,7 @@ types: .venv/dev.stamp  ## types alone
 DATA = $(if $(ECKART_DATA),--data "$(ECKART_DATA)")
 PEERS32 = svd_uniform svd_llm balf_params ours ours_factors
 
-bench: .venv/dev.stamp  ## side by side with peers, on ECKART_DATA where it is set; about two hours
+bench: .venv/dev.stamp  ## side by side with peers, on ECKART_DATA where it is set; about four hours
 	$(BIN)/python -m benchmarks.run $(DATA) --network resnet20
 	$(BIN)/python -m benchmarks.run $(DATA) --network resnet32 --keep 0.7 0.5 0.3 --methods $(PEERS32)
 	$(BIN)/python -m benchmarks.run $(DATA) --network lenet5 --keep 0.5 0.3 0.2 0.1 0.05 \
@@ -49,11 +49,19 @@ bench: .venv/dev.stamp  ## side by side with peers, on ECKART_DATA where it is s
 	$(BIN)/python -m benchmarks.group_lasso $(DATA) --output benchmarks/results/group-lasso.json
 	$(BIN)/python -m benchmarks.randomized_svd --output benchmarks/results/randomized-svd.json
 	$(BIN)/python -m benchmarks.black_box --output benchmarks/results/black-box.json
+	$(BIN)/python -m benchmarks.rank_search $(DATA) --output benchmarks/results/rank-search.json
+	$(BIN)/python -m benchmarks.learned_factors $(DATA)
+	$(BIN)/python -m benchmarks.tucker --output benchmarks/results/tucker.json
+	$(BIN)/python -m benchmarks.shapes $(DATA) --output benchmarks/results/shapes.json
+	$(BIN)/python -m benchmarks.healing $(DATA)
 	$(BIN)/python -m benchmarks.tables
 
-studies: .venv/dev.stamp  ## run every script in examples/
-	@$(if $(STUDIES),,echo "No studies yet: examples/ holds no script.")
-	@set -e; for study in $(STUDIES); do echo "$$study"; $(BIN)/python "$$study"; done
+studies: .venv/dev.stamp  ## run every study, on ECKART_DATA where it is set, else on the hub's data; about two hours
+	$(BIN)/python examples/iris_rank.py
+	$(BIN)/python examples/mlp_mnist.py $(call on,mnist)
+	$(BIN)/python examples/lenet_reconstruction.py $(call on,mnist)
+	$(BIN)/python examples/residual_mlp_cifar10.py $(call on,cifar10)
+	$(BIN)/python examples/resnet18_imagenette.py $(call on,imagenette96)
 
 clean:  ## remove what was made, except .venv and benchmarks/.cache
 	rm -rf demo build dist site .hypothesis .mypy_cache .pytest_cache .ruff_cache
