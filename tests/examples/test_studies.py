@@ -11,7 +11,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 KIT = sorted((EXAMPLES / "study_kit").glob("*.py"))
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
 ALLOWED = {
-    "datasets", "eckart", "matplotlib", "numpy", "safetensors", "study_kit", "torch", "torchvision",
+    "datasets", "eckart", "matplotlib", "numpy", "safetensors", "sklearn", "study_kit", "torch",
+    "torchvision",
 }  # fmt: skip
 DATA = {
     "lenet_reconstruction": "mnist",

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from eckart import InputError
 from eckart.stages.heal.objectives import Imitation, TaskLoss
 from eckart.stages.heal.passes import passes
-from eckart.stages.heal.training import Recipe
+from eckart.stages.heal.training import Recipe, Training, sizes_of
 from random_moments import normal
 
 
@@ -125,3 +125,12 @@ def test_the_rate_rises_to_its_peak_and_falls(steps, warm_up):
 def test_a_recipe_that_makes_no_sense_is_refused(values):
     with pytest.raises(InputError, match="rate and clip are positive"):
         Recipe(**values)
+
+
+def test_a_start_without_loss_is_no_divergence():
+    """Rounding may even make the loss of a network that equals its teacher negative."""
+    network, x = nn.Linear(3, 4), normal(8, 3, seed=3).float()
+    training = Training(network, Recipe(), 20, sizes_of(network))
+    fine = [training.make_step(x, network, Imitation()) for _ in range(20)]
+    assert all(fine)
+    assert training.step == 20

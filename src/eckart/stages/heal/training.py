@@ -16,6 +16,7 @@ from eckart.errors import InputError
 from eckart.stages.heal.objectives import Objective
 
 _FAR = 4.0  # times the loss of the start: the steps are too large
+_NOTHING = 1e-3  # a loss so small, in nats or relative, is no sign of anything
 _SMOOTHING = 0.9  # of the loss that is compared with it
 _LEAST = 0.01  # of a tensor's size, so that biases that are zero can move
 
@@ -93,7 +94,7 @@ class Training:
         self._optimiser.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self._parameters, self.recipe.clip)
-        if not (isfinite(float(norm)) and self._is_near(float(loss.detach()))):
+        if not isfinite(float(norm)) or self._is_far(float(loss.detach())):
             return False
         for group in self._optimiser.param_groups:
             group["lr"] = group["size"] * self.recipe.rate_at(self.step, self.steps)
@@ -133,10 +134,10 @@ class Training:
                 moved = {k: t if k == "step" else t.to(parameter.device) for k, t in state.items()}
                 self._optimiser.state[parameter] = moved
 
-    def _is_near(self, loss: float) -> bool:
+    def _is_far(self, loss: float) -> bool:
         start, smooth = self.losses or (loss, loss)
         self.losses = (start, _SMOOTHING * smooth + (1 - _SMOOTHING) * loss)
-        return isfinite(loss) and self.losses[1] <= _FAR * start
+        return not isfinite(loss) or self.losses[1] > _FAR * max(start, _NOTHING)
 
     @torch.no_grad()
     def _update_average(self) -> None:
