@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from eckart.layers import Factored, composed, piece_of, weight_of
 from eckart.linalg import damped, least_squares, reduced_rank_regression
 from eckart.linalg.balance import balanced
+from eckart.methods import DAMPING
 from eckart.records import Form
 from eckart.stages.heal.sums import Quadratic
 
 Weights = list[Tensor]
-DAMPING = 1e-6  # relative, of moments and of the pull towards the weights as they are
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from eckart.layers import Factored, as_matrix, bias_of, piece_of, weight_of
 from eckart.linalg import damped
+from eckart.methods import DAMPING
 from eckart.stages.heal.channels import (
     Kept,
     entries,
@@ -18,7 +19,7 @@ from eckart.stages.heal.channels import (
     last_piece,
     narrowed_matrix,
 )
-from eckart.stages.heal.fits import DAMPING, Layer, Weights
+from eckart.stages.heal.fits import Layer, Weights
 from eckart.stages.heal.flow import Tail
 from eckart.stages.heal.sums import Quadratic
 from eckart.stages.heal.targets import Affine
