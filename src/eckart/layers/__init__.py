@@ -1,7 +1,8 @@
 """One file per layer type, the registry of them, and the factored module."""
 
+from eckart.layers.carrying import Carrying
 from eckart.layers.conv2d import Conv2dType
-from eckart.layers.factored import Factored, blank, composed, rebuild
+from eckart.layers.factored import Factored, blank, composed, factors_in, rebuild
 from eckart.layers.linear import LinearType
 from eckart.layers.narrow import (
     blank_norm,
@@ -29,6 +30,7 @@ register_layer(Conv2dType())
 
 __all__ = [
     "LAYER_TYPES",
+    "Carrying",
     "Conv2dType",
     "Factored",
     "InputSums",
@@ -39,6 +41,7 @@ __all__ = [
     "blank",
     "blank_norm",
     "composed",
+    "factors_in",
     "filled",
     "matching",
     "narrowed",

@@ -55,6 +55,7 @@ from eckart.linalg.rank_estimation import (
 from eckart.linalg.rayleigh import rayleigh_gradient, rayleigh_hessian, rayleigh_quotient
 from eckart.linalg.regression import least_squares, reduced_rank_regression
 from eckart.linalg.separable import SeparableFactors, separable_factors
+from eckart.linalg.spanning_rows import SpanningRows, spanning_rows
 from eckart.linalg.tucker import NestedTucker, Tucker2, tucker2
 from eckart.linalg.variational_bayes import VariationalRank, variational_rank
 from eckart.linalg.weighted_range import WeightedComponents, weighted_components
@@ -73,6 +74,7 @@ __all__ = [
     "NestedTucker",
     "Reader",
     "SeparableFactors",
+    "SpanningRows",
     "Tucker2",
     "VariationalRank",
     "WeightedComponents",
@@ -119,6 +121,7 @@ __all__ = [
     "roots",
     "row_gram",
     "separable_factors",
+    "spanning_rows",
     "stable_rank",
     "subspace_iteration",
     "truncated_svd",

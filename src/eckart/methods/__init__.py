@@ -33,6 +33,7 @@ from eckart.methods.tucker2 import TuckerTwo, tucker2_form
 register_method(LowRank("svd", plain_svd))
 register_method(LowRank("activation_svd", activation_svd))
 register_method(LowRank("weighted_svd", weighted_svd))
+register_method(LowRank("pivoted_svd", weighted_svd, pivoted=True))
 register_method(Spatial())
 register_method(PointwiseFirst())
 register_method(TuckerTwo())

@@ -100,9 +100,10 @@ class Site:
 
     def install(self, candidate: Candidate) -> None:
         """Put weights and bias in; without a bias of its own, the norm's mean takes it."""
-        parts = self.module if isinstance(self.module, Factored) else [self.module]
-        for part, weight in zip(parts, candidate.weights, strict=True):
-            weight_of(part).copy_(weight)
+        if isinstance(self.module, Factored):
+            self.module.fill(candidate.weights)
+        else:
+            weight_of(self.module).copy_(candidate.weights[0])
         bias = bias_of(last_piece(self.module))
         if bias is not None:
             bias.copy_(candidate.bias.flatten())
