@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
+from torch.nn import functional as F
 
 from eckart.errors import InputError
 from eckart.linalg.admissible import admissible_matrix
@@ -66,6 +67,7 @@ def spanning_rows(
             "join, and the rank is less than the number of rows"
         )
     coordinates = left @ torch.linalg.qr(right.mT, mode="r").R.mT  # of the rows of the matrix
+    coordinates = F.pad(coordinates, (0, rank - coordinates.shape[1]))  # a rank beyond the inputs
     permutation, lower, _ = torch.linalg.lu(coordinates)
     places = permutation.argmax(0)  # of the rows, the best first
     top, bottom = lower[:rank], lower[rank:]
@@ -86,7 +88,7 @@ def _exchanged(rest: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
         if pivot.abs() <= _BOUND:
             break
         row, column = rest[i].clone(), rest[:, j].clone()
-        row[j], column[i] = 1 + row[j], column[i] - 1
+        row[j], column[i] = row[j] - 1, column[i] + 1
         rest = rest - torch.outer(column, row) / pivot
         places[[j, rank + i]] = places[[rank + i, j]]
     return rest, places
