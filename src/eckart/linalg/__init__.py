@@ -28,6 +28,7 @@ from eckart.linalg.group_sparsity import (
     prox,
     proximal_gradient,
 )
+from eckart.linalg.interpolative import SpanningRows, spanning_rows
 from eckart.linalg.lanczos import LargestEigenvalue, largest_eigenvalue
 from eckart.linalg.low_rank import (
     NestedFactors,
@@ -55,7 +56,6 @@ from eckart.linalg.rank_estimation import (
 from eckart.linalg.rayleigh import rayleigh_gradient, rayleigh_hessian, rayleigh_quotient
 from eckart.linalg.regression import least_squares, reduced_rank_regression
 from eckart.linalg.separable import SeparableFactors, separable_factors
-from eckart.linalg.spanning_rows import SpanningRows, spanning_rows
 from eckart.linalg.tucker import NestedTucker, Tucker2, tucker2
 from eckart.linalg.variational_bayes import VariationalRank, variational_rank
 from eckart.linalg.weighted_range import WeightedComponents, weighted_components
