@@ -1,6 +1,7 @@
-"""An extension of griffe: the headings of this project's docstrings, as a page shows them.
+"""An extension of griffe: this project's docstrings in the words of Google's style.
 
-An `Example:` is what Google's style calls `Examples:`; `Cost:` and `Source:` begin a paragraph.
+An `Example:` is called `Examples:` there, `Cost:` and `Source:` begin a paragraph, and names that
+share a description have it each.
 """
 
 import re
@@ -9,11 +10,17 @@ from typing import Any
 from griffe import Extension, Object
 
 
-class Headings(Extension):
+class InGooglesWords(Extension):
     """Rewrites each docstring before it is parsed."""
 
     def on_object(self, *, obj: Object, **_: Any) -> None:
-        """Read an object that has just been loaded, with all its members known."""
+        """Take an object that has just been loaded."""
         if obj.docstring is not None:
             text = re.sub(r"(?m)^( *)Example:$", r"\1Examples:", obj.docstring.value)
-            obj.docstring.value = re.sub(r"(?m)^(Cost|Source): ", r"\n**\1:** ", text)
+            text = re.sub(r"(?m)^(Cost|Source): ", r"\n**\1:** ", text)
+            obj.docstring.value = re.sub(r"(?m)^( +)((?:\w+, )+\w+): (.*)$", _one_each, text)
+
+
+def _one_each(found: re.Match[str]) -> str:
+    indent, names, meaning = found.groups()
+    return "\n".join(f"{indent}{name}: {meaning}" for name in names.split(", "))
