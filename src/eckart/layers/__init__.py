@@ -16,17 +16,21 @@ from eckart.layers.registry import (
     LAYER_TYPES,
     InputSums,
     LayerType,
+    OwnLayout,
     as_matrix,
     bias_of,
+    oriented,
     piece_of,
     register_layer,
     type_of,
     weight_of,
 )
 from eckart.layers.selection import matching, survey
+from eckart.layers.transposed import TransposedType
 
 register_layer(LinearType())
 register_layer(Conv2dType())
+register_layer(TransposedType())
 
 __all__ = [
     "LAYER_TYPES",
@@ -36,6 +40,8 @@ __all__ = [
     "InputSums",
     "LayerType",
     "LinearType",
+    "OwnLayout",
+    "TransposedType",
     "as_matrix",
     "bias_of",
     "blank",
@@ -48,6 +54,7 @@ __all__ = [
     "narrowed_piece",
     "no_narrowing",
     "norm_width",
+    "oriented",
     "piece_of",
     "rebuild",
     "register_layer",

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from eckart.layers.carrying import Carrying
-from eckart.layers.registry import bias_of, known_type_of, piece_of, weight_of
+from eckart.layers.registry import (
+    LAYER_TYPES,
+    OwnLayout,
+    bias_of,
+    known_type_of,
+    piece_of,
+    weight_of,
+)
 from eckart.linalg import spanning_rows
 from eckart.records import Form, Piece
 
@@ -18,8 +25,13 @@ from eckart.records import Form, Piece
 class Factored(nn.Sequential):
     """A chain of plain layers, such as ``nn.Linear``, that stands in for one of them.
 
-    Only the last has the bias. Nothing else is stored: the chain is known by its shapes.
+    Only the last has the bias. Nothing else is saved: the chain is known by its shapes.
+
+    Attributes:
+        stands_for: the layer type that it took the place of; None where that is its factors' own.
     """
+
+    stands_for: str | None = None
 
     @property
     def form(self) -> Form:
@@ -51,15 +63,19 @@ class Factored(nn.Sequential):
         """The dense layer that computes the same; exact but for rounding.
 
         Returns:
-            A plain layer of the factors' class, dtype and device.
+            A plain layer of the class that stood here, of the factors' dtype and device.
         """
         first = self[0]
         weight = composed([weight_of(layer).detach().double() for layer in self], self.form)
-        dense = known_type_of(first).plain(_merged_piece(self.form), weight_of(first))
+        dense = self._whole(_merged_piece(self.form), weight_of(first))
         fill(dense, weight, bias_of(self[-1]))
         dense.requires_grad_(weight_of(first).requires_grad)
         keep_bias_trainable(dense, self[-1])
         return dense.train(self.training)
+
+    def _whole(self, piece: Piece, like: Tensor) -> nn.Module:
+        kind = LAYER_TYPES.get(self.stands_for or "", known_type_of(self[0]))
+        return kind.whole(piece, like) if isinstance(kind, OwnLayout) else kind.plain(piece, like)
 
 
 def factors_in(model: nn.Module) -> dict[str, str]:
@@ -109,7 +125,9 @@ def _blank_pieces(module: nn.Module, form: Form) -> list[nn.Module]:
 
 
 def _like(fresh: nn.Module, module: nn.Module) -> nn.Module:
-    """The fresh module, trainable where and in the mode that the other one is."""
+    """The fresh module, trainable where and in the mode that the other one is, which it knows."""
+    if isinstance(fresh, Factored) and isinstance(kind := known_type_of(module), OwnLayout):
+        fresh.stands_for = kind.name
     fresh.requires_grad_(weight_of(module).requires_grad)
     keep_bias_trainable(fresh[-1] if isinstance(fresh, Factored) else fresh, module)
     return fresh.train(module.training)
