@@ -16,6 +16,7 @@ from eckart.linalg.group_sparsity.duality import Certificate, Point, certify, ga
 from eckart.linalg.group_sparsity.problem import Consumer, Problem, prepare
 from eckart.linalg.group_sparsity.result import GroupLassoResult, Status
 from eckart.linalg.group_sparsity.working_set import State, result_of, solve, state_at
+from eckart.linalg.regression import least_squares
 
 Matrices = Tensor | Sequence[Tensor]
 
