@@ -12,6 +12,7 @@ from eckart.errors import InputError
 from eckart.linalg.group_sparsity.duality import lifted
 from eckart.linalg.group_sparsity.problem import Consumer, prepare
 from eckart.linalg.group_sparsity.solver import Matrices, penalised_part
+from eckart.linalg.regression import least_squares
 
 
 def debias(
