@@ -197,8 +197,24 @@ def test_a_run_that_only_gets_worse_ends_early(teacher, student, batches):
         steps=50,
         evaluate=lambda model: -next(scores),
     )
-    assert healed.log[-1].note == "stopped at step 20: no better at 3 checks in a row"
+    assert healed.log[-1].note == "stopped at step 20: worse at 3 checks in a row"
     assert_same(tensors(healed.model), tensors(student))
+
+
+def test_a_run_that_is_worse_while_its_steps_are_large_goes_on_to_its_end(
+    teacher, student, batches
+):
+    scores = iter([0, -1, -5, -6, -5, -4, -3, -2, -1, 0, 1])
+    healed = heal(
+        student,
+        teacher,
+        batches,
+        treatments=["distil"],
+        steps=50,
+        evaluate=lambda model: next(scores),
+    )
+    assert [step.accepted for step in healed.log] == [*[False] * 10, True]
+    assert healed.log[-1].note == "step 50 of 50"
 
 
 def test_an_evaluation_that_gives_nan_is_said(teacher, student, batches):
