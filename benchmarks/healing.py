@@ -168,16 +168,16 @@ class Study:
         return eckart.compress(self.subject.model, moments, keep=keep, progress=False).model
 
     def row(self, keep: float, treatment: str) -> Row:
-        """One row; ``seconds`` are those after the network was first made smaller."""
+        """One row; ``seconds`` of CPU after the network was first made smaller."""
         subject = self.subject
         start = self.compressed(keep, subject.moments)
         moments, seconds = self.all_moments if treatment == MORE_DATA else (None, 0.0)
-        before = time.perf_counter()
+        before = time.process_time()
         if moments is not None:
             model = self.compressed(keep, moments)
         else:
             model = healed(subject, start, treatment.split(","))
-        seconds += time.perf_counter() - before
+        seconds += time.process_time() - before
         return {
             "network": self.name,
             "keep": keep,
@@ -192,10 +192,10 @@ class Study:
 
     @cached_property
     def all_moments(self) -> tuple[eckart.Moments, float]:
-        """Of all training images that do not judge, and the seconds that took."""
-        before = time.perf_counter()
+        """Of all training images that do not judge, and the CPU seconds that took."""
+        before = time.process_time()
         moments = self.subject.calibrated(self.subject.fitted)
-        return moments, time.perf_counter() - before
+        return moments, time.process_time() - before
 
 
 def main() -> None:
@@ -204,7 +204,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=list(SUBJECTS), choices=list(SUBJECTS))
     parser.add_argument("--keep", nargs="+", type=float, default=list(KEEPS))
     parser.add_argument("--treatments", nargs="+", default=list(ROWS), choices=list(ROWS))
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
