@@ -16,7 +16,7 @@ from eckart.methods.channels import (
 from eckart.methods.low_rank import LowRank, activation_svd, low_rank_form, weighted_svd
 from eckart.methods.low_rank import svd as plain_svd
 from eckart.methods.pointwise_first import PointwiseFirst, pointwise_first_form
-from eckart.methods.problem import DAMPING, Problem, problem_of
+from eckart.methods.problem import DAMPING, Problem, problem_of, regular
 from eckart.methods.registry import (
     METHODS,
     SELECTIONS,
@@ -71,6 +71,7 @@ __all__ = [
     "reading_of",
     "register_method",
     "register_selection",
+    "regular",
     "selection_named",
     "spatial_form",
     "tucker2_form",

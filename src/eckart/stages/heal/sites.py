@@ -10,8 +10,7 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 
 from eckart.layers import Factored, as_matrix, bias_of, piece_of, weight_of
-from eckart.linalg import damped
-from eckart.methods import DAMPING
+from eckart.methods import regular
 from eckart.stages.heal.channels import (
     Kept,
     entries,
@@ -128,7 +127,7 @@ class Site:
         if self.kept.rows is not None:
             g = g[self.kept.rows] if len(g) > 1 else g[:, self.kept.rows][:, :, self.kept.rows]
         scale = 1 / self.change.scale.reshape(groups, out)
-        return damped(scale[..., None] * g * scale[:, None], DAMPING)
+        return regular(scale[..., None] * g * scale[:, None])
 
     def prior(self, case: Case) -> Quadratic | None:
         """What the teacher's own moments say: ``A`` and ``W A``, in this network's scale."""
