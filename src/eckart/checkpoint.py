@@ -117,7 +117,8 @@ def load_pretrained(
     """The model of ``transformers`` that ``save`` wrote, factors and all, in eval mode.
 
     Tied weights are tied, and ``generate`` works as before. Nothing is initialised at random, and
-    each weight is in memory once.
+    each weight is in memory once. Buffers that are not saved, such as rotary frequencies, are
+    computed as ``from_pretrained`` does, in full precision whatever the dtype of the weights.
 
     Args:
         directory: written by ``save`` for a model whose class ``transformers`` has.

@@ -48,7 +48,8 @@ def transformers() -> Any:
         InputError: it is not installed, or older than version 5.
     """
     try:
-        import transformers.initialization  # since version 5
+        import transformers
+        import transformers.initialization as since_version_5  # noqa: F401
     except ImportError as error:
         raise InputError(
             f"transformers 5 is needed here ({error}): pip install 'eckart[hf]'"
@@ -109,8 +110,10 @@ def blank_model(directory: Path, outlines: Mapping[str, Outline]) -> nn.Module:
             f"{directory / CONFIG} tells of {layers} layers, and the weights are {len(outlines)} "
             "tensors: the two do not belong together"
         )
+    from transformers.initialization import no_init_weights
+
     try:
-        with library.initialization.no_init_weights():
+        with no_init_weights():
             model: nn.Module = kind._from_config(
                 config,
                 dtype=floating.most_common(1)[0][0],
