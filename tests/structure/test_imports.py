@@ -15,6 +15,7 @@ LAYERS = {
     "knapsack": 1,
     "provenance": 1,
     "watch": 1,
+    "text": 1,
     "weight_files": 1,
     "costs": 2,
     "buckets": 1,
