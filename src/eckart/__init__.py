@@ -29,7 +29,7 @@ from eckart.records import (
     Score,
     ToleranceSearch,
 )
-from eckart.scores import accuracy, auc, torch_metric
+from eckart.scores import accuracy, auc, perplexity, torch_metric
 from eckart.stages.allocate import allocate, hull, uniform
 from eckart.stages.apply import apply
 from eckart.stages.calibrate import calibrate
@@ -79,6 +79,7 @@ __all__ = [
     "load_pretrained",
     "measure",
     "merge",
+    "perplexity",
     "save",
     "torch_metric",
     "uniform",
