@@ -35,6 +35,16 @@ def tiny(name: str, **changes: Any) -> nn.Module:
         return kind(config(**{**sizes, **changes})).eval()
 
 
+def tiny_tokenizer() -> Any:
+    """Words w1, w2 … as tokens 1, 2 …; all others are token 0."""
+    tokenizers = pytest.importorskip("tokenizers")
+    words = {"[UNK]": 0, **{f"w{index}": index for index in range(1, WORDS)}}
+    plain = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[UNK]"))
+    plain.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    made = pytest.importorskip("transformers").PreTrainedTokenizerFast
+    return made(tokenizer_object=plain, unk_token="[UNK]")
+
+
 def tokens(rows: int = 2, length: int = 12) -> torch.Tensor:
     """Token ids, the same each time."""
     return torch.randint(5, WORDS, (rows, length), generator=torch.Generator().manual_seed(0))

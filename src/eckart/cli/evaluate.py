@@ -64,7 +64,7 @@ def evaluate_command(
         **found.as_json(),
         **spoken,
     }
-    rows = [(name, significant(value, 4)) for name, value in spoken.items()]
+    rows = [(n, f"{v:,}" if isinstance(v, int) else significant(v, 4)) for n, v in spoken.items()]
     words = [make_table("Text", {"": False, "measured": True}, rows)] if rows else []
     return Result(document, [measurement_table(model.model, found), *words])
 

@@ -60,7 +60,11 @@ class HubModel:
             return load_pretrained(self._path, dtype=dtype.torch_dtype)
         model, info = self._read(
             lambda **where: self._class.from_pretrained(
-                dtype=dtype.value, use_safetensors=True, output_loading_info=True, **where
+                dtype=dtype.value,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **where,
             )
         )
         missing = sorted(info["missing_keys"])
@@ -72,9 +76,15 @@ class HubModel:
     def tokenizer(self) -> Any:
         """Its tokenizer, or None where it has none."""
         try:
-            return self._read(lambda **where: transformers().AutoTokenizer.from_pretrained(**where))
+            found = self._read(
+                lambda **where: transformers().AutoTokenizer.from_pretrained(
+                    trust_remote_code=False, **where
+                )
+            )
         except InputError:
             return None
+        made_up = len(found) <= len(found.all_special_ids)  # where transformers finds no files
+        return None if made_up else found
 
     def check_reads_text(self, length: int, *, predicts: bool) -> None:
         """Raise ``InputError`` unless it reads sequences of that many tokens, and predicts them."""
@@ -84,7 +94,8 @@ class HubModel:
                 f"{self.name} is a {self._class.__name__}: text is for causal language models and "
                 "for encoders of text"
             )
-        if predicts and not self._class.can_generate():
+        can_generate = getattr(self._class, "can_generate", lambda: True)  # AutoModel… has none
+        if predicts and not can_generate():
             raise InputError(
                 f"{self.name} is a {self._class.__name__}, which predicts no next token: it has no "
                 "perplexity; leave --perplexity out"
