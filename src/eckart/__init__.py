@@ -1,6 +1,6 @@
 """Make trained PyTorch networks smaller: calibrate once, see the frontier, pick a point."""
 
-from eckart.checkpoint import load, merge, save
+from eckart.checkpoint import load, load_pretrained, merge, save
 from eckart.errors import (
     BudgetError,
     CalibrationInterrupted,
@@ -29,7 +29,7 @@ from eckart.records import (
     Score,
     ToleranceSearch,
 )
-from eckart.scores import accuracy, auc, torch_metric
+from eckart.scores import accuracy, auc, perplexity, torch_metric
 from eckart.stages.allocate import allocate, hull, uniform
 from eckart.stages.apply import apply
 from eckart.stages.calibrate import calibrate
@@ -78,8 +78,10 @@ __all__ = [
     "heal",
     "hull",
     "load",
+    "load_pretrained",
     "measure",
     "merge",
+    "perplexity",
     "save",
     "torch_metric",
     "uniform",

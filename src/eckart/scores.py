@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from math import exp
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from eckart.batches import call, inputs_of, moved
 from eckart.errors import InputError
@@ -96,6 +98,38 @@ def auc(batches: Iterable[Any]) -> Callable[[nn.Module], Score]:
         else:
             value = multiclass_auroc(scores, targets, classes)
         return Score(float(value), len(targets))
+
+    return evaluate
+
+
+def perplexity(batches: Iterable[Any]) -> Callable[[nn.Module], Score]:
+    """An ``evaluate`` that gives ``exp`` of the mean negative log-likelihood of the next token.
+
+    Args:
+        batches: dicts with ``input_ids`` of shape (batch, tokens), iterated once per evaluation.
+
+    Returns:
+        ``evaluate(model) -> Score`` where n counts the predicted tokens, all of each sequence but
+        the first; lower is better.
+
+    Raises:
+        InputError: ``batches`` can be read only once, or predict no token.
+    """
+    _check_rereadable(batches, "perplexity")
+
+    def evaluate(model: nn.Module) -> Score:
+        total, n = 0.0, 0
+        with untouched(model), torch.inference_mode():
+            for batch in batches:
+                inputs = moved(inputs_of(batch), model)
+                targets = inputs["input_ids"][:, 1:]
+                logits = logits_of(call(model, inputs))[:, :-1]
+                for scores, words in zip(logits, targets, strict=True):
+                    total += float(F.cross_entropy(scores.float(), words, reduction="sum"))
+                n += targets.numel()
+        if n == 0:
+            raise InputError("no token was predicted: batches hold sequences of two tokens or more")
+        return Score(exp(total / n), n, higher_is_better=False)
 
     return evaluate
 
