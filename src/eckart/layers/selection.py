@@ -12,6 +12,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from eckart.errors import InputError, NonFiniteError
 from eckart.layers.registry import LAYER_TYPES, type_of
+from eckart.layers.set_apart import heads, reserved
 
 _ROOT = "it is the whole network; wrap it in nn.Sequential"
 
@@ -23,7 +24,8 @@ def survey(
 
     Args:
         model: the network.
-        only: names, or shell patterns such as ``"layer1.*"``; None is all layers.
+        only: names, or shell patterns such as ``"layer1.*"``; None is all layers but the heads of
+            language models.
 
     Raises:
         InputError: a name or pattern matches no layer.
@@ -31,12 +33,14 @@ def survey(
     """
     uses = Counter(id(m) for _, m in model.named_modules(remove_duplicate=False))
     owners = Counter(id(p) for p in _weights(model))
+    inside, apart = reserved(model), heads(model) if only is None else {}
     layers: dict[str, nn.Module] = {}
     skipped: dict[str, str] = {}
     for name, module in model.named_modules():
         if not _has_matrix(module):
             continue
         reason = _reason(module, uses[id(module)], owners) if name else _ROOT
+        reason = inside.get(name) or reason or apart.get(name)
         if reason is None:
             layers[name] = module
         else:
