@@ -13,7 +13,7 @@ from eckart.errors import (
     NonFiniteError,
     NotMonotoneWarning,
 )
-from eckart.metrics import Fisher, Logits
+from eckart.metrics import Embedding, Fisher, Logits, NextToken
 from eckart.pipeline import compress, frontier
 from eckart.rank_search import find_rank
 from eckart.records import (
@@ -47,6 +47,7 @@ __all__ = [
     "Curves",
     "EckartError",
     "EckartWarning",
+    "Embedding",
     "Fisher",
     "FoundRank",
     "Frontier",
@@ -58,6 +59,7 @@ __all__ = [
     "Measurement",
     "MismatchError",
     "Moments",
+    "NextToken",
     "NonFiniteError",
     "NotMonotoneWarning",
     "Plan",

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_model
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from eckart.errors import CheckpointError, InputError
-from eckart.layers import Factored, blank, blank_norm, norm_width, piece_of, type_of
-from eckart.pretrained import CONFIG, blank_model, convert, describe, is_pretrained
+from eckart.errors import CheckpointError
+from eckart.layers import Factored, blank, blank_norm, factors_in, norm_width, piece_of, type_of
+from eckart.pretrained import CONFIG, blank_model, check_merged, convert, describe, is_pretrained
 from eckart.provenance import attach_plan, plan_of
 from eckart.records import Form, Plan
 from eckart.records.forms import MALFORMED
@@ -45,8 +45,9 @@ def save(model: nn.Module, directory: str | Path, tokenizer: Any = None) -> None
         tokenizer: of ``transformers``; None copies the one of the local folder the model is from.
 
     Raises:
-        InputError: something else than a plain layer is in the place of a factor.
+        InputError: the model holds adapters of ``peft``.
     """
+    check_merged(model)
     target = Path(directory)
     target.mkdir(parents=True, exist_ok=True)
     plan, forms = plan_of(model), _forms_of(model)
@@ -100,6 +101,7 @@ def load(fresh_model: nn.Module, directory: str | Path) -> nn.Module:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
+    _check_orders(path, forms, tensors)
     for name, form in forms.items():
         fresh_model.set_submodule(name, blank(layers[name], form))
     for name, width in norms.items():
@@ -158,25 +160,15 @@ def merge(model: nn.Module, *, inplace: bool = False) -> nn.Module:
 
 def _forms_of(model: nn.Module) -> dict[str, Form]:
     """The form of every layer of a known type, factored or plain, but for the factors' own."""
-    forms, inside = dict[str, Form](), set[str]()
+    forms, inside = dict[str, Form](), factors_in(model)
     for name, module in model.named_modules():
         if type(module) is Factored:
-            _check_factors(name, module)
             forms[name] = module.form
-            inside |= {f"{name}.{index}" for index in range(len(module))}
-        elif name and name not in inside and type_of(module) is not None and not _is_lazy(module):
+        elif {name, name.rpartition(".")[0]} & inside.keys() or not name:
+            continue
+        elif type_of(module) is not None and not _is_lazy(module):
             forms[name] = Form((piece_of(module),))
     return forms
-
-
-def _check_factors(name: str, factored: Factored) -> None:
-    for index, factor in enumerate(factored):
-        if type_of(factor) is None:
-            raise InputError(
-                f"layer '{name}.{index}' is a {type(factor).__module__}.{type(factor).__name__} "
-                "where a plain factor was: merge adapters into the weights first "
-                "(merge_and_unload() of peft)"
-            )
 
 
 def _is_lazy(module: nn.Module) -> bool:
@@ -263,7 +255,11 @@ def _expected(
         outlines.pop(f"{layer}.bias", None)
         for index, piece in enumerate(form.pieces):
             place = layer if form.is_plain else f"{layer}.{index}"
-            outlines[f"{place}.weight"] = (piece.weight_shape, dtype)
+            if piece.carries:
+                outlines[f"{place}.rest.weight"] = (piece.rest.weight_shape, dtype)
+                outlines[f"{place}.order"] = ((piece.outputs,), torch.int64)
+            else:
+                outlines[f"{place}.weight"] = (piece.weight_shape, dtype)
             if piece.bias:
                 outlines[f"{place}.bias"] = ((piece.outputs,), dtype)
     for norm, width in norms.items():
@@ -272,6 +268,15 @@ def _expected(
             if name.rpartition(".")[0] == norm and shape == (dense,):
                 outlines[name] = ((width,), dtype)
     return outlines
+
+
+def _check_orders(path: Path, forms: Mapping[str, Form], tensors: Mapping[str, Tensor]) -> None:
+    """What carries must do so in an order, for it is used to look things up."""
+    for layer, form in forms.items():
+        if form.pieces[-1].carries:
+            order = tensors[f"{layer}.{len(form.pieces) - 1}.order"]
+            if not torch.equal(order.sort().values, torch.arange(len(order))):
+                raise CheckpointError(f"{path}: the order of layer {layer!r} is no permutation")
 
 
 def _tied(model: nn.Module) -> dict[str, str]:

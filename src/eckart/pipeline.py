@@ -19,7 +19,7 @@ from eckart.errors import BudgetError, InputError
 from eckart.fitting import Search, fitted
 from eckart.layers import matching, survey
 from eckart.methods import DEFAULT_METHODS, checked_names
-from eckart.metrics import Probe
+from eckart.metrics import AUTO, Probe
 from eckart.progress import tracked
 from eckart.provenance import made_by
 from eckart.records import (
@@ -58,7 +58,7 @@ def compress(
     methods: Iterable[str] = DEFAULT_METHODS,
     multiple: int = 1,
     least_rank: int = 1,
-    metric: str | Probe | None = "logits",
+    metric: str | Probe | None = AUTO,
     seed: int = 0,
     progress: bool | None = None,
 ) -> Compressed:
@@ -104,7 +104,7 @@ def compress(
     dense = matching(dense, [name for part in survey(model) for name in part])
     if not isinstance(batches, Moments):
         moments = calibrate(model, batches, metric=metric, seed=seed, progress=progress)
-    elif (metric, seed) == ("logits", 0):
+    elif (metric, seed) == (AUTO, 0):
         moments = batches
     else:
         raise InputError("moments have a metric and a seed of their own: leave out metric and seed")

@@ -42,6 +42,16 @@ def is_pretrained(model: nn.Module) -> bool:
     return loaded is not None and isinstance(model, loaded.PreTrainedModel)
 
 
+def check_merged(model: nn.Module) -> None:
+    """Raise ``InputError`` where adapters of ``peft`` wrap layers, which no file tells of."""
+    for name, module in model.named_modules():
+        if type(module).__module__.partition(".")[0] == "peft":
+            raise InputError(
+                f"{name or 'the model'} is a {type(module).__name__} of peft: merge the adapters "
+                "into the weights first, model = model.merge_and_unload()"
+            )
+
+
 def transformers() -> Any:
     """The library.
 

@@ -21,6 +21,7 @@ from eckart.cli.options import (
 )
 from eckart.cli.output import Result, file_to_write, say
 from eckart.errors import CalibrationInterrupted, InputError
+from eckart.metrics import AUTO
 from eckart.tracing import check_same_network
 
 _NONE = "none"
@@ -39,7 +40,7 @@ def calibrate_command(
     ],
     metric: Annotated[
         str, typer.Option(help="What a change of the output is measured in; none for inputs alone.")
-    ] = "logits",
+    ] = AUTO,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the file stopped, if there is one.")
     ] = False,
@@ -93,7 +94,7 @@ def _gathered(
 
 
 def _check_goes_on(before: Moments, batches: Examples, metric: str | None, out: Path) -> None:
-    if before.metric != metric:
+    if metric not in (AUTO, before.metric):
         raise InputError(f"{out} was made with --metric {before.metric or _NONE}; give the same")
     expected = min(before.batches * batches.batch_size, batches.examples)
     if before.batches > len(batches) or before.examples != expected:

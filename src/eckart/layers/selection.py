@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from eckart.errors import InputError, NonFiniteError
+from eckart.layers.factored import factors_in
 from eckart.layers.registry import LAYER_TYPES, type_of
 
 _ROOT = "it is the whole network; wrap it in nn.Sequential"
@@ -33,10 +34,13 @@ def survey(
     owners = Counter(id(p) for p in _weights(model))
     layers: dict[str, nn.Module] = {}
     skipped: dict[str, str] = {}
+    inside = factors_in(model)
     for name, module in model.named_modules():
-        if not _has_matrix(module):
+        if not _has_matrix(module) or name.rpartition(".")[0] in inside:
             continue
         reason = _reason(module, uses[id(module)], owners) if name else _ROOT
+        if name in inside:
+            reason = f"it is a factor of {inside[name]!r} already; merge the network to begin anew"
         if reason is None:
             layers[name] = module
         else:

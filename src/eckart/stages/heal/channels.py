@@ -93,7 +93,8 @@ def last_piece(module: nn.Module) -> nn.Module:
 
 def channel_axis(module: nn.Module, output: Tensor) -> int:
     """The axis of a module's output channels: the last for a matrix, otherwise the second."""
-    return output.dim() - 1 if isinstance(last_piece(module), nn.Linear) else 1
+    first = module[0] if isinstance(module, Factored) else module
+    return output.dim() - 1 if isinstance(first, nn.Linear) else 1
 
 
 def by_row(module: nn.Module, output: Tensor) -> Tensor:
