@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_model
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parameter import is_lazy
 
 from eckart.errors import CheckpointError
@@ -23,7 +23,7 @@ from eckart.pretrained import CONFIG, blank_model, check_merged, convert, descri
 from eckart.provenance import attach_plan, plan_of
 from eckart.records import Form, Plan
 from eckart.records.forms import MALFORMED
-from eckart.weight_files import Outline, check_weights, outlines_of
+from eckart.weight_files import Outline, check_orders, check_weights, outlines_of
 
 FORMAT = "eckart.network/2"
 WEIGHTS, CHANGED_WEIGHTS, STRUCTURE = "model.safetensors", "eckart.safetensors", "eckart.json"
@@ -101,7 +101,7 @@ def load(fresh_model: nn.Module, directory: str | Path) -> nn.Module:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
-    _check_orders(path, forms, tensors)
+    check_orders(path, [f"{n}.{len(f.pieces) - 1}" for n, f in forms.items() if f.carries], tensors)
     for name, form in forms.items():
         fresh_model.set_submodule(name, blank(layers[name], form))
     for name, width in norms.items():
@@ -268,15 +268,6 @@ def _expected(
             if name.rpartition(".")[0] == norm and shape == (dense,):
                 outlines[name] = ((width,), dtype)
     return outlines
-
-
-def _check_orders(path: Path, forms: Mapping[str, Form], tensors: Mapping[str, Tensor]) -> None:
-    """What carries must do so in an order, for it is used to look things up."""
-    for layer, form in forms.items():
-        if form.pieces[-1].carries:
-            order = tensors[f"{layer}.{len(form.pieces) - 1}.order"]
-            if not torch.equal(order.sort().values, torch.arange(len(order))):
-                raise CheckpointError(f"{path}: the order of layer {layer!r} is no permutation")
 
 
 def _tied(model: nn.Module) -> dict[str, str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from eckart.errors import CheckpointError
 
@@ -75,3 +76,15 @@ def check_weights(path: Path, expected: Mapping[str, Outline], tied: Mapping[str
                 f"{expected[name]} here; convert the fresh model with .to(dtype) first if only the "
                 "dtype differs"
             )
+
+
+def check_orders(path: Path, layers: Iterable[str], tensors: Mapping[str, Tensor]) -> None:
+    """What carries must do so in an order, for things are looked up by it.
+
+    Raises:
+        CheckpointError: the ``order`` of one of these layers is no permutation.
+    """
+    for layer in layers:
+        order = tensors[f"{layer}.order"]
+        if not torch.equal(order.sort().values, torch.arange(len(order))):
+            raise CheckpointError(f"{path}: the order of layer {layer!r} is no permutation")

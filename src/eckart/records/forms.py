@@ -103,6 +103,11 @@ class Form:
         return len(self.pieces) == 1
 
     @property
+    def carries(self) -> bool:
+        """Whether the last piece does."""
+        return self.pieces[-1].carries
+
+    @property
     def params(self) -> int:
         """Parameters of all pieces."""
         return sum(piece.params for piece in self.pieces)
