@@ -29,7 +29,7 @@ from eckart.records import (
     Score,
     ToleranceSearch,
 )
-from eckart.scores import accuracy, auc, perplexity, torch_metric
+from eckart.scores import accuracy, auc, perplexity, spearman, torch_metric
 from eckart.stages.allocate import allocate, hull, uniform
 from eckart.stages.apply import apply
 from eckart.stages.calibrate import calibrate
@@ -83,6 +83,7 @@ __all__ = [
     "merge",
     "perplexity",
     "save",
+    "spearman",
     "torch_metric",
     "uniform",
 ]
