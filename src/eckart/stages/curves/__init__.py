@@ -40,8 +40,9 @@ def curves(
     """Predict the loss ``½ tr(G ΔW A ΔWᵀ)`` of every option of every layer.
 
     ``A`` is the mean of ``x xᵀ`` over a layer's input rows, ``G`` the sum of ``g gᵀ`` over its
-    output rows per example, so the loss is per example, in the unit of the output metric: half
-    squared logits with the default, nats with the Fisher.
+    output rows per example, or per predicted token for language models, so the loss is per example
+    or token, in the unit of the output metric: half squared logits or embeddings, nats with the
+    Fisher and for next tokens.
 
     Args:
         model: the network that the moments were gathered on.
@@ -66,7 +67,8 @@ def curves(
         InputError: an unknown method, or a grid or damping out of range.
 
     Cost: per layer and method one decomposition, O(in² out + out³) in float64; ``spatial`` two of
-        O((kw out)³).
+        O((kw out)³). With ``rescale`` one more for each, and forward passes of no more examples than
+        the calibration had, or of one for each layer.
 
     Source: Eckart and Young 1936, in the metric of K-FAC (1503.05671).
 
