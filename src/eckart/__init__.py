@@ -1,6 +1,6 @@
 """Make trained PyTorch networks smaller: calibrate once, see the frontier, pick a point."""
 
-from eckart.checkpoint import load, merge, save
+from eckart.checkpoint import load, load_pretrained, merge, save
 from eckart.errors import (
     BudgetError,
     CalibrationInterrupted,
@@ -78,6 +78,7 @@ __all__ = [
     "heal",
     "hull",
     "load",
+    "load_pretrained",
     "measure",
     "merge",
     "perplexity",

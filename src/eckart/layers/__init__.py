@@ -1,7 +1,8 @@
 """One file per layer type, the registry of them, and the factored module."""
 
+from eckart.layers.carrying import Carrying
 from eckart.layers.conv2d import Conv2dType
-from eckart.layers.factored import Factored, blank, composed, rebuild
+from eckart.layers.factored import Factored, blank, check_factors, composed, factors_in, rebuild
 from eckart.layers.linear import LinearType
 from eckart.layers.narrow import (
     blank_norm,
@@ -33,6 +34,7 @@ register_layer(TransposedType())
 
 __all__ = [
     "LAYER_TYPES",
+    "Carrying",
     "Conv2dType",
     "Factored",
     "InputSums",
@@ -44,7 +46,9 @@ __all__ = [
     "bias_of",
     "blank",
     "blank_norm",
+    "check_factors",
     "composed",
+    "factors_in",
     "filled",
     "matching",
     "narrowed",

@@ -13,7 +13,7 @@ from eckart.linalg import damped
 from eckart.records import Moments, Piece
 
 DAMPING = 1e-6  # relative to a moment's mean diagonal; float32 products have noise of this order
-NOISE = 0.25 * torch.finfo(torch.float32).eps  # of sums of float32 products; a tenth was measured
+_NOISE = 0.25 * torch.finfo(torch.float32).eps  # of sums of float32 products; a tenth was measured
 
 
 @dataclass(frozen=True)
@@ -37,5 +37,12 @@ def problem_of(layer: nn.Module, name: str, moments: Moments, damping: float = D
     """A layer's weight, ``A`` and ``G`` in float64, damped, on the weight's device."""
     weight = as_matrix(layer).double()
     sums = (moments.a(name), moments.g(name))
-    a, g = (damped(moment.to(weight.device), damping, NOISE) for moment in sums)
+    a, g = (regular(moment.to(weight.device), damping) for moment in sums)
     return Problem(moments.specs[name].piece, weight, a, g)
+
+
+def regular(
+    moment: Float64[Tensor, "groups n n"], damping: float = DAMPING
+) -> Float64[Tensor, "groups n n"]:
+    """A moment from sums of float32 products, damped so that its root and inverse exist."""
+    return damped(moment, damping, _NOISE)

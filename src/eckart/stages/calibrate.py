@@ -67,7 +67,8 @@ def calibrate(
         InputError: the loader is empty, an output holds no logits, a name matches no layer.
         NonFiniteError: NaN or infinity, named by layer.
         CalibrationInterrupted: Ctrl-C, an error in the loader, or another rank that stopped.
-        Every error carries the moments of the batches before it as ``.moments``.
+
+    Every error carries the moments of the batches before it as ``.moments``.
 
     Cost: one forward and one backward pass without weight gradients, and per layer
         O(rows · (in² + out²)), for convolutions O(positions · 13 c² + out²) with 3×3 kernels.

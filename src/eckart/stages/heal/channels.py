@@ -93,9 +93,9 @@ def last_piece(module: nn.Module) -> nn.Module:
 
 def channel_axis(module: nn.Module, output: Tensor) -> int:
     """The axis of a module's output channels: the last for a matrix, otherwise the second."""
-    last = last_piece(module)
-    kind = type_of(last)
-    is_matrix = kind is not None and not kind.piece(last).kernel
+    first = module[0] if isinstance(module, Factored) else module
+    kind = type_of(first)
+    is_matrix = kind is not None and not kind.piece(first).kernel
     return output.dim() - 1 if is_matrix else 1
 
 
