@@ -54,8 +54,8 @@ def rescaled(
     Raises:
         InputError: the moments carry no sample, or the metric cannot be measured.
 
-    Cost: forward passes of as many examples as there were in the calibration, or of one for each
-        layer where those are more; and one more decomposition of each layer.
+    Cost: forward passes of about as many examples as there were in the calibration, or of one for
+        each layer where those are more; and one more decomposition of each layer.
     """
     probe = _measurable(bench, metric)
     model = copy.deepcopy(bench.model).float()
