@@ -59,6 +59,7 @@ def compress(
     multiple: int = 1,
     least_rank: int = 1,
     metric: str | Probe | None = AUTO,
+    rescale: bool | Probe = False,
     seed: int = 0,
     progress: bool | None = None,
 ) -> Compressed:
@@ -84,6 +85,7 @@ def compress(
         multiple: offer only ranks that are multiples of this.
         least_rank: offer no rank below.
         metric: see ``calibrate``.
+        rescale: see ``curves``.
         seed: of the probes.
         progress: show bars; None shows them on a terminal.
 
@@ -115,6 +117,7 @@ def compress(
         multiple=multiple,
         least_rank=least_rank,
         dense=dense,
+        rescale=rescale,
         progress=progress,
     )
     search = Search(model, moments, evaluate, goal)
