@@ -129,7 +129,7 @@ def coupled_hull(problem: Coupled, most: int = 200) -> list[Column]:
     """
     unit = np.zeros(len(problem.options.costs))
     unit[0] = 1.0
-    cheapest = problem.best(unit, loss=1e-12 * _scale(problem))[0]
+    cheapest = problem.best(unit, loss=1e-9 * _scale(problem))[0]  # of those, the least loss
     freest = problem.best(unit * 1e-12 / _scale(problem))[0]
     if freest.costs[0] <= cheapest.costs[0]:
         return [cheapest]

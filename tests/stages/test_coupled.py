@@ -215,6 +215,7 @@ def test_earlier_questions_do_not_spoil_later_ones(seed: int, states: States):
 
 
 @given(seed=SEEDS, states=STATES, unit=st.sampled_from([1.0, 1e-12, 0.0]), size=UNIT)
+@example(seed=129, states=(1, 1, 1), unit=1.0, size=1.0)  # several are cheapest
 def test_no_choice_is_below_the_hull(seed: int, states: States, unit: float, size: float):
     problem = scaled(random_problem(seed, states, 1), unit, size)
     choices, hull = enumerated(problem), coupled_hull(problem)

@@ -13,6 +13,8 @@ EXPLANATIONS = {
     "activation_svd": "Two thinner layers in a row that keep this layer’s outputs on the data.",
     "weighted_svd": "Two thinner layers in a row that keep the whole network’s outputs: an error "
     "counts for what it changes at the end.",
+    "pivoted_svd": "The same two layers, where some of the outputs pass through the second as they "
+    "are: fewer numbers for the same result.",
     "spatial": "A convolution as a tall one and a wide one in a row (k×1 and 1×k).",
     "pointwise_first": "A convolution as one that mixes channels at each position, then one that "
     "filters (1×1 and k×k).",
