@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from jaxtyping import Float64
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from eckart.errors import CheckpointError, InputError, MismatchError
 from eckart.records.forms import MALFORMED, LayerSpec
+from eckart.records.workspace import StoredSums, Workspace, decompositions_in, write_tensors
 
 FORMAT = "eckart.moments/2"
 
@@ -80,9 +80,13 @@ class Moments:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the sums."""
-        parts = (self.grams, self.totals, self.output_grams)
-        return sum(t.numel() * t.element_size() for part in parts for t in part.values())
+        """Bytes of the sums, by the shapes of the layers: nothing is read for it."""
+        shapes = {spec.input: spec.piece.matrix_shape for spec in self.specs.values()}
+        entries = sum(groups * size * (size + 1) for groups, _, size in shapes.values())
+        for name in self.output_grams:
+            groups, out, _ = self.specs[name].piece.matrix_shape
+            entries += groups * out * out
+        return 8 * entries
 
     @property
     def digest(self) -> str:
@@ -90,7 +94,7 @@ class Moments:
         digest = hashlib.sha256(f"{self.fingerprint} {self.examples} {self.metric}".encode())
         for part in (self.grams, self.output_grams):
             for key in sorted(part):
-                digest.update(part[key].diagonal(dim1=-2, dim2=-1).cpu().numpy().tobytes())
+                digest.update(_diagonal(part, key).cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
 
     def __str__(self) -> str:
@@ -133,8 +137,20 @@ class Moments:
             rows={**self.rows, **{k: self.rows[v] for k, v in moved.items()}},
         )
 
+    @property
+    def decompositions(self) -> Path | None:
+        """Where decompositions under these moments are kept: beside them, in a workspace."""
+        parts = (self.grams, self.totals, self.output_grams)
+        files = {f.parent for p in parts if isinstance(p, StoredSums) for f in p.files.values()}
+        whole = all(isinstance(part, StoredSums) for part in parts) and len(files) == 1
+        return decompositions_in(files.pop()) if whole else None
+
     def save(self, path: str | Path) -> None:
-        """Write one safetensors file, whole or not at all; the structure is in its metadata."""
+        """Write one safetensors file, whole or not at all; the structure is in its metadata.
+
+        Raises:
+            CheckpointError: the disk is full, or cannot be written to.
+        """
         leaves: list[Tensor] = []
         meta = {
             "specs": [spec.as_json() for spec in self.specs.values()],
@@ -151,17 +167,25 @@ class Moments:
         parts = {"gram": self.grams, "total": self.totals, "output": self.output_grams}
         tensors = {f"{p}/{k}": t.contiguous() for p, part in parts.items() for k, t in part.items()}
         tensors |= {f"example/{i}": t.contiguous().clone() for i, t in enumerate(leaves)}
-        partial = Path(f"{path}.partial")
-        save_file(tensors, partial, metadata={"format": FORMAT, "moments": json.dumps(meta)})
-        partial.replace(path)
+        for part in ("gram", "output"):
+            diagonals = {k: _diagonal(parts[part], k).contiguous() for k in parts[part]}
+            tensors |= {f"diagonal/{part}/{k}": t for k, t in diagonals.items()}
+        write_tensors(Path(path), tensors, {"format": FORMAT, "moments": json.dumps(meta)})
 
     @classmethod
     def load(cls, path: str | Path) -> Moments:
-        """Read what ``save`` wrote.
+        """Read what ``save`` wrote, or the folder that ``calibrate`` had as its workspace.
+
+        The sums in a workspace stay on disk, and each is read when it is asked for.
 
         Raises:
-            CheckpointError: the file is missing, damaged, or of another format.
+            CheckpointError: the file is missing, damaged, or of another format; or calibration in
+                the workspace is not finished.
         """
+        if Path(path).is_dir():
+            from eckart.records.shards import joined  # which loads the single files by this
+
+            return joined(Workspace.read(path))
         try:
             with safe_open(path, framework="pt") as file:
                 header = file.metadata() or {}
@@ -177,6 +201,12 @@ def sharing_differs(parts: Sequence[Mapping[str, LayerSpec]]) -> set[str]:
     """Layers whose input is not shared in the same way in all parts of the data."""
     keys = [{name: spec.input for name, spec in specs.items()} for specs in parts]
     return {name for part in keys for name in part if any(k.get(name) != part[name] for k in keys)}
+
+
+def _diagonal(sums: Mapping[str, Tensor], key: str) -> Tensor:
+    if isinstance(sums, StoredSums):
+        return sums.diagonal(key)
+    return sums[key].diagonal(dim1=-2, dim2=-1)
 
 
 def _added(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -201,7 +231,7 @@ def _pack(value: Any, leaves: list[Tensor]) -> Any:
 def _unpack(data: Any, tensors: Mapping[str, Tensor]) -> Any:
     (kind, value), *_ = data.items()
     if kind == "tensor":
-        return tensors[f"example/{value}"]
+        return tensors[f"example/{value}"].clone()  # a view would hold on to the whole file
     if kind == "dict":
         return {k: _unpack(v, tensors) for k, v in value.items()}
     if kind == "value":

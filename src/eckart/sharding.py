@@ -1,0 +1,152 @@
+"""Moments that do not fit the memory: gathered for some layers at a time, and kept on disk."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eckart.batches import call, first_examples, inputs_of, moved
+from eckart.errors import CalibrationInterrupted, InputError
+from eckart.layers import piece_of, type_of
+from eckart.records import Moments
+from eckart.records.shards import joined, layers_of, stored
+from eckart.records.workspace import Workspace
+from eckart.replay import Replayed
+from eckart.watch import untouched, watching
+
+_log = logging.getLogger("eckart")
+MEMORY_BYTES = 4 * 2**30
+_BYTES = 8 + 4  # of an entry: float64 sums, and those of the batch under way in float32
+
+Gather = Callable[[Sequence[str], Iterable[Any]], Moments]
+
+
+def gathered_in(
+    workspace: Workspace,
+    model: nn.Module,
+    layers: Mapping[str, nn.Module],
+    data: Replayed,
+    memory_bytes: int,
+    gather: Gather,
+) -> Moments:
+    """The moments in a workspace, once those that are missing are gathered.
+
+    Args:
+        workspace: what is finished.
+        model: the network.
+        layers: all layers whose moments are wanted.
+        data: gone over once for every part that is missing.
+        memory_bytes: that the sums of one part may take.
+        gather: the moments of some layers from one pass over the batches.
+
+    Raises:
+        InputError: the sums of one layer take more, or the batches differ from pass to pass.
+        CalibrationInterrupted: as ``gather``; the parts finished before are kept.
+        CheckpointError: the disk is full; likewise.
+    """
+    done = {name for path in workspace.shards for name in layers_of(stored(path), layers)}
+    missing = {name: layer for name, layer in layers.items() if name not in done}
+    with_outputs = workspace.settings["metric"] is not None
+    for group in groups_within(model, missing, data.first, memory_bytes, with_outputs):
+        path = workspace.shard(len(workspace.shards))
+        _log.info("gathering %s: %s", path.name, " ".join(group))
+        try:
+            moments = gather(group, data)
+        except CalibrationInterrupted as error:
+            kept = f"{len(workspace.shards)} parts are finished in {workspace.directory}"
+            raise CalibrationInterrupted(
+                f"calibration stopped ({error.__cause__!r}); {kept}, and the same call goes on "
+                "from there",
+                error.moments,
+            ) from error.__cause__
+        data.check()
+        mine = {k: v for k, v in moments.skipped.items() if k not in layers or k in group}
+        replace(moments, skipped=mine).save(path)
+    return joined(workspace)
+
+
+def groups_within(
+    model: nn.Module,
+    layers: Mapping[str, nn.Module],
+    batch: Any,
+    memory_bytes: int,
+    with_outputs: bool,
+) -> list[list[str]]:
+    """Layers whose sums fit the memory together, in the order in which the network calls them.
+
+    Layers that read one tensor, whose sum is kept once, stay together: q, k and v, say.
+
+    Cost: one forward pass of one example.
+    """
+    groups: list[list[str]] = []
+    free = 0
+    for together in _reading_together(model, layers, batch) if layers else []:
+        needed = _needed([layers[name] for name in together], with_outputs)
+        if needed > memory_bytes:
+            raise InputError(
+                f"the moments of {', '.join(together)} take {needed} bytes: give memory_bytes of "
+                "at least that, or leave them out with layers=…"
+            )
+        if needed > free:
+            groups.append([])
+            free = memory_bytes
+        groups[-1] += together
+        free -= needed
+    return groups
+
+
+def _needed(together: Sequence[nn.Module], with_outputs: bool) -> int:
+    """Bytes of one input's sum and of every layer's output gradients."""
+    shapes = [piece_of(layer).matrix_shape for layer in together]
+    groups, _, inputs = shapes[0]
+    outputs = sum(groups * out * out for groups, out, _ in shapes) if with_outputs else 0
+    return _BYTES * (groups * inputs * inputs + outputs)
+
+
+@dataclass
+class _Read:
+    """One distinct input of the traced pass."""
+
+    tensor: weakref.ref[Tensor]
+    version: int
+    geometry: object
+
+
+@dataclass
+class _Trace:
+    """Which distinct inputs every layer reads."""
+
+    read: list[_Read] = field(default_factory=list)
+    by_layer: dict[str, list[int]] = field(default_factory=dict)
+
+    def see(self, name: str, module: nn.Module, x: Tensor) -> None:
+        """Note one call."""
+        kind = type_of(module)
+        of = (x._version, None if kind is None else kind.geometry(module))
+        for index, read in enumerate(self.read):
+            if read.tensor() is x and (read.version, read.geometry) == of:
+                break
+        else:
+            index = len(self.read)
+            self.read.append(_Read(weakref.ref(x), *of))
+        self.by_layer.setdefault(name, []).append(index)
+
+
+def _reading_together(
+    model: nn.Module, layers: Mapping[str, nn.Module], batch: Any
+) -> list[list[str]]:
+    """Layers by what they read, in the order of the first call; those not called come last."""
+    trace = _Trace()
+    example = moved(first_examples(inputs_of(batch)), model)
+    with untouched(model), torch.no_grad(), watching(layers, trace.see):
+        call(model, example)
+    together: dict[tuple[int, ...], list[str]] = {}
+    for name, indices in trace.by_layer.items():
+        together.setdefault(tuple(indices), []).append(name)
+    return [*together.values(), *([name] for name in layers if name not in trace.by_layer)]
