@@ -60,6 +60,7 @@ def compress(
     least_rank: int = 1,
     metric: str | Probe | None = "logits",
     seed: int = 0,
+    workspace: str | Path | None = None,
     progress: bool | None = None,
 ) -> Compressed:
     """Make a trained network smaller: calibrate, predict, choose, replace.
@@ -85,6 +86,9 @@ def compress(
         least_rank: offer no rank below.
         metric: see ``calibrate``.
         seed: of the probes.
+        workspace: a folder for networks whose moments do not fit the memory, see ``calibrate``.
+            Moments and decompositions that are finished stay in it: after a run was killed, the
+            same call goes on, and another budget costs seconds.
         progress: show bars; None shows them on a terminal.
 
     Raises:
@@ -103,11 +107,16 @@ def compress(
     methods = checked_names(methods)
     dense = matching(dense, [name for part in survey(model) for name in part])
     if not isinstance(batches, Moments):
-        moments = calibrate(model, batches, metric=metric, seed=seed, progress=progress)
-    elif (metric, seed) == ("logits", 0):
+        moments = calibrate(
+            model, batches, metric=metric, seed=seed, workspace=workspace, progress=progress
+        )
+    elif (metric, seed, workspace) == ("logits", 0, None):
         moments = batches
     else:
-        raise InputError("moments have a metric and a seed of their own: leave out metric and seed")
+        raise InputError(
+            "moments have a metric, a seed and a place of their own: leave out metric, seed and "
+            "workspace"
+        )
     options = curves(
         model,
         moments,

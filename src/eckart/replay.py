@@ -49,7 +49,7 @@ class Replayed:
             for tensor in tensors_in(batch):
                 plain = tensor.detach().cpu().contiguous()
                 digest.update(f"{tuple(plain.shape)} {plain.dtype}".encode())
-                digest.update(plain.flatten().view(torch.uint8).numpy())
+                digest.update(plain.flatten().view(torch.uint8).numpy().tobytes())
             yield batch
         self._last = digest.hexdigest()[:16]
 

@@ -6,12 +6,14 @@ import logging
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from eckart.batches import call, first_examples, inputs_of, moved
+from eckart.distributed import world
 from eckart.errors import CalibrationInterrupted, InputError
 from eckart.layers import piece_of, type_of
 from eckart.records import Moments
@@ -24,40 +26,47 @@ _log = logging.getLogger("eckart")
 MEMORY_BYTES = 4 * 2**30
 _BYTES = 8 + 4  # of an entry: float64 sums, and those of the batch under way in float32
 
-Gather = Callable[[Sequence[str], Iterable[Any]], Moments]
-
 
 def gathered_in(
-    workspace: Workspace,
+    directory: str | Path,
+    made_of: Mapping[str, Any],
     model: nn.Module,
     layers: Mapping[str, nn.Module],
-    data: Replayed,
+    batches: Iterable[Any],
     memory_bytes: int,
-    gather: Gather,
+    gather: Callable[..., Moments],
 ) -> Moments:
     """The moments in a workspace, once those that are missing are gathered.
 
     Args:
-        workspace: what is finished.
+        directory: the workspace, begun if there is none.
+        made_of: network, metric and seeds that its moments are of, as plain JSON.
         model: the network.
         layers: all layers whose moments are wanted.
-        data: gone over once for every part that is missing.
+        batches: gone over once for their digest, and once for every part that is missing.
         memory_bytes: that the sums of one part may take.
-        gather: the moments of some layers from one pass over the batches.
+        gather: ``gather(batches, layers=names)``, the moments of some layers.
 
     Raises:
         InputError: the sums of one layer take more, or the batches differ from pass to pass.
+        MismatchError: the workspace is of another network, other data or other settings.
         CalibrationInterrupted: as ``gather``; the parts finished before are kept.
-        CheckpointError: the disk is full; likewise.
+        CheckpointError: the workspace is damaged, or the disk is full; likewise.
     """
+    if world()[1] > 1:
+        raise InputError("one process fills a workspace: calibrate without torch.distributed")
+    data = Replayed(batches)
+    workspace = Workspace.opened(
+        directory, {**made_of, "data": data.digest, "layers": list(layers)}
+    )
     done = {name for path in workspace.shards for name in layers_of(stored(path), layers)}
     missing = {name: layer for name, layer in layers.items() if name not in done}
-    with_outputs = workspace.settings["metric"] is not None
+    with_outputs = made_of["metric"] is not None
     for group in groups_within(model, missing, data.first, memory_bytes, with_outputs):
         path = workspace.shard(len(workspace.shards))
         _log.info("gathering %s: %s", path.name, " ".join(group))
         try:
-            moments = gather(group, data)
+            moments = gather(data, layers=group)
         except CalibrationInterrupted as error:
             kept = f"{len(workspace.shards)} parts are finished in {workspace.directory}"
             raise CalibrationInterrupted(
@@ -128,13 +137,14 @@ class _Trace:
     def see(self, name: str, module: nn.Module, x: Tensor) -> None:
         """Note one call."""
         kind = type_of(module)
-        of = (x._version, None if kind is None else kind.geometry(module))
-        for index, read in enumerate(self.read):
-            if read.tensor() is x and (read.version, read.geometry) == of:
-                break
-        else:
-            index = len(self.read)
-            self.read.append(_Read(weakref.ref(x), *of))
+        version = -1 if x.is_inference() else x._version
+        geometry = None if kind is None else kind.geometry(module)
+        known = (
+            r.tensor() is x and (r.version, r.geometry) == (version, geometry) for r in self.read
+        )
+        index = next((i for i, same in enumerate(known) if same), len(self.read))
+        if index == len(self.read):
+            self.read.append(_Read(weakref.ref(x), version, geometry))
         self.by_layer.setdefault(name, []).append(index)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import final
 
 from torch import Tensor
@@ -35,13 +36,17 @@ class LowRank:
 
     def losses(self, problem: Problem) -> list[tuple[Form, float]]:
         """Ranks from one to full."""
-        values = self.decompose(problem).losses.tolist()
+        memory, decompose = problem.memory, partial(self.decompose, problem)
+        losses = memory.losses(self.name, decompose) if memory else decompose().losses
+        values = losses.tolist()
         return [(low_rank_form(problem.piece, r), values[r]) for r in range(1, len(values))]
 
     def build(self, problem: Problem, form: Form) -> list[Tensor]:
         """Both factors, the scale split evenly."""
         first, second = form.pieces
-        left, right = self.decompose(problem).balanced(first.outputs // first.groups)
+        memory, decompose = problem.memory, partial(self.decompose, problem)
+        factors = memory.factors(self.name, decompose) if memory else decompose()
+        left, right = factors.balanced(first.outputs // first.groups)
         return [right.reshape(first.weight_shape), left.reshape(second.weight_shape)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from eckart.errors import CheckpointError
 from eckart.records.moments import Moments
@@ -16,7 +17,9 @@ _PARTS = {"gram": "grams", "total": "totals", "output": "output_grams"}
 def stored(path: Path) -> Moments:
     """The moments in a file, of which everything large stays there."""
     whole = Moments.load(path)  # maps the file, and reads of it only what is not a sum
-    sums = {f: StoredSums(p, dict.fromkeys(getattr(whole, f), path)) for p, f in _PARTS.items()}
+    sums: dict[str, Any] = {
+        f: StoredSums(p, dict.fromkeys(getattr(whole, f), path)) for p, f in _PARTS.items()
+    }
     return replace(whole, **sums)
 
 
@@ -40,7 +43,7 @@ def joined(workspace: Workspace) -> Moments:
             f"{workspace.directory}: calibrate with it as workspace to go on"
         )
     specs = {name: spec for part in parts for name, spec in part.specs.items()}
-    sums = {
+    sums: dict[str, Any] = {
         f: StoredSums(p, {k: v for part in parts for k, v in getattr(part, f).files.items()})
         for p, f in _PARTS.items()
     }

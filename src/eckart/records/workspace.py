@@ -85,7 +85,9 @@ class Workspace:
     def _check_same(self, settings: Mapping[str, Any]) -> None:
         differing = [key for key in settings if settings[key] != self.settings.get(key)]
         if differing:
-            parts = (f"{k} {self.settings.get(k)!r:.60}, not {settings[k]!r:.60}" for k in differing)
+            parts = (
+                f"{k} {self.settings.get(k)!r:.60}, not {settings[k]!r:.60}" for k in differing
+            )
             raise MismatchError(
                 f"the workspace {self.directory} was begun with {'; '.join(parts)}: call with what "
                 "it was begun with, or give another folder"
@@ -142,6 +144,19 @@ def read_tensors(path: Path, names: Sequence[str]) -> list[Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
             return [file.get_tensor(name) for name in names]
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}; {_AGAIN}") from error
+
+
+def header_of(path: Path) -> dict[str, str]:
+    """The metadata of a file.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot read {path}: {error}; {_AGAIN}") from error
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,8 +25,6 @@ from eckart.moments import Accumulator, moment_bytes
 from eckart.progress import length_of, tracked
 from eckart.records import Form, LayerSpec, Moments
 from eckart.records.forms import Size
-from eckart.records.workspace import Workspace
-from eckart.replay import Replayed
 from eckart.sharding import MEMORY_BYTES, gathered_in
 from eckart.tracing import fingerprint, network_costs, trace_sizes
 from eckart.watch import untouched, watching
@@ -104,22 +103,10 @@ def calibrate(
         raise InputError(f"no layer of this network can be compressed ({listed})")
     probe = None if metric is None else probe_of(metric)
     if workspace is not None:
-        data = Replayed(batches)
-        settings = {
-            "fingerprint": fingerprint(model),
-            "data": data.digest,
-            "metric": _metric_name(metric),
-            "seed": seed,
-            "first_batch": first_batch,
-            "layers": list(found),
-        }
-
-        def gather(names: Iterable[str], batches: Iterable[Any]) -> Moments:
-            given: Any = {"metric": metric, "seed": seed, "first_batch": first_batch}
-            return calibrate(model, batches, layers=names, progress=progress, **given)
-
-        space = Workspace.opened(workspace, settings)
-        return gathered_in(space, model, found, data, memory_bytes, gather)
+        given: dict[str, Any] = {"metric": metric, "seed": seed, "first_batch": first_batch}
+        gather = partial(calibrate, model, progress=progress, **given)
+        made_of = {**given, "metric": _metric_name(metric), "fingerprint": fingerprint(model)}
+        return gathered_in(workspace, made_of, model, found, batches, memory_bytes, gather)
     run = _Run(model, found, probe, seed, first_batch)
     what = f"calibrating ({moment_bytes(found, probe is not None) / 1e6:.1f} MB of moments)"
     _log.info(what)
