@@ -36,18 +36,31 @@ class LowRank:
 
     def losses(self, problem: Problem) -> list[tuple[Form, float]]:
         """Ranks from one to full."""
-        memory, decompose = problem.memory, partial(self.decompose, problem)
-        losses = memory.losses(self.name, decompose) if memory else decompose().losses
-        values = losses.tolist()
+        if problem.memory is None:
+            values = self.decompose(problem).losses.tolist()
+        else:
+            values = problem.memory.losses(*self._remembered(problem)).tolist()
         return [(low_rank_form(problem.piece, r), values[r]) for r in range(1, len(values))]
 
     def build(self, problem: Problem, form: Form) -> list[Tensor]:
         """Both factors, the scale split evenly."""
         first, second = form.pieces
-        memory, decompose = problem.memory, partial(self.decompose, problem)
-        factors = memory.factors(self.name, decompose) if memory else decompose()
+        if problem.memory is None:
+            factors = self.decompose(problem)
+        else:
+            factors = problem.memory.factors(*self._remembered(problem))
         left, right = factors.balanced(first.outputs // first.groups)
         return [right.reshape(first.weight_shape), left.reshape(second.weight_shape)]
+
+    def _remembered(self, problem: Problem) -> tuple[str, Callable[[], NestedFactors]]:
+        """What the decomposition is remembered as, and how to make it.
+
+        Methods with one decomposition share it; a function without a name of its own has the
+        method's.
+        """
+        made = getattr(self.decompose, "__qualname__", "<>")
+        title = self.name if "<" in made else f"{self.decompose.__module__}.{made}"
+        return title, partial(self.decompose, problem)
 
 
 def low_rank_form(piece: Piece, rank: int, *, core: bool = False) -> Form:

@@ -1,0 +1,169 @@
+"""Calibration and compression of a 1.1 B-parameter language model within 12 GiB, killed on the way.
+
+python -m benchmarks.memory --scratch /tmp/memory --output benchmarks/results/memory.json
+
+The network is TinyLlama's shape with random weights in bfloat16: memory and time do
+not depend on them. The chain runs in a child process. Calibration and decomposition are
+each begun once, killed by SIGKILL on the way, and begun again.
+"""
+
+import argparse
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eckart import Budget, allocate, apply, calibrate, curves, save
+
+SHAPE: dict[str, Any] = {
+    "hidden_size": 2048,
+    "intermediate_size": 5632,
+    "num_hidden_layers": 22,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 4,
+    "vocab_size": 32000,
+    "max_position_embeddings": 2048,
+}
+SEQUENCES, LENGTH, KEEP = 4, 256, 0.8
+LIMIT_GIB = 12
+KILLED_AT = ("moments-001.safetensors.partial", "model.layers.10.mlp")
+METHODS = ["weighted_svd"]
+
+
+def made(folder: Path) -> None:
+    """The network, written once."""
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    if (folder / "config.json").exists():
+        return
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.bfloat16)
+    model = AutoModelForCausalLM.from_config(LlamaConfig(**SHAPE, dtype="bfloat16"))
+    model.save_pretrained(folder)
+    torch.set_default_dtype(torch.float32)
+
+
+def loaded(folder: Path) -> nn.Module:
+    """The network, its weights mapped from the file and read where they are needed."""
+    from transformers import AutoModelForCausalLM
+
+    model: nn.Module = AutoModelForCausalLM.from_pretrained(folder, dtype="bfloat16")
+    return model
+
+
+def tokens() -> list[dict[str, Tensor]]:
+    generator = torch.Generator().manual_seed(1)
+    shape = (SEQUENCES, 1, LENGTH)
+    return [
+        {"input_ids": t} for t in torch.randint(SHAPE["vocab_size"], shape, generator=generator)
+    ]
+
+
+def stages(scratch: Path) -> Iterator[tuple[str, float]]:
+    """The whole chain, and the seconds that each step took."""
+    start = time.perf_counter()
+
+    def seconds() -> float:
+        nonlocal start
+        before, start = start, time.perf_counter()
+        return start - before
+
+    model = loaded(scratch / "network")
+    yield "load", seconds()
+    moments = calibrate(
+        model, tokens(), metric=None, layers=["model.layers.*"], workspace=scratch / "workspace"
+    )
+    yield "calibrate", seconds()
+    options = curves(model, moments, methods=METHODS)
+    yield "curves", seconds()
+    plan = allocate(options, Budget(params=KEEP, of="sites"))
+    yield "allocate", seconds()
+    smaller = apply(model, plan, moments)
+    yield "apply", seconds()
+    save(smaller, scratch / "smaller")
+    yield "save", seconds()
+
+
+def child(scratch: Path) -> None:
+    """One run: a line of JSON for every step."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    for stage, seconds in stages(scratch):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        print(json.dumps({"stage": stage, "seconds": seconds, "peak_bytes": peak}), flush=True)
+
+
+def finished(scratch: Path) -> dict[str, int]:
+    """Everything finished in the workspace, with the time at which it was written."""
+    files = (scratch / "workspace").rglob("*.safetensors")
+    return {str(path.relative_to(scratch)): path.stat().st_mtime_ns for path in files}
+
+
+def run(scratch: Path, kill_at: str | None) -> dict[str, Any]:
+    """One child; killed as soon as there is a file in the workspace whose name begins so."""
+    before, log = finished(scratch), scratch / "log.jsonl"
+    command = [sys.executable, "-m", "benchmarks.memory", "--child", "--scratch", str(scratch)]
+    killed = False
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output)
+        while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
+            if not killed and kill_at and any((scratch / "workspace").rglob(f"{kill_at}*")):
+                os.kill(process.pid, signal.SIGKILL)
+                killed = True
+            time.sleep(0.05)
+    if not killed and ended[1] != 0:
+        raise SystemExit(f"the run failed with status {ended[1]}")
+    after = finished(scratch)
+    return {
+        "killed": killed,
+        "peak_bytes": ended[2].ru_maxrss * 1024,
+        "stages": [json.loads(line) for line in log.read_text().splitlines()],
+        "finished_before": len(before),
+        "finished_after": len(after),
+        "made_again": sum(after.get(name) != written for name, written in before.items()),
+    }
+
+
+def sizes(scratch: Path) -> dict[str, int]:
+    """Bytes on disk."""
+    folders = ("network", "workspace", "workspace/decompositions", "smaller")
+    return {
+        name: sum(p.stat().st_size for p in (scratch / name).iterdir() if p.is_file())
+        for name in folders
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A 1.1 B-parameter model within 12 GiB")
+    parser.add_argument("--scratch", type=Path, required=True, help="some 20 GB of room")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    if arguments.child:
+        child(arguments.scratch)
+        return
+    made(arguments.scratch / "network")
+    runs = []
+    for kill_at in (*KILLED_AT, None):
+        runs.append(run(arguments.scratch, kill_at))
+        print(json.dumps(runs[-1]), flush=True)
+    result = {"shape": SHAPE, "tokens": SEQUENCES * LENGTH, "keep": KEEP, "runs": runs}
+    result |= {
+        "bytes_on_disk": sizes(arguments.scratch),
+        "threads": os.environ.get("OMP_NUM_THREADS"),
+    }
+    if arguments.output:
+        arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
