@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eckart.batches import call, first_examples, inputs_of, moved
+from eckart.batches import call, inputs_of, moved
 from eckart.distributed import world
 from eckart.errors import CalibrationInterrupted, InputError
 from eckart.layers import piece_of, type_of
@@ -63,10 +63,10 @@ def gathered_in(
     missing = {name: layer for name, layer in layers.items() if name not in done}
     with_outputs = made_of["metric"] is not None
     for group in groups_within(model, missing, data.first, memory_bytes, with_outputs):
-        path = workspace.shard(len(workspace.shards))
+        path = workspace.next_shard()
         _log.info("gathering %s: %s", path.name, " ".join(group))
         try:
-            moments = gather(data, layers=group)
+            _gathered(data, group, layers, gather).save(path)
         except CalibrationInterrupted as error:
             kept = f"{len(workspace.shards)} parts are finished in {workspace.directory}"
             raise CalibrationInterrupted(
@@ -74,10 +74,18 @@ def gathered_in(
                 "from there",
                 error.moments,
             ) from error.__cause__
-        data.check()
-        mine = {k: v for k, v in moments.skipped.items() if k not in layers or k in group}
-        replace(moments, skipped=mine).save(path)
     return joined(workspace)
+
+
+def _gathered(
+    data: Replayed, group: Sequence[str], layers: Iterable[str], gather: Callable[..., Moments]
+) -> Moments:
+    """The moments of some layers; of the others nothing is said."""
+    moments = gather(data, layers=group)
+    data.check()
+    others = set(layers) - set(group)
+    skipped = {name: why for name, why in moments.skipped.items() if name not in others}
+    return replace(moments, skipped=skipped)
 
 
 def groups_within(
@@ -89,13 +97,17 @@ def groups_within(
 ) -> list[list[str]]:
     """Layers whose sums fit the memory together, in the order in which the network calls them.
 
-    Layers that read one tensor, whose sum is kept once, stay together: q, k and v, say.
+    Layers that read one tensor, whose sum is kept once, stay together: q, k and v, say. Those that
+    the batch does not call are taken to need none, and come with the last.
 
-    Cost: one forward pass of one example.
+    Cost: one forward pass of the batch.
     """
+    if not layers:
+        return []
     groups: list[list[str]] = []
     free = 0
-    for together in _reading_together(model, layers, batch) if layers else []:
+    called = _reading_together(model, layers, batch)
+    for together in called:
         needed = _needed([layers[name] for name in together], with_outputs)
         if needed > memory_bytes:
             raise InputError(
@@ -107,7 +119,8 @@ def groups_within(
             free = memory_bytes
         groups[-1] += together
         free -= needed
-    return groups
+    idle = [name for name in layers if not any(name in together for together in called)]
+    return [*groups[:-1], [*groups[-1], *idle]] if groups else [idle]
 
 
 def _needed(together: Sequence[nn.Module], with_outputs: bool) -> int:
@@ -151,12 +164,11 @@ class _Trace:
 def _reading_together(
     model: nn.Module, layers: Mapping[str, nn.Module], batch: Any
 ) -> list[list[str]]:
-    """Layers by what they read, in the order of the first call; those not called come last."""
+    """Layers by what they read, in the order of the first call."""
     trace = _Trace()
-    example = moved(first_examples(inputs_of(batch)), model)
     with untouched(model), torch.no_grad(), watching(layers, trace.see):
-        call(model, example)
+        call(model, moved(inputs_of(batch), model))
     together: dict[tuple[int, ...], list[str]] = {}
     for name, indices in trace.by_layer.items():
         together.setdefault(tuple(indices), []).append(name)
-    return [*together.values(), *([name] for name in layers if name not in trace.by_layer)]
+    return list(together.values())

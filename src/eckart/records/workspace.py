@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, final
 
@@ -49,7 +50,7 @@ class Workspace:
         Raises:
             CheckpointError: there is none, or it cannot be read.
         """
-        path = Path(directory) / SETTINGS
+        path = Path(directory).absolute() / SETTINGS
         try:
             data = json.loads(path.read_text())
             if data["format"] != FORMAT:
@@ -66,7 +67,7 @@ class Workspace:
             MismatchError: what is there is of another network, other data or other settings.
             CheckpointError: it cannot be read or written.
         """
-        fresh = cls(Path(directory), settings)
+        fresh = cls(Path(directory).absolute(), settings)
         if (fresh.directory / SETTINGS).exists():
             found = cls.read(directory)
             found._check_same(settings)
@@ -98,9 +99,10 @@ class Workspace:
         """The files of finished moments, in order."""
         return sorted(self.directory.glob("moments-*.safetensors"))
 
-    def shard(self, index: int) -> Path:
-        """Where the moments of one part of the layers are, or will be."""
-        return self.directory / f"moments-{index:03d}.safetensors"
+    def next_shard(self) -> Path:
+        """Where the moments of the next part of the layers will be."""
+        names = (self.directory / f"moments-{index:03d}.safetensors" for index in count())
+        return next(path for path in names if not path.exists())
 
 
 @final
@@ -169,6 +171,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """
     partial = Path(f"{path}.partial")
     try:
+        path.parent.mkdir(exist_ok=True)
         save_file(dict(tensors), partial, metadata=dict(metadata))
         partial.replace(path)
     except (OSError, SafetensorError) as error:
