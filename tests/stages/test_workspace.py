@@ -82,10 +82,10 @@ CASES: dict[str, Any] = {
 def test_parts_give_what_one_pass_gives_to_the_bit(case: str, metric: Any, tmp_path: Path):
     make, data = CASES[case]
     model, batches = make(), data()
-    largest = {"cnn": 40_000, "partial": 3000}.get(case, FEW)
+    largest = {"cnn": 40_000, "partial": 2800}.get(case, FEW)
     whole = calibrate(model, batches, metric=metric)
     parts = calibrate(model, batches, metric=metric, workspace=tmp_path, memory_bytes=largest)
-    if case != "attention":
+    if case not in ("attention", "partial"):
         assert len(list(tmp_path.glob("moments-*"))) > 1
     assert parts.specs == whole.specs
     assert list(parts.specs) == list(whole.specs)
@@ -297,7 +297,7 @@ def test_a_torn_decomposition_is_refused(fraction: float, tmp_path: Path):
     path = next((tmp_path / "decompositions").glob("2 *"))
     content = path.read_bytes()
     path.write_bytes(content[: int(fraction * len(content))])
-    with pytest.raises(CheckpointError, match="decompositions/2 .*delete it"):
+    with pytest.raises(CheckpointError, match=r"decompositions/2 .*delete it"):
         compress(network(), ROWS, **given)
     path.unlink()
     assert compress(network(), ROWS, **given).plan == plan
@@ -308,7 +308,7 @@ def test_a_decomposition_of_something_else_is_refused(tmp_path: Path):
     compress(network(), ROWS, **given)
     one, other = sorted((tmp_path / "decompositions").iterdir())[:2]
     one.write_bytes(other.read_bytes())
-    with pytest.raises(CheckpointError, match="is no decomposition .*: delete it"):
+    with pytest.raises(CheckpointError, match=r"is no decomposition .*: delete it"):
         compress(network(), ROWS, **given)
 
 
@@ -325,7 +325,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, small_disk: Any, log: pytest.
     model, batches = mlp(12, 10, 60, 4), ROWS  # the part of the last layer is the largest
     given: Any = {"workspace": tmp_path, "metric": None, "memory_bytes": 12 * 60 * 60}
     small_disk(15_000)
-    with pytest.raises(CheckpointError, match="cannot write .*moments-001.*make room"):
+    with pytest.raises(CheckpointError, match=r"cannot write .*moments-001.*make room"):
         calibrate(model, batches, **given)
     assert [path.name for path in tmp_path.glob("moments-*")] == ["moments-000.safetensors"]
     small_disk(resource.RLIM_INFINITY)
@@ -351,7 +351,7 @@ class Interrupting:
 
 def test_control_c_keeps_the_finished_parts(tmp_path: Path, log: pytest.LogCaptureFixture):
     given: Any = {"workspace": tmp_path, "memory_bytes": 5000}
-    with pytest.raises(CalibrationInterrupted, match="1 parts are finished in .*goes on"):
+    with pytest.raises(CalibrationInterrupted, match=r"1 parts are finished in .*goes on"):
         calibrate(network(), Interrupting(), **given)
     assert len(begun(log, "gathering")) == 2
     found = calibrate(network(), ROWS, **given)

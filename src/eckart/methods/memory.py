@@ -56,7 +56,7 @@ class Memory:
             if header_of(path) != title:
                 raise CheckpointError(f"{path} is no decomposition {title}: delete it")
             return path
-        _log.info("decomposing %s by %s", self.layer, method)
+        _log.info("decomposing %s", path.name)
         dtype = torch.promote_types(self.dtype, torch.float32)
         tensors = {k: t.contiguous() for k, t in vars(decompose()).items()}
         factors = {k: t.to(dtype) for k, t in tensors.items() if k != "losses"}
