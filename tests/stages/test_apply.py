@@ -218,6 +218,14 @@ def test_layers_whose_parent_reads_their_weight_are_restored(encoder: nn.Module)
     smaller.train()(batch).sum().backward()  # and in train mode
 
 
+def test_a_restored_layer_of_a_copy_is_not_shared_with_the_network(encoder: nn.Module):
+    plan, moments = planned(encoder, [torch.randn(4, 5, 12)], params=0.75)
+    with pytest.warns(LeftDenseWarning):
+        smaller = apply(encoder, plan, moments)
+    theirs = {parameter.data_ptr() for parameter in smaller.parameters()}
+    assert theirs.isdisjoint(parameter.data_ptr() for parameter in encoder.parameters())
+
+
 def test_a_restored_layer_is_the_very_layer(encoder: nn.Module):
     plan, moments = planned(encoder, [torch.randn(4, 5, 12)], params=0.75)
     linear = encoder[1].linear1

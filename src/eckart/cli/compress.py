@@ -83,7 +83,7 @@ def compress_command(
         goals = {"tolerance": wanted, "evaluate": judge}
     evaluate = None if data is None else accuracy(evaluation.take(data))
     network = model.load()
-    gathered = gather(network, source, images.seed)
+    gathered = gather(network, source, images.seed, moments.workspace)
     done, healed = compress(network, gathered, **plan.offered, **goals), None
     if healed_on is not None:
         healed = healing.healed(done.model, network, healed_on, gathered, images.seed)
