@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,10 @@ SHAPE: dict[str, Any] = {
 }
 SEQUENCES, LENGTH, KEEP = 4, 256, 0.8
 LIMIT_GIB = 12
-KILLED_AT = ("moments-001.safetensors.partial", "model.layers.10.mlp")
+KILLED_AT = (  # as soon as the workspace has a file of every pattern
+    ("moments-000.safetensors", ".tmp*"),  # the second part of the moments is being written
+    ("model.layers.10.mlp*",),  # half of the layers are decomposed
+)
 METHODS = ["weighted_svd"]
 
 
@@ -107,15 +110,16 @@ def finished(scratch: Path) -> dict[str, int]:
     return {str(path.relative_to(scratch)): path.stat().st_mtime_ns for path in files}
 
 
-def run(scratch: Path, kill_at: str | None) -> dict[str, Any]:
-    """One child; killed as soon as there is a file in the workspace whose name begins so."""
+def run(scratch: Path, kill_at: Sequence[str]) -> dict[str, Any]:
+    """One child; killed as soon as there is a file of every pattern in the workspace."""
     before, log = finished(scratch), scratch / "log.jsonl"
     command = [sys.executable, "-m", "benchmarks.memory", "--child", "--scratch", str(scratch)]
     killed = False
     with log.open("w") as output:
         process = subprocess.Popen(command, stdout=output)
         while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
-            if not killed and kill_at and any((scratch / "workspace").rglob(f"{kill_at}*")):
+            found = [any((scratch / "workspace").rglob(pattern)) for pattern in kill_at]
+            if not killed and found and all(found):
                 os.kill(process.pid, signal.SIGKILL)
                 killed = True
             time.sleep(0.05)
@@ -153,7 +157,7 @@ def main() -> None:
         return
     made(arguments.scratch / "network")
     runs = []
-    for kill_at in (*KILLED_AT, None):
+    for kill_at in (*KILLED_AT, ()):
         runs.append(run(arguments.scratch, kill_at))
         print(json.dumps(runs[-1]), flush=True)
     result = {"shape": SHAPE, "tokens": SEQUENCES * LENGTH, "keep": KEEP, "runs": runs}

@@ -68,7 +68,7 @@ def gathered_in(
         try:
             _gathered(data, group, layers, gather).save(path)
         except CalibrationInterrupted as error:
-            kept = f"{len(workspace.shards)} parts are finished in {workspace.directory}"
+            kept = f"parts finished in {workspace.directory}: {len(workspace.shards)}"
             raise CalibrationInterrupted(
                 f"calibration stopped ({error.__cause__!r}); {kept}, and the same call goes on "
                 "from there",

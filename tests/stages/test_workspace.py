@@ -145,6 +145,17 @@ def test_a_memory_that_one_layer_exceeds_is_refused(tmp_path: Path):
     assert len(finished.specs) == 4
 
 
+def test_what_was_half_written_is_removed(tmp_path: Path):
+    given: Any = {"keep": 0.6, "methods": ["weighted_svd"], "workspace": tmp_path}
+    compress(network(), ROWS, **given)
+    finished = {path for path in tmp_path.rglob("*") if path.is_file()}
+    for folder in (tmp_path, tmp_path / "decompositions"):
+        for name in (".tmpAb12Cd", "some.safetensors.partial"):
+            (folder / name).write_bytes(b"half")
+    compress(network(), ROWS, **given)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == finished
+
+
 def test_more_memory_may_be_given_on_the_way(tmp_path: Path, log: pytest.LogCaptureFixture):
     calibrate(network(), ROWS, workspace=tmp_path, memory_bytes=4000, metric=None)
     last = sorted(tmp_path.glob("moments-*"))[-1]
@@ -264,7 +275,17 @@ def test_moments_are_not_given_with_a_workspace(tmp_path: Path):
         compress(network(), moments, keep=0.6, workspace=tmp_path)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": "eckart.workspace/0"}', "\0"])
+TORN = [
+    "",
+    "[]",
+    "{}",
+    "\0",
+    '{"format": "eckart.workspace/0"}',
+    '{"format": "eckart.workspace/1"}',
+]
+
+
+@pytest.mark.parametrize("content", TORN)
 def test_torn_settings_are_refused(content: str, tmp_path: Path):
     calibrate(network(), ROWS, workspace=tmp_path)
     (tmp_path / "workspace.json").write_text(content)
@@ -351,7 +372,9 @@ class Interrupting:
 
 def test_control_c_keeps_the_finished_parts(tmp_path: Path, log: pytest.LogCaptureFixture):
     given: Any = {"workspace": tmp_path, "memory_bytes": 5000}
-    with pytest.raises(CalibrationInterrupted, match=r"1 parts are finished in .*goes on"):
+    with pytest.raises(
+        CalibrationInterrupted, match=r"parts finished in .*: 1, and the same call goes on"
+    ):
         calibrate(network(), Interrupting(), **given)
     assert len(begun(log, "gathering")) == 2
     found = calibrate(network(), ROWS, **given)

@@ -19,6 +19,8 @@ from eckart.records.forms import MALFORMED, LayerSpec
 from eckart.records.workspace import StoredSums, Workspace, decompositions_in, write_tensors
 
 FORMAT = "eckart.moments/2"
+PARTS = {"gram": "grams", "total": "totals", "output": "output_grams"}
+"""The field whose tensors have names in the file that begin so."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ class Moments:
             "example": _pack(self.example, leaves),
             "sample": _pack(self.sample, leaves),
         }
-        parts = {"gram": self.grams, "total": self.totals, "output": self.output_grams}
+        parts = {part: getattr(self, field) for part, field in PARTS.items()}
         tensors = {f"{p}/{k}": t.contiguous() for p, part in parts.items() for k, t in part.items()}
         tensors |= {f"example/{i}": t.contiguous().clone() for i, t in enumerate(leaves)}
         for part in ("gram", "output"):
@@ -241,12 +243,11 @@ def _unpack(data: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def _unpack_file(meta: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
-    parts = {"gram": "grams", "total": "totals", "output": "output_grams"}
-    sums: dict[str, dict[str, Tensor]] = {field: {} for field in parts.values()}
+    sums: dict[str, dict[str, Tensor]] = {field: {} for field in PARTS.values()}
     for key, tensor in tensors.items():
         part, _, name = key.partition("/")
-        if part in parts:
-            sums[parts[part]][name] = tensor
+        if part in PARTS:
+            sums[PARTS[part]][name] = tensor
     specs = [LayerSpec.from_json(spec) for spec in meta["specs"]]
     for spec in specs:
         _check_sums(spec, meta["rows"], sums)

@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from eckart.errors import CheckpointError
-from eckart.records.moments import Moments
+from eckart.records.moments import PARTS, Moments
 from eckart.records.workspace import StoredSums, Workspace
-
-_PARTS = {"gram": "grams", "total": "totals", "output": "output_grams"}
 
 
 def stored(path: Path) -> Moments:
     """The moments in a file, of which everything large stays there."""
     whole = Moments.load(path)  # maps the file, and reads of it only what is not a sum
     sums: dict[str, Any] = {
-        f: StoredSums(p, dict.fromkeys(getattr(whole, f), path)) for p, f in _PARTS.items()
+        f: StoredSums(p, dict.fromkeys(getattr(whole, f), path)) for p, f in PARTS.items()
     }
     return replace(whole, **sums)
 
@@ -45,7 +43,7 @@ def joined(workspace: Workspace) -> Moments:
     specs = {name: spec for part in parts for name, spec in part.specs.items()}
     sums: dict[str, Any] = {
         f: StoredSums(p, {k: v for part in parts for k, v in getattr(part, f).files.items()})
-        for p, f in _PARTS.items()
+        for p, f in PARTS.items()
     }
     return replace(
         parts[0],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -18,7 +19,6 @@ from eckart.records.forms import MALFORMED
 
 FORMAT = "eckart.workspace/1"
 SETTINGS = "workspace.json"
-_AGAIN = "delete it, and the same call makes it again"
 
 
 @final
@@ -55,7 +55,8 @@ class Workspace:
             data = json.loads(path.read_text())
             if data["format"] != FORMAT:
                 raise CheckpointError(f"{path} has another format than {FORMAT}")
-            return cls(path.parent, dict(data["settings"]))
+            settings = data["settings"]
+            return cls(path.parent, {**settings, "layers": [str(n) for n in settings["layers"]]})
         except (OSError, *MALFORMED) as error:
             raise CheckpointError(f"cannot read a workspace from {path}: {error}") from error
 
@@ -71,6 +72,7 @@ class Workspace:
         if (fresh.directory / SETTINGS).exists():
             found = cls.read(directory)
             found._check_same(settings)
+            found._clean()
             return found
         if fresh.shards:
             raise CheckpointError(f"{directory} holds moments but no {SETTINGS}: use a new folder")
@@ -93,6 +95,12 @@ class Workspace:
                 f"the workspace {self.directory} was begun with {'; '.join(parts)}: call with what "
                 "it was begun with, or give another folder"
             )
+
+    def _clean(self) -> None:
+        """Remove what was half written when a run was killed; safetensors writes to ``.tmp*``."""
+        for folder in (self.directory, decompositions_in(self.directory)):
+            for path in (*folder.glob(".tmp*"), *folder.glob("*.partial")):
+                path.unlink()
 
     @property
     def shards(self) -> list[Path]:
@@ -137,17 +145,25 @@ def decompositions_in(directory: Path) -> Path:
     return directory / "decompositions"
 
 
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"cannot read {path}: {error}; delete it, and the same call makes it again"
+        ) from error
+
+
 def read_tensors(path: Path, names: Sequence[str]) -> list[Tensor]:
     """Some tensors of a file; what of them is not touched is not read either.
 
     Raises:
         CheckpointError: the file is missing or damaged.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            return [file.get_tensor(name) for name in names]
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}; {_AGAIN}") from error
+    with _open(path) as file:
+        return [file.get_tensor(name) for name in names]
 
 
 def header_of(path: Path) -> dict[str, str]:
@@ -156,11 +172,8 @@ def header_of(path: Path) -> dict[str, str]:
     Raises:
         CheckpointError: the file is missing or damaged.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}; {_AGAIN}") from error
+    with _open(path) as file:
+        return file.metadata() or {}
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
