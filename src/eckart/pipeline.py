@@ -114,8 +114,8 @@ def compress(
         moments = batches
     else:
         raise InputError(
-            "moments have a metric, a seed and a place of their own: leave out metric, seed and "
-            "workspace"
+            "moments have a metric and a seed of their own, and stay where they are: leave out "
+            "metric, seed and workspace"
         )
     options = curves(
         model,
