@@ -13,8 +13,10 @@ has = $(BIN)/python -c 'import sys; from importlib.util import find_spec; sys.ex
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
+# The theme is maintained until May 2027, which it says at every build; zensical reads mkdocs.yml too.
+export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo test lint types bench studies clean
+.PHONY: help demo test lint types docs bench studies clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -33,6 +35,9 @@ lint: .venv/dev.stamp  ## style, format and types
 
 types: .venv/dev.stamp  ## types alone
 	$(BIN)/mypy
+
+docs: .venv/dev.stamp  ## build the documentation into site/; any warning is an error
+	$(BIN)/mkdocs build --strict
 
 DATA = $(if $(ECKART_DATA),--data "$(ECKART_DATA)")
 PEERS32 = svd_uniform svd_llm balf_params ours ours_factors
@@ -55,6 +60,7 @@ bench: .venv/dev.stamp  ## side by side with peers, on ECKART_DATA where it is s
 	$(BIN)/python -m benchmarks.shapes $(DATA) --output benchmarks/results/shapes.json
 	$(BIN)/python -m benchmarks.healing $(DATA)
 	$(BIN)/python -m benchmarks.tables
+	$(BIN)/python -m benchmarks.headline_figure
 
 studies: .venv/dev.stamp  ## run every study, on ECKART_DATA where it is set, else on the hub's data; about two hours
 	$(BIN)/python examples/iris_rank.py
@@ -79,5 +85,5 @@ clean:  ## remove what was made, except .venv and benchmarks/.cache
 .venv/dev.stamp: pyproject.toml | .venv/python.stamp
 	@$(call has,torch) && $(call has,torchvision) || \
 	    { echo "Installing $(TORCH) $(TORCHVISION) …"; $(PIP) $(TORCH) $(TORCHVISION); }
-	$(PIP) -e '.[dev,vision,bench]'
+	$(PIP) -e '.[dev,vision,bench,docs]'
 	@touch $@

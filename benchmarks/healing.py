@@ -32,7 +32,6 @@ from eckart.stages.heal.closeness import closeness
 OUTPUT = Path("benchmarks/results/healing.json")
 KEEPS = (0.5, 0.3)
 CALIBRATION, CALIBRATION_BATCH = 2000, 250
-CLOSED_FORM = 5000  # images that the treatments in closed form see
 JUDGED = 2000  # of the training images, at most a fifth of them, that nothing is fitted to
 ALONE = ("correct", "refit", "distil")
 IN_ORDER, MORE_DATA = "correct,refit,distil", "calibrated on all"
@@ -50,6 +49,7 @@ class Subject:
         batch: images per gradient step.
         changed: what is done to a batch of images before a step.
         passes: of distillation over the images.
+        closed_form: how many images the treatments in closed form see.
     """
 
     model: nn.Module
@@ -58,6 +58,7 @@ class Subject:
     batch: int = 128
     changed: Callable[[Tensor], Tensor] = lambda images: images
     passes: int = 2
+    closed_form: int = 5000
 
     @property
     def fitted(self) -> int:
@@ -112,18 +113,17 @@ def digits() -> Subject:
     return Subject(model, labelled(trained), labelled(tested), batch=50, passes=10)
 
 
-def on_cifar(model: nn.Module, root: Path | None) -> Subject:
-    return Subject(
-        model, cifar10(root, "train"), cifar10(root, "test"), changed=flipped_and_cropped
-    )
+def on_cifar(model: nn.Module, root: Path | None, passes: int, closed_form: int) -> Subject:
+    parts = (cifar10(root, split) for split in ("train", "test"))
+    return Subject(model, *parts, 64, flipped_and_cropped, passes, closed_form)
 
 
 SUBJECTS: dict[str, Callable[[Path | None], Subject]] = {
     "digits": lambda root: digits(),
     "lenet5": lambda root: Subject(trained_lenet(root), mnist(root, "train"), mnist(root, "test")),
-    "densenet22": lambda root: on_cifar(trained_densenet(root), root),
-    "resnet20": lambda root: on_cifar(load_resnet(root, 20), root),
-    "resnet32": lambda root: on_cifar(load_resnet(root, 32), root),
+    "densenet22": lambda root: on_cifar(trained_densenet(root), root, 1, 2000),
+    "resnet20": lambda root: on_cifar(load_resnet(root, 20), root, 2, 5000),
+    "resnet32": lambda root: on_cifar(load_resnet(root, 32), root, 1, 2000),
 }
 
 
@@ -131,7 +131,7 @@ def healed(subject: Subject, smaller: nn.Module, names: Sequence[str]) -> nn.Mod
     """Treatments in closed form on a few images, gradient steps on all, each judged on others."""
     closed = [name for name in names if name != "distil"]
     if closed:
-        batches = pairs(subject.train, 0, min(CLOSED_FORM, subject.fitted))
+        batches = pairs(subject.train, 0, min(subject.closed_form, subject.fitted))
         smaller = eckart.heal(
             smaller,
             subject.model,
@@ -168,16 +168,16 @@ class Study:
         return eckart.compress(self.subject.model, moments, keep=keep, progress=False).model
 
     def row(self, keep: float, treatment: str) -> Row:
-        """One row; ``seconds`` are those after the network was first made smaller."""
+        """One row; ``seconds`` of CPU after the network was first made smaller."""
         subject = self.subject
         start = self.compressed(keep, subject.moments)
         moments, seconds = self.all_moments if treatment == MORE_DATA else (None, 0.0)
-        before = time.perf_counter()
+        before = time.process_time()
         if moments is not None:
             model = self.compressed(keep, moments)
         else:
             model = healed(subject, start, treatment.split(","))
-        seconds += time.perf_counter() - before
+        seconds += time.process_time() - before
         return {
             "network": self.name,
             "keep": keep,
@@ -192,10 +192,10 @@ class Study:
 
     @cached_property
     def all_moments(self) -> tuple[eckart.Moments, float]:
-        """Of all training images that do not judge, and the seconds that took."""
-        before = time.perf_counter()
+        """Of all training images that do not judge, and the CPU seconds that took."""
+        before = time.process_time()
         moments = self.subject.calibrated(self.subject.fitted)
-        return moments, time.perf_counter() - before
+        return moments, time.process_time() - before
 
 
 def main() -> None:
@@ -204,7 +204,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=list(SUBJECTS), choices=list(SUBJECTS))
     parser.add_argument("--keep", nargs="+", type=float, default=list(KEEPS))
     parser.add_argument("--treatments", nargs="+", default=list(ROWS), choices=list(ROWS))
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

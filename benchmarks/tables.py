@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import channel_tables, healing_tables
+from benchmarks.study_tables import studies
 
 RESULTS = Path("benchmarks/results")
 NAMES = {
@@ -176,6 +177,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "ratios": ratios,
     "costs": costs,
     "headline": headline,
+    "studies": studies,
     "learned factors": learned_factors,
     **{f"channels {name}": partial(channels, name) for name in channel_tables.MAKERS},
     **{f"healing {name}": partial(healing, name) for name in healing_tables.MAKERS},

@@ -1,18 +1,25 @@
 """Layers of every registered type that the contracts are tried on."""
 
+import pytest
 import torch
 from torch import Tensor, nn
 
-from eckart.layers import type_of
+from eckart.layers import as_matrix, type_of
 from eckart.methods import Problem
 from eckart.records import Form, LayerSpec, Piece
 from random_moments import normal, second_moment
+
+
+def _transposed() -> nn.Module:
+    return pytest.importorskip("transformers.pytorch_utils").Conv1D(4, 7)
+
 
 _LAYERS = {
     "wide": lambda: nn.Linear(7, 4),
     "tall": lambda: nn.Linear(4, 7, bias=False),
     "one-output": lambda: nn.Linear(5, 1),
     "one-input": lambda: nn.Linear(1, 5),
+    "transposed": _transposed,
     "3x3": lambda: nn.Conv2d(3, 5, 3, padding=1),
     "3x3-valid": lambda: nn.Conv2d(4, 2, 3, bias=False),
     "strided": lambda: nn.Conv2d(3, 4, 3, stride=2, padding=1),
@@ -66,6 +73,6 @@ def problem_of_layer(module: nn.Module, seed: int = 0) -> Problem:
     """The layer's problem under random damped moments."""
     piece = piece_of_layer(module)
     groups, out, patch = piece.matrix_shape
-    weight = next(module.parameters()).detach().double().reshape(groups, out, patch)
+    weight = as_matrix(module).double()
     a = second_moment(groups, patch, seed=seed + 1, rank=max(1, patch - 1))
     return Problem(piece, weight, a, second_moment(groups, out, seed=seed + 2))

@@ -1,6 +1,6 @@
 """Make trained PyTorch networks smaller: calibrate once, see the frontier, pick a point."""
 
-from eckart.checkpoint import load, merge, save
+from eckart.checkpoint import load, load_pretrained, merge, save
 from eckart.errors import (
     BudgetError,
     CalibrationInterrupted,
@@ -13,7 +13,7 @@ from eckart.errors import (
     NonFiniteError,
     NotMonotoneWarning,
 )
-from eckart.metrics import Fisher, Logits
+from eckart.metrics import Embedding, Fisher, Logits, NextToken
 from eckart.pipeline import compress, frontier
 from eckart.rank_search import find_rank
 from eckart.records import (
@@ -29,7 +29,7 @@ from eckart.records import (
     Score,
     ToleranceSearch,
 )
-from eckart.scores import accuracy, auc, torch_metric
+from eckart.scores import accuracy, auc, perplexity, spearman, torch_metric
 from eckart.stages.allocate import allocate, hull, uniform
 from eckart.stages.apply import apply
 from eckart.stages.calibrate import calibrate
@@ -47,6 +47,7 @@ __all__ = [
     "Curves",
     "EckartError",
     "EckartWarning",
+    "Embedding",
     "Fisher",
     "FoundRank",
     "Frontier",
@@ -58,6 +59,7 @@ __all__ = [
     "Measurement",
     "MismatchError",
     "Moments",
+    "NextToken",
     "NonFiniteError",
     "NotMonotoneWarning",
     "Plan",
@@ -76,9 +78,12 @@ __all__ = [
     "heal",
     "hull",
     "load",
+    "load_pretrained",
     "measure",
     "merge",
+    "perplexity",
     "save",
+    "spearman",
     "torch_metric",
     "uniform",
 ]

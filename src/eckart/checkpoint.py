@@ -12,59 +12,74 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_model
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from eckart.errors import CheckpointError
-from eckart.layers import Factored, blank, blank_norm, norm_width, piece_of, type_of
+from eckart.layers import (
+    Factored,
+    blank,
+    blank_norm,
+    check_factors,
+    factors_in,
+    norm_width,
+    piece_of,
+    type_of,
+)
+from eckart.pretrained import CONFIG, blank_model, convert, describe, is_pretrained
 from eckart.provenance import attach_plan, plan_of
 from eckart.records import Form, Plan
 from eckart.records.forms import MALFORMED
+from eckart.weight_files import Outline, check_orders, check_weights, outlines_of
 
 FORMAT = "eckart.network/2"
-WEIGHTS, STRUCTURE = "model.safetensors", "eckart.json"
-_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-    "C64": torch.complex64,
-}
+WEIGHTS, CHANGED_WEIGHTS, STRUCTURE = "model.safetensors", "eckart.safetensors", "eckart.json"
 _MAX_JSON_BYTES = 64 * 1024 * 1024
 
 
-def save(model: nn.Module, directory: str | Path) -> None:
-    """Write ``model.safetensors`` and ``eckart.json``, each whole or not at all.
+def save(model: nn.Module, directory: str | Path, tokenizer: Any = None) -> None:
+    """Write weights and ``eckart.json``, each whole or not at all, for ``load``.
 
     The structure is read off the network itself; the plan it carries goes along as provenance.
+    Beside a model of ``transformers`` go ``config.json``, its generation settings and the
+    tokenizer, for ``load_pretrained``. The weights are in ``model.safetensors``; those of such a
+    model with factored or narrowed layers in ``eckart.safetensors``: ``from_pretrained`` of
+    ``transformers``, which would fill the layers it misses with random numbers, finds no file.
 
     Args:
-        model: any network, with or without factored layers.
+        model: any network, with or without factored layers. Adapters must be merged into it.
         directory: made if need be; files of an earlier save are replaced.
+        tokenizer: of ``transformers``; None copies the one of the local folder the model is from.
+
+    Raises:
+        InputError: something else than a plain layer is in the place of a factor.
     """
     target = Path(directory)
     target.mkdir(parents=True, exist_ok=True)
-    plan = plan_of(model)
+    plan, forms = plan_of(model), _forms_of(model)
+    changed = plan is not None or not all(form.is_plain for form in forms.values())
+    weights = CHANGED_WEIGHTS if changed and is_pretrained(model) else WEIGHTS
     structure = {
         "format": FORMAT,
         "version": version("eckart"),
-        "forms": {name: form.as_json() for name, form in _forms_of(model).items()},
+        "weights": weights,
+        "forms": {name: form.as_json() for name, form in forms.items()},
         "norms": {n: w for n, m in model.named_modules() if (w := norm_width(m)) is not None},
         "plan": plan and plan.as_json(),
     }
-    with tempfile.TemporaryDirectory(dir=target) as scratch:
-        save_model(model, str(Path(scratch) / WEIGHTS))
-        (Path(scratch) / STRUCTURE).write_text(json.dumps(structure, indent=1))
-        for name in (WEIGHTS, STRUCTURE):
-            shutil.move(Path(scratch) / name, target / name)
+    with tempfile.TemporaryDirectory(dir=target) as folder:
+        scratch = Path(folder)
+        save_model(model, str(scratch / weights), metadata={"format": "pt"})
+        describe(model, scratch, tokenizer)
+        (scratch / STRUCTURE).write_text(json.dumps(structure, indent=1))
+        for path in sorted(path for path in scratch.rglob("*") if path.is_file()):
+            place = target / path.relative_to(scratch)
+            place.parent.mkdir(exist_ok=True)
+            shutil.move(path, place)
+    for name in {WEIGHTS, CHANGED_WEIGHTS} - {weights}:
+        (target / name).unlink(missing_ok=True)
 
 
 def load(fresh_model: nn.Module, directory: str | Path) -> nn.Module:
@@ -88,18 +103,53 @@ def load(fresh_model: nn.Module, directory: str | Path) -> nn.Module:
     if any(tensor.is_meta for tensor in fresh_model.state_dict().values()):
         raise CheckpointError("the fresh model is on the meta device: give it memory, to_empty()")
     layers = {name: fresh_model.get_submodule(name) for name in forms}
-    path = Path(directory) / WEIGHTS
-    _check_weights(path, _expected(fresh_model, forms, norms), _tied(fresh_model))
+    path = _weights(structure, Path(directory))
+    check_weights(path, _expected(fresh_model, forms, norms), _tied(fresh_model))
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
+    check_orders(path, [f"{n}.{len(f.pieces) - 1}" for n, f in forms.items() if f.carries], tensors)
     for name, form in forms.items():
         fresh_model.set_submodule(name, blank(layers[name], form))
     for name, width in norms.items():
         fresh_model.set_submodule(name, blank_norm(fresh_model.get_submodule(name), width))
     fresh_model.load_state_dict(tensors, strict=False)  # every name was checked above
     return attach_plan(fresh_model, _plan(structure.get("plan")))
+
+
+def load_pretrained(
+    directory: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> nn.Module:
+    """The model of ``transformers`` that ``save`` wrote, factors and all, in eval mode.
+
+    Tied weights are tied, and ``generate`` works as before. Nothing is initialised at random, and
+    each weight is in memory once. Buffers that are not saved, such as rotary frequencies, are
+    computed as ``from_pretrained`` does, in full precision whatever the dtype of the weights.
+
+    Args:
+        directory: written by ``save`` for a model whose class ``transformers`` has.
+        dtype: of the weights; None leaves each as it was saved, and outputs equal to the bit.
+        device: None is the CPU.
+
+    Raises:
+        InputError: ``transformers`` 5 is not installed.
+        CheckpointError: as for ``load``; or plain ``transformers`` wrote the directory.
+    """
+    source = Path(directory)
+    if (source / CONFIG).is_file() and not (source / STRUCTURE).exists():
+        raise CheckpointError(
+            f"{source} has a {CONFIG} and no {STRUCTURE}: eckart did not write it; read it with "
+            "AutoModelForCausalLM.from_pretrained (or AutoModel) of transformers"
+        )
+    weights = _weights(_structure(source / STRUCTURE), source)
+    model = load(blank_model(source, outlines_of(weights)), source)
+    if dtype is not None:
+        convert(model, dict.fromkeys(model.state_dict(), dtype))
+    return model.to(device)
 
 
 def merge(model: nn.Module, *, inplace: bool = False) -> nn.Module:
@@ -118,21 +168,20 @@ def merge(model: nn.Module, *, inplace: bool = False) -> nn.Module:
 
 def _forms_of(model: nn.Module) -> dict[str, Form]:
     """The form of every layer of a known type, factored or plain, but for the factors' own."""
-    forms, inside = dict[str, Form](), set[str]()
+    forms, inside = dict[str, Form](), factors_in(model)
     for name, module in model.named_modules():
         if type(module) is Factored:
+            check_factors(name, module)
             forms[name] = module.form
-            inside |= {f"{name}.{index}" for index in range(len(module))}
-        elif name and name not in inside and type_of(module) is not None and not _is_lazy(module):
+        elif {name, name.rpartition(".")[0]} & inside.keys() or not name:
+            continue
+        elif type_of(module) is not None and not _is_lazy(module):
             forms[name] = Form((piece_of(module),))
     return forms
 
 
 def _is_lazy(module: nn.Module) -> bool:
     return any(p is not None and is_lazy(p) for p in module._parameters.values())
-
-
-Outline = tuple[tuple[int, ...], torch.dtype]
 
 
 def _structure(path: Path) -> dict[str, Any]:
@@ -150,6 +199,13 @@ def _structure(path: Path) -> dict[str, Any]:
             "install the version of eckart that wrote it"
         )
     return structure
+
+
+def _weights(structure: Mapping[str, Any], directory: Path) -> Path:
+    name = structure.get("weights", WEIGHTS)
+    if name not in (WEIGHTS, CHANGED_WEIGHTS):
+        raise CheckpointError(f"the structure names {name!r:.80} as the file of weights")
+    return directory / str(name)
 
 
 def _forms(structure: Mapping[str, Any], model: nn.Module) -> dict[str, Form]:
@@ -208,7 +264,11 @@ def _expected(
         outlines.pop(f"{layer}.bias", None)
         for index, piece in enumerate(form.pieces):
             place = layer if form.is_plain else f"{layer}.{index}"
-            outlines[f"{place}.weight"] = (piece.weight_shape, dtype)
+            if piece.carries:
+                outlines[f"{place}.rest.weight"] = (piece.rest.weight_shape, dtype)
+                outlines[f"{place}.order"] = ((piece.outputs,), torch.int64)
+            else:
+                outlines[f"{place}.weight"] = (piece.weight_shape, dtype)
             if piece.bias:
                 outlines[f"{place}.bias"] = ((piece.outputs,), dtype)
     for norm, width in norms.items():
@@ -217,43 +277,6 @@ def _expected(
             if name.rpartition(".")[0] == norm and shape == (dense,):
                 outlines[name] = ((width,), dtype)
     return outlines
-
-
-def _check_weights(path: Path, expected: Mapping[str, Outline], tied: Mapping[str, str]) -> None:
-    """Compare the file's header, before any tensor is read, with what is expected."""
-    found = _header(path)
-    first: dict[str, str] = {}
-    for name in found:
-        twin = first.setdefault(tied.get(name, name), name)
-        if twin != name:
-            raise CheckpointError(
-                f"{path} does not fit this model: it holds {twin!r} and {name!r} apart, and here "
-                "they share one weight"
-            )
-    present = {tied.get(name, name) for name in found}
-    missing = sorted(name for name in expected if tied.get(name, name) not in present)
-    surplus = sorted(set(found) - set(expected))
-    if missing or surplus:
-        raise CheckpointError(
-            f"{path} does not fit this model: missing {missing[:5]}, surplus {surplus[:5]}; make "
-            "it with the class and arguments of the original"
-        )
-    for name, outline in found.items():
-        if outline != expected[name]:
-            raise CheckpointError(
-                f"{path} does not fit this model: {name!r} is {outline} in the file and "
-                f"{expected[name]} here; convert the fresh model with .to(dtype) first if only the "
-                "dtype differs"
-            )
-
-
-def _header(path: Path) -> dict[str, Outline]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            return {n: (tuple(s.get_shape()), _DTYPES[s.get_dtype()]) for n, s in slices.items()}
-    except (OSError, SafetensorError, KeyError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}") from error
 
 
 def _tied(model: nn.Module) -> dict[str, str]:

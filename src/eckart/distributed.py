@@ -42,7 +42,9 @@ def summed_over_ranks(moments: Moments) -> Moments:
         output_grams=_reduced(moments.output_grams, _shapes(outlines, "output_grams")),
         rows={k: sum(o["rows"].get(k, 0) for o in outlines) for o in outlines for k in o["rows"]},
         examples=sum(o["examples"] for o in outlines),
+        outputs=sum(o["outputs"] for o in outlines),
         batches=sum(o["batches"] for o in outlines),
+        metric=lead["metric"],
         skipped={k: v for o in outlines for k, v in o["skipped"].items() if k not in specs},
         example=lead["example"],
         model_costs=lead["model_costs"],
@@ -67,7 +69,10 @@ def _outline(moments: Moments) -> dict[str, Any]:
     """Everything but the large sums, and their shapes."""
     sums = {n: getattr(moments, n) for n in ("grams", "totals", "output_grams")}
     shapes = {n: {k: tuple(t.shape) for k, t in part.items()} for n, part in sums.items()}
-    kept = ("specs", "rows", "examples", "batches", "skipped", "example", "model_costs", "sample")
+    kept = (
+        *("specs", "rows", "examples", "outputs", "batches", "metric", "skipped"),
+        *("example", "model_costs", "sample"),
+    )
     return {"shapes": shapes, **{n: getattr(moments, n) for n in kept}}
 
 

@@ -10,11 +10,13 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
+from typing import Any
 
 from torch import Tensor, nn
 
 from eckart.errors import NonFiniteError
-from eckart.layers import InputSums, type_of
+from eckart.layers import InputSums, LayerType, type_of
+from eckart.masking import Masks, masks_of, real_part
 
 
 @dataclass
@@ -31,6 +33,7 @@ class _Seen:
 class _Batch:
     """What one batch has given so far."""
 
+    masks: Masks = ()
     seen: list[_Seen] = field(default_factory=list)
     by_id: dict[int, list[int]] = field(default_factory=dict)
     calls: dict[str, list[int]] = field(default_factory=dict)
@@ -53,6 +56,10 @@ class Accumulator:
         self.output_grams: dict[str, Tensor] = {}
         self._batch = _Batch()
 
+    def begin(self, inputs: Any) -> None:
+        """Start a batch: what its masks call padding will not be counted."""
+        self._batch = _Batch(masks_of(inputs))
+
     def see_input(self, name: str, module: nn.Module, x: Tensor) -> None:
         """Add one call's input to the batch; a tensor that was summed already is only noted."""
         kind = type_of(module)
@@ -65,7 +72,7 @@ class Accumulator:
             if seen.tensor() is x and (seen.version, seen.geometry) == (version, geometry):
                 batch.calls.setdefault(name, []).append(index)
                 return
-        sums = kind.input_sums(module, x)
+        sums = kind.input_sums(module, self._counted(kind, module, x))
         _check_finite(sums.gram, f"the inputs of layer {name!r}")
         batch.by_id.setdefault(id(x), []).append(len(batch.seen))
         batch.calls.setdefault(name, []).append(len(batch.seen))
@@ -76,7 +83,7 @@ class Accumulator:
         kind = type_of(module)
         if kind is None:
             return
-        gram = kind.output_gram(module, grad)
+        gram = kind.output_gram(module, self._counted(kind, module, grad))
         _check_finite(gram, f"the gradients at the outputs of layer {name!r}")
         grams = self._batch.output_grams
         grams[name] = grams[name] + gram if name in grams else gram
@@ -85,8 +92,8 @@ class Accumulator:
         """Forget the unfinished batch."""
         self._batch = _Batch()
 
-    def commit(self) -> None:
-        """Add the finished batch to the sums."""
+    def commit(self, samples: int = 1) -> None:
+        """Add the finished batch to the sums; gradients came in so many samples."""
         batch, self._batch = self._batch, _Batch()
         self._share(batch.calls)
         for name, calls in batch.calls.items():
@@ -94,7 +101,7 @@ class Accumulator:
                 for index in calls:
                     self._add(name, batch.seen[index].sums)
         for name, gram in batch.output_grams.items():
-            _accumulate(self.output_grams, name, gram)
+            _accumulate(self.output_grams, name, gram / samples)
 
     def _share(self, calls: Mapping[str, list[int]]) -> None:
         """Keep the rule that layers share a key only while they read the same tensors."""
@@ -116,6 +123,10 @@ class Accumulator:
             self.grams[name] = self.grams[key].clone()
             self.totals[name] = self.totals[key].clone()
             self.rows[name] = self.rows[key]
+
+    def _counted(self, kind: LayerType, module: nn.Module, x: Tensor) -> Tensor:
+        """Without padding, for layers whose rows are the vectors along the last axis."""
+        return x if kind.piece(module).kernel else real_part(x, self._batch.masks)
 
     def _add(self, key: str, sums: InputSums) -> None:
         _accumulate(self.grams, key, sums.gram)

@@ -19,7 +19,7 @@ from eckart.errors import BudgetError, InputError
 from eckart.fitting import Search, fitted
 from eckart.layers import matching, survey
 from eckart.methods import DEFAULT_METHODS, checked_names
-from eckart.metrics import Probe
+from eckart.metrics import AUTO, Probe
 from eckart.progress import tracked
 from eckart.provenance import made_by
 from eckart.records import (
@@ -58,7 +58,7 @@ def compress(
     methods: Iterable[str] = DEFAULT_METHODS,
     multiple: int = 1,
     least_rank: int = 1,
-    metric: str | Probe | None = "logits",
+    metric: str | Probe | None = AUTO,
     seed: int = 0,
     workspace: str | Path | None = None,
     progress: bool | None = None,
@@ -110,7 +110,7 @@ def compress(
         moments = calibrate(
             model, batches, metric=metric, seed=seed, workspace=workspace, progress=progress
         )
-    elif (metric, seed, workspace) == ("logits", 0, None):
+    elif (metric, seed, workspace) == (AUTO, 0, None):
         moments = batches
     else:
         raise InputError(

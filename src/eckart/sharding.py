@@ -32,6 +32,7 @@ def gathered_in(
     made_of: Mapping[str, Any],
     model: nn.Module,
     layers: Mapping[str, nn.Module],
+    skipped: Mapping[str, str],
     batches: Iterable[Any],
     memory_bytes: int,
     gather: Callable[..., Moments],
@@ -43,6 +44,7 @@ def gathered_in(
         made_of: network, metric and seeds that its moments are of, as plain JSON.
         model: the network.
         layers: all layers whose moments are wanted.
+        skipped: why those of the others are not.
         batches: gone over once for their digest, and once for every part that is missing.
         memory_bytes: that the sums of one part may take.
         gather: ``gather(batches, layers=names)``, the moments of some layers.
@@ -66,7 +68,7 @@ def gathered_in(
         path = workspace.next_shard()
         _log.info("gathering %s: %s", path.name, " ".join(group))
         try:
-            _gathered(data, group, layers, gather).save(path)
+            _gathered(data, group, skipped, gather).save(path)
         except CalibrationInterrupted as error:
             kept = f"parts finished in {workspace.directory}: {len(workspace.shards)}"
             raise CalibrationInterrupted(
@@ -78,14 +80,13 @@ def gathered_in(
 
 
 def _gathered(
-    data: Replayed, group: Sequence[str], layers: Iterable[str], gather: Callable[..., Moments]
+    data: Replayed, group: Sequence[str], skipped: Mapping[str, str], gather: Callable[..., Moments]
 ) -> Moments:
-    """The moments of some layers; of the others nothing is said."""
+    """The moments of some layers, with the reasons for those of them that have none."""
     moments = gather(data, layers=group)
     data.check()
-    others = set(layers) - set(group)
-    skipped = {name: why for name, why in moments.skipped.items() if name not in others}
-    return replace(moments, skipped=skipped)
+    mine = {name: why for name, why in moments.skipped.items() if name in group}
+    return replace(moments, skipped={**skipped, **mine})
 
 
 def groups_within(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +56,7 @@ def trace_sizes(model: nn.Module, example: Any) -> dict[str, list[Size]]:
         if kind is not None:
             sizes.setdefault(name, []).append(kind.size(module, x))
 
-    with untouched(model), torch.no_grad(), _unfused_attention(), watching(layers, see):
+    with untouched(model), torch.no_grad(), watching(layers, see):
         call(model, moved(example, model))
     return sizes
 
@@ -101,17 +100,6 @@ def fingerprint(model: nn.Module) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(sample.numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-@contextmanager
-def _unfused_attention() -> Iterator[None]:
-    """Keep attention off torch's fused path, whose operations no counter sees."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _macs(layer: nn.Module, sizes: list[Size]) -> int:

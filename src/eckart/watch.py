@@ -21,7 +21,8 @@ def watching(
     """Report each call's input, and the gradient at its output when one is computed.
 
     An output that does not require grad, such as that of a first layer whose weight is frozen, is
-    made to, so that gradients begin there.
+    made to, so that gradients begin there. Attention stays off torch's fused path, which calls no
+    layer.
     """
 
     def hook(name: str) -> Callable[..., Tensor | None]:
@@ -38,9 +39,12 @@ def watching(
         return seen
 
     handles = [m.register_forward_hook(hook(n), with_kwargs=True) for n, m in layers.items()]
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
         yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
         for handle in handles:
             handle.remove()
 

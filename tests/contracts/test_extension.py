@@ -1,116 +1,28 @@
-"""Layer types, methods, selections and costs from outside go the whole way by one registration."""
+"""What is in tests/extensions goes the whole way by one registration each."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from eckart import Budget, allocate, apply, calibrate, compress, curves, load, merge, save
-from eckart.costs import COSTS, Cost, register_cost
-from eckart.layers import LAYER_TYPES, Factored, InputSums, register_layer
-from eckart.methods import (
-    METHODS,
-    SELECTIONS,
-    Problem,
-    Reading,
-    low_rank_form,
-    register_method,
-    register_selection,
-)
-from eckart.records import Form, LayerSpec, Piece
+from eckart.costs import COSTS
+from eckart.layers import LAYER_TYPES, Factored
+from eckart.methods import METHODS, SELECTIONS
+from eckart.metrics import METRICS
+from extensions.metric import TOLERANCES
+from extensions.registering import register
 from tolerances import tolerance
-
-
-class Conv1dType:
-    """``nn.Conv1d`` with zero padding."""
-
-    name = "conv1d"
-    module: type[nn.Module] = nn.Conv1d
-
-    def refusal(self, module: nn.Module) -> str | None:
-        return None if module.groups == 1 else "groups are not for this example"
-
-    def piece(self, module: nn.Module) -> Piece:
-        geometry = (module.kernel_size, module.stride, module.padding, module.dilation)
-        bias = module.bias is not None
-        return Piece(module.in_channels, module.out_channels, *geometry, module.groups, bias)
-
-    def plain(self, piece: Piece, like: Tensor) -> nn.Module:
-        geometry = (piece.kernel, piece.stride, piece.padding, piece.dilation)
-        layer = nn.Conv1d(piece.inputs, piece.outputs, *geometry, piece.groups, piece.bias)
-        return layer.to(like)
-
-    def size(self, module: nn.Module, x: Tensor) -> tuple[int, ...]:
-        return tuple(x.shape[-1:])
-
-    def geometry(self, module: nn.Module) -> Hashable:
-        return self.piece(module).axes
-
-    def input_sums(self, module: nn.Module, x: Tensor) -> InputSums:
-        ((kernel, stride, padding, dilation),) = self.piece(module).axes
-        unfolded = nn.functional.unfold(
-            x[:, :, None].float(), (1, kernel), (1, dilation), (0, padding), (1, stride)
-        )
-        rows = unfolded.transpose(1, 2).flatten(0, 1)
-        return InputSums((rows.T @ rows)[None], rows.sum(0)[None], len(rows))
-
-    def output_gram(self, module: nn.Module, grad: Tensor) -> Tensor:
-        rows = grad.float().transpose(1, 2).flatten(0, 1)
-        return (rows.T @ rows)[None]
-
-
-class OutputRows:
-    """Keeps whole output rows, the largest first, and gives zeros for the others."""
-
-    name = "rows"
-
-    def applies(self, piece: Piece) -> bool:
-        return piece.groups == 1
-
-    def losses(self, problem: Problem) -> list[tuple[Form, float]]:
-        ranks = range(1, problem.weight.shape[1])
-        return [(low_rank_form(problem.piece, r), self._loss(problem, r)) for r in ranks]
-
-    def build(self, problem: Problem, form: Form) -> list[Tensor]:
-        first, second = form.pieces
-        kept = self._kept(problem, first.outputs)
-        spread = torch.eye(problem.weight.shape[1], dtype=problem.weight.dtype)[:, kept]
-        left, right = spread.reshape(second.weight_shape), problem.weight[0, kept]
-        return [right.reshape(first.weight_shape), left]
-
-    def _kept(self, problem: Problem, rank: int) -> Tensor:
-        return problem.weight[0].norm(dim=1).argsort(descending=True)[:rank]
-
-    def _loss(self, problem: Problem, rank: int) -> float:
-        change = problem.weight[0].clone()
-        change[self._kept(problem, rank)] = 0
-        return 0.5 * float(((problem.g[0] @ change @ problem.a[0]) * change).sum())
-
-
-class FirstFirst:
-    """Keeps the first channels, whatever they carry."""
-
-    name = "first"
-
-    def order(self, readings: Sequence[Reading]) -> list[int]:
-        return list(range(len(readings[0].columns)))
-
-
-def _widest(spec: LayerSpec, form: Form) -> int:
-    return max(piece.outputs for piece in form.pieces)
 
 
 @pytest.fixture
 def registered() -> Iterator[None]:
-    tables: list[dict[str, Any]] = [LAYER_TYPES, METHODS, SELECTIONS, COSTS]
+    tables: list[dict[str, Any]] = [LAYER_TYPES, METHODS, SELECTIONS, COSTS, METRICS]
     before = [dict(table) for table in tables]
-    register_layer(Conv1dType())
-    register_method(OutputRows())
-    register_selection(FirstFirst())
-    register_cost(Cost("widths", "channels", _widest))
+    register()
     yield
     for table, entries in zip(tables, before, strict=True):
         table.clear()
@@ -169,3 +81,10 @@ def test_a_cost_limits_a_plan():
     dense = options.totals["widths"]
     plan = allocate(options, Budget(costs={"params": 0.5, "widths": dense}))
     assert plan.costs["widths"] <= dense
+
+
+@pytest.mark.usefixtures("registered")
+def test_an_output_metric_weighs_what_is_calibrated():
+    model, x = nn.Sequential(nn.Linear(6, 4)), torch.randn(4000, 6)
+    weights = calibrate(model, [x], metric="in_tolerances").g("0")[0].diagonal()
+    torch.testing.assert_close(weights.float(), TOLERANCES**-2, rtol=0.1, atol=0)

@@ -68,7 +68,10 @@ def test_probes_average_to_the_metric(probe: Probe, inner: Callable[[], Tensor])
     torch.testing.assert_close(mean_gram(probe), wanted, rtol=0, atol=atol)
 
 
-@pytest.fixture(params=sorted(METRICS))
+LANGUAGE = {"next_token", "embedding"}  # of other outputs than classes: test_language_metrics.py
+
+
+@pytest.fixture(params=sorted(set(METRICS) - LANGUAGE))
 def probe(request: pytest.FixtureRequest) -> Probe:
     return probe_of(request.param)
 
@@ -156,7 +159,9 @@ def test_probes_take_half_precision(probe: Probe, dtype: torch.dtype):
 
 
 def test_an_unknown_metric_lists_the_known_ones():
-    with pytest.raises(InputError, match=r"'hinge'.*known: fisher, logits"):
+    with pytest.raises(
+        InputError, match=r"'hinge'.*known: auto, embedding, fisher, logits, next_token"
+    ):
         probe_of("hinge")
 
 

@@ -79,7 +79,7 @@ def test_saving_again_replaces(digits, smaller: nn.Module, directory: Path):
     assert torch.equal(load(digits.fresh(), directory)(x), digits.model(x))
 
 
-@pytest.mark.parametrize("method", ["pointwise_first", "tucker2", "cp"])
+@pytest.mark.parametrize("method", ["pivoted_svd", "pointwise_first", "tucker2", "cp"])
 def test_every_shape_comes_back_and_merges(digits, tmp_path: Path, method: str):
     options = curves(digits.model, digits.moments, methods=[method, "weighted_svd"])
     plan = allocate(options, Budget(params=0.5))
@@ -231,6 +231,8 @@ HOSTILE = {
     "padding mode of a list": changed_piece(padding_mode=["zeros"]),
     "bias of a number": changed_piece(bias=1),
     "bias too early": changed_piece(bias=True),
+    "carries of a number": changed_piece(carries=1),
+    "carries too early": changed_piece(carries=True),
     "surplus field": changed_piece(surplus=1),
     "path up": renamed("../conv2"),
     "absolute path": renamed("/etc/passwd"),
@@ -279,6 +281,18 @@ def test_other_tensors_are_refused(digits, directory: Path, change: Any):
     path = directory / "model.safetensors"
     save_file(change(load_file(path)), path)
     refused(digits.fresh(), directory, "does not fit this model")
+
+
+@pytest.mark.parametrize("places", [[0] * 64, [-1] * 64, [10**9] * 64])
+def test_an_order_that_is_none_is_refused(digits, tmp_path: Path, places: list[int]):
+    smaller = compress(digits.model, digits.moments, keep=0.5, methods=["pivoted_svd"]).model
+    save(smaller, tmp_path)
+    path = tmp_path / "model.safetensors"
+    tensors = load_file(path)
+    name = next(key for key in tensors if key.endswith(".order"))
+    tensors[name] = torch.tensor(places)[torch.zeros(len(tensors[name]), dtype=torch.int64)]
+    save_file(tensors, path)
+    refused(digits.fresh(), tmp_path, "no permutation")
 
 
 @pytest.mark.parametrize("inplace", [False, True])

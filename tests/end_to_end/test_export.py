@@ -7,12 +7,15 @@ import torch
 from torch import nn
 
 from eckart import Budget, allocate, apply, curves, merge
+from eckart.methods import DEFAULT_METHODS
 from tolerances import tolerance
 
 
-@pytest.fixture(scope="module", params=["factored", "merged"])
+@pytest.fixture(scope="module", params=["factored", "pivoted", "merged"])
 def network(request: pytest.FixtureRequest, digits) -> nn.Module:
-    plan = allocate(curves(digits.model, digits.moments), Budget(params=0.4))
+    methods = ("pivoted_svd",) if request.param == "pivoted" else DEFAULT_METHODS
+    options = curves(digits.model, digits.moments, methods=methods)
+    plan = allocate(options, Budget(params=0.4))
     smaller = apply(digits.model, plan, digits.moments).eval()
     return merge(smaller) if request.param == "merged" else smaller
 

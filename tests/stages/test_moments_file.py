@@ -32,7 +32,16 @@ def test_moments_come_back_to_the_bit(moments: Moments, saved: Path):
         before, after = getattr(moments, part), getattr(found, part)
         assert before.keys() == after.keys()
         assert all(torch.equal(before[k], after[k]) for k in before)
-    for name in ("specs", "rows", "examples", "batches", "metric", "skipped", "fingerprint"):
+    for name in (
+        "specs",
+        "rows",
+        "examples",
+        "outputs",
+        "batches",
+        "metric",
+        "skipped",
+        "fingerprint",
+    ):
         assert getattr(found, name) == getattr(moments, name)
     assert found.model_costs == moments.model_costs
     assert torch.equal(found.example, moments.example)
@@ -82,10 +91,10 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes):
         Moments.load(tmp_path / "file")
 
 
-@pytest.mark.parametrize("metadata", [None, {"format": "eckart.moments/3"}, {"format": "pt"}])
+@pytest.mark.parametrize("metadata", [None, {"format": "eckart.moments/2"}, {"format": "pt"}])
 def test_safetensors_of_another_format_are_refused(tmp_path: Path, metadata: Any):
     save_file({"weight": torch.ones(2)}, tmp_path / "file", metadata)
-    with pytest.raises(CheckpointError, match=r"no moments of the format eckart.moments/2"):
+    with pytest.raises(CheckpointError, match=r"no moments of the format eckart.moments/3"):
         Moments.load(tmp_path / "file")
 
 

@@ -11,10 +11,17 @@ from torch import nn
 from eckart import Moments, calibrate
 from eckart.cli.entry import stopped
 from eckart.cli.grouping import grouped
-from eckart.cli.images import Batches
-from eckart.cli.options import CalibrationOptions, ImageOptions, ModelOptions, RunOptions
+from eckart.cli.options import (
+    CalibrationOptions,
+    Examples,
+    ImageOptions,
+    ModelOptions,
+    RunOptions,
+    TextOptions,
+)
 from eckart.cli.output import Result, file_to_write, say
 from eckart.errors import CalibrationInterrupted, InputError
+from eckart.metrics import AUTO
 from eckart.tracing import check_same_network
 
 _NONE = "none"
@@ -24,6 +31,7 @@ _NONE = "none"
 def calibrate_command(
     model: ModelOptions,
     images: ImageOptions,
+    text: TextOptions,
     calibration: CalibrationOptions,
     run: RunOptions,
     *,
@@ -32,14 +40,14 @@ def calibrate_command(
     ],
     metric: Annotated[
         str, typer.Option(help="What a change of the output is measured in; none for inputs alone.")
-    ] = "logits",
+    ] = AUTO,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the file stopped, if there is one.")
     ] = False,
 ) -> Result:
-    """Gather the moments of every layer from a few images, for any number of budgets."""
+    """Gather the moments of every layer from a little data, for any number of budgets."""
     file_to_write(out)
-    batches = calibration.take(images.open())
+    batches = calibration.take(images.open(text, model))
     before = Moments.load(out) if resume and out.exists() else None
     moments = _gathered(
         model.load(), batches, None if metric == _NONE else metric, images.seed, out, before
@@ -61,7 +69,7 @@ def calibrate_command(
 
 def _gathered(
     model: nn.Module,
-    batches: Batches,
+    batches: Examples,
     metric: str | None,
     seed: int,
     out: Path,
@@ -85,8 +93,8 @@ def _gathered(
     return rest if before is None else before + rest
 
 
-def _check_goes_on(before: Moments, batches: Batches, metric: str | None, out: Path) -> None:
-    if before.metric != metric:
+def _check_goes_on(before: Moments, batches: Examples, metric: str | None, out: Path) -> None:
+    if metric not in (AUTO, before.metric):
         raise InputError(f"{out} was made with --metric {before.metric or _NONE}; give the same")
     expected = min(before.batches * batches.batch_size, batches.examples)
     if before.batches > len(batches) or before.examples != expected:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from eckart import Budget, Compressed, Healed, Measurement, accuracy, compress, measure, save
+from eckart import Budget, Compressed, Healed, Measurement, compress, measure, save
 from eckart.cli.channels import bound_lines, removal_tables
 from eckart.cli.grouping import grouped
 from eckart.cli.healing import HealingOptions
@@ -17,6 +17,8 @@ from eckart.cli.options import (
     ModelOptions,
     RunOptions,
     SelectionOptions,
+    TextOptions,
+    judge,
     option,
 )
 from eckart.cli.output import Result, folder_to_write
@@ -36,7 +38,8 @@ class GoalOptions:
         str | None, option("Goal", "Limits on several costs: params=0.5,macs=0.6 or macs=20M.")
     ] = None
     tolerance: Annotated[
-        float | None, option("Goal", "Accuracy that may be lost: 0.005 is half a point.", min=0)
+        float | None,
+        option("Goal", "Score that may be lost: 0.005 is half a point of accuracy.", min=0),
     ] = None
 
     def wanted(self, of: Scope) -> Budget | float:
@@ -61,6 +64,7 @@ def compress_command(
     goal: GoalOptions,
     plan: PlanOptions,
     images: ImageOptions,
+    text: TextOptions,
     calibration: CalibrationOptions,
     selection: SelectionOptions,
     evaluation: EvaluationOptions,
@@ -68,20 +72,21 @@ def compress_command(
     healing: HealingOptions,
     run: RunOptions,
     *,
-    out: Annotated[Path | None, option("Run", "Folder to save the smaller network in.")] = None,
+    out: Annotated[
+        Path | None, option("Run", "Folder to save the smaller network in.", "--out", "--output")
+    ] = None,
     latency: Annotated[bool, option("Run", "Time one example.")] = True,
 ) -> Result:
     """Make a network smaller, and measure it before and after where there are data."""
     wanted = goal.wanted(plan.scope)
     folder_to_write(out)
-    data = images.open()
+    data = images.open(text, model)
     source = moments.source(data, calibration)
     healed_on = healing.take(data, calibration)
     goals: dict[str, Any] = {"budget": wanted}
     if not isinstance(wanted, Budget):
-        judge = accuracy(selection.take(data, calibration))
-        goals = {"tolerance": wanted, "evaluate": judge}
-    evaluate = None if data is None else accuracy(evaluation.take(data))
+        goals = {"tolerance": wanted, "evaluate": judge(selection.take(data, calibration))}
+    evaluate = judge(evaluation.take(data)) if evaluation.named(data) else None
     network = model.load()
     gathered = gather(network, source, images.seed, moments.workspace)
     done, healed = compress(network, gathered, **plan.offered, **goals), None
@@ -89,7 +94,7 @@ def compress_command(
         healed = healing.healed(done.model, network, healed_on, gathered, images.seed)
         done = replace(done, model=healed.model)
     if out is not None:
-        save(done.model, out)
+        save(done.model, out, model.tokenizer())
     before, after = (
         measure(net, gathered.example, evaluate=evaluate, latency=latency)
         for net in (network, done.model)

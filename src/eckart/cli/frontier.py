@@ -9,7 +9,7 @@ from typing import Annotated
 
 from rich.console import RenderableType
 
-from eckart import accuracy, curves, frontier
+from eckart import curves, frontier
 from eckart.cli.entry import Interrupted, command_line, typed_words
 from eckart.cli.grouping import grouped
 from eckart.cli.options import (
@@ -18,6 +18,8 @@ from eckart.cli.options import (
     ImageOptions,
     ModelOptions,
     RunOptions,
+    TextOptions,
+    judge,
     option,
 )
 from eckart.cli.output import Result, file_to_write
@@ -34,6 +36,7 @@ def frontier_command(
     model: ModelOptions,
     plan: PlanOptions,
     images: ImageOptions,
+    text: TextOptions,
     calibration: CalibrationOptions,
     evaluation: EvaluationOptions,
     moments: MomentsOptions,
@@ -56,7 +59,7 @@ def frontier_command(
         raise usage_error("--cost", f"unknown cost {cost!r}; the costs are {', '.join(COSTS)}")
     for path in (out, report):
         file_to_write(path)
-    data = images.open()
+    data = images.open(text, model)
     source = moments.source(data, calibration)
     batches = evaluation.take(data)
     network = model.load()
@@ -66,7 +69,7 @@ def frontier_command(
         found = frontier(
             network,
             gathered,
-            accuracy(batches),
+            judge(batches),
             keeps=fractions,
             metric=cost,
             of=plan.scope,

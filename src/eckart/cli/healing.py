@@ -9,11 +9,10 @@ from typing import Annotated
 from torch import nn
 
 from eckart import Healed, Moments, heal
-from eckart.cli.data import ImageData
-from eckart.cli.images import Batches
-from eckart.cli.options import CalibrationOptions, needed, option
+from eckart.cli.options import CalibrationOptions, Data, Examples, needed, option
 from eckart.cli.output import folder_to_write
 from eckart.cli.parsing import parse_names, usage_error
+from eckart.cli.text_data import TextData
 from eckart.errors import InputError
 from eckart.stages.heal.treatments import TREATMENTS, treatments_named
 
@@ -59,8 +58,8 @@ class HealingOptions:
         """Names, in order; none where nothing is healed."""
         return parse_names(self.heal)
 
-    def take(self, data: ImageData | None, calibration: CalibrationOptions) -> Batches | None:
-        """The images; None where nothing is healed.
+    def take(self, data: Data | None, calibration: CalibrationOptions) -> Examples | None:
+        """The images, or the text calibrated on; None where nothing is healed.
 
         Raises:
             typer.BadParameter: options of healing without ``--heal``, or no data.
@@ -71,11 +70,13 @@ class HealingOptions:
             return None
         folder_to_write(self.heal_checkpoint)
         data, labelled = needed(data), not _LABELLED.isdisjoint(self.treatments)
+        if isinstance(data, TextData):
+            return data.calibration(again=True)
         split = calibration.named(data)
         return data.take(split, self.heal_examples, labelled=labelled, again=True)
 
     def healed(
-        self, smaller: nn.Module, dense: nn.Module, batches: Batches, moments: Moments, seed: int
+        self, smaller: nn.Module, dense: nn.Module, batches: Examples, moments: Moments, seed: int
     ) -> Healed:
         """The healed network."""
         return heal(

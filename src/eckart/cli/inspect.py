@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
 from rich.table import Table
-from torch import Tensor, nn
+from torch import nn
 
 from eckart.cli.channels import group_tables
 from eckart.cli.grouping import grouped
@@ -56,8 +56,8 @@ def inspect_command(
     input_size: Annotated[
         str | None,
         typer.Option(
-            help="Shape of one example, such as 3,224,224, to count multiply-adds and to find the "
-            "channels that can be removed."
+            help="Shape of one example, such as 3,224,224, or its tokens, such as 512, to count "
+            "multiply-adds and to find the channels that can be removed."
         ),
     ] = None,
 ) -> Result:
@@ -68,8 +68,9 @@ def inspect_command(
     total_macs = None
     coupled = None
     if input_size is not None:
-        example = _example(network, parse_size(input_size, "--input-size"))
-        macs, total_macs = _count_macs(network, example)
+        size = parse_size(input_size, "--input-size")
+        example = _example(network, size)
+        macs, total_macs = _count_macs(network, example, size)
         skipped |= {name: "not called for this input" for name in found if name not in macs}
         coupled = coupling(network, example, dense=skipped)
     facts = [_facts(name, layer, macs) for name, layer in found.items() if name not in skipped]
@@ -89,19 +90,23 @@ def inspect_command(
     return Result(document, [*_shown(facts, skipped), *channels, summary])
 
 
-def _example(network: nn.Module, size: tuple[int, ...]) -> Tensor:
-    """One example of zeros."""
+def _example(network: nn.Module, size: tuple[int, ...]) -> Any:
+    """One example of zeros: token ids for a network of ``transformers`` that reads them."""
+    if getattr(network, "main_input_name", None) == "input_ids":
+        return {"input_ids": torch.zeros(1, *size, dtype=torch.int64)}
     dtype = next((p.dtype for p in network.parameters()), torch.float32)
     return torch.zeros(1, *size, dtype=dtype)
 
 
-def _count_macs(network: nn.Module, example: Tensor) -> tuple[Mapping[str, int], int]:
+def _count_macs(
+    network: nn.Module, example: Any, size: tuple[int, ...]
+) -> tuple[Mapping[str, int], int]:
     """Multiply-adds by layer and in all, for one example."""
     try:
         costs = network_costs(network, example)
     except Exception as error:
         raise InputError(
-            f"the network does not run on an input of {' × '.join(map(str, example.shape[1:]))}: "
+            f"the network does not run on an input of {' × '.join(map(str, size))}: "
             f"{type(error).__name__}: {error}"
         ) from error
     return costs.layer_macs, costs.macs

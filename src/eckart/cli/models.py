@@ -1,4 +1,4 @@
-"""A network from a string: ``torchvision:NAME`` or ``path/to/file.py:factory``."""
+"""A network from a string: ``torchvision:NAME``, ``path/to/file.py:factory`` or ``hf:NAME``."""
 
 from __future__ import annotations
 
@@ -15,23 +15,41 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model as fill_from_file
 from torch import nn
 
+from eckart.cli.hub_models import Dtype, HubModel
 from eckart.errors import InputError
 
 _SEED = 0  # of random weights, so that two commands see the same network
 _MADE_UP = "num_batches_tracked"  # a counter that evaluation never reads
 
 
-def load_model(name: str, weights: Path | None = None, num_classes: int | None = None) -> nn.Module:
+def load_model(
+    name: str,
+    weights: Path | None = None,
+    num_classes: int | None = None,
+    dtype: Dtype | None = None,
+) -> nn.Module:
     """The network that a string names, in eval mode.
 
     Args:
-        name: ``torchvision:NAME`` or ``path/to/file.py:factory``; the factory takes no arguments.
+        name: ``torchvision:NAME``; ``path/to/file.py:factory``, which takes no arguments; or for
+            models of transformers ``hf:`` and a folder, an id on the hub or a GGUF file, or a
+            folder with a ``config.json``.
         weights: a safetensors file of the network's state; None keeps what the factory made.
         num_classes: for torchvision: outputs of the last layer, if not 1,000.
+        dtype: for transformers: of the weights, float32 where None.
 
     Raises:
         InputError: the string, the factory or the weights cannot be used.
     """
+    hub = HubModel.named(name)
+    if hub is not None:
+        if weights is not None or num_classes is not None:
+            raise InputError(
+                f"model {name} has its own weights: leave out --weights, --num-classes"
+            )
+        return hub.load(dtype or Dtype.float32)
+    if dtype is not None:
+        raise InputError(f"model {name!r}: --dtype is for models of transformers, hf:… only")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         model = _made(_builder(name, num_classes), name)
@@ -45,7 +63,10 @@ def _builder(name: str, num_classes: int | None) -> Callable[[], Any]:
     if source == "torchvision":
         return _torchvision_builder(last, num_classes)
     if not source:
-        raise InputError(f"model {name!r}: give torchvision:NAME or path/to/file.py:factory")
+        raise InputError(
+            f"model {name!r}: give torchvision:NAME or path/to/file.py:factory, or for a model of "
+            "transformers hf: and its folder or id"
+        )
     if num_classes is not None:
         raise InputError(f"model {name!r}: --num-classes is for torchvision only")
     return _factory(Path(source), last)

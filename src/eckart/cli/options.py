@@ -10,11 +10,20 @@ import torch
 import typer
 from torch import nn
 
+from eckart import accuracy, perplexity
 from eckart.cli.data import CALIBRATED_ON, REPORTED_ON, ImageData, open_source
+from eckart.cli.hub_models import Dtype, HubModel
 from eckart.cli.images import Batches, Preprocessing
 from eckart.cli.models import load_model
 from eckart.cli.output import say
 from eckart.cli.parsing import parse_numbers, usage_error
+from eckart.cli.text_data import Shown, TextData, Windows
+from eckart.errors import InputError
+from eckart.scores import Evaluate
+
+Data = ImageData | TextData
+Examples = Batches | Windows
+_IMAGES_IN_A_BATCH, _SEQUENCES_IN_A_BATCH = 100, 4
 
 
 def option(panel: str, help: str, *names: str, **rest: Any) -> Any:  # noqa: A002
@@ -28,11 +37,19 @@ def _use_threads(threads: int | None) -> int | None:
     return threads
 
 
-def needed(data: ImageData | None) -> ImageData:
+def needed(data: Data | None) -> Data:
     """The data; a usage error where none were named."""
     if data is None:
-        raise usage_error("--data", "needed here: an image folder or a Hugging Face data set")
+        raise usage_error(
+            "--data",
+            "needed here: an image folder or a Hugging Face data set; or --text for models hf:…",
+        )
     return data
+
+
+def judge(examples: Examples) -> Evaluate:
+    """What is reported of images or of text."""
+    return perplexity(Shown(examples)) if isinstance(examples, Windows) else accuracy(examples)
 
 
 @dataclass(frozen=True)
@@ -42,17 +59,28 @@ class ModelOptions:
     model: Annotated[
         str,
         typer.Argument(
-            help="torchvision:NAME, or path/to/file.py:factory", show_default=False, metavar="MODEL"
+            help="torchvision:NAME, path/to/file.py:factory, or hf: and a folder, an id on the hub "
+            "or a GGUF file",
+            show_default=False,
+            metavar="MODEL",
         ),
     ]
     weights: Annotated[Path | None, option("Network", "Safetensors file with its weights.")] = None
     num_classes: Annotated[int | None, option("Network", "Outputs, for torchvision.", min=1)] = None
+    dtype: Annotated[
+        Dtype | None, option("Network", "Of the weights, for hf:; float32 if not given.")
+    ] = None
+
+    def tokenizer(self) -> Any:
+        """The tokenizer of a model of transformers; None where there is none."""
+        hub = HubModel.named(self.model)
+        return None if hub is None else hub.tokenizer()
 
     def load(self, *, filled_later: bool = False) -> nn.Module:
         """The network, in eval mode; random weights are pointed out unless they do not matter."""
         if self.weights is None and self.model.startswith("torchvision:") and not filled_later:
             say(f"{self.model}: the weights are random; give --weights FILE.safetensors")
-        return load_model(self.model, self.weights, self.num_classes)
+        return load_model(self.model, self.weights, self.num_classes, self.dtype)
 
 
 @dataclass(frozen=True)
@@ -80,17 +108,55 @@ class ImageOptions:
     ] = None
     image_column: Annotated[str | None, option("Data", "Name of the column of images.")] = None
     label_column: Annotated[str | None, option("Data", "Name of the column of labels.")] = None
-    batch_size: Annotated[int, option("Data", "Images in a batch.", min=1)] = 100
+    batch_size: Annotated[
+        int | None, option("Data", "Images, 100, or sequences of text, 4, in a batch.", min=1)
+    ] = None
     seed: Annotated[int, option("Data", "Of the images' order and the random probes.")] = 0
 
-    def open(self) -> ImageData | None:
-        """The data, if they were named; nothing is decoded yet."""
+    def open(self, text: TextOptions, model: ModelOptions) -> Data | None:
+        """The data, if they were named, images or text; nothing is decoded yet."""
+        if text.is_given:
+            if self.data is not None:
+                raise usage_error("--data / --text", "give images or text, not both")
+            return text.open(model, self.batch_size or _SEQUENCES_IN_A_BATCH)
         if self.data is None:
             return None
         mean, std = parse_numbers(self.mean, "--mean"), parse_numbers(self.std, "--std")
         preprocessing = Preprocessing(self.image_size, self.resize, mean, std, self.channels)
         source = open_source(self.data, self.image_column, self.label_column)
-        return ImageData(source, preprocessing, self.batch_size, self.seed)
+        return ImageData(source, preprocessing, self.batch_size or _IMAGES_IN_A_BATCH, self.seed)
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """Which text a language model reads, and how it is cut."""
+
+    text: Annotated[Path | None, option("Text", "File to calibrate on, for a model hf:….")] = None
+    perplexity: Annotated[Path | None, option("Text", "File to report the perplexity of.")] = None
+    sequences: Annotated[int, option("Text", "Sequences of each file to read.", min=1)] = 32
+    length: Annotated[int, option("Text", "Tokens in each.", min=2)] = 512
+
+    @property
+    def is_given(self) -> bool:
+        """Whether any text was named."""
+        return self.text is not None or self.perplexity is not None
+
+    def open(self, model: ModelOptions, batch_size: int) -> TextData:
+        """The text, with the model's tokenizer; the files are not read yet.
+
+        Raises:
+            InputError: the model reads no text, or not so many tokens at a time.
+        """
+        hub = HubModel.named(model.model)
+        if hub is None:
+            raise usage_error("--text / --perplexity", "text is for a model of transformers, hf:…")
+        hub.check_reads_text(self.length, predicts=self.perplexity is not None)
+        tokenizer = hub.tokenizer()
+        if tokenizer is None:
+            raise InputError(f"{model.model} has no tokenizer beside it, which text needs")
+        return TextData(
+            tokenizer, self.text, self.perplexity, self.sequences, self.length, batch_size
+        )
 
 
 @dataclass(frozen=True)
@@ -106,13 +172,18 @@ class CalibrationOptions:
         """The split."""
         return data.split_named(self.split, CALIBRATED_ON, "--split")
 
-    def take(self, data: ImageData | None) -> Batches:
-        """The images; they need no labels."""
+    def take(self, data: Data | None) -> Examples:
+        """The images, which need no labels, or the text."""
         data = needed(data)
+        if isinstance(data, TextData):
+            return data.calibration()
         return data.take(self.named(data), self.examples, labelled=False)
 
-    def reserve(self, data: ImageData, examples: int) -> None:
+    def reserve(self, data: Data, examples: int) -> None:
         """Let what follows leave these out; they calibrated in an earlier run."""
+        if isinstance(data, TextData):
+            data.reserve(examples)
+            return
         split = data.guess_split(self.split, CALIBRATED_ON)
         if split is not None:
             data.reserve(split, examples)
@@ -129,9 +200,15 @@ class EvaluationOptions:
         int | None, option("Data", "Images to report on; all if not given.", min=1)
     ] = None
 
-    def take(self, data: ImageData | None) -> Batches:
-        """The images, without those that were used before."""
+    def named(self, data: Data | None) -> bool:
+        """Whether there is anything to report on."""
+        return data.reported_on is not None if isinstance(data, TextData) else data is not None
+
+    def take(self, data: Data | None) -> Examples:
+        """The images or the text, without what was used before."""
         data = needed(data)
+        if isinstance(data, TextData):
+            return data.report()
         split = data.split_named(self.eval_split, REPORTED_ON, "--eval-split")
         return data.take(split, self.eval_examples, labelled=True)
 
@@ -146,9 +223,11 @@ class SelectionOptions:
     ] = None
     select_examples: Annotated[int, option("Data", "Images to meet a tolerance on.", min=1)] = 2000
 
-    def take(self, data: ImageData | None, calibration: CalibrationOptions) -> Batches:
-        """The images, without those that were used before."""
+    def take(self, data: Data | None, calibration: CalibrationOptions) -> Examples:
+        """The images or the text, without what was used before."""
         data = needed(data)
+        if isinstance(data, TextData):
+            return data.calibration()
         given = self.select_split or calibration.named(data)
         return data.take(data.split_named(given, (), ""), self.select_examples, labelled=True)
 

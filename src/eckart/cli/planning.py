@@ -10,10 +10,8 @@ from typing import Annotated, Any
 from torch import nn
 
 from eckart import Moments, calibrate
-from eckart.cli.data import ImageData
 from eckart.cli.entry import stopped
-from eckart.cli.images import Batches
-from eckart.cli.options import CalibrationOptions, option
+from eckart.cli.options import CalibrationOptions, Data, Examples, option
 from eckart.cli.parsing import parse_names, usage_error
 from eckart.errors import CalibrationInterrupted, InputError
 from eckart.methods import (
@@ -46,11 +44,11 @@ class MomentsOptions:
         ),
     ] = None
 
-    def source(self, data: ImageData | None, calibration: CalibrationOptions) -> Moments | Batches:
-        """The moments in the file, or the images to gather them from.
+    def source(self, data: Data | None, calibration: CalibrationOptions) -> Moments | Examples:
+        """The moments in the file, or the images or text to gather them from.
 
         Args:
-            data: where the images are; None is enough with a file.
+            data: where they are; None is enough with a file.
             calibration: which of them; they are not handed out again, with a file neither.
         """
         if self.moments is None:
@@ -64,9 +62,9 @@ class MomentsOptions:
 
 
 def gather(
-    network: nn.Module, source: Moments | Batches, seed: int, workspace: Path | None
+    network: nn.Module, source: Moments | Examples, seed: int, workspace: Path | None
 ) -> Moments:
-    """The moments, from the images if there are none yet."""
+    """The moments, from the images or text if there are none yet."""
     if isinstance(source, Moments):
         return source
     try:

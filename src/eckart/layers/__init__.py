@@ -1,7 +1,8 @@
 """One file per layer type, the registry of them, and the factored module."""
 
+from eckart.layers.carrying import Carrying
 from eckart.layers.conv2d import Conv2dType
-from eckart.layers.factored import Factored, blank, composed, rebuild
+from eckart.layers.factored import Factored, blank, check_factors, composed, factors_in, rebuild
 from eckart.layers.linear import LinearType
 from eckart.layers.narrow import (
     blank_norm,
@@ -15,36 +16,46 @@ from eckart.layers.registry import (
     LAYER_TYPES,
     InputSums,
     LayerType,
+    OwnLayout,
     as_matrix,
     bias_of,
+    oriented,
     piece_of,
     register_layer,
     type_of,
     weight_of,
 )
 from eckart.layers.selection import matching, survey
+from eckart.layers.transposed import TransposedType
 
 register_layer(LinearType())
 register_layer(Conv2dType())
+register_layer(TransposedType())
 
 __all__ = [
     "LAYER_TYPES",
+    "Carrying",
     "Conv2dType",
     "Factored",
     "InputSums",
     "LayerType",
     "LinearType",
+    "OwnLayout",
+    "TransposedType",
     "as_matrix",
     "bias_of",
     "blank",
     "blank_norm",
+    "check_factors",
     "composed",
+    "factors_in",
     "filled",
     "matching",
     "narrowed",
     "narrowed_piece",
     "no_narrowing",
     "norm_width",
+    "oriented",
     "piece_of",
     "rebuild",
     "register_layer",

@@ -8,7 +8,18 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from eckart.layers.registry import bias_of, known_type_of, piece_of, weight_of
+from eckart.errors import InputError
+from eckart.layers.carrying import Carrying
+from eckart.layers.registry import (
+    LAYER_TYPES,
+    OwnLayout,
+    bias_of,
+    known_type_of,
+    piece_of,
+    type_of,
+    weight_of,
+)
+from eckart.linalg import spanning_rows
 from eckart.records import Form, Piece
 
 
@@ -16,27 +27,75 @@ from eckart.records import Form, Piece
 class Factored(nn.Sequential):
     """A chain of plain layers, such as ``nn.Linear``, that stands in for one of them.
 
-    Only the last carries the bias. Nothing else is stored: the chain is known by its shapes.
+    Only the last has the bias. Nothing else is saved: the chain is known by its shapes.
+
+    Attributes:
+        stands_for: the layer type that it took the place of; None where that is its factors' own.
     """
+
+    stands_for: str | None = None
 
     @property
     def form(self) -> Form:
         """The shapes of the chain."""
-        return Form(tuple(piece_of(layer) for layer in self))
+        return Form(
+            tuple(part.piece if type(part) is Carrying else piece_of(part) for part in self)
+        )
+
+    @torch.no_grad()
+    def fill(self, weights: Sequence[Tensor]) -> None:
+        """Put weights in; where the last piece carries, those of an equal chain that does.
+
+        Args:
+            weights: one per piece, in its ``weight_shape``, of any dtype.
+        """
+        last = self[-1]
+        if type(last) is not Carrying:
+            for part, weight in zip(self, weights, strict=True):
+                weight_of(part).copy_(weight)
+            return
+        *inner, before, left = weights
+        found = spanning_rows(left.double().flatten(1), before.double().flatten(1))
+        last.fill(found.rest, found.order)
+        inner.append(found.rows.reshape(before.shape))
+        for part, weight in zip(list(self)[:-1], inner, strict=True):
+            weight_of(part).copy_(weight)
 
     def merge(self) -> nn.Module:
         """The dense layer that computes the same; exact but for rounding.
 
         Returns:
-            A plain layer of the factors' class, dtype and device.
+            A plain layer of the class that stood here, of the factors' dtype and device.
         """
         first = self[0]
         weight = composed([weight_of(layer).detach().double() for layer in self], self.form)
-        dense = known_type_of(first).plain(_merged_piece(self.form), weight_of(first))
+        dense = self._whole(_merged_piece(self.form), weight_of(first))
         fill(dense, weight, bias_of(self[-1]))
         dense.requires_grad_(weight_of(first).requires_grad)
         keep_bias_trainable(dense, self[-1])
         return dense.train(self.training)
+
+    def _whole(self, piece: Piece, like: Tensor) -> nn.Module:
+        kind = LAYER_TYPES.get(self.stands_for or "", known_type_of(self[0]))
+        return kind.whole(piece, like) if isinstance(kind, OwnLayout) else kind.plain(piece, like)
+
+
+def factors_in(model: nn.Module) -> dict[str, str]:
+    """The name of every piece of a factored layer, with that of the layer."""
+    factored = {name: m for name, m in model.named_modules() if type(m) is Factored}
+    return {f"{name}.{index}": name for name, m in factored.items() for index in range(len(m))}
+
+
+def check_factors(name: str, factored: Factored) -> None:
+    """Raise ``InputError`` where something else was put in the place of a factor."""
+    for index, factor in enumerate(factored):
+        plain = factor.rest if isinstance(factor, Carrying) else factor
+        if type_of(plain) is None:
+            raise InputError(
+                f"layer '{name}.{index}' is a {type(plain).__module__}.{type(plain).__name__} "
+                "where a plain factor was: merge adapters into the weights first "
+                "(merge_and_unload() of peft)"
+            )
 
 
 def composed(weights: Sequence[Tensor], form: Form) -> Tensor:
@@ -52,9 +111,10 @@ def rebuild(module: nn.Module, form: Form, weights: Sequence[Tensor]) -> Factore
     """The factored module that replaces a layer: its bias, dtype, device, mode, and the weights."""
     factored = Factored(*(_blank_pieces(module, form)))
     _like(factored, module)
-    biases = [None] * (len(factored) - 1) + [bias_of(module)]
-    for layer, weight, bias in zip(factored, weights, biases, strict=True):
-        fill(layer, weight, bias)
+    factored.fill(weights)
+    target, bias = bias_of(factored[-1]), bias_of(module)
+    if target is not None and bias is not None:
+        target.data.copy_(bias)
     return factored
 
 
@@ -69,12 +129,19 @@ def blank(module: nn.Module, form: Form) -> nn.Module:
 
 
 def _blank_pieces(module: nn.Module, form: Form) -> list[nn.Module]:
-    kind = known_type_of(module)
-    return [kind.plain(piece, weight_of(module)) for piece in form.pieces]
+    kind, like = known_type_of(module), weight_of(module)
+    return [
+        Carrying(kind.plain(piece.rest, like), piece, like)
+        if piece.carries
+        else kind.plain(piece, like)
+        for piece in form.pieces
+    ]
 
 
 def _like(fresh: nn.Module, module: nn.Module) -> nn.Module:
-    """The fresh module, trainable where and in the mode that the other one is."""
+    """The fresh module, trainable where and in the mode that the other one is, which it knows."""
+    if isinstance(fresh, Factored) and isinstance(kind := known_type_of(module), OwnLayout):
+        fresh.stands_for = kind.name
     fresh.requires_grad_(weight_of(module).requires_grad)
     keep_bias_trainable(fresh[-1] if isinstance(fresh, Factored) else fresh, module)
     return fresh.train(module.training)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from eckart.errors import InputError
 from eckart.layers.factored import fill, keep_bias_trainable
-from eckart.layers.registry import bias_of, known_type_of, type_of, weight_of
+from eckart.layers.registry import OwnLayout, bias_of, known_type_of, type_of, weight_of
 from eckart.records import Piece
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.PReLU)
@@ -25,6 +25,8 @@ def no_narrowing(module: nn.Module, role: str) -> str | None:
         if role == "follower" and type(module) in _NORMS:
             return None
         return f"{type(module).__name__} cannot be narrowed"
+    if isinstance(kind, OwnLayout):
+        return f"{type(module).__name__} keeps its weight transposed"
     piece = kind.piece(module)
     if role == "follower" or piece.groups > 1:
         if role == "follower" and piece.is_depthwise:

@@ -63,6 +63,20 @@ class LayerType(Protocol):
         """``sum g gᵀ`` over the rows of a batch of output gradients."""
 
 
+@runtime_checkable
+class OwnLayout(LayerType, Protocol):
+    """A layer type whose modules keep their weight otherwise than torch's; its factors are torch's.
+
+    Its ``plain`` makes layers of torch; the two methods here lead there and back.
+    """
+
+    def oriented(self, weight: Tensor) -> Tensor:
+        """A view of the weight in torch's layout, (out, in, …)."""
+
+    def whole(self, piece: Piece, like: Tensor) -> nn.Module:
+        """An uninitialised layer of this very class."""
+
+
 LAYER_TYPES: dict[str, LayerType] = {}
 
 
@@ -98,11 +112,17 @@ def piece_of(module: nn.Module) -> Piece:
 
 
 def weight_of(module: nn.Module) -> Tensor:
-    """The weight, as a tensor."""
+    """The weight in torch's layout, (out, in, …): the tensor itself, or a view of it."""
     weight = module.weight
     if not isinstance(weight, Tensor):
         raise InputError(f"{type(module).__name__} has no weight tensor")
-    return weight
+    return oriented(module, weight)
+
+
+def oriented(module: nn.Module, weight: Tensor) -> Tensor:
+    """A tensor in the layout of a module's weight, in torch's; a view."""
+    kind = type_of(module)
+    return kind.oriented(weight) if isinstance(kind, OwnLayout) else weight
 
 
 def bias_of(module: nn.Module) -> Tensor | None:

@@ -28,6 +28,7 @@ from eckart.linalg.group_sparsity import (
     prox,
     proximal_gradient,
 )
+from eckart.linalg.interpolative import SpanningRows, spanning_rows
 from eckart.linalg.lanczos import LargestEigenvalue, largest_eigenvalue
 from eckart.linalg.low_rank import (
     NestedFactors,
@@ -73,6 +74,7 @@ __all__ = [
     "NestedTucker",
     "Reader",
     "SeparableFactors",
+    "SpanningRows",
     "Tucker2",
     "VariationalRank",
     "WeightedComponents",
@@ -119,6 +121,7 @@ __all__ = [
     "roots",
     "row_gram",
     "separable_factors",
+    "spanning_rows",
     "stable_rank",
     "subspace_iteration",
     "truncated_svd",

@@ -61,12 +61,18 @@ def output_projection(weight: Matrix, a: Inputs, g: Outputs | None = None) -> Ne
     white = torch.eye(weight.shape[1], device=weight.device).expand(len(weight), -1, -1)
     weight, a, outputs = admissible_problem(weight, a, white if g is None else g)
     if g is None:
-        values, vectors = _leading(weight @ a @ weight.mT, min(weight.shape[1:]))
+        if weight.shape[1] > weight.shape[2]:
+            values, vectors = _on_the_inputs(weight, a)
+        else:
+            values, vectors = _leading(weight @ a @ weight.mT, weight.shape[1])
         return NestedFactors(vectors, vectors.mT @ weight, _tails(values))
     lift = factor(outputs)
     lifted = lift.mT @ weight
-    values, vectors = _leading(lifted @ a @ lifted.mT, min(weight.shape[1:]))
-    left = torch.linalg.solve(lift.mT, vectors)
+    if weight.shape[1] > weight.shape[2]:
+        values, vectors = _on_the_inputs(lifted, a)
+    else:
+        values, vectors = _leading(lifted @ a @ lifted.mT, weight.shape[1])
+    left = _solved_transposed(lift, vectors)
     return NestedFactors(left, vectors.mT @ lifted, _tails(values))
 
 
@@ -115,6 +121,27 @@ def nested_losses(
     joint = joint.sum(0).flip(0, 1)
     corner = joint.cumsum(0).cumsum(1).diagonal().flip(0)  # sums of the lower right corners
     return 0.5 * torch.cat([corner, corner.new_zeros(1)]).clamp_min(0)
+
+
+def _on_the_inputs(weight: Matrix, a: Inputs) -> tuple[Tensor, Tensor]:
+    """What ``_leading`` gives of ``W A Wᵀ``, by way of the smaller ``Fᵀ Wᵀ W F``, ``A = F Fᵀ``.
+
+    The vectors are orthonormal and span the columns of ``W F``, however small the values.
+    """
+    reduced = weight @ factor(a)
+    values, vectors = _leading(reduced.mT @ reduced, weight.shape[2])
+    return values, torch.linalg.qr(reduced @ vectors).Q
+
+
+def _solved_transposed(lift: Tensor, vectors: Tensor) -> Tensor:
+    """``lift⁻ᵀ vectors``; by substitution where it is a triangle."""
+    triangular = torch.equal(lift, lift.tril())
+    solved: Tensor = (
+        torch.linalg.solve_triangular(lift.mT, vectors, upper=True)
+        if triangular
+        else torch.linalg.solve(lift.mT, vectors)
+    )
+    return solved
 
 
 def _leading(symmetric: Float64[Tensor, "groups n n"], count: int) -> tuple[Tensor, Tensor]:

@@ -10,24 +10,26 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from eckart.linalg.whitening import factor
+from eckart.linalg.whitening import factor, roots
 
 
 def least_squares(
-    cross: Float64[Tensor, "groups out in"], gram: Float64[Tensor, "groups in in"]
-) -> Float64[Tensor, "groups out in"]:
+    cross: Float64[Tensor, "*b out in"], gram: Float64[Tensor, "*b in in"]
+) -> Float64[Tensor, "*b out in"]:
     """``C R⁻¹``, the least-squares matrix; the metric on the targets drops out.
 
     Args:
         cross: C.
-        gram: R, damped.
+        gram: R, damped; by its symmetric root where Cholesky fails.
 
     Cost: O(in³ + out·in²) per group.
     """
-    root = factor(gram)
-    half = torch.linalg.solve(root, cross.mT)
-    solved: Tensor = torch.linalg.solve(root.mT, half)
-    return solved.mT
+    lower, info = torch.linalg.cholesky_ex(gram)
+    if info.any():
+        inverse = roots(gram)[1]
+        return cross @ inverse @ inverse
+    solved: Tensor = torch.cholesky_solve(cross.mT, lower).mT
+    return solved
 
 
 def reduced_rank_regression(

@@ -16,7 +16,7 @@ from eckart.methods.channels import (
 from eckart.methods.low_rank import LowRank, activation_svd, low_rank_form, weighted_svd
 from eckart.methods.low_rank import svd as plain_svd
 from eckart.methods.pointwise_first import PointwiseFirst, pointwise_first_form
-from eckart.methods.problem import DAMPING, Problem, problem_of
+from eckart.methods.problem import DAMPING, Problem, problem_of, regular
 from eckart.methods.registry import (
     METHODS,
     SELECTIONS,
@@ -33,6 +33,7 @@ from eckart.methods.tucker2 import TuckerTwo, tucker2_form
 register_method(LowRank("svd", plain_svd))
 register_method(LowRank("activation_svd", activation_svd))
 register_method(LowRank("weighted_svd", weighted_svd))
+register_method(LowRank("pivoted_svd", weighted_svd, pivoted=True))
 register_method(Spatial())
 register_method(PointwiseFirst())
 register_method(TuckerTwo())
@@ -70,6 +71,7 @@ __all__ = [
     "reading_of",
     "register_method",
     "register_selection",
+    "regular",
     "selection_named",
     "spatial_form",
     "tucker2_form",

@@ -25,10 +25,12 @@ class LowRank:
     Attributes:
         name: in the registry.
         decompose: problem to factors of every rank, with their losses under A and G.
+        pivoted: whether the second factor carries: the same matrices in rank² weights less.
     """
 
     name: str
     decompose: Callable[[Problem], NestedFactors]
+    pivoted: bool = False
 
     def applies(self, piece: Piece) -> bool:
         """Every layer has ranks; whether one is cheaper than dense is left to the allocator."""
@@ -40,7 +42,8 @@ class LowRank:
             values = self.decompose(problem).losses.tolist()
         else:
             values = problem.memory.losses(*self._remembered(problem)).tolist()
-        return [(low_rank_form(problem.piece, r), values[r]) for r in range(1, len(values))]
+        ranks = range(1, len(values))
+        return [(low_rank_form(problem.piece, r, pivoted=self.pivoted), values[r]) for r in ranks]
 
     def build(self, problem: Problem, form: Form) -> list[Tensor]:
         """Both factors, the scale split evenly."""
@@ -63,15 +66,18 @@ class LowRank:
         return title, partial(self.decompose, problem)
 
 
-def low_rank_form(piece: Piece, rank: int, *, core: bool = False) -> Form:
+def low_rank_form(piece: Piece, rank: int, *, core: bool = False, pivoted: bool = False) -> Form:
     """The layer's own kernel to ``rank`` channels per group, then a 1×1 kernel.
 
-    With a ``core``, another 1×1 kernel stands between, as wide as the rank on both sides.
+    With a ``core``, another 1×1 kernel stands between, as wide as the rank on both sides. Pivoted,
+    the last carries, where it can: without groups, and below the number of outputs.
     """
     between = rank * piece.groups
     first = replace(piece, outputs=between, bias=False)
     middle = (piece.pointwise(between, between, False),) if core else ()
-    return Form((first, *middle, piece.pointwise(between, piece.outputs, piece.bias)))
+    last = piece.pointwise(between, piece.outputs, piece.bias)
+    carries = pivoted and piece.groups == 1 and rank < piece.outputs
+    return Form((first, *middle, replace(last, carries=carries)))
 
 
 def svd(problem: Problem) -> NestedFactors:

@@ -16,7 +16,7 @@ from eckart.methods.memory import Memory
 from eckart.records import Moments, Piece
 
 DAMPING = 1e-6  # relative to a moment's mean diagonal; float32 products have noise of this order
-NOISE = 0.25 * torch.finfo(torch.float32).eps  # of sums of float32 products; a tenth was measured
+_NOISE = 0.25 * torch.finfo(torch.float32).eps  # of sums of float32 products; a tenth was measured
 
 
 @final
@@ -60,10 +60,17 @@ def problem_of(layer: nn.Module, name: str, moments: Moments, damping: float = D
     weight, kept = stored.double(), moments.decompositions
 
     def moment(sums: Callable[[str], Tensor]) -> Tensor:
-        return damped(sums(name).to(weight.device), damping, NOISE)
+        return regular(sums(name).to(weight.device), damping)
 
     memory = None
     if kept is not None:
         memory = Memory(kept, f"{name} damping {damping:g}", stored.dtype)
     a, g = partial(moment, moments.a), partial(moment, moments.g)
     return Problem(moments.specs[name].piece, weight, a, g, memory)
+
+
+def regular(
+    moment: Float64[Tensor, "groups n n"], damping: float = DAMPING
+) -> Float64[Tensor, "groups n n"]:
+    """A moment from sums of float32 products, damped so that its root and inverse exist."""
+    return damped(moment, damping, _NOISE)

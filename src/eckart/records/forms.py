@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import prod
 from typing import Any
 
@@ -25,6 +25,8 @@ class Piece:
         groups: the channels fall into so many independent groups.
         bias: whether a bias is added.
         padding_mode: as in ``torch.nn.Conv2d``.
+        carries: whether its inputs are among its outputs, in an order of its own: so many rows of
+            the weight are those of the identity, and are not stored.
     """
 
     inputs: int
@@ -36,11 +38,17 @@ class Piece:
     groups: int = 1
     bias: bool = False
     padding_mode: str = "zeros"
+    carries: bool = False
 
     @property
     def weight_shape(self) -> Size:
-        """Shape of the weight, as torch keeps it."""
+        """Shape of the weight, as torch keeps it; with the rows that only carry."""
         return (self.outputs, self.inputs // self.groups, *self.kernel)
+
+    @property
+    def rest(self) -> Piece:
+        """What is stored of a piece that carries: the outputs that are not inputs, no bias."""
+        return replace(self, outputs=self.outputs - self.inputs, bias=False, carries=False)
 
     @property
     def matrix_shape(self) -> tuple[int, int, int]:
@@ -51,7 +59,7 @@ class Piece:
     @property
     def weights(self) -> int:
         """Number of weights without the bias."""
-        return prod(self.weight_shape)
+        return self.rest.weights if self.carries else prod(self.weight_shape)
 
     @property
     def params(self) -> int:
@@ -95,6 +103,11 @@ class Form:
         return len(self.pieces) == 1
 
     @property
+    def carries(self) -> bool:
+        """Whether the last piece does."""
+        return self.pieces[-1].carries
+
+    @property
     def params(self) -> int:
         """Parameters of all pieces."""
         return sum(piece.params for piece in self.pieces)
@@ -126,15 +139,25 @@ class Form:
             piece.groups == dense.groups or piece.is_depthwise for piece in inner
         )
 
+    def _carries_rightly(self) -> bool:
+        """Only the last of several pieces may carry: pointwise, in one group, and wider."""
+        last = self.pieces[-1]
+        fits = last.inputs < last.outputs and last.groups == 1 and set(last.axes) <= {_TRIVIAL_AXIS}
+        return not any(p.carries for p in self.pieces[:-1]) and (
+            not last.carries or (fits and not self.is_plain)
+        )
+
     def __str__(self) -> str:
         widths = "→".join(str(piece.inputs) for piece in self.pieces)
         kernels = ", ".join("×".join(map(str, p.kernel)) for p in self.pieces if p.kernel)
-        text = f"{widths}→{self.pieces[-1].outputs}"
+        last = self.pieces[-1]
+        rest = f"{last.inputs}+{last.outputs - last.inputs}"
+        text = f"{widths}→{rest if last.carries else last.outputs}"
         return f"{text} ({kernels})" if kernels else text
 
     def as_json(self) -> list[dict[str, Any]]:
         """Plain lists and dictionaries."""
-        return [asdict(piece) for piece in self.pieces]
+        return [_piece_as_json(piece) for piece in self.pieces]
 
     @classmethod
     def from_json(cls, data: Any) -> Form:
@@ -163,6 +186,7 @@ class Form:
                 p.padding_mode != dense.padding_mode for p in self.pieces if any(p.padding)
             ),
             "its groups differ": not self._groups_fit(dense),
+            "a piece carries that cannot": not self._carries_rightly(),
             "its bias is misplaced": [p.bias for p in self.pieces]
             != [False] * len(widths) + [dense.bias],
         }
@@ -217,8 +241,14 @@ def _axes(pieces: tuple[Piece, ...]) -> list[list[Size]]:
     return [[axis for axis in column if axis != _TRIVIAL_AXIS] for column in columns]
 
 
+def _piece_as_json(piece: Piece) -> dict[str, Any]:
+    return {k: v for k, v in asdict(piece).items() if k != "carries" or v}
+
+
 def _piece_from_json(item: Any) -> Piece:
     fields = set(Piece.__dataclass_fields__)
+    if isinstance(item, dict):
+        item = {"carries": False, **item}
     if not isinstance(item, dict) or set(item) != fields:
         raise CheckpointError(f"a piece has the fields {sorted(fields)}, got {item!r:.120}")
     counts: dict[str, Any] = {k: item[k] for k in ("inputs", "outputs", "groups")}
@@ -233,8 +263,9 @@ def _piece_from_json(item: Any) -> Piece:
         raise CheckpointError(f"kernel geometry must agree in length, got {tuples}")
     if counts["inputs"] % counts["groups"] or counts["outputs"] % counts["groups"]:
         raise CheckpointError(f"widths must be multiples of the groups, got {counts}")
-    if not isinstance(item["bias"], bool) or not isinstance(item["padding_mode"], str):
-        raise CheckpointError("bias must be true or false and padding_mode a name")
+    flags = [item["bias"], item["carries"]]
+    if not all(isinstance(f, bool) for f in flags) or not isinstance(item["padding_mode"], str):
+        raise CheckpointError("bias and carries must be true or false and padding_mode a name")
     lists = {k: tuple(v) for k, v in tuples.items()}
     return Piece(**{**item, **counts, **lists})
 

@@ -62,16 +62,18 @@ class Healed:
         return next((step for step in reversed(self.log) if step.accepted), self.log[0])
 
     def __str__(self) -> str:
-        helped = [f"{s.treatment} ({s.note})" for s in self.log[1:] if s.accepted]
+        helped = {s.treatment: s for s in self.log[1:] if s.accepted}  # the last is the best
         if not helped or self.before is None or self.after is None:
             why = "; ".join(f"{s.treatment}: {s.note}" for s in self.log[1:] if s.score is None)
             return "nothing helped: the network is as it was" + (f" ({why})" if why else "")
         direction = "higher" if self.after.higher_is_better else "lower"
         count = "" if self.after.n is None else f", n = {self.after.n}"
-        return (
-            f"held-out score {self.before.value:.4g} → {self.after.value:.4g} ({direction} is "
-            f"better{count}): {', then '.join(helped)}"
+        steps = "".join(
+            f" → {step.score.value:.4g} by {name} ({step.note})"
+            for name, step in helped.items()
+            if step.score is not None
         )
+        return f"held-out score {self.before.value:.4g}{steps}; {direction} is better{count}"
 
     def table(self) -> str:
         """The log as text, one step a line."""

@@ -18,7 +18,7 @@ from eckart.errors import CheckpointError, InputError, MismatchError
 from eckart.records.forms import MALFORMED, LayerSpec
 from eckart.records.workspace import StoredSums, Workspace, decompositions_in, write_tensors
 
-FORMAT = "eckart.moments/2"
+FORMAT = "eckart.moments/3"
 PARTS = {"gram": "grams", "total": "totals", "output": "output_grams"}
 """The field whose tensors have names in the file that begin so."""
 
@@ -36,7 +36,9 @@ class Moments:
         rows: number of rows, by input key.
         output_grams: sum of ``g gᵀ`` over rows, shape (groups, out, out), by layer; empty
             when calibrated without a metric.
-        examples: number of examples, the ``N`` that output_grams are divided by.
+        examples: number of examples.
+        outputs: the ``N`` that output_grams are divided by: predicted tokens for language models,
+            else examples.
         batches: number of batches consumed; where another run goes on.
         metric: what G is measured in; None when calibrated without.
         skipped: layers that stay dense, with the reason.
@@ -52,6 +54,7 @@ class Moments:
     rows: Mapping[str, int]
     output_grams: Mapping[str, Float64[Tensor, "_groups _out _out"]]
     examples: int
+    outputs: int
     batches: int
     metric: str | None
     skipped: Mapping[str, str]
@@ -71,12 +74,12 @@ class Moments:
         return self.totals[key] / self.rows[key]
 
     def g(self, layer: str) -> Float64[Tensor, "groups out out"]:
-        """``G`` at a layer's outputs, per example; without a metric, rows per example times I."""
+        """``G`` at a layer's outputs, per output; without a metric, rows per example times I."""
         if layer in self.output_grams:
-            return self.output_grams[layer] / self.examples
+            return self.output_grams[layer] / self.outputs
         spec = self.specs[layer]
         groups, out, _ = spec.piece.matrix_shape
-        rows = self.rows[spec.input] / self.examples
+        rows = self.rows[spec.input] / self.outputs
         device = self.grams[spec.input].device
         return rows * torch.eye(out, dtype=torch.float64, device=device).repeat(groups, 1, 1)
 
@@ -93,7 +96,9 @@ class Moments:
     @property
     def digest(self) -> str:
         """A short hash of the sums' diagonals: other data or another metric differ."""
-        digest = hashlib.sha256(f"{self.fingerprint} {self.examples} {self.metric}".encode())
+        digest = hashlib.sha256(
+            f"{self.fingerprint} {self.examples} {self.outputs} {self.metric}".encode()
+        )
         for part in (self.grams, self.output_grams):
             for key in sorted(part):
                 digest.update(_diagonal(part, key).cpu().numpy().tobytes())
@@ -122,6 +127,7 @@ class Moments:
             },
             output_grams=_added(left.output_grams, right.output_grams),
             examples=self.examples + other.examples,
+            outputs=self.outputs + other.outputs,
             batches=self.batches + other.batches,
             skipped={k: v for k, v in {**other.skipped, **self.skipped}.items() if k not in specs},
             sample=self.sample or other.sample,
@@ -158,6 +164,7 @@ class Moments:
             "specs": [spec.as_json() for spec in self.specs.values()],
             "rows": dict(self.rows),
             "examples": self.examples,
+            "outputs": self.outputs,
             "batches": self.batches,
             "metric": self.metric,
             "skipped": dict(self.skipped),
@@ -192,7 +199,10 @@ class Moments:
             with safe_open(path, framework="pt") as file:
                 header = file.metadata() or {}
                 if header.get("format") != FORMAT:
-                    raise CheckpointError(f"{path} holds no moments of the format {FORMAT}")
+                    raise CheckpointError(
+                        f"{path} holds no moments of the format {FORMAT} but "
+                        f"{header.get('format', 'none')!r:.60}: calibrate anew"
+                    )
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             return cls(**_unpack_file(json.loads(header["moments"]), tensors))
         except (OSError, SafetensorError, *MALFORMED) as error:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from eckart.batches import call, examples_in, first_examples, inputs_of, moved
+from eckart.batches import call, examples_in, first_examples, inputs_of, moved, tensors_in
 from eckart.distributed import any_rank, summed_over_ranks, world
 from eckart.errors import CalibrationInterrupted, InputError
+from eckart.interruptions import deferred_interrupt, until_error
 from eckart.layers import survey, type_of
-from eckart.metrics import Probe, probe_of
+from eckart.metrics import AUTO, Probe, count_of, fitting_metric, name_of, probe_of
 from eckart.moments import Accumulator, moment_bytes
 from eckart.progress import length_of, tracked
 from eckart.records import Form, LayerSpec, Moments
@@ -31,6 +28,7 @@ from eckart.watch import untouched, watching
 
 _log = logging.getLogger("eckart")
 _SAMPLE = 64  # examples whose inputs are kept
+_SAMPLE_OUTPUTS = 2**25  # or fewer, whose outputs are no more numbers than this
 _SEED_STRIDE = 1_000_003  # a prime, so that (seed, batch) pairs rarely meet
 
 
@@ -38,7 +36,7 @@ def calibrate(
     model: nn.Module,
     batches: Iterable[Any],
     *,
-    metric: str | Probe | None = "logits",
+    metric: str | Probe | None = AUTO,
     layers: Iterable[str] | None = None,
     seed: int = 0,
     first_batch: int = 0,
@@ -49,14 +47,17 @@ def calibrate(
     """Gather the second moments of every layer's inputs and output gradients.
 
     The network runs in eval mode and comes back exactly as it was. Nothing of the data is kept but
-    the sums and the inputs of some 64 examples.
+    the sums and the inputs of at most 64 examples. Tokens that an ``attention_mask`` or a
+    ``key_padding_mask`` among the inputs calls padding are no rows, see ``eckart.masking``.
 
     Args:
         model: the trained network.
         batches: consumed once. A pair is (inputs, targets); anything else is the inputs: a mapping
             goes in as keyword arguments, a tuple as positional ones.
-        metric: what counts as a change of the output: ``"logits"``, ``"fisher"``, a probe of your
-            own, or None for input moments only.
+        metric: what counts as a change of the output: ``"logits"``, ``"fisher"``,
+            ``"next_token"``, ``"embedding"``, a probe of your own, or None for input moments only.
+            ``"auto"`` is the next token for a causal language model, the pooled embedding for an
+            encoder without logits, else the logits; the moments record which.
         layers: names or patterns of the layers to include; None is all that can be compressed.
         seed: of the probes. Batch i's probe depends on (seed, i) alone.
         first_batch: index of the first batch, to go on where another run stopped:
@@ -80,7 +81,8 @@ def calibrate(
             settings; it is damaged; or the disk is full.
         NonFiniteError: NaN or infinity, named by layer.
         CalibrationInterrupted: Ctrl-C, an error in the loader, or another rank that stopped.
-        Every error carries the moments of the batches before it as ``.moments``.
+
+    Every error carries the moments of the batches before it as ``.moments``.
 
     Cost: one forward and one backward pass without weight gradients, and per layer
         O(rows · (in² + out²)), for convolutions O(positions · 13 c² + out²) with 3×3 kernels.
@@ -101,26 +103,27 @@ def calibrate(
             or "it has no matrix at all"
         )
         raise InputError(f"no layer of this network can be compressed ({listed})")
-    probe = None if metric is None else probe_of(metric)
+    if metric is not None and metric != AUTO:
+        probe_of(metric)  # an unknown name is an error before anything runs
     if workspace is not None:
         given: dict[str, Any] = {"metric": metric, "seed": seed, "first_batch": first_batch}
+        made_of = {**given, "metric": name_of(metric), "fingerprint": fingerprint(model)}
         gather = partial(calibrate, model, progress=progress, **given)
-        made_of = {**given, "metric": _metric_name(metric), "fingerprint": fingerprint(model)}
-        return gathered_in(workspace, made_of, model, found, batches, memory_bytes, gather)
-    run = _Run(model, found, probe, seed, first_batch)
-    what = f"calibrating ({moment_bytes(found, probe is not None) / 1e6:.1f} MB of moments)"
+        return gathered_in(workspace, made_of, model, found, skipped, batches, memory_bytes, gather)
+    run = _Run(model, found, metric, seed, first_batch)
+    what = f"calibrating ({moment_bytes(found, metric is not None) / 1e6:.1f} MB of moments)"
     _log.info(what)
     failure: BaseException | None = None
     reason: BaseException | None = None
-    with untouched(model), _deferred_interrupt() as stop:
-        source = _caught(iter(tracked(batches, what, progress, length_of(batches))))
+    with untouched(model), deferred_interrupt() as stop:
+        source = until_error(iter(tracked(batches, what, progress, length_of(batches))))
         for batch, reason in source:
             failure = run.tried(batch) if reason is None else None
             if failure or reason or stop.is_set():
                 break
     if stop.is_set() or isinstance(failure, KeyboardInterrupt):
         failure, reason = None, KeyboardInterrupt()
-    moments = summed_over_ranks(run.moments(skipped, _metric_name(metric)))
+    moments = summed_over_ranks(run.moments(skipped))
     if any_rank(failure is not None or reason is not None) and failure is None:
         reason = reason or RuntimeError("another rank stopped")
     if failure is not None:
@@ -143,11 +146,12 @@ class _Run:
 
     model: nn.Module
     layers: Mapping[str, nn.Module]
-    probe: Probe | None
+    metric: str | Probe | None
     seed: int
     first_batch: int
     sums: Accumulator = field(default_factory=Accumulator)
     examples: int = 0
+    outputs: int = 0
     batches: int = 0
     example: Any = None
     sample: list[Any] = field(default_factory=list)
@@ -166,23 +170,33 @@ class _Run:
     def _step(self, batch: Any) -> None:
         """Forward, probe, backward, commit."""
         inputs = moved(inputs_of(batch), self.model)
-        count = examples_in(inputs)
-        on_gradient = None if self.probe is None else self.sums.see_gradient
+        count, samples = examples_in(inputs), 1
+        self.sums.begin(inputs)
+        on_gradient = None if self.metric is None else self.sums.see_gradient
         with (
             watching(self.layers, self.sums.see_input, on_gradient),
-            torch.no_grad() if self.probe is None else torch.enable_grad(),
+            torch.no_grad() if self.metric is None else torch.enable_grad(),
         ):
             outputs = call(self.model, inputs)
-            if self.probe is not None:
-                self._backward(self.probe(outputs, batch, self._generator()))
+            probe = self._probe(outputs)
+            if probe is not None:
+                samples = self._backward(probe(outputs, batch, self._generator()))
         if self.example is None:
             self._trace(first_examples(inputs))
-        if self.sampled < _SAMPLE:
-            self.sample.append(first_examples(inputs, _SAMPLE - self.sampled))
+        most = _most_sampled(outputs, count)
+        if self.sampled < most:
+            self.sample.append(first_examples(inputs, most - self.sampled))
             self.sampled += count
-        self.sums.commit()
+        self.outputs += count_of(probe, batch, outputs)
+        self.sums.commit(samples)
         self.examples += count
         self.batches += 1
+
+    def _probe(self, outputs: Any) -> Probe | None:
+        """What is differentiated; the first outputs decide what ``"auto"`` stands for."""
+        if self.metric == AUTO:
+            self.metric = fitting_metric(self.model, outputs)
+        return None if self.metric is None else probe_of(self.metric)
 
     def _trace(self, example: Any) -> None:
         try:
@@ -194,20 +208,29 @@ class _Run:
             ) from error
         self.example = example
 
-    def _backward(self, scalar: Tensor) -> None:
-        if not scalar.requires_grad:
+    def _backward(self, values: Tensor) -> int:
+        """Differentiate each sample; how many there were."""
+        if values.dim() > 1 or values.numel() == 0:
+            raise InputError(
+                f"a probe gives one number or a vector of some, got shape {tuple(values.shape)}"
+            )
+        if not values.requires_grad:
             raise InputError(
                 "no gradient flows from the outputs to any layer that can be compressed (does the "
                 "network run under no_grad?); pass metric=None to weigh by inputs alone"
             )
-        scalar.backward()
+        *others, last = values.reshape(-1).unbind()
+        for value in others:
+            value.backward(retain_graph=True)
+        last.backward()
+        return 1 + len(others)
 
     def _generator(self) -> torch.Generator:
         rank, size = world()
         index = self.first_batch + rank + self.batches * size
         return torch.Generator().manual_seed(self.seed * _SEED_STRIDE + index)
 
-    def moments(self, skipped: Mapping[str, str], metric: str | None) -> Moments:
+    def moments(self, skipped: Mapping[str, str]) -> Moments:
         """What was gathered, for the layers that were reached."""
         sums, reasons = self.sums, dict(skipped)
         sizes, specs = self.sizes, {}
@@ -218,7 +241,7 @@ class _Run:
                 reasons[name] = "not called for the first example, so its cost is not known"
             elif sums.rows[sums.input_of[name]] == 0:
                 reasons[name] = "no row reached it in calibration"
-            elif metric is not None and name not in sums.output_grams:
+            elif self.metric is not None and name not in sums.output_grams:
                 reasons[name] = "no gradient reached its outputs in calibration"
             else:
                 specs[name] = _spec(name, module, tuple(sizes[name]), sums.input_of[name])
@@ -230,8 +253,9 @@ class _Run:
             rows={k: v for k, v in sums.rows.items() if k in kept},
             output_grams={k: v for k, v in sums.output_grams.items() if k in specs},
             examples=self.examples,
+            outputs=self.outputs,
             batches=self.batches,
-            metric=metric,
+            metric=name_of(self.metric),
             skipped=reasons,
             fingerprint=fingerprint(self.model),
             example=self.example,
@@ -250,44 +274,7 @@ def _spec(name: str, module: nn.Module, sizes: tuple[Any, ...], key: str) -> Lay
     )
 
 
-def _metric_name(metric: str | Probe | None) -> str | None:
-    """A name that is the same in the next process: no address in it."""
-    if metric is None or isinstance(metric, str):
-        return metric
-    named = metric if hasattr(metric, "__qualname__") else type(metric)
-    plain = named is metric or type(metric).__repr__ is object.__repr__
-    return f"{named.__module__}.{named.__qualname__}" if plain else repr(metric)
-
-
-def _caught(source: Iterator[Any]) -> Iterator[tuple[Any, BaseException | None]]:
-    """Batches, then the error that ended them if one did."""
-    while True:
-        try:
-            batch = next(source)
-        except StopIteration:
-            return
-        except (Exception, KeyboardInterrupt) as error:
-            yield None, error
-            return
-        yield batch, None
-
-
-@contextmanager
-def _deferred_interrupt() -> Iterator[threading.Event]:
-    """Let Ctrl-C take effect between batches; a second one takes effect at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _most_sampled(outputs: Any, count: int) -> int:
+    """How many examples are kept; not so many that their outputs would fill the memory."""
+    numbers = sum(t.numel() for t in tensors_in(outputs)) // count
+    return min(_SAMPLE, max(1, _SAMPLE_OUTPUTS // max(1, numbers)))

@@ -50,6 +50,19 @@ def assert_same(left, right):
         assert torch.equal(left[name], right[name]), name
 
 
+def scored(student, teacher, batches, scores):
+    """Healed with the scores that are given, whatever the network."""
+    given = iter(scores)
+    return heal(
+        student,
+        teacher,
+        batches,
+        treatments=["distil"],
+        steps=50,
+        evaluate=lambda model: next(given),
+    )
+
+
 def test_a_student_gets_nearer_to_its_teacher(teacher, student, batches):
     evaluate = distance(teacher, labelled(teacher))
     healed = heal(
@@ -188,17 +201,15 @@ def test_what_is_not_finite_is_noticed(teacher, student, batches, register):
 
 
 def test_a_run_that_only_gets_worse_ends_early(teacher, student, batches):
-    scores = count()
-    healed = heal(
-        student,
-        teacher,
-        batches,
-        treatments=["distil"],
-        steps=50,
-        evaluate=lambda model: -next(scores),
-    )
-    assert healed.log[-1].note == "stopped at step 20: no better at 3 checks in a row"
+    healed = scored(student, teacher, batches, [-i for i in range(11)])
+    assert healed.log[-1].note == "stopped at step 20: worse at 3 checks in a row"
     assert_same(tensors(healed.model), tensors(student))
+
+
+def test_a_run_that_is_worse_while_its_steps_are_large_goes_on(teacher, student, batches):
+    healed = scored(student, teacher, batches, [0, -1, -5, -6, -5, -4, -3, -2, -1, 0, 1])
+    assert [step.accepted for step in healed.log] == [*[False] * 10, True]
+    assert healed.log[-1].note == "step 50 of 50"
 
 
 def test_an_evaluation_that_gives_nan_is_said(teacher, student, batches):

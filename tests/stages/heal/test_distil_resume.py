@@ -140,7 +140,7 @@ def position_with(**values):
         position_with(begun=1.5),
         position_with(begun=10**9),
         position_with(losses=["a", "b"]),
-        position_with(peak={"value": 1}),
+        position_with(last={"value": 1}),
         position_with(surplus=1),
     ],
 )

@@ -256,3 +256,12 @@ def test_closeness_of_outputs_without_classes_is_relative():
 def test_every_registered_treatment_is_one():
     assert all(isinstance(t, package.Treatment) for t in TREATMENTS.values())
     assert {"correct", "refit"} <= set(TREATMENTS)
+
+
+@pytest.mark.parametrize("treatment", ["correct", "refit"])
+def test_closed_forms_change_a_network_that_is_frozen_and_leave_it_frozen(teacher, treatment):
+    student = disturbed(teacher)
+    frozen = copy.deepcopy(student).requires_grad_(False)
+    one, two = (heal(s, teacher, DATA, treatments=[treatment]) for s in (student, frozen))
+    assert two.after.value == one.after.value < two.before.value
+    assert not any(p.requires_grad for p in two.model.parameters())

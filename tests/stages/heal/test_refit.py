@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import eckart
 from eckart import calibrate, heal
-from eckart.layers import Factored, piece_of, rebuild
+from eckart.layers import Carrying, Factored, piece_of, rebuild
 from eckart.linalg import quadratic_loss
 from eckart.methods import methods_named
 from eckart.stages.heal.channels import by_row
@@ -58,7 +59,13 @@ def test_sums_predict_what_is_measured_and_give_the_layer_back(name: str):
 
 @pytest.mark.parametrize(
     ("name", "method"),
-    [("wide", "svd"), ("3x3", "svd"), ("3x3", "spatial"), ("grouped", "spatial")],
+    [
+        ("wide", "svd"),
+        ("3x3", "svd"),
+        ("3x3", "spatial"),
+        ("grouped", "spatial"),
+        ("tall", "pivoted_svd"),
+    ],
 )
 def test_no_rival_of_the_form_beats_the_fit(name: str, method: str):
     module = layer(name)
@@ -76,6 +83,21 @@ def test_no_rival_of_the_form_beats_the_fit(name: str, method: str):
     for i in range(12):
         rival = [w + 10.0 ** -(1 + i % 4) * normal(*w.shape, seed=i) for w in best]
         assert float(q.loss(form.matrix(rival), g)) >= losses[2] * (1 - 1e-4)
+
+
+@pytest.mark.parametrize("treatment", ["correct", "refit", "distil"])
+def test_pivoted_layers_are_healed_as_any_others(treatment: str):
+    data = torch.randn(400, 12)
+    teacher = mlp(12, 30, 3).eval()
+    smaller = eckart.compress(teacher, [data], keep=0.5, methods=["pivoted_svd"])
+    assert any(isinstance(module, Carrying) for module in smaller.model.modules())
+    start = disturbed(smaller.model)
+    healed = heal(start, teacher, [data], moments=smaller.moments, treatments=[treatment], steps=20)
+    assert healed.after.drop_from(healed.before) < 0 or treatment == "correct"
+    assert len(healed.log) > 1  # it was offered, if not taken
+    form = smaller.model[0].form
+    assert form.pieces[-1].carries
+    assert healed.model[0].form == form
 
 
 def test_low_rank_fitted_to_the_layers_own_outputs_loses_what_was_predicted():

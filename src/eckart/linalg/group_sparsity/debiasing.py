@@ -9,9 +9,10 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from eckart.errors import InputError
-from eckart.linalg.group_sparsity.duality import least_squares
+from eckart.linalg.group_sparsity.duality import lifted
 from eckart.linalg.group_sparsity.problem import Consumer, prepare
 from eckart.linalg.group_sparsity.solver import Matrices, penalised_part
+from eckart.linalg.regression import least_squares
 
 
 def debias(
@@ -80,7 +81,7 @@ def _refitted(
         before = consumer.rotation.mT @ before
     gram, cross = consumer.gram[columns][:, columns], consumer.cross[:, columns]
     residual = cross - before @ gram
-    after = before + least_squares(gram, residual, damping)
+    after = before + least_squares(residual, lifted(gram, damping))
     better = _smooth(gram, cross, after) <= _smooth(gram, cross, before)
     return consumer.restore(columns, after if better else before)
 

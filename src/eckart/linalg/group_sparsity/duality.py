@@ -17,6 +17,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from eckart.linalg.group_sparsity.problem import Problem, sum_groups
+from eckart.linalg.regression import least_squares
 
 _DAMPING = 1e-10  # of least squares, relative to the largest diagonal entry
 
@@ -55,7 +56,7 @@ def certify(problem: Problem) -> Certificate:
     """Least squares with a little damping; O(d³ + h d²)."""
     solutions, fits, residuals, energy, scale = [], [], [], 0.0, 0.0
     for consumer in problem.consumers:
-        solved = least_squares(consumer.gram, consumer.cross, _DAMPING)
+        solved = least_squares(consumer.cross, lifted(consumer.gram, _DAMPING))
         fit = solved @ consumer.gram
         solutions.append(solved)
         fits.append(fit)
@@ -66,16 +67,12 @@ def certify(problem: Problem) -> Certificate:
     return Certificate(norms, tuple(fits), tuple(residuals), squares, energy, scale)
 
 
-def least_squares(
-    gram: Float64[Tensor, "d d"], cross: Float64[Tensor, "h d"], damping: float = 0.0
-) -> Float64[Tensor, "h d"]:
-    """``B (R + ε I)⁻¹`` with ε relative to the largest diagonal entry; O(d³ + h d²)."""
-    if not len(gram):
-        return cross.clone()
-    lifted = gram.clone()
-    lifted.diagonal().add_(damping * gram.diagonal().max())
-    solved: Tensor = torch.cholesky_solve(cross.mT, torch.linalg.cholesky(lifted)).mT
-    return solved
+def lifted(gram: Float64[Tensor, "d d"], damping: float) -> Float64[Tensor, "d d"]:
+    """``R + ε I`` with ε relative to the largest diagonal entry."""
+    raised = gram.clone()
+    if len(gram):
+        raised.diagonal().add_(damping * gram.diagonal().max())
+    return raised
 
 
 def floor(problem: Problem) -> float:

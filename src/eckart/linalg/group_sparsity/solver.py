@@ -12,10 +12,11 @@ from torch import Tensor
 
 from eckart.errors import InputError, NotConvergedWarning
 from eckart.linalg.group_sparsity.checks import read_alpha, read_matrix
-from eckart.linalg.group_sparsity.duality import Certificate, Point, certify, gap, least_squares
+from eckart.linalg.group_sparsity.duality import Certificate, Point, certify, gap
 from eckart.linalg.group_sparsity.problem import Consumer, Problem, prepare
 from eckart.linalg.group_sparsity.result import GroupLassoResult, Status
 from eckart.linalg.group_sparsity.working_set import State, result_of, solve, state_at
+from eckart.linalg.regression import least_squares
 
 Matrices = Tensor | Sequence[Tensor]
 
@@ -133,7 +134,7 @@ def solve_any(
 
 def _unpenalised_result(problem: Problem, certificate: Certificate, tol: float) -> GroupLassoResult:
     """Least squares: all groups that it needs."""
-    solved = [least_squares(c.gram, c.cross) for c in problem.consumers]
+    solved = [least_squares(c.cross, c.gram) for c in problem.consumers]
     scales = problem.group_squares(solved).sqrt()
     columns = [torch.arange(c.cross.shape[1], device=scales.device) for c in problem.consumers]
     pairs = zip(problem.consumers, solved, strict=True)

@@ -8,7 +8,7 @@ from numbers import Integral, Real
 from torch import nn
 
 from eckart.errors import InputError
-from eckart.layers import Factored, matching, piece_of, survey
+from eckart.layers import matching, piece_of, survey
 from eckart.linalg.admissible import admissible
 from eckart.methods import low_rank_form
 from eckart.records import Piece
@@ -32,12 +32,6 @@ def candidates(
         if parameter.is_meta:
             raise InputError(f"{name} is on the meta device: give the network memory, to_empty()")
     found, reasons = survey(model, layers)
-    inside = {id(m): n for n, f in model.named_modules() if type(f) is Factored for m in f}
-    reasons |= {
-        name: f"it is a factor of {inside[id(layer)]!r} already; merge the network to begin anew"
-        for name, layer in found.items()
-        if id(layer) in inside
-    }
     asked = matching(dense, [*found, *reasons])
     reasons |= dict.fromkeys(asked & set(found), "asked to stay dense")
     reasons |= {n: "it is empty" for n, layer in found.items() if full_rank(piece_of(layer)) < 1}

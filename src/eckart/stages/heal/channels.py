@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from eckart.layers import Factored, norm_width, piece_of
+from eckart.layers import Factored, norm_width, piece_of, type_of
 from eckart.records import Plan
 
 
@@ -93,7 +93,10 @@ def last_piece(module: nn.Module) -> nn.Module:
 
 def channel_axis(module: nn.Module, output: Tensor) -> int:
     """The axis of a module's output channels: the last for a matrix, otherwise the second."""
-    return output.dim() - 1 if isinstance(last_piece(module), nn.Linear) else 1
+    first = module[0] if isinstance(module, Factored) else module
+    kind = type_of(first)
+    is_matrix = kind is not None and not kind.piece(first).kernel
+    return output.dim() - 1 if is_matrix else 1
 
 
 def by_row(module: nn.Module, output: Tensor) -> Tensor:

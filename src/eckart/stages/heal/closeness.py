@@ -58,6 +58,11 @@ def closeness(teacher: nn.Module, batches: Iterable[Any]) -> Callable[[nn.Module
     return evaluate
 
 
+def temperature_for(logits: Tensor) -> float:
+    """T: 4, and 1 for (n, tokens, classes)."""
+    return 1.0 if logits.dim() == 3 else _TEMPERATURE
+
+
 def compared(outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
     """The output of two networks that is compared: the logits, or the first floating tensor.
 
@@ -87,7 +92,7 @@ def _main(outputs: Any) -> Tensor:
 
 def _divergence(ours: Tensor, theirs: Tensor, axis: int) -> Tensor:
     """``T² KL`` from the teacher's chances, one number per example."""
-    temperature = 1.0 if theirs.dim() == 3 else _TEMPERATURE
+    temperature = temperature_for(theirs)
     left, right = (F.log_softmax(t.float() / temperature, axis) for t in (ours, theirs))
     positions = F.kl_div(left, right, reduction="none", log_target=True).sum(axis)
     return temperature**2 * _per_example(positions).mean(1)

@@ -15,7 +15,7 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 
 from eckart.batches import call, inputs_of
-from eckart.layers import Factored, bias_of, norm_width, type_of, weight_of
+from eckart.layers import Carrying, Factored, bias_of, norm_width, type_of, weight_of
 from eckart.progress import tracked
 from eckart.stages.heal.channels import (
     Kept,
@@ -113,7 +113,7 @@ class _Pass:
         for name, module in self._of(self.case.student).items():
             if name in self.ours:
                 scale, shift = _affine(self.ours[name], self.theirs[name])
-                _rescale(last_piece(module), scale, shift)
+                _rescale(module, scale, shift)
 
     def _of(self, network: nn.Module) -> dict[str, nn.Module]:
         return {name: network.get_submodule(name) for name in self.sites}
@@ -145,8 +145,12 @@ def _affine(
 
 def _rescale(module: nn.Module, scale: Tensor, shift: Tensor) -> None:
     """Multiply a module's outputs by ``scale`` and add ``shift``, per channel."""
-    weight, bias = weight_of(module), bias_of(module)
-    weight.mul_(scale.reshape(-1, *[1] * (weight.dim() - 1)))
+    weight, bias = weight_of(last_piece(module)), bias_of(last_piece(module))
+    scaled = weight * scale.reshape(-1, *[1] * (weight.dim() - 1))
+    if isinstance(module, Factored):
+        module.fill([*(weight_of(piece) for piece in list(module)[:-1]), scaled])
+    else:
+        weight.copy_(scaled)
     if bias is not None:
         bias.copy_(bias * scale + shift)
 
@@ -166,7 +170,7 @@ def _sites(case: Case) -> dict[str, Kept]:
 def _correctable(module: nn.Module) -> bool:
     """Whether a module's outputs can be scaled and shifted, channel by channel."""
     last = last_piece(module)
-    known = type_of(last) is not None or norm_width(last) is not None
+    known = type_of(last) is not None or norm_width(last) is not None or isinstance(last, Carrying)
     return known and bias_of(last) is not None and last.weight is not None
 
 

@@ -23,7 +23,7 @@ from eckart.watch import untouched
 
 PASSES = 2  # over the data, where the number of steps is not given
 _CHECKS = 10  # networks that are judged
-_PATIENCE = 3  # checks in a row below the run's best before it ends
+_PATIENCE = 3  # checks in a row, each worse than the one before, and it ends
 _SMALLER = 4  # the rate is divided by this after a divergence
 _ATTEMPTS = 4
 
@@ -100,12 +100,11 @@ class Run:
         if verdict.best:
             self.best, at.accepted = copy.deepcopy(average), True
         if verdict.score is not None:
-            at.worse = at.worse + 1 if _is_worse(verdict.score, at.peak) else 0
-            if at.peak is None or verdict.score.drop_from(at.peak) < 0:
-                at.peak = verdict.score
+            at.worse = at.worse + 1 if _is_worse(verdict.score, at.last) else 0
+            at.last = verdict.score
         at.ended = at.step == self.steps or at.worse >= _PATIENCE
         if at.ended and at.step < self.steps:
-            self.case.remark(f"stopped at step {at.step}: no better at {_PATIENCE} checks in a row")
+            self.case.remark(f"stopped at step {at.step}: worse at {_PATIENCE} checks in a row")
         self._save()
 
     def _roll_back(self) -> None:
@@ -145,9 +144,13 @@ class Run:
             self.case.offer(self.best, f"the best up to step {at.step}")
 
 
-def _is_worse(score: Score, peak: Score | None) -> bool:
-    """Whether a score falls short of the run's best by more than a standard error."""
-    if peak is None:
+def _is_worse(score: Score, last: Score | None) -> bool:
+    """Whether a score falls short of the one before by more than a standard error.
+
+    Not of the run's best: at large steps a network is worse than at its start, and the gain comes
+    as they get smaller.
+    """
+    if last is None:
         return False
-    error = peak.standard_error
-    return score.drop_from(peak) > (error if isfinite(error) else 0.0)
+    error = last.standard_error
+    return score.drop_from(last) > (error if isfinite(error) else 0.0)

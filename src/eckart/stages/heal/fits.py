@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from eckart.layers import Factored, composed, piece_of, weight_of
 from eckart.linalg import damped, least_squares, reduced_rank_regression
 from eckart.linalg.balance import balanced
-from eckart.methods import DAMPING
+from eckart.methods import regular
 from eckart.records import Form
 from eckart.stages.heal.sums import Quadratic
 
@@ -71,7 +71,7 @@ def solved(
 ) -> Weights:
     """Minimise ``½ E[(t − M x)ᵀ G (t − M x)] + ½ δ tr(G (M − M₀)(M − M₀)ᵀ)``.
 
-    δ is a millionth of the mean diagonal of ``E[x xᵀ]``.
+    δ is what ``methods.regular`` adds to ``E[x xᵀ]``.
 
     Exactly for a plain layer (``C R⁻¹``) and for low rank; for another chain exactly in its last
     piece, with the others as they are.
@@ -126,7 +126,7 @@ def refined(
 
 def _ridged(quadratic: Quadratic, towards: Tensor) -> Quadratic:
     """The quadratic with ``½ δ ‖M − M₀‖²`` added, in the same metric; the constant left out."""
-    gram = damped(quadratic.gram, DAMPING)
+    gram = regular(quadratic.gram)
     added = gram - (quadratic.gram + quadratic.gram.mT) / 2
     cross = quadratic.cross + towards @ added
     return Quadratic(gram, cross, quadratic.targets, quadratic.x, quadratic.t)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eckart.batches import call, tensors_in
-from eckart.layers import Factored, norm_width, type_of
+from eckart.layers import Factored, factors_in, norm_width, type_of
 from eckart.watch import amending, watching
 
 _SUMS = (operator.add, operator.iadd, torch.add)
@@ -244,8 +244,11 @@ def _hooked(network: nn.Module, inputs: Any, layers: Iterable[str]) -> dict[str,
 def _in_order(student: nn.Module, inputs: Any) -> dict[str, Tail]:
     """Layers that are called once, as they are called, with nothing known of what follows."""
     modules = {name: module for name, module in student.named_modules() if name}
-    inside = {f"{n}.{k}" for n, m in modules.items() if isinstance(m, Factored) for k in range(9)}
-    layers = {n: m for n, m in modules.items() if is_layer(m) and n not in inside}
+    inside = factors_in(student)
+    parents = {name: name.rpartition(".")[0] for name in modules}
+    layers = {
+        n: m for n, m in modules.items() if is_layer(m) and not {n, parents[n]} & inside.keys()
+    }
     order: list[str] = []
     with watching(layers, lambda name, module, x: order.append(name)):
         call(student, inputs)

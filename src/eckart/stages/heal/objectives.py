@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from eckart.batches import call, inputs_of
 from eckart.errors import InputError
 from eckart.metrics import class_axis, logits_of
-from eckart.stages.heal.closeness import compared
+from eckart.stages.heal.closeness import compared, temperature_for
 
 
 @runtime_checkable
@@ -30,15 +30,16 @@ class Imitation:
     Outputs without an axis of classes: ``½ mean (y − t)² / mean t²``.
 
     Attributes:
-        temperature: T, that both sets of logits are divided by.
+        temperature: T, that both sets of logits are divided by; None is that of ``closeness``, for
+            steps towards another score would not be kept.
 
     Source: Hinton, Vinyals, Dean 2015 (1503.02531), section 2.
     """
 
-    temperature: float = 2.0
+    temperature: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.temperature < float("inf"):
+        if self.temperature is not None and not 0 < self.temperature < float("inf"):
             raise InputError(f"temperature={self.temperature}: give a positive number")
 
     def __call__(self, outputs: Any, batch: Any, teacher: nn.Module) -> Tensor:
@@ -50,11 +51,11 @@ class Imitation:
         if axis is None:
             scale = theirs.square().mean()
             return 0.5 * F.mse_loss(ours, theirs) / torch.where(scale > 0, scale, 1.0)
+        temperature = self.temperature or temperature_for(theirs)
         left, right = (
-            F.log_softmax(_rows(z, axis).float() / self.temperature, -1) for z in (ours, theirs)
+            F.log_softmax(_rows(z, axis).float() / temperature, -1) for z in (ours, theirs)
         )
-        divergence = F.kl_div(left, right, reduction="batchmean", log_target=True)
-        return self.temperature**2 * divergence
+        return temperature**2 * F.kl_div(left, right, reduction="batchmean", log_target=True)
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,10 @@ class Position:
         begun: the step at which the present pass over the data began.
         first: the step at which the present attempt began.
         diverged: how many attempts diverged.
-        worse: checks in a row whose score fell short of the run's best.
+        worse: checks in a row whose score fell short of the one before.
         accepted: whether a network of the run is the best so far.
         ended: whether the run is over.
-        peak: the run's best score.
+        last: score of the last check.
         losses: smoothed loss at the attempt's start and now.
     """
 
@@ -45,22 +45,22 @@ class Position:
     worse: int = 0
     accepted: bool = False
     ended: bool = False
-    peak: Score | None = None
+    last: Score | None = None
     losses: tuple[float, float] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain dictionary."""
-        return {**vars(self), "peak": self.peak and self.peak.as_json()}
+        return {**vars(self), "last": self.last and self.last.as_json()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Position:
         """The inverse of ``as_json`` but for the score's samples; values of other types raise."""
-        peak, losses = data["peak"], data["losses"]
-        score = peak and Score(
-            peak["value"], peak["n"], peak["higher_is_better"], error=peak["standard_error"]
+        last, losses = data["last"], data["losses"]
+        score = last and Score(
+            last["value"], last["n"], last["higher_is_better"], error=last["standard_error"]
         )
-        start, last = losses or (0.0, 0.0)
-        at = cls(**{**data, "peak": score, "losses": losses and (float(start), float(last))})
+        start, now = losses or (0.0, 0.0)
+        at = cls(**{**data, "last": score, "losses": losses and (float(start), float(now))})
         counts = (at.begun, at.first, at.diverged, at.worse)
         if not all(type(count) is int and 0 <= count <= at.step for count in counts):
             raise ValueError("its position makes no sense")

@@ -10,8 +10,7 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 
 from eckart.layers import Factored, as_matrix, bias_of, piece_of, weight_of
-from eckart.linalg import damped
-from eckart.methods import DAMPING
+from eckart.methods import regular
 from eckart.stages.heal.channels import (
     Kept,
     entries,
@@ -100,9 +99,10 @@ class Site:
 
     def install(self, candidate: Candidate) -> None:
         """Put weights and bias in; without a bias of its own, the norm's mean takes it."""
-        parts = self.module if isinstance(self.module, Factored) else [self.module]
-        for part, weight in zip(parts, candidate.weights, strict=True):
-            weight_of(part).copy_(weight)
+        if isinstance(self.module, Factored):
+            self.module.fill(candidate.weights)
+        else:
+            weight_of(self.module).copy_(candidate.weights[0])
         bias = bias_of(last_piece(self.module))
         if bias is not None:
             bias.copy_(candidate.bias.flatten())
@@ -127,7 +127,7 @@ class Site:
         if self.kept.rows is not None:
             g = g[self.kept.rows] if len(g) > 1 else g[:, self.kept.rows][:, :, self.kept.rows]
         scale = 1 / self.change.scale.reshape(groups, out)
-        return damped(scale[..., None] * g * scale[:, None], DAMPING)
+        return regular(scale[..., None] * g * scale[:, None])
 
     def prior(self, case: Case) -> Quadratic | None:
         """What the teacher's own moments say: ``A`` and ``W A``, in this network's scale."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor, nn
 
 from eckart.errors import NonFiniteError
-from eckart.layers import piece_of, type_of, weight_of
+from eckart.layers import oriented, piece_of, type_of
 from eckart.stages.heal.channels import by_row
 
 
@@ -93,10 +93,10 @@ class Sums:
 
     def _cross(self, x: Tensor, t: Tensor) -> Tensor:
         """``Σ t xᵀ``: the gradient of ``Σ t · layer(x)`` in the weight, whatever the geometry."""
-        weight = weight_of(self._layer).detach().requires_grad_()
+        weight = cast(Tensor, self._layer.weight).detach().requires_grad_()
         with torch.enable_grad():
             y = torch.func.functional_call(self._layer, {"weight": weight}, (x,))
-            return torch.autograd.grad((y * t).sum(), weight)[0]
+            return oriented(self._layer, torch.autograd.grad((y * t).sum(), weight)[0])
 
     def quadratic(self) -> Quadratic | None:
         """Means over rows; None where there is no row."""

@@ -41,7 +41,7 @@ class Recipe:
     Juditsky 1992.
     """
 
-    rate: float = 0.003
+    rate: float = 0.005
     warm_up: float = 0.05
     clip: float = 1.0
     averaged: float = 0.01

@@ -1,32 +1,20 @@
-"""Output metrics: what counts as a change of the network's output.
-
-A metric is a probe: a function of the outputs whose gradient there is one random sample, so that
-``E[g gᵀ]`` is the matrix that output changes are measured in.
-"""
+"""Metrics of logits: their squared change, and the cross entropy of their softmax."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from eckart.batches import inputs_of
 from eckart.errors import InputError
+from eckart.masking import masks_of, real_rows
+from eckart.metrics.probes import named
 
-
-@runtime_checkable
-class Probe(Protocol):
-    """``probe(outputs, batch, generator) -> scalar``, a sum over the batch, never a mean.
-
-    ``batch`` is what the loader gave: inputs, or (inputs, targets). ``generator`` lives on the
-    CPU; draw from it there, so that the same seed gives the same probes on every device.
-    """
-
-    def __call__(self, outputs: Any, batch: Any, generator: torch.Generator) -> Tensor:
-        """One random scalar to differentiate."""
+IGNORED = -100  # a target that does not count, as in torch and transformers
 
 
 def logits_of(outputs: Any) -> Tensor:
@@ -37,10 +25,9 @@ def logits_of(outputs: Any) -> Tensor:
     """
     if isinstance(outputs, Tensor):
         return outputs
-    named = outputs.get("logits") if isinstance(outputs, Mapping) else None
-    named = getattr(outputs, "logits", None) if named is None else named
-    if isinstance(named, Tensor):
-        return named
+    logits = named(outputs, "logits")
+    if logits is not None:
+        return logits
     if isinstance(outputs, tuple | list) and outputs and isinstance(outputs[0], Tensor):
         return outputs[0]
     raise InputError(
@@ -68,13 +55,15 @@ class Logits:
     signs: bool = False
 
     def __call__(self, outputs: Any, batch: Any, generator: torch.Generator) -> Tensor:
-        """``Σ v · logits``."""
+        """``Σ v · logits``, of tokens that are no padding."""
         logits = logits_of(outputs)
         v = torch.randn(logits.shape, generator=generator)
         v = v.sign() if self.signs else v
         dim = class_axis(logits, self.class_dim)
         if self.centred and dim is not None:
             v = v - v.mean(dim, keepdim=True)
+        real = _real_rows(logits, batch)
+        v = v if real is None else v * real.to(v).reshape(*logits.shape[:-1], 1)
         return (logits * v.to(logits)).sum()
 
 
@@ -101,7 +90,7 @@ class Fisher:
             )
 
     def __call__(self, outputs: Any, batch: Any, generator: torch.Generator) -> Tensor:
-        """Summed cross entropy."""
+        """Cross entropy, summed over what is no padding."""
         logits = logits_of(outputs)
         dim = class_axis(logits, self.class_dim)
         if dim is None:
@@ -113,28 +102,16 @@ class Fisher:
         if self.targets == "true":
             if not (isinstance(batch, tuple | list) and len(batch) == 2):
                 raise InputError("Fisher(targets='true') needs batches of (inputs, targets)")
-            return F.cross_entropy(scores, batch[1].to(scores.device).flatten(), reduction="sum")
-        chances = scores.detach().softmax(-1).cpu()
-        drawn = torch.multinomial(chances, 1, generator=generator).squeeze(-1)
-        return F.cross_entropy(scores, drawn.to(scores.device), reduction="sum")
-
-
-METRICS: dict[str, Callable[[], Probe]] = {"logits": Logits, "fisher": Fisher}
-
-
-def register_metric(name: str, make: Callable[[], Probe]) -> None:
-    """Make an output metric known by name."""
-    METRICS[name] = make
-
-
-def probe_of(metric: str | Probe) -> Probe:
-    """The probe of that name, or the probe itself."""
-    if not isinstance(metric, str):
-        return metric
-    if metric not in METRICS:
-        known = ", ".join(sorted(METRICS))
-        raise InputError(f"unknown metric {metric!r}; known: {known}, None, or a probe of your own")
-    return METRICS[metric]()
+            targets = batch[1].flatten()
+        else:
+            chances = scores.detach().softmax(-1).cpu()
+            targets = torch.multinomial(chances, 1, generator=generator).squeeze(-1)
+        real = _real_rows(logits, batch)
+        if real is not None:
+            targets = targets.where(real.to(targets.device), IGNORED)
+        return F.cross_entropy(
+            scores, targets.to(scores.device), reduction="sum", ignore_index=IGNORED
+        )
 
 
 def class_axis(logits: Tensor, given: int | None = None) -> int | None:
@@ -150,3 +127,8 @@ def class_axis(logits: Tensor, given: int | None = None) -> int | None:
     if not -logits.dim() <= dim < logits.dim():
         raise InputError(f"class_dim={dim}: the outputs have the shape {tuple(logits.shape)}")
     return dim if logits.shape[dim] > 1 else None
+
+
+def _real_rows(logits: Tensor, batch: Any) -> Tensor | None:
+    """Which vectors of classes belong to real tokens; None where all do."""
+    return real_rows(masks_of(inputs_of(batch)), logits.shape[:-1])

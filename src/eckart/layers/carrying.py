@@ -1,0 +1,61 @@
+"""The last layer of a pivoted chain: what comes in goes out again, beside combinations of it."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from eckart.records import Piece
+
+
+@final
+class Carrying(nn.Module):
+    """``y = cat(x, rest(x))[order] + bias`` over the channels: a matrix with rows of the identity.
+
+    Any factor of a chain can be brought to this form, which stores rank² weights less.
+
+    Attributes:
+        rest: a plain layer, without a bias, that gives the channels that are not inputs.
+        order: where each output channel is found, a permutation.
+        bias: one number per output channel, or None.
+
+    Source: Zhao et al. 2025 (2501.19090); interpolative decomposition, Cheng et al. 2005.
+    """
+
+    order: Tensor
+
+    def __init__(self, rest: nn.Module, piece: Piece, like: Tensor) -> None:
+        """Around an uninitialised ``rest``, for the shapes of ``piece``; to be filled."""
+        super().__init__()
+        self.rest = rest
+        self.piece = piece
+        self.register_buffer("order", torch.arange(piece.outputs, device=like.device))
+        bias = like.new_zeros(piece.outputs) if piece.bias else None
+        self.bias = None if bias is None else nn.Parameter(bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Channels are the last axis for a matrix, and before the spatial axes otherwise."""
+        axis = -1 - len(self.piece.kernel)
+        y = torch.cat([x, self.rest(x)], axis).index_select(axis, self.order)
+        return y if self.bias is None else y + self.bias.reshape(-1, *[1] * (-1 - axis))
+
+    @property
+    def weight(self) -> Float[Tensor, "out rank *kernel"]:
+        """The whole weight; gradients pass to that of ``rest``."""
+        rest: Tensor = self.rest.weight  # type: ignore[assignment]
+        eye = torch.eye(self.piece.inputs, dtype=rest.dtype, device=rest.device)
+        return torch.cat([eye.reshape(-1, *rest.shape[1:]), rest])[self.order]
+
+    @torch.no_grad()
+    def fill(self, rest: Float[Tensor, "others rank"], order: Int64[Tensor, " out"]) -> None:
+        """Put numbers in."""
+        weight: Tensor = self.rest.weight  # type: ignore[assignment]
+        weight.copy_(rest.reshape(weight.shape))
+        self.order.copy_(order)
+
+    def extra_repr(self) -> str:
+        """Its widths."""
+        return f"{self.piece.inputs} → {self.piece.outputs}"

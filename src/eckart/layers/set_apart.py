@@ -1,0 +1,43 @@
+"""Layers that stay dense for the sake of the module around them."""
+
+from __future__ import annotations
+
+from torch import nn
+
+_ATTENTION = "nn.MultiheadAttention {} itself; build attention of nn.Linear layers to include it"
+_ENCODER = (
+    "nn.TransformerEncoderLayer reads its weight itself where batch_first=True; build the encoder "
+    "with batch_first=False, with the same weights, to include it"
+)
+_HEAD = "it is the head over the vocabulary; to include it name it in layers=, as layers='*' does"
+
+
+def reserved(model: nn.Module) -> dict[str, str]:
+    """The layers whose weights another module multiplies with by itself, with the reason.
+
+    Such are those of torch's attention, and in a torch encoder the two after it, which the fused
+    path reads in evaluation. Where that path can never be taken they are layers like others.
+    """
+    reasons = {}
+    for name, module in model.named_modules():
+        prefix = f"{name}." if name else ""
+        if isinstance(module, nn.MultiheadAttention):
+            reasons[name] = _ATTENTION.format("multiplies with its packed weights")
+            reasons[f"{prefix}out_proj"] = _ATTENTION.format("reads this weight")
+        elif isinstance(module, nn.TransformerEncoderLayer) and _may_fuse(module):
+            reasons |= {f"{prefix}{layer}": _ENCODER for layer in ("linear1", "linear2")}
+    return reasons
+
+
+def _may_fuse(layer: nn.TransformerEncoderLayer) -> bool:
+    """Whether torch may take the fused path; other conditions can change with the data."""
+    return bool(layer.self_attn.batch_first and layer.activation_relu_or_gelu)
+
+
+def heads(model: nn.Module) -> dict[str, str]:
+    """The heads of language models of ``transformers``, which stay dense unless asked for."""
+    found = set()
+    for module in model.modules():
+        head = getattr(module, "get_output_embeddings", lambda: None)()
+        found.add(id(head))
+    return {name: _HEAD for name, module in model.named_modules() if id(module) in found}

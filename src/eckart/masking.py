@@ -1,0 +1,92 @@
+"""Which rows of a layer are padding, by the masks that a batch carries.
+
+A mask is known by its key: ``…attention_mask``, 2-D, where 1 marks a real token, or
+``…key_padding_mask``, where True marks padding. It is laid on a layer's rows by their shape alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+Masks = tuple[Bool[Tensor, "_batch _tokens"], ...]
+
+
+def masks_of(inputs: Any) -> Masks:
+    """The masks among a batch's inputs, True where a token is real.
+
+    Args:
+        inputs: a mapping; anything else carries none. Masks with more than two axes say who attends
+            to whom and not what is padding.
+    """
+    if not isinstance(inputs, Mapping):
+        return ()
+    found = []
+    for key, mask in inputs.items():
+        if not isinstance(mask, Tensor) or mask.dim() != 2:
+            continue
+        if str(key).endswith("attention_mask"):
+            found.append(mask != 0)
+        elif str(key).endswith("key_padding_mask"):
+            padding = mask if mask.dtype == torch.bool else mask != 0  # -inf where it is added
+            found.append(~padding)
+    return tuple(found)
+
+
+def real_rows(masks: Masks, leading: Sequence[int]) -> Bool[Tensor, "rows"] | None:
+    """Which of the vectors along a tensor's last axis are real; None where all count.
+
+    ``leading`` are the axes before the last. The first of these that fits decides how a mask of
+    shape (batch, tokens) lies on them:
+
+    1. an axis of length batch and a later one of length tokens, the first such pair; the other
+       axes, such as heads, are all masked alike;
+    2. an axis of length tokens and a later one of length batch;
+    3. one axis of length batch · tokens, tokens running fastest.
+
+    So where batch and tokens are equal, the batch is taken to come first. Nothing fits one row per
+    example, nor packed rows, from which padding was taken before: all of those count. Of several
+    masks that fit, as in an encoder and a decoder of one length, a row is padding if all say so.
+
+    Args:
+        masks: from ``masks_of``.
+        leading: lengths of the axes before the last.
+    """
+    laid = [rows for mask in masks if (rows := _laid(mask, leading)) is not None]
+    if not laid:
+        return None
+    real = torch.stack(laid).any(0)
+    return None if bool(real.all()) else real
+
+
+def _laid(mask: Tensor, leading: Sequence[int]) -> Tensor | None:
+    """The mask at every row; None where it does not fit."""
+    for grid in (mask, mask.T):
+        axes = _axes(leading, *grid.shape)
+        if axes is not None:
+            shape = [length if at in axes else 1 for at, length in enumerate(leading)]
+            return grid.reshape(shape).expand(*leading).flatten()
+    if mask.numel() in leading:
+        shape = [1] * len(leading)
+        shape[list(leading).index(mask.numel())] = mask.numel()
+        return mask.reshape(shape).expand(*leading).flatten()
+    return None
+
+
+def _axes(leading: Sequence[int], first: int, second: int) -> tuple[int, int] | None:
+    """The first axis of length ``first`` with, behind it, the first of length ``second``."""
+    for at, length in enumerate(leading):
+        if length == first and second in leading[at + 1 :]:
+            return at, list(leading).index(second, at + 1)
+    return None
+
+
+def real_part(x: Tensor, masks: Masks) -> Tensor:
+    """The vectors along the last axis that are no padding; ``x`` itself where all count."""
+    real = real_rows(masks, x.shape[:-1])
+    return x if real is None else x.reshape(prod(x.shape[:-1]), -1)[real.to(x.device)]

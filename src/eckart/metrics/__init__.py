@@ -1,0 +1,47 @@
+"""Output metrics: what counts as a change of the network's output.
+
+A metric is a probe: a function of the outputs whose gradient there is one random sample, so that
+``E[g gᵀ]`` is the matrix that output changes are measured in. One file per kind of output.
+"""
+
+from eckart.metrics.embedding import Embedding, Pooling, pooled
+from eckart.metrics.logits import IGNORED, Fisher, Logits, class_axis, logits_of
+from eckart.metrics.next_token import NextToken, predicted_tokens
+from eckart.metrics.probes import (
+    AUTO,
+    METRICS,
+    Probe,
+    count_of,
+    fitting_metric,
+    name_of,
+    named,
+    probe_of,
+    register_metric,
+)
+
+register_metric("logits", Logits)
+register_metric("fisher", Fisher)
+register_metric("next_token", NextToken)
+register_metric("embedding", Embedding)
+
+__all__ = [
+    "AUTO",
+    "IGNORED",
+    "METRICS",
+    "Embedding",
+    "Fisher",
+    "Logits",
+    "NextToken",
+    "Pooling",
+    "Probe",
+    "class_axis",
+    "count_of",
+    "fitting_metric",
+    "logits_of",
+    "name_of",
+    "named",
+    "pooled",
+    "predicted_tokens",
+    "probe_of",
+    "register_metric",
+]

@@ -1,0 +1,87 @@
+"""What an output metric must do, and the table of those that are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from eckart.batches import examples_in, inputs_of
+from eckart.errors import InputError
+
+AUTO = "auto"
+
+
+@runtime_checkable
+class Probe(Protocol):
+    """``probe(outputs, batch, generator)``: a sum over the batch, never a mean.
+
+    ``batch`` is what the loader gave: inputs, or (inputs, targets). ``generator`` lives on the
+    CPU; draw from it there, so that the same seed gives the same probes on every device.
+
+    A probe may also have ``count(batch, outputs) -> int``: what ``N`` grows by for a batch. Without
+    it that is the number of examples.
+    """
+
+    def __call__(
+        self, outputs: Any, batch: Any, generator: torch.Generator
+    ) -> Float[Tensor, "*samples"]:
+        """One random scalar to differentiate, or a vector of several, whose grams are averaged."""
+
+
+METRICS: dict[str, Callable[[], Probe]] = {}
+
+
+def register_metric(name: str, make: Callable[[], Probe]) -> None:
+    """Make an output metric known by name."""
+    METRICS[name] = make
+
+
+def probe_of(metric: str | Probe) -> Probe:
+    """The probe of that name, or the probe itself."""
+    if not isinstance(metric, str):
+        return metric
+    if metric not in METRICS:
+        known = ", ".join([AUTO, *sorted(METRICS)])
+        raise InputError(f"unknown metric {metric!r}; known: {known}, None, or a probe of your own")
+    return METRICS[metric]()
+
+
+def fitting_metric(model: nn.Module, outputs: Any) -> str:
+    """What ``"auto"`` stands for.
+
+    ``"next_token"`` for a network that can generate, but for encoders with a decoder;
+    ``"embedding"`` for outputs with hidden states and no logits; ``"logits"`` for all else.
+    """
+    can_generate = getattr(model, "can_generate", None)
+    config = getattr(model, "config", None)
+    if callable(can_generate) and can_generate():
+        return "logits" if getattr(config, "is_encoder_decoder", False) else "next_token"
+    if named(outputs, "last_hidden_state") is not None and named(outputs, "logits") is None:
+        return "embedding"
+    return "logits"
+
+
+def name_of(metric: str | Probe | None) -> str | None:
+    """A name that is the same in the next process: no address in it."""
+    if metric is None or isinstance(metric, str):
+        return metric
+    named = metric if hasattr(metric, "__qualname__") else type(metric)
+    plain = named is metric or type(metric).__repr__ is object.__repr__
+    return f"{named.__module__}.{named.__qualname__}" if plain else repr(metric)
+
+
+def count_of(probe: Probe | None, batch: Any, outputs: Any) -> int:
+    """What ``N`` grows by for a batch: predicted tokens, say, or examples."""
+    count = getattr(probe, "count", None)
+    return examples_in(inputs_of(batch)) if count is None else int(count(batch, outputs))
+
+
+def named(outputs: Any, name: str) -> Tensor | None:
+    """A tensor of that name among the outputs, as a key or an attribute."""
+    found = outputs.get(name) if isinstance(outputs, Mapping) else None
+    found = getattr(outputs, name, None) if found is None else found
+    return found if isinstance(found, Tensor) else None

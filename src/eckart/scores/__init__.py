@@ -1,0 +1,16 @@
+"""Task metrics to evaluate networks with; any function of a network does as well."""
+
+from eckart.scores.classification import accuracy, auc
+from eckart.scores.language import perplexity, spearman
+from eckart.scores.running import Evaluate
+from eckart.scores.torch_metrics import TorchMetric, torch_metric
+
+__all__ = [
+    "Evaluate",
+    "TorchMetric",
+    "accuracy",
+    "auc",
+    "perplexity",
+    "spearman",
+    "torch_metric",
+]

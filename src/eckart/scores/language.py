@@ -1,0 +1,111 @@
+"""Scores of language models and of sentence embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from math import exp, sqrt
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eckart.errors import InputError
+from eckart.metrics import IGNORED, Pooling, logits_of, pooled, predicted_tokens
+from eckart.records import Score
+from eckart.scores.running import check_rereadable, outputs_over
+
+_ROWS = 256  # positions whose chances are held at once
+_MOST = 700.0  # nats, beyond which the exponential is no number
+
+
+def perplexity(batches: Iterable[Any]) -> Callable[[nn.Module], Score]:
+    """An ``evaluate`` that gives ``exp`` of the mean negative log-likelihood per predicted token.
+
+    What is predicted is what ``NextToken`` says: ``labels``, -100 where there are none, or the
+    token ids themselves, each from those before it in its row; nothing at padding.
+
+    Args:
+        batches: dicts with ``input_ids``, (batch, tokens), iterated once per evaluation.
+
+    Returns:
+        ``evaluate(model) -> Score``, lower better; n is the number of predicted tokens, and the
+        standard error takes them as independent.
+
+    Raises:
+        InputError: ``batches`` can be read only once, is empty, or predicts nothing.
+    """
+    check_rereadable(batches, "perplexity")
+
+    def evaluate(model: nn.Module) -> Score:
+        parts = [_nats(outputs, batch) for batch, outputs in outputs_over(model, batches)]
+        nats = torch.cat(parts)
+        value = exp(min(float(nats.mean()), _MOST))
+        spread = float(nats.std()) if len(nats) > 1 else 0.0
+        return Score(value, len(nats), False, error=value * spread / sqrt(len(nats)))
+
+    return evaluate
+
+
+def spearman(
+    pairs: Iterable[tuple[Any, Any]],
+    targets: Sequence[float],
+    pooling: Pooling = "mean",
+) -> Callable[[nn.Module], Score]:
+    """An ``evaluate`` that gives the rank correlation of cosine similarities with human scores.
+
+    Args:
+        pairs: batches of (first sentences, second sentences), each a dict of inputs for an
+            encoder; iterated once per evaluation.
+        targets: one score per pair of sentences, in the order of the batches.
+        pooling: how ``last_hidden_state`` becomes one vector.
+
+    Returns:
+        ``evaluate(model) -> Score``, from -1 to 1; n is the number of pairs.
+
+    Raises:
+        InputError: ``pairs`` can be read only once, is empty, or does not fit ``targets``; or a
+            correlation is not defined, because all values are equal.
+
+    Source: the standard error is Bonett and Wright's, Psychometrika 65, 2000.
+    """
+    check_rereadable(pairs, "spearman")
+
+    def evaluate(model: nn.Module) -> Score:
+        from scipy.stats import spearmanr
+
+        first = _vectors(model, (pair[0] for pair in pairs), pooling)
+        second = _vectors(model, (pair[1] for pair in pairs), pooling)
+        similarities = (first * second).sum(1).tolist()
+        n = len(similarities)
+        if n != len(targets) or n < 4 or len(set(targets)) < 2 or len(set(similarities)) < 2:
+            raise InputError(
+                f"spearman got {n} pairs of sentences and {len(targets)} targets: it needs as many "
+                "of both, four at least, that are not all equal"
+            )
+        value = float(spearmanr(similarities, targets).statistic)
+        return Score(value, n, error=(1 - value**2) * sqrt((1 + value**2 / 2) / (n - 3)))
+
+    return evaluate
+
+
+def _nats(outputs: Any, batch: Any) -> Float[Tensor, "predicted"]:
+    """Negative log-likelihood of each predicted token, float64; products in float32."""
+    targets = predicted_tokens(outputs, batch).flatten()
+    logits = logits_of(outputs).flatten(0, -2)
+    parts = [
+        F.cross_entropy(rows.float(), wanted, reduction="none", ignore_index=IGNORED)
+        for rows, wanted in zip(logits.split(_ROWS), targets.split(_ROWS), strict=True)
+    ]
+    return torch.cat(parts)[targets != IGNORED].double().cpu()
+
+
+def _vectors(
+    model: nn.Module, batches: Iterable[Any], pooling: Pooling
+) -> Float[Tensor, "sentences width"]:
+    """Normalised embeddings of all sentences."""
+    found = [
+        pooled(outputs, b, pooling).double().cpu() for b, outputs in outputs_over(model, batches)
+    ]
+    return torch.cat(found)

@@ -1,0 +1,85 @@
+"""The code in the documentation runs, and what it names exists."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+from torch import nn
+
+import eckart
+from eckart import linalg
+from eckart.cli import app
+from sources import ROOT
+
+DOCS = ROOT / "docs"
+PAGES = [*ROOT.glob("*.md"), *sorted(DOCS.rglob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_quick_start_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("sklearn")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in blocks(DOCS / "quick-start.md", "python"):
+        exec(compile(block, "quick-start.md", "exec"), names)
+    found = names["found"]
+    scores = {(p.label, p.keep): p.measurement.score.value for p in found.points}
+    assert found.dense.score.value > 0.95
+    assert scores["eckart", 0.5] > found.dense.score.value - 0.02
+    assert scores["eckart", 0.3] > scores["uniform svd", 0.3] + 0.3
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "moments.safetensors", "report.html", "tiny",
+    }  # fmt: skip
+
+
+def test_the_ten_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def make_model() -> nn.Module:
+        return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10)).eval()
+
+    monkeypatch.chdir(tmp_path)
+    model, x = make_model(), torch.randn(32, 3, 8, 8)
+    names = {"model": model, "batches": [x], "make_model": make_model}
+    (block,) = blocks(ROOT / "README.md", "python")
+    exec(compile(block, "README.md", "exec"), names)
+    assert names["plan"].costs["params"] <= 0.5 * names["plan"].totals["params"]
+    assert torch.equal(names["again"](x), names["smaller"](x))
+
+
+@pytest.mark.parametrize("package", [eckart, linalg], ids=lambda package: package.__name__)
+def test_every_public_name_is_on_one_page_of_the_reference(package):
+    text = "\n".join(page.read_text() for page in (DOCS / "api").glob("*.md"))
+    found = Counter(re.findall(rf"^::: {package.__name__}\.(\w+)$", text, re.MULTILINE))
+    expected = Counter(package.__all__)
+    assert {name: found[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere_in_the_repository(page: Path):
+    prose = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(), flags=re.DOTALL)
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", prose)
+    paths = [target for target in targets if not re.match(r"https?:", target)]
+    missing = [path for path in paths if not (page.parent / path).exists()]
+    assert not missing, f"{page}: {missing}"
+
+
+COMMANDS = typer.main.get_command(app).commands
+LINES = [
+    line
+    for page in PAGES
+    for block in blocks(page, "(?:sh)?")
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.startswith("eckart ")
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_commands_and_their_options_exist(line: str):
+    _, command, *words = line.partition("#")[0].split()
+    known = {option for parameter in COMMANDS[command].params for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= known

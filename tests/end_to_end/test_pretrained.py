@@ -1,0 +1,284 @@
+"""Models of transformers: saved, loaded in one line, merged, adapted, compiled and exported."""
+
+import copy
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from eckart import (
+    CheckpointError,
+    InputError,
+    compress,
+    factorize,
+    load,
+    load_pretrained,
+    merge,
+    save,
+)
+from eckart.layers import Factored
+from tiny_transformers import tiny, tokens
+from tolerances import tolerance
+
+transformers = pytest.importorskip("transformers")
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+
+
+@pytest.fixture(scope="module")
+def smaller() -> nn.Module:
+    """A Llama with tied embeddings and grouped queries, compressed from one batch."""
+    llama = tiny("llama", tie_word_embeddings=True)
+    return compress(llama, [{"input_ids": tokens()}], keep=0.7, of="sites").model
+
+
+@pytest.fixture
+def directory(smaller: nn.Module, tmp_path: Path) -> Path:
+    save(smaller, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def outputs(model: nn.Module, ids: torch.Tensor | None = None) -> torch.Tensor:
+    with torch.no_grad():
+        return model(input_ids=tokens() if ids is None else ids)[0]
+
+
+def buffers(model: nn.Module) -> dict[str, torch.Tensor]:
+    return dict(model.named_buffers())
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma", "qwen2", "neox", "bert", "roberta"])
+def test_every_architecture_comes_back_to_the_bit(name: str, tmp_path: Path):
+    model = factorize(tiny(name), rank=6)
+    save(model, tmp_path)
+    again = load_pretrained(tmp_path)
+    assert type(again) is type(model)
+    assert any(type(module) is Factored for module in again.modules())
+    assert not again.training
+    assert torch.equal(outputs(again), outputs(model))
+    assert buffers(again).keys() == buffers(model).keys()
+    assert all(torch.equal(b, buffers(again)[key]) for key, b in buffers(model).items())
+
+
+def test_a_compressed_model_comes_back(smaller, directory: Path):
+    again = load_pretrained(directory)
+    assert torch.equal(outputs(again), outputs(smaller))
+    assert again.eckart_plan == smaller.eckart_plan
+    assert again.lm_head.weight is again.model.embed_tokens.weight
+    assert sorted(path.name for path in directory.iterdir()) == [
+        "config.json",
+        "eckart.json",
+        "eckart.safetensors",
+        "generation_config.json",
+    ]
+
+
+def test_it_generates_with_and_without_a_cache(smaller, directory: Path):
+    smaller = copy.deepcopy(smaller)
+    smaller.generation_config.update(do_sample=True, top_k=7)
+    save(smaller, directory)
+    again = load_pretrained(directory)
+    assert again.generation_config.top_k == 7
+    settings = {"max_new_tokens": 20, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+    cached, plain, before = (
+        model.generate(tokens(1, 5), use_cache=use_cache, **settings)
+        for model, use_cache in ((again, True), (again, False), (smaller, True))
+    )
+    assert cached.shape == (1, 25)
+    assert torch.equal(cached, plain)
+    assert torch.equal(cached, before)
+
+
+def test_precision_is_kept_or_asked_for(tmp_path: Path):
+    tiny("llama").save_pretrained(tmp_path)
+    rough = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    model = factorize(rough, rank=6)
+    model.model.norm.float()
+    save(model, tmp_path)
+    again = load_pretrained(tmp_path)
+    assert {n: p.dtype for n, p in again.named_parameters()} == {
+        n: p.dtype for n, p in model.named_parameters()
+    }
+    model.model.norm.bfloat16()
+    rough = load_pretrained(tmp_path, dtype=torch.bfloat16)
+    assert torch.equal(outputs(rough), outputs(model))
+    exact = load_pretrained(tmp_path, dtype=torch.float32, device="cpu")
+    assert {p.dtype for p in exact.parameters()} == {torch.float32}
+    assert torch.equal(
+        exact.model.layers[0].mlp.up_proj[0].weight.bfloat16(),
+        model.model.layers[0].mlp.up_proj[0].weight,
+    )
+
+
+def test_nothing_is_drawn_at_random(directory: Path):
+    before = torch.get_rng_state()
+    load_pretrained(directory)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_fresh_model_is_filled_too(smaller, directory: Path):
+    assert torch.equal(
+        outputs(load(tiny("llama", tie_word_embeddings=True), directory)), outputs(smaller)
+    )
+
+
+# Beside other tools
+
+
+def test_a_merged_model_is_read_by_transformers(smaller, tmp_path: Path):
+    dense = merge(smaller)
+    dense.save_pretrained(tmp_path / "by_transformers")
+    save(dense, tmp_path / "by_eckart")
+    for name in ("by_transformers", "by_eckart"):
+        again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / name)
+        torch.testing.assert_close(outputs(again), outputs(smaller), **tolerance(torch.float32))
+        assert again.lm_head.weight is again.model.embed_tokens.weight
+
+
+def test_a_merged_encoder_is_read_by_transformers(tmp_path: Path):
+    bert = compress(
+        tiny("bert"),
+        [{"input_ids": tokens()}],
+        keep=0.7,
+        of="sites",
+        metric=lambda o, b, g: o[0].sum(),
+    ).model
+    merge(bert).save_pretrained(tmp_path)
+    again = transformers.AutoModel.from_pretrained(tmp_path)
+    torch.testing.assert_close(outputs(again), outputs(bert), **tolerance(torch.float32))
+
+
+def test_transformers_does_not_read_factors_in_silence(directory: Path):
+    with pytest.raises(OSError, match=r"no file named model\.safetensors"):
+        transformers.AutoModelForCausalLM.from_pretrained(directory)
+
+
+def test_saving_a_dense_model_over_a_smaller_one_leaves_nothing_of_it(smaller, directory: Path):
+    save(merge(smaller), directory)
+    assert {path.name for path in directory.glob("*.safetensors")} == {"model.safetensors"}
+    save(smaller, directory)
+    assert {path.name for path in directory.glob("*.safetensors")} == {"eckart.safetensors"}
+
+
+def test_the_tokenizer_goes_along(data_root: Path, smaller, tmp_path: Path):
+    source = data_root / "stories260k"
+    story = transformers.AutoModelForCausalLM.from_pretrained(source)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+    save(factorize(story, rank=8), tmp_path / "copied")
+    save(smaller, tmp_path / "given", tokenizer)
+    for name in ("copied", "given"):
+        again = transformers.AutoTokenizer.from_pretrained(tmp_path / name)
+        assert again("Once upon a time")["input_ids"] == tokenizer("Once upon a time")["input_ids"]
+
+
+# Refusals
+
+
+def refused(directory: Path, match: str) -> None:
+    with pytest.raises(CheckpointError, match=match):
+        load_pretrained(directory)
+
+
+@pytest.mark.parametrize("name", ["config.json", "eckart.json", "eckart.safetensors"])
+@pytest.mark.parametrize("fraction", [None, 0.0, 0.5, 0.99])
+def test_missing_and_truncated_files(directory: Path, name: str, fraction: float | None):
+    content = (directory / name).read_bytes()
+    (directory / name).unlink()
+    if fraction is not None:
+        (directory / name).write_bytes(content[: int(fraction * len(content))])
+    refused(directory, name)
+
+
+def changed(**changes: Any) -> Callable[[dict[str, Any]], Any]:
+    return lambda config: {**config, **changes}
+
+
+HOSTILE = {
+    "a list": lambda config: [],
+    "empty": lambda config: {},
+    "another model": changed(model_type="bert"),
+    "unknown model": changed(model_type="../../etc/passwd"),
+    "another class": changed(architectures=["BertModel"]),
+    "a class without weights": changed(architectures=["LlamaConfig"]),
+    "no class": changed(architectures=["os"]),
+    "a function": changed(architectures=["logging"]),
+    "nothing": changed(architectures=None),
+    "a number": changed(architectures=[3]),
+    "wider": changed(hidden_size=64),
+    "vast": changed(hidden_size=2**40),
+    "many layers": changed(num_hidden_layers=10**9),
+    "negative": changed(num_hidden_layers=-1),
+    "no heads": changed(num_attention_heads=0),
+    "width of text": changed(hidden_size="32"),
+    "unknown activation": changed(hidden_act="__import__"),
+    "untied": changed(tie_word_embeddings=False),
+}
+
+
+@pytest.mark.parametrize("change", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_description(directory: Path, change: Callable[[dict[str, Any]], Any]):
+    path = directory / "config.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    refused(directory, r"config\.json|does not fit this model|no such layer|the saved layer")
+
+
+def test_code_beside_the_model_is_not_run(directory: Path, smaller):
+    path = directory / "config.json"
+    trap = {"AutoConfig": "trap.TrapConfig", "AutoModelForCausalLM": "trap.Trap"}
+    (directory / "trap.py").write_text("raise SystemExit('code was run')")
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "auto_map": trap, "attn_implementation": "a/kernel"}))
+    assert torch.equal(outputs(load_pretrained(directory)), outputs(smaller))
+    path.write_text(json.dumps({**config, "auto_map": trap, "model_type": "trap"}))
+    refused(directory, "cannot read")
+
+
+@pytest.mark.parametrize("name", ["../model.safetensors", "/etc/passwd", None, ["x"]])
+def test_a_hostile_name_of_the_weights(directory: Path, name: Any):
+    path = directory / "eckart.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "weights": name}))
+    refused(directory, "file of weights")
+
+
+def test_a_hostile_generation_config(directory: Path):
+    (directory / "generation_config.json").write_text("[" * 100_000)
+    refused(directory, "no network can be made")
+
+
+def test_weights_that_do_not_fit(directory: Path):
+    path = directory / "eckart.safetensors"
+    tensors = load_file(path)
+    save_file({**tensors, "model.norm.weight": torch.zeros(31)}, path)
+    refused(directory, r"does not fit this model: 'model\.norm\.weight'")
+    save_file({}, path)
+    refused(directory, "holds no weights")
+
+
+def test_what_transformers_wrote_is_left_to_it(tmp_path: Path):
+    tiny("llama").save_pretrained(tmp_path)
+    refused(tmp_path, "eckart did not write it; read it with AutoModelForCausalLM")
+
+
+def test_another_network_is_left_to_load(tmp_path: Path):
+    save(nn.Sequential(nn.Linear(3, 3)), tmp_path)
+    refused(tmp_path, r"cannot read .*config\.json.*eckart\.load")
+    shutil.rmtree(tmp_path)
+    refused(tmp_path, r"eckart\.json")
+
+
+def test_without_transformers(directory: Path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(InputError, match=r"pip install 'eckart\[hf\]'"):
+        load_pretrained(directory)
