@@ -123,7 +123,7 @@ def main() -> None:
     torch.set_num_threads(1)
     (folder / "whole").mkdir()
     (folder / "killed").mkdir()
-    run(folder / "whole", None)
+    compressed(folder / "whole")  # here, so that all that it imports is there for the forks
     runs, ended, start = [], False, time.monotonic()
     while not ended:
         before = finished(folder / "killed")

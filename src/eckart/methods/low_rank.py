@@ -94,4 +94,7 @@ def activation_svd(problem: Problem) -> NestedFactors:
 
 def weighted_svd(problem: Problem) -> NestedFactors:
     """Best under ``A`` and ``G``: the network's output is kept."""
-    return output_projection(problem.weight, problem.a, problem.g)
+    if problem.g_scale is None:
+        return output_projection(problem.weight, problem.a, problem.g)
+    factors = output_projection(problem.weight, problem.a)  # no matrix of out² is needed
+    return NestedFactors(factors.left, factors.right, problem.g_scale * factors.losses)

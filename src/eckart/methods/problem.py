@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property
 from typing import final
 
 import torch
@@ -31,6 +31,7 @@ class Problem:
         weight: W, shape (groups, out, in).
         a: damped second moment of the inputs, (groups, in, in).
         g: damped second moment of the output gradients, (groups, out, out).
+        g_scale: where ``G`` is a multiple of the identity, which one.
         memory: of decompositions, if they are kept.
     """
 
@@ -40,9 +41,12 @@ class Problem:
         weight: Float64[Tensor, "groups out in"],
         a: Float64[Tensor, "groups in in"] | Callable[[], Tensor],
         g: Float64[Tensor, "groups out out"] | Callable[[], Tensor],
+        *,
+        g_scale: float | None = None,
         memory: Memory | None = None,
     ) -> None:
-        self.piece, self.weight, self.memory = piece, weight, memory
+        self.piece, self.weight = piece, weight
+        self.g_scale, self.memory = g_scale, memory
         self._a, self._g = a, g
 
     @cached_property
@@ -55,18 +59,22 @@ class Problem:
 
 
 def problem_of(layer: nn.Module, name: str, moments: Moments, damping: float = DAMPING) -> Problem:
-    """A layer's weight, ``A`` and ``G`` in float64, damped, on the weight's device."""
+    """A layer's weight, ``A`` and ``G`` in float64, damped, on the weight's device.
+
+    A ``G`` that is a multiple of the identity needs no damping.
+    """
     stored = as_matrix(layer)
-    weight, kept = stored.double(), moments.decompositions
+    weight, kept, scale = stored.double(), moments.decompositions, moments.g_scale(name)
 
-    def moment(sums: Callable[[str], Tensor]) -> Tensor:
-        return regular(sums(name).to(weight.device), damping)
+    def a() -> Tensor:
+        return regular(moments.a(name).to(weight.device), damping)
 
-    memory = None
-    if kept is not None:
-        memory = Memory(kept, f"{name} damping {damping:g}", stored.dtype)
-    a, g = partial(moment, moments.a), partial(moment, moments.g)
-    return Problem(moments.specs[name].piece, weight, a, g, memory)
+    def g() -> Tensor:
+        found = moments.g(name).to(weight.device)
+        return regular(found, damping) if scale is None else found
+
+    memory = kept and Memory(kept, f"{name} damping {damping:g}", stored.dtype)
+    return Problem(moments.specs[name].piece, weight, a, g, g_scale=scale, memory=memory)
 
 
 def regular(

@@ -75,13 +75,18 @@ class Moments:
 
     def g(self, layer: str) -> Float64[Tensor, "groups out out"]:
         """``G`` at a layer's outputs, per output; without a metric, rows per example times I."""
-        if layer in self.output_grams:
+        scale, spec = self.g_scale(layer), self.specs[layer]
+        if scale is None:
             return self.output_grams[layer] / self.outputs
-        spec = self.specs[layer]
         groups, out, _ = spec.piece.matrix_shape
-        rows = self.rows[spec.input] / self.outputs
         device = self.grams[spec.input].device
-        return rows * torch.eye(out, dtype=torch.float64, device=device).repeat(groups, 1, 1)
+        return scale * torch.eye(out, dtype=torch.float64, device=device).repeat(groups, 1, 1)
+
+    def g_scale(self, layer: str) -> float | None:
+        """The multiple of the identity that ``G`` is without a metric; None with one."""
+        if layer in self.output_grams:
+            return None
+        return self.rows[self.specs[layer].input] / self.outputs
 
     @property
     def nbytes(self) -> int:
