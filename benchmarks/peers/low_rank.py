@@ -131,11 +131,11 @@ def asvd(model: nn.Module, calibration: Calibration, keep: float) -> nn.Module:
 def fwsvd(model: nn.Module, calibration: Calibration, keep: float) -> nn.Module:
     """Row i weighted by (Σⱼ (∂L/∂W_ij)²)^½, truncated, unweighted; uniform. Source: 2207.00112."""
     squares, layers = gradient_squares(model, calibration), compressible(model)
-    spectra = {name: _row_weighted(matrix(v), squares[name].sum(1)) for name, v in layers.items()}
+    spectra = {name: row_weighted(matrix(v), squares[name].sum(1)) for name, v in layers.items()}
     return truncated(model, spectra, uniform(layers, allowance(model, keep)))
 
 
-def _row_weighted(
+def row_weighted(
     weight: Float64[Tensor, "out in"], importance: Float64[Tensor, " out"]
 ) -> Spectrum:
     """Truncation under row weights importance^½, floored at 1e-6 of the largest."""

@@ -62,6 +62,12 @@ def some_examples(batch: Any, rows: list[int]) -> Any:
     return mapped(batch, chosen)
 
 
+def repeated(batch: Any, copies: int) -> Any:
+    """The same batch so many times in a row, along the axis of its examples."""
+    count = examples_in(inputs_of(batch))
+    return some_examples(batch, [*range(count)] * copies)
+
+
 def moved(inputs: Any, like: nn.Module) -> Any:
     """Inputs on the device of a network's first parameter."""
     device = next((p.device for p in like.parameters()), None)

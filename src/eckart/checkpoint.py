@@ -18,17 +18,8 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from eckart.errors import CheckpointError
-from eckart.layers import (
-    Factored,
-    blank,
-    blank_norm,
-    check_factors,
-    factors_in,
-    norm_width,
-    piece_of,
-    type_of,
-)
-from eckart.pretrained import CONFIG, blank_model, convert, describe, is_pretrained
+from eckart.layers import Factored, blank, blank_norm, factors_in, norm_width, piece_of, type_of
+from eckart.pretrained import CONFIG, blank_model, check_merged, convert, describe, is_pretrained
 from eckart.provenance import attach_plan, plan_of
 from eckart.records import Form, Plan
 from eckart.records.forms import MALFORMED
@@ -54,8 +45,9 @@ def save(model: nn.Module, directory: str | Path, tokenizer: Any = None) -> None
         tokenizer: of ``transformers``; None copies the one of the local folder the model is from.
 
     Raises:
-        InputError: something else than a plain layer is in the place of a factor.
+        InputError: the model holds adapters of ``peft``.
     """
+    check_merged(model)
     target = Path(directory)
     target.mkdir(parents=True, exist_ok=True)
     plan, forms = plan_of(model), _forms_of(model)
@@ -171,7 +163,6 @@ def _forms_of(model: nn.Module) -> dict[str, Form]:
     forms, inside = dict[str, Form](), factors_in(model)
     for name, module in model.named_modules():
         if type(module) is Factored:
-            check_factors(name, module)
             forms[name] = module.form
         elif {name, name.rpartition(".")[0]} & inside.keys() or not name:
             continue

@@ -59,6 +59,7 @@ def compress(
     multiple: int = 1,
     least_rank: int = 1,
     metric: str | Probe | None = AUTO,
+    rescale: bool | Probe = False,
     seed: int = 0,
     workspace: str | Path | None = None,
     progress: bool | None = None,
@@ -85,6 +86,7 @@ def compress(
         multiple: offer only ranks that are multiples of this.
         least_rank: offer no rank below.
         metric: see ``calibrate``.
+        rescale: see ``curves``.
         seed: of the probes.
         workspace: a folder for networks whose moments do not fit the memory, see ``calibrate``.
             Moments and decompositions that are finished stay in it: after a run was killed, the
@@ -124,6 +126,7 @@ def compress(
         multiple=multiple,
         least_rank=least_rank,
         dense=dense,
+        rescale=rescale,
         progress=progress,
     )
     search = Search(model, moments, evaluate, goal)

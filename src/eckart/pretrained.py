@@ -38,7 +38,18 @@ _TOKENIZER_FILES = (
 
 def is_pretrained(model: nn.Module) -> bool:
     """Whether it is a model of ``transformers``."""
-    return "transformers" in sys.modules and isinstance(model, transformers().PreTrainedModel)
+    loaded = sys.modules.get("transformers")
+    return loaded is not None and isinstance(model, loaded.PreTrainedModel)
+
+
+def check_merged(model: nn.Module) -> None:
+    """Raise ``InputError`` where adapters of ``peft`` wrap layers, which no file tells of."""
+    for name, module in model.named_modules():
+        if type(module).__module__.partition(".")[0] == "peft":
+            raise InputError(
+                f"{name or 'the model'} is a {type(module).__name__} of peft: merge the adapters "
+                "into the weights first, model = model.merge_and_unload()"
+            )
 
 
 def transformers() -> Any:
@@ -98,38 +109,44 @@ def blank_model(directory: Path, outlines: Mapping[str, Outline]) -> nn.Module:
         CheckpointError: the description is missing or damaged, or of a class that
             ``transformers`` does not have; code beside the file is never run.
     """
-    library = transformers()
-    config = _config(library, directory / CONFIG)
-    kind = _architecture(library, config, directory)
+    library, path = transformers(), directory / CONFIG
+    config = _config(library, path)
+    kind = _architecture(library, config, path)
     floating = Counter(dtype for _, dtype in outlines.values() if dtype.is_floating_point)
     if not floating:
         raise CheckpointError(f"{directory} holds no weights")
     layers = getattr(config, "num_hidden_layers", 0)
     if isinstance(layers, int) and layers > len(outlines):
         raise CheckpointError(
-            f"{directory / CONFIG} tells of {layers} layers, and the weights are {len(outlines)} "
-            "tensors: the two do not belong together"
+            f"{path} tells of {layers} layers, and the weights are {len(outlines)} tensors: the "
+            "two do not belong together"
         )
-    from transformers.initialization import no_init_weights
-
     try:
-        with no_init_weights():
-            model: nn.Module = kind._from_config(
-                config,
-                dtype=floating.most_common(1)[0][0],
-                attn_implementation=None,  # the file's could be a repository of code
-                experts_implementation=None,
-            )
-        model.tie_weights()  # type: ignore[operator]
-        if model.can_generate() and (directory / "generation_config.json").is_file():  # type: ignore[operator]
+        model: Any = _uninitialised(kind, config, floating.most_common(1)[0][0])
+        if model.can_generate() and (directory / "generation_config.json").is_file():
             model.generation_config = library.GenerationConfig.from_pretrained(directory)
     except Exception as error:  # of any library, for the file may hold anything
         raise CheckpointError(
-            f"no network can be made from {directory / CONFIG}: {type(error).__name__}: {error}"
+            f"no network can be made from {path}: {type(error).__name__}: {error}"
         ) from error
     found = {name: dtype for name, (_, dtype) in outlines.items()}
     convert(model, {name: _own_dtype(name, found) for name in model.state_dict()})
-    return model.eval()
+    return model.eval()  # type: ignore[no-any-return]
+
+
+def _uninitialised(kind: Any, config: Any, dtype: torch.dtype) -> Any:
+    """The class's network with tied weights, none of them written to."""
+    from transformers.initialization import no_init_weights
+
+    with no_init_weights():
+        model = kind._from_config(
+            config,
+            dtype=dtype,
+            attn_implementation=None,  # the file's could be a repository of code
+            experts_implementation=None,
+        )
+    model.tie_weights()
+    return model
 
 
 def _config(library: Any, path: Path) -> Any:
@@ -148,7 +165,7 @@ def _config(library: Any, path: Path) -> Any:
         ) from error
 
 
-def _architecture(library: Any, config: Any, directory: Path) -> Any:
+def _architecture(library: Any, config: Any, path: Path) -> Any:
     """The class, one of the library's own for that configuration."""
     names = config.architectures
     name = names[0] if isinstance(names, list) and names else None
@@ -156,7 +173,7 @@ def _architecture(library: Any, config: Any, directory: Path) -> Any:
     fits = isinstance(kind, type) and issubclass(kind, library.PreTrainedModel)
     if not fits or kind.config_class is not type(config):  # type: ignore[union-attr]
         raise CheckpointError(
-            f"{directory / CONFIG}: transformers has no class {name!r:.80} for a "
+            f"{path}: transformers has no class {name!r:.80} for a "
             f"{type(config).__name__}: make the model yourself, and eckart.load(model, directory)"
         )
     return kind

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from eckart import Frontier, Moments, Plan, load_pretrained
-from tiny_transformers import WORDS, tiny, tiny_tokenizer, tokens
+from transformer_networks import WORDS, bert, token_ids
+from transformer_networks import llama as make_llama
 
 transformers = pytest.importorskip("transformers")
 CUT = ["--sequences", 8, "--length", 16]
@@ -22,19 +23,29 @@ def offline(monkeypatch):
     transformers.logging.set_verbosity_error()
 
 
+def make_tokenizer() -> Any:
+    """Words w1, w2 … as tokens 1, 2 …; all others are token 0."""
+    tokenizers = pytest.importorskip("tokenizers")
+    words = {"[UNK]": 0, **{f"w{index}": index for index in range(1, WORDS)}}
+    plain = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[UNK]"))
+    plain.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    made = pytest.importorskip("transformers").PreTrainedTokenizerFast
+    return made(tokenizer_object=plain, unk_token="[UNK]")
+
+
 @pytest.fixture
 def llama(tmp_path: Path) -> str:
     """MODEL: a small random Llama with its tokenizer, in a folder."""
     folder = tmp_path / "llama"
-    tiny("llama", tie_word_embeddings=True).save_pretrained(folder)
-    tiny_tokenizer().save_pretrained(folder)
+    make_llama(tie_word_embeddings=True, max_position_embeddings=64).save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
     return f"hf:{folder}"
 
 
 @pytest.fixture
 def text(tmp_path: Path) -> Path:
     path = tmp_path / "text.txt"
-    path.write_text(" ".join(f"w{word % WORDS}" for word in tokens(1, 700)[0].tolist()))
+    path.write_text(" ".join(f"w{word}" for word in token_ids(700).tolist()))
     return path
 
 
@@ -172,7 +183,7 @@ def test_errors(run, factory, llama, text, tmp_path, code, words, says):
         architectures=["T5ForConditionalGeneration"],
     )
     t5.save_pretrained(tmp_path / "t5")
-    tiny("bert").save_pretrained(tmp_path / "bert")
+    bert().save_pretrained(tmp_path / "bert")
     (tmp_path / "empty").touch()
     (tmp_path / "latin1").write_bytes("naïve".encode("latin1"))
     (tmp_path / "bad.gguf").write_bytes(b"GGUF" * 9)

@@ -38,6 +38,27 @@ def test_the_quick_start_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft's
+def test_the_guide_to_language_models_runs(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip("transformers")
+    pytest.importorskip("peft")
+    stories = (data_root / "text" / "tinystories-excerpt.txt").read_text()
+    (tmp_path / "train.txt").write_text(stories[:100_000])
+    (tmp_path / "test.txt").write_text(stories[100_000:200_000])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    names: dict[str, object] = {}
+    for block in blocks(DOCS / "transformers.md", "python"):
+        small = block.replace("HuggingFaceTB/SmolLM2-135M", str(data_root / "stories260k"))
+        small = small.replace("sequences=32, length=512", "sequences=8, length=256")
+        exec(compile(small, "transformers.md", "exec"), names)
+    with torch.no_grad():
+        healed, plain = (names[name](**names["held_out"][0]).logits for name in ("healed", "plain"))
+    torch.testing.assert_close(healed, plain, rtol=1e-3, atol=1e-3)  # LoRA begins at zero
+
+
 def test_the_ten_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def make_model() -> nn.Module:
         return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10)).eval()

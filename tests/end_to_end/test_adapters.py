@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from eckart import InputError, factorize, load_pretrained, save
-from eckart.layers import Factored
-from tiny_transformers import tiny, tokens
+from eckart import InputError, compress, factorize, load_pretrained, save
+from eckart.layers import Carrying, Factored
 from tolerances import tolerance
+from transformer_networks import llama, token_ids
 
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft's
@@ -36,7 +36,7 @@ def factor_names(model: nn.Module) -> set[str]:
 
 
 def test_lora_trains_on_the_factors(story: nn.Module, tmp_path: Path):
-    ids = tokens(2, 16)
+    ids = token_ids(2, 16)
     model = adapted(story, FACTORS)
     wrapped = {
         n.removeprefix("base_model.model.")
@@ -58,7 +58,7 @@ def test_lora_trains_on_the_factors(story: nn.Module, tmp_path: Path):
     model.eval()
     with torch.no_grad():
         trained, before = model(input_ids=ids).logits, story(input_ids=ids).logits
-    with pytest.raises(InputError, match=r"merge adapters into the weights first"):
+    with pytest.raises(InputError, match="merge the adapters into the weights first"):
         save(model.base_model.model, tmp_path)
     merged = model.merge_and_unload()
     save(merged, tmp_path)
@@ -79,8 +79,27 @@ def test_lora_finds_the_factors_by_itself(story: nn.Module):
     assert wrapped >= factor_names(story)
 
 
+def test_lora_learns_where_channels_are_carried(tmp_path: Path):
+    batch = {"input_ids": token_ids(4, 16)}
+    smaller = compress(llama(), [batch], keep=0.8, of="sites", methods=["pivoted_svd"]).model
+    assert any(type(module) is Carrying for module in smaller.modules())
+    model = adapted(smaller, "all-linear")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(0, 0.1)
+        trained = model(**batch).logits
+    with pytest.raises(InputError, match="merge the adapters"):
+        save(model.base_model.model, tmp_path)
+    save(model.merge_and_unload(), tmp_path)
+    with torch.no_grad():
+        after = load_pretrained(tmp_path)(**batch).logits
+        assert not torch.allclose(after, smaller(**batch).logits, **tolerance(torch.float32))
+    torch.testing.assert_close(after, trained, **tolerance(torch.float32))
+
+
 def test_compiled_it_gives_the_same():
-    model, ids = factorize(tiny("llama"), rank=6), tokens()
+    model, ids = factorize(llama(), rank=6), token_ids(2, 12)
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
     with torch.no_grad():
         torch.testing.assert_close(
@@ -91,7 +110,7 @@ def test_compiled_it_gives_the_same():
 
 
 def test_exported_it_gives_the_same():
-    model, ids = factorize(tiny("llama"), rank=6), tokens()
+    model, ids = factorize(llama(), rank=6), token_ids(2, 12)
     with torch.no_grad():
         inputs = {"input_ids": ids, "use_cache": False}
         exported = torch.export.export(model, (), inputs, strict=False)

@@ -24,8 +24,8 @@ from eckart import (
     save,
 )
 from eckart.layers import Factored
-from tiny_transformers import tiny, tokens
 from tolerances import tolerance
+from transformer_networks import CAUSAL, bert, llama, token_ids
 
 transformers = pytest.importorskip("transformers")
 
@@ -40,8 +40,8 @@ def quiet(monkeypatch):
 @pytest.fixture(scope="module")
 def smaller() -> nn.Module:
     """A Llama with tied embeddings and grouped queries, compressed from one batch."""
-    llama = tiny("llama", tie_word_embeddings=True)
-    return compress(llama, [{"input_ids": tokens()}], keep=0.7, of="sites").model
+    model = llama(tie_word_embeddings=True)
+    return compress(model, [{"input_ids": token_ids(2, 12)}], keep=0.7, of="sites").model
 
 
 @pytest.fixture
@@ -50,18 +50,18 @@ def directory(smaller: nn.Module, tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def outputs(model: nn.Module, ids: torch.Tensor | None = None) -> torch.Tensor:
+def outputs(model: nn.Module) -> torch.Tensor:
     with torch.no_grad():
-        return model(input_ids=tokens() if ids is None else ids)[0]
+        return model(input_ids=token_ids(2, 12))[0]
 
 
 def buffers(model: nn.Module) -> dict[str, torch.Tensor]:
     return dict(model.named_buffers())
 
 
-@pytest.mark.parametrize("name", ["llama", "gemma", "qwen2", "neox", "bert", "roberta"])
+@pytest.mark.parametrize("name", ["bert", *CAUSAL])
 def test_every_architecture_comes_back_to_the_bit(name: str, tmp_path: Path):
-    model = factorize(tiny(name), rank=6)
+    model = factorize({"bert": bert, **CAUSAL}[name](), rank=6)
     save(model, tmp_path)
     again = load_pretrained(tmp_path)
     assert type(again) is type(model)
@@ -93,7 +93,7 @@ def test_it_generates_with_and_without_a_cache(smaller, directory: Path):
     assert again.generation_config.top_k == 7
     settings = {"max_new_tokens": 20, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
     cached, plain, before = (
-        model.generate(tokens(1, 5), use_cache=use_cache, **settings)
+        model.generate(token_ids(1, 5), use_cache=use_cache, **settings)
         for model, use_cache in ((again, True), (again, False), (smaller, True))
     )
     assert cached.shape == (1, 25)
@@ -102,7 +102,7 @@ def test_it_generates_with_and_without_a_cache(smaller, directory: Path):
 
 
 def test_precision_is_kept_or_asked_for(tmp_path: Path):
-    tiny("llama").save_pretrained(tmp_path)
+    llama().save_pretrained(tmp_path)
     rough = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
     model = factorize(rough, rank=6)
     model.model.norm.float()
@@ -129,9 +129,7 @@ def test_nothing_is_drawn_at_random(directory: Path):
 
 
 def test_a_fresh_model_is_filled_too(smaller, directory: Path):
-    assert torch.equal(
-        outputs(load(tiny("llama", tie_word_embeddings=True), directory)), outputs(smaller)
-    )
+    assert torch.equal(outputs(load(llama(tie_word_embeddings=True), directory)), outputs(smaller))
 
 
 # Beside other tools
@@ -148,16 +146,21 @@ def test_a_merged_model_is_read_by_transformers(smaller, tmp_path: Path):
 
 
 def test_a_merged_encoder_is_read_by_transformers(tmp_path: Path):
-    bert = compress(
-        tiny("bert"),
-        [{"input_ids": tokens()}],
-        keep=0.7,
-        of="sites",
-        metric=lambda o, b, g: o[0].sum(),
-    ).model
-    merge(bert).save_pretrained(tmp_path)
+    batches, settings = [{"input_ids": token_ids(2, 12)}], {"keep": 0.7, "of": "sites"}
+    smaller = compress(bert(), batches, methods=["weighted_svd"], **settings).model
+    merge(smaller).save_pretrained(tmp_path)
     again = transformers.AutoModel.from_pretrained(tmp_path)
-    torch.testing.assert_close(outputs(again), outputs(bert), **tolerance(torch.float32))
+    torch.testing.assert_close(outputs(again), outputs(smaller), **tolerance(torch.float32))
+
+
+def test_a_narrower_encoder_comes_back_and_transformers_refuses_it(tmp_path: Path):
+    smaller = compress(bert(), [{"input_ids": token_ids(2, 12)}], keep=0.7, of="sites")
+    assert smaller.plan.removals
+    for name, model in (("smaller", smaller.model), ("merged", merge(smaller.model))):
+        save(model, tmp_path / name)
+        assert torch.equal(outputs(load_pretrained(tmp_path / name)), outputs(model))
+        with pytest.raises((OSError, RuntimeError), match=r"no file named|mismatched_sizes"):
+            transformers.AutoModel.from_pretrained(tmp_path / name)
 
 
 def test_transformers_does_not_read_factors_in_silence(directory: Path):
@@ -267,7 +270,7 @@ def test_weights_that_do_not_fit(directory: Path):
 
 
 def test_what_transformers_wrote_is_left_to_it(tmp_path: Path):
-    tiny("llama").save_pretrained(tmp_path)
+    llama().save_pretrained(tmp_path)
     refused(tmp_path, "eckart did not write it; read it with AutoModelForCausalLM")
 
 

@@ -78,7 +78,8 @@ def test_two_ranks_equal_one(count: int, folder: Path):
     expected = calibrate(network(), batches(count), seed=5)
     for rank in range(RANKS):
         found = Moments.load(folder / f"{count}-{rank}")
-        assert (found.examples, found.batches) == (expected.examples, expected.batches)
+        for count_of in ("examples", "outputs", "batches", "metric"):
+            assert getattr(found, count_of) == getattr(expected, count_of)
         assert found.fingerprint == expected.fingerprint
         assert found.model_costs == expected.model_costs
         assert torch.equal(found.example, expected.example)

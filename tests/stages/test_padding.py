@@ -1,6 +1,7 @@
 """Moments of padded batches are those of the sequences one by one."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from eckart import Moments, NextToken, calibrate
+from eckart.stages import calibrate as calibrating
 from tolerances import tolerance
 from transformer_networks import bert, gpt2, llama, padded, token_ids
 
@@ -121,6 +123,22 @@ def test_outputs_at_padding_are_not_probed(metric: str):
     )
     ratio = float(whole.diagonal(dim1=1, dim2=2).sum() / half.diagonal(dim1=1, dim2=2).sum())
     assert ratio == pytest.approx(4, rel=0.1)
+
+
+def test_halves_of_a_language_model_add_up():
+    model, batches = llama(), [padded(SEQUENCES[:2]), padded(SEQUENCES[2:])]
+    start = calibrate(model, batches[:1])
+    rest = calibrate(model, batches[1:], first_batch=start.batches)
+    whole = calibrate(model, batches)
+    assert_same_moments(start + rest, whole)
+    assert whole.digest not in (start.digest, replace(whole, outputs=whole.outputs + 1).digest)
+
+
+def test_few_examples_of_a_large_vocabulary_are_kept(monkeypatch: pytest.MonkeyPatch):
+    """Outputs of the sample are held at once later on."""
+    monkeypatch.setattr(calibrating, "_SAMPLE_OUTPUTS", 3 * 7 * 40)
+    moments = calibrate(llama(), [{"input_ids": token_ids(2, 7)}, {"input_ids": token_ids(8, 7)}])
+    assert [len(part["input_ids"]) for part in moments.sample] == [2, 1]
 
 
 def test_labels_and_masks_say_what_is_predicted():

@@ -2,7 +2,7 @@
 
 from eckart.layers.carrying import Carrying
 from eckart.layers.conv2d import Conv2dType
-from eckart.layers.factored import Factored, blank, check_factors, composed, factors_in, rebuild
+from eckart.layers.factored import Factored, blank, composed, factors_in, rebuild
 from eckart.layers.linear import LinearType
 from eckart.layers.narrow import (
     blank_norm,
@@ -46,7 +46,6 @@ __all__ = [
     "bias_of",
     "blank",
     "blank_norm",
-    "check_factors",
     "composed",
     "factors_in",
     "filled",

@@ -8,7 +8,6 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from eckart.errors import InputError
 from eckart.layers.carrying import Carrying
 from eckart.layers.registry import (
     LAYER_TYPES,
@@ -16,7 +15,6 @@ from eckart.layers.registry import (
     bias_of,
     known_type_of,
     piece_of,
-    type_of,
     weight_of,
 )
 from eckart.linalg import spanning_rows
@@ -84,18 +82,6 @@ def factors_in(model: nn.Module) -> dict[str, str]:
     """The name of every piece of a factored layer, with that of the layer."""
     factored = {name: m for name, m in model.named_modules() if type(m) is Factored}
     return {f"{name}.{index}": name for name, m in factored.items() for index in range(len(m))}
-
-
-def check_factors(name: str, factored: Factored) -> None:
-    """Raise ``InputError`` where something else was put in the place of a factor."""
-    for index, factor in enumerate(factored):
-        plain = factor.rest if isinstance(factor, Carrying) else factor
-        if type_of(plain) is None:
-            raise InputError(
-                f"layer '{name}.{index}' is a {type(plain).__module__}.{type(plain).__name__} "
-                "where a plain factor was: merge adapters into the weights first "
-                "(merge_and_unload() of peft)"
-            )
 
 
 def composed(weights: Sequence[Tensor], form: Form) -> Tensor:

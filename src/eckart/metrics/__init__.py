@@ -10,6 +10,7 @@ from eckart.metrics.next_token import NextToken, predicted_tokens
 from eckart.metrics.probes import (
     AUTO,
     METRICS,
+    Measurable,
     Probe,
     count_of,
     fitting_metric,
@@ -31,6 +32,7 @@ __all__ = [
     "Embedding",
     "Fisher",
     "Logits",
+    "Measurable",
     "NextToken",
     "Pooling",
     "Probe",

@@ -49,6 +49,15 @@ class Embedding:
         v = torch.randn(self.samples, *vectors.shape, generator=generator)
         return (v.to(vectors) * vectors).sum((1, 2))
 
+    def observed(self, outputs: Any, batch: Any) -> Tensor:
+        """The embeddings."""
+        return pooled(outputs, batch, self.pooling, self.normalised)
+
+    def change(self, found: Tensor, outputs: Any, batch: Any) -> float:
+        """Half the squared change of the embeddings."""
+        change = found.double() - self.observed(outputs, batch).double()
+        return 0.5 * float(change.square().sum())
+
 
 def pooled(
     outputs: Any, batch: Any, pooling: Pooling = "mean", normalised: bool = True

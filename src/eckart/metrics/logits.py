@@ -14,6 +14,7 @@ from eckart.errors import InputError
 from eckart.masking import masks_of, real_rows
 from eckart.metrics.probes import named
 
+_ROWS = 256  # rows of logits whose chances are held at once
 IGNORED = -100  # a target that does not count, as in torch and transformers
 
 
@@ -66,6 +67,21 @@ class Logits:
         v = v if real is None else v * real.to(v).reshape(*logits.shape[:-1], 1)
         return (logits * v.to(logits)).sum()
 
+    def observed(self, outputs: Any, batch: Any) -> Tensor:
+        """The logits."""
+        return logits_of(outputs)
+
+    def change(self, found: Tensor, outputs: Any, batch: Any) -> float:
+        """Half the squared change of the logits, without what a softmax does not see."""
+        logits = logits_of(outputs)
+        change = found.double() - logits.double()
+        dim = class_axis(logits, self.class_dim)
+        if self.centred and dim is not None:
+            change = change - change.mean(dim, keepdim=True)
+        real = _real_rows(logits, batch)
+        change = change if real is None else change.flatten(0, -2)[real.to(change.device)]
+        return 0.5 * float(change.square().sum())
+
 
 @dataclass(frozen=True)
 class Fisher:
@@ -113,6 +129,22 @@ class Fisher:
             scores, targets.to(scores.device), reduction="sum", ignore_index=IGNORED
         )
 
+    def observed(self, outputs: Any, batch: Any) -> Tensor:
+        """The logits."""
+        return logits_of(outputs)
+
+    def change(self, found: Tensor, outputs: Any, batch: Any) -> float:
+        """Kullback–Leibler divergence from the network as it was, in nats."""
+        logits = logits_of(outputs)
+        dim = class_axis(logits, self.class_dim)
+        if dim is None:
+            return 0.0
+        before, after = (
+            t.movedim(dim, -1).flatten(0, -2) / self.temperature for t in (logits, found)
+        )
+        real = _real_rows(logits, batch)
+        return divergence(before, after, None if real is None else real.to(before.device))
+
 
 def class_axis(logits: Tensor, given: int | None = None) -> int | None:
     """The axis of the classes; None for a single output per example.
@@ -127,6 +159,20 @@ def class_axis(logits: Tensor, given: int | None = None) -> int | None:
     if not -logits.dim() <= dim < logits.dim():
         raise InputError(f"class_dim={dim}: the outputs have the shape {tuple(logits.shape)}")
     return dim if logits.shape[dim] > 1 else None
+
+
+def divergence(before: Tensor, after: Tensor, rows: Tensor | None = None) -> float:
+    """``Σ KL(softmax before ‖ softmax after)`` over the chosen rows of logits, in float64.
+
+    Few rows are held so at once.
+    """
+    total = 0.0
+    for start in range(0, len(before), _ROWS):
+        at = slice(start, start + _ROWS)
+        left, right = (t[at].double().log_softmax(-1) for t in (before, after))
+        each = (left.exp() * (left - right)).sum(-1)
+        total += float((each if rows is None else each[rows[at]]).sum())
+    return total
 
 
 def _real_rows(logits: Tensor, batch: Any) -> Tensor | None:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from eckart.batches import inputs_of, tensors_in
 from eckart.errors import InputError
 from eckart.masking import masks_of
-from eckart.metrics.logits import IGNORED, logits_of
+from eckart.metrics.logits import IGNORED, divergence, logits_of
 from eckart.metrics.probes import named
 
 _ROWS = 256  # positions whose chances are held at once
@@ -66,6 +66,15 @@ class NextToken:
             for column in drawn.unbind(1)
         ]
         return torch.stack(losses)
+
+    def observed(self, outputs: Any, batch: Any) -> Tensor:
+        """The logits."""
+        return logits_of(outputs)
+
+    def change(self, found: Tensor, outputs: Any, batch: Any) -> float:
+        """Kullback–Leibler divergence from the network as it was, over predicted tokens."""
+        predicted = predicted_tokens(outputs, batch).flatten() != IGNORED
+        return divergence(logits_of(outputs).flatten(0, -2), found.flatten(0, -2), predicted)
 
     def count(self, batch: Any, outputs: Any) -> int:
         """Number of predicted tokens."""

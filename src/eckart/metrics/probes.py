@@ -32,6 +32,23 @@ class Probe(Protocol):
         """One random scalar to differentiate, or a vector of several, whose grams are averaged."""
 
 
+@runtime_checkable
+class Measurable(Probe, Protocol):
+    """A probe whose quadratic form can be held against what really changes."""
+
+    def observed(self, outputs: Any, batch: Any) -> Tensor:
+        """What is compared; its first axis is the examples."""
+
+    def change(self, found: Tensor, outputs: Any, batch: Any) -> float:
+        """What ``½ tr(G ΔW A ΔWᵀ)`` predicts to second order, times ``N``.
+
+        Args:
+            found: ``observed`` of the changed network.
+            outputs: of the network as it was.
+            batch: what both were given.
+        """
+
+
 METRICS: dict[str, Callable[[], Probe]] = {}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -126,6 +126,10 @@ class GroupCurve:
     def kept(self, size: int) -> tuple[int, ...]:
         """The units that stay when so many do, ascending."""
         return tuple(sorted(self.order[:size]))
+
+    def times(self, scale: float) -> GroupCurve:
+        """The same units at so many times the loss."""
+        return replace(self, losses={k: loss * scale for k, loss in self.losses.items()})
 
 
 def _flat(channels: Units, units: Iterable[int]) -> list[int]:

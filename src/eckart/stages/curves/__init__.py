@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
+from statistics import median
 
 from torch import nn
 
@@ -12,12 +14,14 @@ from eckart.coupling import Coupling, coupling
 from eckart.errors import InputError
 from eckart.layers import matching
 from eckart.methods import DAMPING, DEFAULT_METHODS, checked_names, methods_named, selection_named
+from eckart.metrics import Probe
 from eckart.progress import tracked
 from eckart.records import ChannelGroup, Curve, Curves, Form, Moments, Option, Site
 from eckart.stages.curves.bench import Bench
 from eckart.stages.curves.channels import group_curve
 from eckart.stages.curves.coherence import coherent
 from eckart.stages.curves.layers import narrow_options, whole_options
+from eckart.stages.curves.rescaling import rescaled
 from eckart.tracing import check_same_network
 
 
@@ -30,13 +34,15 @@ def curves(
     least_rank: int = 1,
     dense: Iterable[str] = (),
     damping: float = DAMPING,
+    rescale: bool | Probe = False,
     progress: bool | None = None,
 ) -> Curves:
     """Predict the loss ``½ tr(G ΔW A ΔWᵀ)`` of every option of every layer.
 
     ``A`` is the mean of ``x xᵀ`` over a layer's input rows, ``G`` the sum of ``g gᵀ`` over its
-    output rows per example, so the loss is per example, in the unit of the output metric: half
-    squared logits with the default, nats with the Fisher.
+    output rows per example, or per predicted token for language models, so the loss is per example
+    or token, in the unit of the output metric: half squared logits or embeddings, nats with the
+    Fisher and for next tokens.
 
     Args:
         model: the network that the moments were gathered on.
@@ -47,6 +53,10 @@ def curves(
         dense: names or patterns of layers to leave dense.
         damping: added to A and G, relative to their mean diagonal, or the noise of their products
             where that is more; losses are in that metric.
+        rescale: multiply each layer's losses by what truncating it at one rank really changes over
+            what is predicted, measured on the sample that the moments carry, see
+            ``eckart.stages.curves.rescaling``. A probe is what that is measured by; True looks it
+            up by the name in the moments.
         progress: show a bar; None shows it on a terminal.
 
     Returns:
@@ -57,7 +67,8 @@ def curves(
         InputError: an unknown method, or a grid or damping out of range.
 
     Cost: per layer and method one decomposition, O(in² out + out³) in float64; ``spatial`` two of
-        O((kw out)³).
+        O((kw out)³). With ``rescale`` one more for each, and forward passes of about as many
+        examples as the calibration had, or of one for each layer where those are more.
 
     Source: Eckart and Young 1936, in the metric of K-FAC (1503.05671).
 
@@ -93,10 +104,16 @@ def curves(
         for name, spec in tracked(specs.items(), "predicting losses", progress, len(specs))
     }
     groups = coherent(bench, groups, whole, progress)
+    ratios = dict.fromkeys(whole, 1.0)
+    if rescale:
+        ratios = rescaled(bench, whole, None if rescale is True else rescale, progress)
+        usual = median(list(ratios.values()) or [1.0])  # of the factors they were held against
+        groups = [group.times(usual) for group in groups]
     found, allowed = [], partial(_on_grid, multiple=multiple, least_rank=least_rank)
     for name, spec in tracked(specs.items(), "… with fewer channels", progress, len(specs)):
         options = [o for o in whole[name] if allowed(o.form)]
         options += narrow_options(bench, spec, offered, groups, allowed)
+        options = [replace(o, loss=o.loss * ratios[name]) for o in options]
         found.append(Curve(Site(name, (name,)), (*options, Option("dense", spec.dense, 0.0))))
     return Curves(
         tuple(found),

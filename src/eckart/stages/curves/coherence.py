@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from statistics import geometric_mean, median
 from typing import Any
 
@@ -24,7 +23,7 @@ from eckart.linalg import quadratic_loss, refit
 from eckart.methods import Problem, methods_named
 from eckart.progress import tracked
 from eckart.records import GroupCurve, Option
-from eckart.stages.curves.bench import Bench
+from eckart.stages.curves.bench import Bench, half_sized
 from eckart.watch import untouched
 
 _SHARES = (0.75, 0.5)  # of the units kept where removals are measured
@@ -54,10 +53,7 @@ def coherent(
         factors += [ratio for ratio in ratios if ratio]
     usual = median(factors or [r for r in removals if r] or [1.0])
     scales = [min(max(r / usual, 1 / _MOST), _MOST) if r else 1.0 for r in removals]
-    return [
-        replace(curve, losses={k: loss * scale for k, loss in curve.losses.items()})
-        for curve, scale in zip(groups, scales, strict=True)
-    ]
+    return [curve.times(scale) for curve, scale in zip(groups, scales, strict=True)]
 
 
 class _Trial:
@@ -123,10 +119,9 @@ def _masked(problem: Problem, gone: Sequence[int]) -> Float[Tensor, "out in"]:
 def _factor_ratio(trial: _Trial, name: str, options: Sequence[Option]) -> float | None:
     """The same for factors of half the layer's size, by the last method that has them."""
     problem, layer = trial.bench.problem(name), trial.bench.layers[name]
-    half = [o for o in options if o.form.params <= problem.piece.params / 2]
-    if not half:
+    option = half_sized(problem, options)
+    if option is None:
         return None
-    option = max((o for o in half if o.method == half[-1].method), key=lambda o: o.form.params)
     (method,) = methods_named([option.method])
     merged = rebuild(layer, option.form, method.build(problem, option.form)).merge()
     weight = weight_of(merged).detach().double().reshape(problem.weight.shape)

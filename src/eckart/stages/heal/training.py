@@ -31,7 +31,8 @@ class Recipe:
     stop at any step.
 
     Attributes:
-        rate: the largest step size, as a fraction of the root mean square of a tensor's entries.
+        rate: the largest step size, as a fraction of the root mean square of a tensor's entries;
+            docs/results/healing.md has what others gave.
         warm_up: share of the steps in which it is reached.
         clip: the most that the norm of a gradient may be; longer ones are scaled down to it.
         averaged: share of the steps that the running average looks back on.

