@@ -98,7 +98,9 @@ class Subject:
         for hook in hooks:
             hook.remove()
         rows = CALIBRATION[0] * CALIBRATION[1]
-        return Gathered({k: v / rows for k, v in sums.mean_abs.items()}, sums.squares, sums.gradients)
+        return Gathered(
+            {k: v / rows for k, v in sums.mean_abs.items()}, sums.squares, sums.gradients
+        )
 
     def spectra(self, kind: str) -> dict[str, Spectrum]:
         """Peers' decompositions of all layers."""
@@ -254,9 +256,7 @@ def main() -> None:
     def add(name: str, keep: float, network: nn.Module, seconds: float) -> None:
         fraction = kept(network, subject.model)
         for row in measured(network, texts, dtype):
-            rows.append(
-                {"method": name, "keep": keep, "kept": fraction, "seconds": seconds} | row
-            )
+            rows.append({"method": name, "keep": keep, "kept": fraction, "seconds": seconds} | row)
             print(json.dumps(rows[-1]), flush=True)
         arguments.output.write_text(json.dumps(rows, indent=1) + "\n")
 

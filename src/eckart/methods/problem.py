@@ -73,7 +73,7 @@ def problem_of(layer: nn.Module, name: str, moments: Moments, damping: float = D
         found = moments.g(name).to(weight.device)
         return regular(found, damping) if scale is None else found
 
-    memory = kept and Memory(kept, f"{name} damping {damping:g}", stored.dtype)
+    memory = Memory(kept, f"{name} damping {damping:g}", stored.dtype) if kept else None
     return Problem(moments.specs[name].piece, weight, a, g, g_scale=scale, memory=memory)
 
 
