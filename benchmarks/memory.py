@@ -1,10 +1,11 @@
 """Calibration and compression of a 1.1 B-parameter language model within 12 GiB, killed on the way.
 
 python -m benchmarks.memory --scratch /tmp/memory --output benchmarks/results/memory.json
+python -m benchmarks.memory --output benchmarks/results/memory.json --report docs/results/memory.md
 
-The network is TinyLlama's shape with random weights in bfloat16: memory and time do
-not depend on them. The chain runs in a child process. Calibration and decomposition are
-each begun once, killed by SIGKILL on the way, and begun again.
+The second line writes the report of results that are there. The network is TinyLlama's shape with
+random weights in bfloat16: memory and time do not depend on them. The chain runs in a child process,
+which is killed by SIGKILL while it calibrates and while it decomposes, and begun again.
 """
 
 import argparse
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from eckart import Budget, allocate, apply, calibrate, curves, save
+from eckart.sharding import MEMORY_BYTES
 
 SHAPE: dict[str, Any] = {
     "hidden_size": 2048,
@@ -145,12 +147,112 @@ def sizes(scratch: Path) -> dict[str, int]:
     }
 
 
+REPORT = """# A 1.1 B-parameter language model within 12 GiB
+
+Written by `python -m benchmarks.memory`, from `benchmarks/results/memory.json`. TinyLlama's shape
+({layers} layers of width {width}, {intermediate} between, vocabulary {vocabulary}), random weights
+in bfloat16; `A` from {tokens} tokens; `weighted_svd`, {keep} of the sites' parameters kept; {threads}
+threads of a machine with 24 GiB and no swap. All of it is one chain with one workspace:
+
+```python
+moments = eckart.calibrate(model, batches, metric=None, workspace="work")   # memory_bytes: 4 GiB
+options = eckart.curves(model, moments, methods=["weighted_svd"])
+plan = eckart.allocate(options, eckart.Budget(params=0.8, of="sites"))
+smaller = eckart.apply(model, plan, moments)
+```
+
+It was begun three times: killed by SIGKILL while the second part of the moments was being written,
+killed when half of the layers were decomposed, and then left to end.
+
+| run | ended | seconds | peak, GiB | finished before | finished after | of these made again |
+|---|---|---|---|---|---|---|
+{runs}
+
+Finished are files: parts of the moments, and one decomposition per layer.
+
+## Peak by stage
+
+| stage | seconds | peak resident, GiB | at most, by the formula |
+|---|---|---|---|
+{stages}
+
+Peaks are those of the process so far. Seconds are of a machine that was busy with other work.
+
+With M the bytes of the weights, S those of the smaller network's, b what Python, torch and
+transformers take ({base:.2f} GiB with the weights mapped and not read):
+
+- calibrate: `b + M + memory_bytes`, and the activations of one batch. A layer whose input is `in`
+  wide counts 12 in² (with a metric 12 (in² + out²)): 8 for the float64 sum, 4 for the float32 sum
+  of the batch under way; layers that read one tensor count `in` once. All at once it would be
+  {at_once:.1f} GiB for the sums alone.
+- curves: `b + M + 8 max (6 in² + 2 out in + 3 min(out, in)²)` over the layers, one at a time (with
+  a metric 6 out² more), and some 2 kB per option.
+- apply: `b + M + S`, and one layer's factors in float64: factors are read, not decomposed.
+- disk: `8 Σ in²` over distinct inputs, and `4 Σ min(out, in) (out + in)` for the decompositions:
+  {moments:.1f} and {decompositions:.1f} GB here. Another budget reads them and decomposes nothing.
+"""
+
+
+def formulas(result: dict[str, Any]) -> dict[str, float]:
+    """The peaks that the report promises, in bytes."""
+    base = result["runs"][0]["stages"][0]["peak_bytes"]
+    weights, smaller = (result["bytes_on_disk"][name] for name in ("network", "smaller"))
+    width, between = SHAPE["hidden_size"], SHAPE["intermediate_size"]
+    layer = 8 * (6 * between**2 + 2 * width * between + 3 * width**2)
+    return {
+        "calibrate": base + weights + MEMORY_BYTES,
+        "curves": base + weights + layer,
+        "apply": base + weights + smaller,
+    }
+
+
+def report(result: dict[str, Any]) -> str:
+    """The results as Markdown."""
+    gib = 2**30
+    runs = [
+        f"| {i} | {'killed' if run['killed'] else 'by itself'} | "
+        f"{sum(stage['seconds'] for stage in run['stages']):.0f} | {run['peak_bytes'] / gib:.2f} | "
+        f"{run['finished_before']} | {run['finished_after']} | {run['made_again']} |"
+        for i, run in enumerate(result["runs"], 1)
+    ]
+    most = formulas(result)
+    stages = [
+        f"| {stage['stage']}, run {i} | {stage['seconds']:.0f} | {stage['peak_bytes'] / gib:.2f} | "
+        + (f"{most[stage['stage']] / gib:.2f} |" if stage["stage"] in most else "|")
+        for i, run in enumerate(result["runs"], 1)
+        for stage in run["stages"]
+    ]
+    width, between, layers = (
+        SHAPE[name] for name in ("hidden_size", "intermediate_size", "num_hidden_layers")
+    )
+    return REPORT.format(
+        layers=layers,
+        width=width,
+        intermediate=between,
+        vocabulary=SHAPE["vocab_size"],
+        tokens=result["tokens"],
+        keep=result["keep"],
+        threads=result["threads"],
+        runs="\n".join(runs),
+        stages="\n".join(stages),
+        base=result["runs"][0]["stages"][0]["peak_bytes"] / gib,
+        at_once=12 * layers * (3 * width**2 + between**2) / gib,
+        moments=result["bytes_on_disk"]["workspace"] / 1e9,
+        decompositions=result["bytes_on_disk"]["workspace/decompositions"] / 1e9,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="A 1.1 B-parameter model within 12 GiB")
-    parser.add_argument("--scratch", type=Path, required=True, help="some 20 GB of room")
+    parser.add_argument("--scratch", type=Path, help="a folder with some 20 GB of room")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--report", type=Path)
     arguments = parser.parse_args()
+    if arguments.report:
+        result = json.loads(arguments.output.read_text())
+        arguments.report.write_text(report(result), encoding="utf-8")
+        return
     os.environ["HF_HUB_OFFLINE"] = "1"
     if arguments.child:
         child(arguments.scratch)
