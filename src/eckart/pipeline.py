@@ -61,6 +61,7 @@ def compress(
     metric: str | Probe | None = AUTO,
     rescale: bool | Probe = False,
     seed: int = 0,
+    workspace: str | Path | None = None,
     progress: bool | None = None,
 ) -> Compressed:
     """Make a trained network smaller: calibrate, predict, choose, replace.
@@ -87,6 +88,9 @@ def compress(
         metric: see ``calibrate``.
         rescale: see ``curves``.
         seed: of the probes.
+        workspace: a folder for networks whose moments do not fit the memory, see ``calibrate``.
+            Moments and decompositions that are finished stay in it: after a run was killed, the
+            same call goes on, and another budget costs seconds.
         progress: show bars; None shows them on a terminal.
 
     Raises:
@@ -105,11 +109,16 @@ def compress(
     methods = checked_names(methods)
     dense = matching(dense, [name for part in survey(model) for name in part])
     if not isinstance(batches, Moments):
-        moments = calibrate(model, batches, metric=metric, seed=seed, progress=progress)
-    elif (metric, seed) == (AUTO, 0):
+        moments = calibrate(
+            model, batches, metric=metric, seed=seed, workspace=workspace, progress=progress
+        )
+    elif (metric, seed, workspace) == (AUTO, 0, None):
         moments = batches
     else:
-        raise InputError("moments have a metric and a seed of their own: leave out metric and seed")
+        raise InputError(
+            "moments have a metric and a seed of their own, and stay where they are: leave out "
+            "metric, seed and workspace"
+        )
     options = curves(
         model,
         moments,

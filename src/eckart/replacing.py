@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -15,10 +15,15 @@ from eckart.errors import InputError, LeftDenseWarning
 from eckart.watch import untouched
 
 
-def copied(model: nn.Module) -> nn.Module:
-    """A copy; where there can be none, an error that says what to do."""
+def copied(model: nn.Module, sharing: Iterable[nn.Module] = ()) -> nn.Module:
+    """A copy; where there can be none, an error that says what to do.
+
+    Args:
+        model: a network or layer.
+        sharing: modules of it that the copy shares: those that will be replaced need no memory.
+    """
     try:
-        return copy.deepcopy(model)
+        return copy.deepcopy(model, {id(module): module for module in sharing})
     except (RuntimeError, TypeError) as error:
         raise InputError(
             f"this network cannot be copied ({error!s:.120}); pass inplace=True to change it itself"

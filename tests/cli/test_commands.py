@@ -142,6 +142,21 @@ def test_compress_from_moments_needs_no_data(run, network, data, tmp_path):
     assert with_data["after"]["score"]["n"] == 16
 
 
+def test_compress_in_a_workspace_goes_on(run, network, data, tmp_path):
+    words = [*network, *data, "--no-latency", "--json", "--workspace", tmp_path / "work"]
+    found = document(run("compress", *words, "--keep", 0.6))
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.*")}
+    again = document(run("compress", *words, "--keep", 0.6))
+    assert again["plan"] == found["plan"]
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.*")} == written
+    other = run("compress", *words, "--keep", 0.6, "--seed", 1)
+    assert "was begun with" in other.stderr
+    both = run("compress", *words, "--keep", 0.6, "--moments", tmp_path / "work")
+    assert "give one of the two" in both.stderr
+    kept = [*words[:-2], "--moments", tmp_path / "work"]
+    assert document(run("compress", *kept, "--keep", 0.6))["plan"] == found["plan"]
+
+
 def test_compress_options_reach_the_plan(run, network, data):
     words = ["--keep", 0.8, "--of", "sites", "--dense", "0,7", "--methods", "weighted_svd"]
     found = document(

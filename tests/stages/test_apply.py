@@ -191,11 +191,22 @@ def test_a_lazy_layer_that_is_never_called_stays_lazy(x: Tensor):
     assert factored(smaller) <= {"body.0", "body.2", "body.4"}
 
 
+class Reading(nn.Module):
+    """Calls its children and reads their weights as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear1, self.linear2 = nn.Linear(16, 32), nn.Linear(32, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        read = self.linear1.weight.sum() + self.linear2.weight.sum()
+        return self.linear2(self.linear1(x).relu()) + 0 * read
+
+
 @pytest.fixture
 def encoder() -> nn.Module:
-    """Its fast path, taken in eval mode without gradients, reads its children's weights."""
-    layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
-    return nn.Sequential(nn.Linear(12, 16), layer, nn.Linear(16, 12)).eval()
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(12, 16), Reading(), nn.Linear(16, 12)).eval()
 
 
 def test_layers_whose_parent_reads_their_weight_are_restored(encoder: nn.Module):
@@ -216,6 +227,14 @@ def test_layers_whose_parent_reads_their_weight_are_restored(encoder: nn.Module)
     with torch.no_grad():
         smaller(batch)  # runs in eval mode
     smaller.train()(batch).sum().backward()  # and in train mode
+
+
+def test_a_restored_layer_of_a_copy_is_not_shared_with_the_network(encoder: nn.Module):
+    plan, moments = planned(encoder, [torch.randn(4, 5, 12)], params=0.75)
+    with pytest.warns(LeftDenseWarning):
+        smaller = apply(encoder, plan, moments)
+    theirs = {parameter.data_ptr() for parameter in smaller.parameters()}
+    assert theirs.isdisjoint(parameter.data_ptr() for parameter in encoder.parameters())
 
 
 def test_a_restored_layer_is_the_very_layer(encoder: nn.Module):

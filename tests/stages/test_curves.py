@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from eckart import Curves, InputError, Moments, calibrate, curves
+from eckart.layers import composed
+from eckart.methods import Problem, methods_named, problem_of
 from stages.networks import SmallCnn
+from tolerances import tolerance
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +80,23 @@ def test_losses_fall_with_the_rank(model: SmallCnn, moments: Moments):
     for curve in curves(model, moments, methods=["weighted_svd"]).curves:
         by_rank = [option.loss for option in curve.options]
         assert by_rank == sorted(by_rank, reverse=True)
+
+
+def test_without_a_metric_no_gradients_moment_is_needed():
+    torch.manual_seed(0)
+    model, batches = SmallCnn(), [torch.randn(8, 3, 9, 8)]
+    moments = calibrate(model, batches, metric=None)
+    for name, spec in moments.specs.items():
+        problem = problem_of(model.get_submodule(name), name, moments)
+        whole = Problem(problem.piece, problem.weight, problem.a, problem.g)
+        assert torch.equal(
+            problem.g, problem.g_scale * torch.eye(spec.piece.outputs).double()[None]
+        )
+        (method,) = methods_named(["weighted_svd"])
+        short, long = method.losses(problem), method.losses(whole)
+        assert [form for form, _ in short] == [form for form, _ in long]
+        losses = [torch.tensor([loss for _, loss in found]) for found in (short, long)]
+        torch.testing.assert_close(*losses, rtol=1e-9, atol=1e-12 * float(losses[1].max()))
+        half = short[len(short) // 2][0]
+        products = [composed(method.build(p, half), half) for p in (problem, whole)]
+        torch.testing.assert_close(*products, **tolerance(torch.float64))

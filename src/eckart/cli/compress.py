@@ -88,7 +88,7 @@ def compress_command(
         goals = {"tolerance": wanted, "evaluate": judge(selection.take(data, calibration))}
     evaluate = judge(evaluation.take(data)) if evaluation.named(data) else None
     network = model.load()
-    gathered = gather(network, source, images.seed)
+    gathered = gather(network, source, images.seed, moments.workspace)
     done, healed = compress(network, gathered, **plan.offered, **goals), None
     if healed_on is not None:
         healed = healing.healed(done.model, network, healed_on, gathered, images.seed)

@@ -63,7 +63,7 @@ def frontier_command(
     source = moments.source(data, calibration)
     batches = evaluation.take(data)
     network = model.load()
-    gathered = gather(network, source, images.seed)
+    gathered = gather(network, source, images.seed, moments.workspace)
     options = curves(network, gathered, **plan.offered)
     with _resumable(out):
         found = frontier(

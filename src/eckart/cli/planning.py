@@ -37,6 +37,12 @@ class MomentsOptions:
     moments: Annotated[
         Path | None, option("Data", "File that calibrate wrote, in place of calibrating now.")
     ] = None
+    workspace: Annotated[
+        Path | None,
+        option(
+            "Data", "Folder that keeps what is finished, for large networks; killed runs go on."
+        ),
+    ] = None
 
     def source(self, data: Data | None, calibration: CalibrationOptions) -> Moments | Examples:
         """The moments in the file, or the images or text to gather them from.
@@ -47,19 +53,25 @@ class MomentsOptions:
         """
         if self.moments is None:
             return calibration.take(data)
+        if self.workspace is not None:
+            raise usage_error("--workspace", "the moments are in --moments: give one of the two")
         moments = Moments.load(self.moments)
         if data is not None:
             calibration.reserve(data, moments.examples)
         return moments
 
 
-def gather(network: nn.Module, source: Moments | Examples, seed: int) -> Moments:
+def gather(
+    network: nn.Module, source: Moments | Examples, seed: int, workspace: Path | None
+) -> Moments:
     """The moments, from the images or text if there are none yet."""
     if isinstance(source, Moments):
         return source
     try:
-        return calibrate(network, source, seed=seed)
+        return calibrate(network, source, seed=seed, workspace=workspace)
     except CalibrationInterrupted as error:
+        if workspace is not None:
+            raise stopped(error, f"{workspace} keeps what is finished: call again") from error
         raise stopped(error, "eckart calibrate keeps what it has") from error
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import final
 
 from torch import Tensor
@@ -37,15 +38,32 @@ class LowRank:
 
     def losses(self, problem: Problem) -> list[tuple[Form, float]]:
         """Ranks from one to full."""
-        values = self.decompose(problem).losses.tolist()
+        if problem.memory is None:
+            values = self.decompose(problem).losses.tolist()
+        else:
+            values = problem.memory.losses(*self._remembered(problem)).tolist()
         ranks = range(1, len(values))
         return [(low_rank_form(problem.piece, r, pivoted=self.pivoted), values[r]) for r in ranks]
 
     def build(self, problem: Problem, form: Form) -> list[Tensor]:
         """Both factors, the scale split evenly."""
         first, second = form.pieces
-        left, right = self.decompose(problem).balanced(first.outputs // first.groups)
+        if problem.memory is None:
+            factors = self.decompose(problem)
+        else:
+            factors = problem.memory.factors(*self._remembered(problem))
+        left, right = factors.balanced(first.outputs // first.groups)
         return [right.reshape(first.weight_shape), left.reshape(second.weight_shape)]
+
+    def _remembered(self, problem: Problem) -> tuple[str, Callable[[], NestedFactors]]:
+        """What the decomposition is remembered as, and how to make it.
+
+        Methods with one decomposition share it; a function without a name of its own has the
+        method's.
+        """
+        made = getattr(self.decompose, "__qualname__", "<>")
+        title = self.name if "<" in made else f"{self.decompose.__module__}.{made}"
+        return title, partial(self.decompose, problem)
 
 
 def low_rank_form(piece: Piece, rank: int, *, core: bool = False, pivoted: bool = False) -> Form:
@@ -76,4 +94,7 @@ def activation_svd(problem: Problem) -> NestedFactors:
 
 def weighted_svd(problem: Problem) -> NestedFactors:
     """Best under ``A`` and ``G``: the network's output is kept."""
-    return output_projection(problem.weight, problem.a, problem.g)
+    if problem.g_scale is None:
+        return output_projection(problem.weight, problem.a, problem.g)
+    factors = output_projection(problem.weight, problem.a)  # no matrix of out² is needed
+    return NestedFactors(factors.left, factors.right, problem.g_scale * factors.losses)

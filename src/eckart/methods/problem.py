@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import cached_property
+from typing import final
 
 import torch
 from jaxtyping import Float64
@@ -10,35 +12,69 @@ from torch import Tensor, nn
 
 from eckart.layers import as_matrix
 from eckart.linalg import damped
+from eckart.methods.memory import Memory
 from eckart.records import Moments, Piece
 
 DAMPING = 1e-6  # relative to a moment's mean diagonal; float32 products have noise of this order
 _NOISE = 0.25 * torch.finfo(torch.float32).eps  # of sums of float32 products; a tenth was measured
 
 
-@dataclass(frozen=True)
+@final
 class Problem:
     """One layer to approximate: minimise ``½ tr(G (W - M) A (W - M)ᵀ)`` over forms of ``M``.
+
+    The moments may be given as functions, for they are large, and where a decomposition is
+    remembered nobody asks for them.
 
     Attributes:
         piece: the dense layer's shapes.
         weight: W, shape (groups, out, in).
         a: damped second moment of the inputs, (groups, in, in).
         g: damped second moment of the output gradients, (groups, out, out).
+        g_scale: where ``G`` is a multiple of the identity, which one.
+        memory: of decompositions, if they are kept.
     """
 
-    piece: Piece
-    weight: Float64[Tensor, "groups out in"]
-    a: Float64[Tensor, "groups in in"]
-    g: Float64[Tensor, "groups out out"]
+    def __init__(
+        self,
+        piece: Piece,
+        weight: Float64[Tensor, "groups out in"],
+        a: Float64[Tensor, "groups in in"] | Callable[[], Tensor],
+        g: Float64[Tensor, "groups out out"] | Callable[[], Tensor],
+        *,
+        g_scale: float | None = None,
+        memory: Memory | None = None,
+    ) -> None:
+        self.piece, self.weight = piece, weight
+        self.g_scale, self.memory = g_scale, memory
+        self._a, self._g = a, g
+
+    @cached_property
+    def a(self) -> Float64[Tensor, "groups in in"]:
+        return self._a() if callable(self._a) else self._a
+
+    @cached_property
+    def g(self) -> Float64[Tensor, "groups out out"]:
+        return self._g() if callable(self._g) else self._g
 
 
 def problem_of(layer: nn.Module, name: str, moments: Moments, damping: float = DAMPING) -> Problem:
-    """A layer's weight, ``A`` and ``G`` in float64, damped, on the weight's device."""
-    weight = as_matrix(layer).double()
-    sums = (moments.a(name), moments.g(name))
-    a, g = (regular(moment.to(weight.device), damping) for moment in sums)
-    return Problem(moments.specs[name].piece, weight, a, g)
+    """A layer's weight, ``A`` and ``G`` in float64, damped, on the weight's device.
+
+    A ``G`` that is a multiple of the identity needs no damping.
+    """
+    stored = as_matrix(layer)
+    weight, kept, scale = stored.double(), moments.decompositions, moments.g_scale(name)
+
+    def a() -> Tensor:
+        return regular(moments.a(name).to(weight.device), damping)
+
+    def g() -> Tensor:
+        found = moments.g(name).to(weight.device)
+        return regular(found, damping) if scale is None else found
+
+    memory = Memory(kept, f"{name} damping {damping:g}", stored.dtype) if kept else None
+    return Problem(moments.specs[name].piece, weight, a, g, g_scale=scale, memory=memory)
 
 
 def regular(

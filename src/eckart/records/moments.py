@@ -12,13 +12,15 @@ from typing import Any
 import torch
 from jaxtyping import Float64
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from eckart.errors import CheckpointError, InputError, MismatchError
 from eckart.records.forms import MALFORMED, LayerSpec
+from eckart.records.workspace import StoredSums, Workspace, decompositions_in, write_tensors
 
 FORMAT = "eckart.moments/3"
+PARTS = {"gram": "grams", "total": "totals", "output": "output_grams"}
+"""The field whose tensors have names in the file that begin so."""
 
 
 @dataclass(frozen=True)
@@ -73,19 +75,28 @@ class Moments:
 
     def g(self, layer: str) -> Float64[Tensor, "groups out out"]:
         """``G`` at a layer's outputs, per output; without a metric, rows per example times I."""
-        if layer in self.output_grams:
+        scale, spec = self.g_scale(layer), self.specs[layer]
+        if scale is None:
             return self.output_grams[layer] / self.outputs
-        spec = self.specs[layer]
         groups, out, _ = spec.piece.matrix_shape
-        rows = self.rows[spec.input] / self.outputs
         device = self.grams[spec.input].device
-        return rows * torch.eye(out, dtype=torch.float64, device=device).repeat(groups, 1, 1)
+        return scale * torch.eye(out, dtype=torch.float64, device=device).repeat(groups, 1, 1)
+
+    def g_scale(self, layer: str) -> float | None:
+        """The multiple of the identity that ``G`` is without a metric; None with one."""
+        if layer in self.output_grams:
+            return None
+        return self.rows[self.specs[layer].input] / self.outputs
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the sums."""
-        parts = (self.grams, self.totals, self.output_grams)
-        return sum(t.numel() * t.element_size() for part in parts for t in part.values())
+        """Bytes of the sums, by the shapes of the layers: nothing is read for it."""
+        shapes = {spec.input: spec.piece.matrix_shape for spec in self.specs.values()}
+        entries = sum(groups * size * (size + 1) for groups, _, size in shapes.values())
+        for name in self.output_grams:
+            groups, out, _ = self.specs[name].piece.matrix_shape
+            entries += groups * out * out
+        return 8 * entries
 
     @property
     def digest(self) -> str:
@@ -95,7 +106,7 @@ class Moments:
         )
         for part in (self.grams, self.output_grams):
             for key in sorted(part):
-                digest.update(part[key].diagonal(dim1=-2, dim2=-1).cpu().numpy().tobytes())
+                digest.update(_diagonal(part, key).cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
 
     def __str__(self) -> str:
@@ -139,8 +150,20 @@ class Moments:
             rows={**self.rows, **{k: self.rows[v] for k, v in moved.items()}},
         )
 
+    @property
+    def decompositions(self) -> Path | None:
+        """Where decompositions under these moments are kept: beside them, in a workspace."""
+        parts = (self.grams, self.totals, self.output_grams)
+        files = {f.parent for p in parts if isinstance(p, StoredSums) for f in p.files.values()}
+        whole = all(isinstance(part, StoredSums) for part in parts) and len(files) == 1
+        return decompositions_in(files.pop()) if whole else None
+
     def save(self, path: str | Path) -> None:
-        """Write one safetensors file, whole or not at all; the structure is in its metadata."""
+        """Write one safetensors file, whole or not at all; the structure is in its metadata.
+
+        Raises:
+            CheckpointError: the disk is full, or cannot be written to.
+        """
         leaves: list[Tensor] = []
         meta = {
             "specs": [spec.as_json() for spec in self.specs.values()],
@@ -155,20 +178,28 @@ class Moments:
             "example": _pack(self.example, leaves),
             "sample": _pack(self.sample, leaves),
         }
-        parts = {"gram": self.grams, "total": self.totals, "output": self.output_grams}
+        parts = {part: getattr(self, field) for part, field in PARTS.items()}
         tensors = {f"{p}/{k}": t.contiguous() for p, part in parts.items() for k, t in part.items()}
         tensors |= {f"example/{i}": t.contiguous().clone() for i, t in enumerate(leaves)}
-        partial = Path(f"{path}.partial")
-        save_file(tensors, partial, metadata={"format": FORMAT, "moments": json.dumps(meta)})
-        partial.replace(path)
+        for part in ("gram", "output"):
+            diagonals = {k: _diagonal(parts[part], k).contiguous() for k in parts[part]}
+            tensors |= {f"diagonal/{part}/{k}": t for k, t in diagonals.items()}
+        write_tensors(Path(path), tensors, {"format": FORMAT, "moments": json.dumps(meta)})
 
     @classmethod
     def load(cls, path: str | Path) -> Moments:
-        """Read what ``save`` wrote.
+        """Read what ``save`` wrote, or the folder that ``calibrate`` had as its workspace.
+
+        The sums in a workspace stay on disk, and each is read when it is asked for.
 
         Raises:
-            CheckpointError: the file is missing, damaged, or of another format.
+            CheckpointError: the file is missing, damaged, or of another format; or calibration in
+                the workspace is not finished.
         """
+        if Path(path).is_dir():
+            from eckart.records.shards import joined  # which loads the single files by this
+
+            return joined(Workspace.read(path))
         try:
             with safe_open(path, framework="pt") as file:
                 header = file.metadata() or {}
@@ -187,6 +218,12 @@ def sharing_differs(parts: Sequence[Mapping[str, LayerSpec]]) -> set[str]:
     """Layers whose input is not shared in the same way in all parts of the data."""
     keys = [{name: spec.input for name, spec in specs.items()} for specs in parts]
     return {name for part in keys for name in part if any(k.get(name) != part[name] for k in keys)}
+
+
+def _diagonal(sums: Mapping[str, Tensor], key: str) -> Tensor:
+    if isinstance(sums, StoredSums):
+        return sums.diagonal(key)
+    return sums[key].diagonal(dim1=-2, dim2=-1)
 
 
 def _added(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -211,7 +248,7 @@ def _pack(value: Any, leaves: list[Tensor]) -> Any:
 def _unpack(data: Any, tensors: Mapping[str, Tensor]) -> Any:
     (kind, value), *_ = data.items()
     if kind == "tensor":
-        return tensors[f"example/{value}"]
+        return tensors[f"example/{value}"].clone()  # a view would hold on to the whole file
     if kind == "dict":
         return {k: _unpack(v, tensors) for k, v in value.items()}
     if kind == "value":
@@ -221,12 +258,11 @@ def _unpack(data: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def _unpack_file(meta: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
-    parts = {"gram": "grams", "total": "totals", "output": "output_grams"}
-    sums: dict[str, dict[str, Tensor]] = {field: {} for field in parts.values()}
+    sums: dict[str, dict[str, Tensor]] = {field: {} for field in PARTS.values()}
     for key, tensor in tensors.items():
         part, _, name = key.partition("/")
-        if part in parts:
-            sums[parts[part]][name] = tensor
+        if part in PARTS:
+            sums[PARTS[part]][name] = tensor
     specs = [LayerSpec.from_json(spec) for spec in meta["specs"]]
     for spec in specs:
         _check_sums(spec, meta["rows"], sums)

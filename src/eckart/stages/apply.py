@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
 from eckart.costs import COSTS
 from eckart.coupling import without_units
 from eckart.errors import MismatchError
-from eckart.layers import bias_of, filled, piece_of, rebuild
+from eckart.layers import bias_of, filled, piece_of, rebuild, weight_of
 from eckart.methods import (
     Problem,
     heirs,
@@ -43,7 +43,9 @@ def apply(model: nn.Module, plan: Plan, moments: Moments, *, inplace: bool = Fal
     Raises:
         MismatchError: plan, moments and network do not belong together.
 
-    Cost: one decomposition per replaced layer, and one forward pass.
+    Cost: one decomposition per replaced layer, none where it is remembered in a workspace, and one
+        forward pass. In memory, beside the network, the smaller one, in which only what is not
+        factored is copied.
     """
     check_same_network(model, plan.fingerprint, "this plan")
     check_same_network(model, moments.fingerprint, "these moments")
@@ -55,23 +57,42 @@ def apply(model: nn.Module, plan: Plan, moments: Moments, *, inplace: bool = Fal
     unknown = sorted(set(plan.choices) - set(moments.specs))
     if unknown:
         raise MismatchError(f"the plan names layers without moments: {', '.join(unknown)}")
-    narrow = {name: _narrow(model, name, plan, moments) for name in plan.choices}
-    smaller = model if inplace else copied(model)
-    without_units(smaller, [(r.group, r.kept) for r in plan.removals.values()])
     groups = [removal.group for removal in plan.removals.values()]
-    built, touched = {}, {name for group in groups for name in {**group.writers, **group.readers}}
+    touched = {name for group in groups for name in {**group.writers, **group.readers}}
+    weights = {n: _weights(model, n, plan, moments, n in touched) for n in plan.choices}
+    alone = [n for n, (_, factors) in weights.items() if factors and n not in touched]
+    replaced = [model.get_submodule(name) for name in alone]
+    smaller = model if inplace else copied(model, sharing=replaced)
+    without_units(smaller, [(r.group, r.kept) for r in plan.removals.values()])
+    built = {}
     for name, choice in plan.choices.items():
-        module, problem = smaller.get_submodule(name), narrow[name]
-        if not choice.form.is_plain:
-            (method,) = methods_named([choice.method])
-            built[name] = rebuild(module, choice.form, method.build(problem, choice.form))
-        if name in touched:
-            fitted = filled(module, piece_of(module), problem.weight, bias_of(module))
-            smaller.set_submodule(name, fitted)  # its weights make up for the channels it read
+        module, (plain, factors) = smaller.get_submodule(name), weights.pop(name)
+        if factors:
+            built[name] = rebuild(module, choice.form, factors)
+        if plain is not None:  # its weights make up for the channels it read
+            fitted = filled(module, piece_of(module), plain, bias_of(module))
+            smaller.set_submodule(name, fitted)
     broken = installed(smaller, built, moments.example)
+    if not inplace:
+        for name in broken.keys() & set(alone):
+            smaller.set_submodule(name, copied(smaller.get_submodule(name)))
     if broken:
         plan = _without(plan, broken, smaller, moments)
     return attach_plan(smaller, plan)
+
+
+def _weights(
+    model: nn.Module, name: str, plan: Plan, moments: Moments, touched: bool
+) -> tuple[Tensor | None, list[Tensor]]:
+    """A layer's weight, where channels around it go, and its factors, if it gets some."""
+    form, problem = plan.choices[name].form, _narrow(model, name, plan, moments)
+    factors: list[Tensor] = []
+    if not form.is_plain:
+        (method,) = methods_named([plan.choices[name].method])
+        factors = method.build(problem, form)
+    dtype = weight_of(model.get_submodule(name)).dtype
+    plain = problem.weight.to(dtype) if touched else None
+    return plain, [factor.to(dtype) for factor in factors]
 
 
 def _narrow(model: nn.Module, name: str, plan: Plan, moments: Moments) -> Problem:

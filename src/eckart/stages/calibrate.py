@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +22,7 @@ from eckart.moments import Accumulator, moment_bytes
 from eckart.progress import length_of, tracked
 from eckart.records import Form, LayerSpec, Moments
 from eckart.records.forms import Size
+from eckart.sharding import MEMORY_BYTES, gathered_in
 from eckart.tracing import fingerprint, network_costs, trace_sizes
 from eckart.watch import untouched, watching
 
@@ -37,6 +40,8 @@ def calibrate(
     layers: Iterable[str] | None = None,
     seed: int = 0,
     first_batch: int = 0,
+    workspace: str | Path | None = None,
+    memory_bytes: int = MEMORY_BYTES,
     progress: bool | None = None,
 ) -> Moments:
     """Gather the second moments of every layer's inputs and output gradients.
@@ -57,6 +62,12 @@ def calibrate(
         seed: of the probes. Batch i's probe depends on (seed, i) alone.
         first_batch: index of the first batch, to go on where another run stopped:
             ``old + calibrate(model, rest, first_batch=old.batches)`` equals one run over all.
+        workspace: a folder that keeps what is finished, for networks whose moments do not fit the
+            memory: they are gathered for some layers at a time and stay there, to be read when
+            asked for. After a run was killed, the same call goes on. ``batches`` is then gone over
+            once for each part, so it must be a list, or a loader without shuffling.
+        memory_bytes: that the sums may take at once, in a workspace: of a layer 12 in², with a
+            metric 12 (in² + out²).
         progress: show a bar; None shows it on a terminal.
 
     Returns:
@@ -64,7 +75,10 @@ def calibrate(
         share, batches dealt out in turn, and every rank gets the sum over all.
 
     Raises:
-        InputError: the loader is empty, an output holds no logits, a name matches no layer.
+        InputError: the loader is empty, an output holds no logits, a name matches no layer; with
+            a workspace, batches that differ from pass to pass.
+        MismatchError, CheckpointError: the workspace is of another network, other data or other
+            settings; it is damaged; or the disk is full.
         NonFiniteError: NaN or infinity, named by layer.
         CalibrationInterrupted: Ctrl-C, an error in the loader, or another rank that stopped.
 
@@ -91,6 +105,11 @@ def calibrate(
         raise InputError(f"no layer of this network can be compressed ({listed})")
     if metric is not None and metric != AUTO:
         probe_of(metric)  # an unknown name is an error before anything runs
+    if workspace is not None:
+        given: dict[str, Any] = {"metric": metric, "seed": seed, "first_batch": first_batch}
+        made_of = {**given, "metric": name_of(metric), "fingerprint": fingerprint(model)}
+        gather = partial(calibrate, model, progress=progress, **given)
+        return gathered_in(workspace, made_of, model, found, skipped, batches, memory_bytes, gather)
     run = _Run(model, found, metric, seed, first_batch)
     what = f"calibrating ({moment_bytes(found, metric is not None) / 1e6:.1f} MB of moments)"
     _log.info(what)

@@ -1,0 +1,196 @@
+"""A folder that keeps what is finished, so that a run that was killed goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, final
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from eckart.errors import CheckpointError, MismatchError
+from eckart.records.forms import MALFORMED
+
+FORMAT = "eckart.workspace/1"
+SETTINGS = "workspace.json"
+
+
+@final
+@dataclass(frozen=True)
+class Workspace:
+    """What was finished for one network, one set of data and one set of settings.
+
+    ::
+
+        workspace.json                  which network, data, settings and layers
+        moments-000.safetensors …       the moments of some layers each
+        decompositions/*.safetensors    one for every layer, method and damping
+
+    A file is there whole or not at all, and its being there means that it is finished. One process
+    at a time may work here.
+
+    Attributes:
+        directory: the folder.
+        settings: of what the moments in it are; plain JSON.
+    """
+
+    directory: Path
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, directory: str | Path) -> Workspace:
+        """The workspace in a folder.
+
+        Raises:
+            CheckpointError: there is none, or it cannot be read.
+        """
+        path = Path(directory).absolute() / SETTINGS
+        try:
+            data = json.loads(path.read_text())
+            if data["format"] != FORMAT:
+                raise CheckpointError(f"{path} has another format than {FORMAT}")
+            settings = data["settings"]
+            return cls(path.parent, {**settings, "layers": [str(n) for n in settings["layers"]]})
+        except (OSError, *MALFORMED) as error:
+            raise CheckpointError(f"cannot read a workspace from {path}: {error}") from error
+
+    @classmethod
+    def opened(cls, directory: str | Path, settings: Mapping[str, Any]) -> Workspace:
+        """The workspace in a folder, begun there if there is none.
+
+        Raises:
+            MismatchError: what is there is of another network, other data or other settings.
+            CheckpointError: it cannot be read or written.
+        """
+        fresh = cls(Path(directory).absolute(), settings)
+        if (fresh.directory / SETTINGS).exists():
+            found = cls.read(directory)
+            found._check_same(settings)
+            found._clean()
+            return found
+        if fresh.shards:
+            raise CheckpointError(f"{directory} holds moments but no {SETTINGS}: use a new folder")
+        try:
+            fresh.directory.mkdir(parents=True, exist_ok=True)
+            partial = fresh.directory / f"{SETTINGS}.partial"
+            partial.write_text(json.dumps({"format": FORMAT, "settings": settings}, indent=1))
+            partial.replace(fresh.directory / SETTINGS)
+        except OSError as error:
+            raise CheckpointError(f"cannot begin a workspace in {directory}: {error}") from error
+        return fresh
+
+    def _check_same(self, settings: Mapping[str, Any]) -> None:
+        differing = [key for key in settings if settings[key] != self.settings.get(key)]
+        if differing:
+            parts = (
+                f"{k} {self.settings.get(k)!r:.60}, not {settings[k]!r:.60}" for k in differing
+            )
+            raise MismatchError(
+                f"the workspace {self.directory} was begun with {'; '.join(parts)}: call with what "
+                "it was begun with, or give another folder"
+            )
+
+    def _clean(self) -> None:
+        """Remove what was half written when a run was killed; safetensors writes to ``.tmp*``."""
+        for folder in (self.directory, decompositions_in(self.directory)):
+            for path in (*folder.glob(".tmp*"), *folder.glob("*.partial")):
+                path.unlink()
+
+    @property
+    def shards(self) -> list[Path]:
+        """The files of finished moments, in order."""
+        return sorted(self.directory.glob("moments-*.safetensors"))
+
+    def next_shard(self) -> Path:
+        """Where the moments of the next part of the layers will be."""
+        names = (self.directory / f"moments-{index:03d}.safetensors" for index in count())
+        return next(path for path in names if not path.exists())
+
+
+@final
+class StoredSums(Mapping[str, Tensor]):
+    """Sums that stay on disk: a tensor is read when it is asked for, and nothing is kept.
+
+    Args:
+        part: what the tensors' names in the files begin with.
+        files: by key, the file that holds its tensor.
+    """
+
+    def __init__(self, part: str, files: Mapping[str, Path]) -> None:
+        self.part, self.files = part, dict(files)
+
+    def __getitem__(self, key: str) -> Tensor:
+        path = self.files[key]
+        return read_tensors(path, [f"{self.part}/{key}"])[0]
+
+    def diagonal(self, key: str) -> Tensor:
+        """The diagonal of every matrix of one stack, for which the rest is not read."""
+        return read_tensors(self.files[key], [f"diagonal/{self.part}/{key}"])[0].clone()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.files)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+
+def decompositions_in(directory: Path) -> Path:
+    """The folder of what was decomposed under the moments of a workspace."""
+    return directory / "decompositions"
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"cannot read {path}: {error}; delete it, and the same call makes it again"
+        ) from error
+
+
+def read_tensors(path: Path, names: Sequence[str]) -> list[Tensor]:
+    """Some tensors of a file; what of them is not touched is not read either.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    with _open(path) as file:
+        return [file.get_tensor(name) for name in names]
+
+
+def header_of(path: Path) -> dict[str, str]:
+    """The metadata of a file.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    with _open(path) as file:
+        return file.metadata() or {}
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file, whole or not at all.
+
+    Raises:
+        CheckpointError: the disk is full, or cannot be written to.
+    """
+    partial = Path(f"{path}.partial")
+    try:
+        path.parent.mkdir(exist_ok=True)
+        save_file(dict(tensors), partial, metadata=dict(metadata))
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        size = sum(t.numel() * t.element_size() for t in tensors.values())
+        raise CheckpointError(
+            f"cannot write {path}, {size / 1e6:.0f} MB: {error}; what was finished before is kept: "
+            "make room, and the same call goes on"
+        ) from error
