@@ -4,8 +4,8 @@ python -m benchmarks.memory --scratch /tmp/memory --output benchmarks/results/me
 python -m benchmarks.memory --output benchmarks/results/memory.json --report docs/results/memory.md
 
 The second line writes the report of results that are there. The network is TinyLlama's shape with
-random weights in bfloat16: memory and time do not depend on them. The chain runs in a child process,
-which is killed by SIGKILL while it calibrates and while it decomposes, and begun again.
+random weights in bfloat16: memory and time do not depend on them. The chain runs in a child
+process, which is killed by SIGKILL while it calibrates and while it decomposes, and begun again.
 """
 
 import argparse
@@ -151,8 +151,8 @@ REPORT = """# A 1.1 B-parameter language model within 12 GiB
 
 Written by `python -m benchmarks.memory`, from `benchmarks/results/memory.json`. TinyLlama's shape
 ({layers} layers of width {width}, {intermediate} between, vocabulary {vocabulary}), random weights
-in bfloat16; `A` from {tokens} tokens; `weighted_svd`, {keep} of the sites' parameters kept; {threads}
-threads of a machine with 24 GiB and no swap. All of it is one chain with one workspace:
+in bfloat16; `A` from {tokens} tokens; `weighted_svd`, {keep} of the sites' parameters kept;
+{threads} threads of a machine with 24 GiB and no swap. All of it is one chain with one workspace:
 
 ```python
 moments = eckart.calibrate(model, batches, metric=None, workspace="work")   # memory_bytes: 4 GiB
