@@ -26,6 +26,7 @@ from eckart import (
     frontier,
     measure,
 )
+from stages.networks import Peeking
 
 
 class Counting:
@@ -181,8 +182,7 @@ def test_points_that_are_not_asked_for_now_stay_in_the_file(digits, tmp_path: Pa
 
 
 def test_points_with_layers_left_dense_after_all_are_not_done_again(tmp_path: Path):
-    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
-    model = nn.Sequential(nn.Linear(12, 16), layer, nn.Linear(16, 12)).eval()
+    model = nn.Sequential(nn.Linear(12, 16), Peeking(), nn.Linear(16, 12)).eval()
     moments = calibrate(model, [torch.randn(4, 5, 12)])
     calls: list[int] = []
 
@@ -207,8 +207,7 @@ def test_points_with_layers_left_dense_after_all_are_not_done_again(tmp_path: Pa
 
 @pytest.mark.filterwarnings("ignore::eckart.LeftDenseWarning")
 def test_the_budget_holds_where_layers_had_to_be_restored():
-    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
-    model = nn.Sequential(nn.Linear(12, 16), layer, nn.Linear(16, 12)).eval()
+    model = nn.Sequential(nn.Linear(12, 16), Peeking(), nn.Linear(16, 12)).eval()
     moments = calibrate(model, [torch.randn(4, 5, 12)])
     smaller = compress(model, moments, keep=0.9, methods=["weighted_svd"])
     before, after = (sum(p.numel() for p in m.parameters()) for m in (model, smaller.model))

@@ -24,7 +24,7 @@ from eckart import (
 )
 from eckart.layers import Factored
 from eckart.methods import DEFAULT_METHODS
-from stages.networks import SmallCnn, mlp
+from stages.networks import Peeking, SmallCnn, mlp
 from tolerances import tolerance
 
 FACTORS = ("weighted_svd", "spatial")
@@ -191,31 +191,19 @@ def test_a_lazy_layer_that_is_never_called_stays_lazy(x: Tensor):
     assert factored(smaller) <= {"body.0", "body.2", "body.4"}
 
 
-class Reading(nn.Module):
-    """Calls its children and reads their weights as well."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear1, self.linear2 = nn.Linear(16, 32), nn.Linear(32, 16)
-
-    def forward(self, x: Tensor) -> Tensor:
-        read = self.linear1.weight.sum() + self.linear2.weight.sum()
-        return self.linear2(self.linear1(x).relu()) + 0 * read
-
-
 @pytest.fixture
-def encoder() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(12, 16), Reading(), nn.Linear(16, 12)).eval()
+def peeking() -> nn.Module:
+    """In eval mode it reads its children's weights."""
+    return nn.Sequential(nn.Linear(12, 16), Peeking(), nn.Linear(16, 12)).eval()
 
 
-def test_layers_whose_parent_reads_their_weight_are_restored(encoder: nn.Module):
+def test_layers_whose_parent_reads_their_weight_are_restored(peeking: nn.Module):
     batch = torch.randn(4, 5, 12)
-    plan, moments = planned(encoder, [batch], params=0.75)
+    plan, moments = planned(peeking, [batch], params=0.75)
     read = {"1.linear1", "1.linear2"}
-    assert read & set(plan.choices), "the plan must touch what the fast path reads"
+    assert read & set(plan.choices), "the plan must touch what its parent reads"
     with pytest.warns(LeftDenseWarning, match=r"left dense after all: 1\.linear"):
-        smaller = apply(encoder, plan, moments)
+        smaller = apply(peeking, plan, moments)
     done = smaller.eckart_plan
     assert not read & factored(smaller)
     assert factored(smaller) == set(done.choices) == set(plan.choices) - read
@@ -229,20 +217,20 @@ def test_layers_whose_parent_reads_their_weight_are_restored(encoder: nn.Module)
     smaller.train()(batch).sum().backward()  # and in train mode
 
 
-def test_a_restored_layer_of_a_copy_is_not_shared_with_the_network(encoder: nn.Module):
-    plan, moments = planned(encoder, [torch.randn(4, 5, 12)], params=0.75)
+def test_a_restored_layer_of_a_copy_is_not_shared_with_the_network(peeking: nn.Module):
+    plan, moments = planned(peeking, [torch.randn(4, 5, 12)], params=0.75)
     with pytest.warns(LeftDenseWarning):
-        smaller = apply(encoder, plan, moments)
+        smaller = apply(peeking, plan, moments)
     theirs = {parameter.data_ptr() for parameter in smaller.parameters()}
-    assert theirs.isdisjoint(parameter.data_ptr() for parameter in encoder.parameters())
+    assert theirs.isdisjoint(parameter.data_ptr() for parameter in peeking.parameters())
 
 
-def test_a_restored_layer_is_the_very_layer(encoder: nn.Module):
-    plan, moments = planned(encoder, [torch.randn(4, 5, 12)], params=0.75)
-    linear = encoder[1].linear1
+def test_a_restored_layer_is_the_very_layer(peeking: nn.Module):
+    plan, moments = planned(peeking, [torch.randn(4, 5, 12)], params=0.75)
+    linear = peeking[1].linear1
     with pytest.warns(LeftDenseWarning):
-        apply(encoder, plan, moments, inplace=True)
-    assert encoder[1].linear1 is linear
+        apply(peeking, plan, moments, inplace=True)
+    assert peeking[1].linear1 is linear
 
 
 def zero_weights(model: nn.Sequential, x: Tensor) -> None:

@@ -48,6 +48,6 @@ def healed_in(folder: Path, seconds: float = 0.0) -> Healed:
 
 if __name__ == "__main__":
     target = Path(sys.argv[1])
-    found = healed_in(target, seconds=0.01)
+    found = healed_in(target, seconds=0.06)
     print(found.log[-1].note, flush=True)
     save_file(found.model.state_dict(), target / "healed")
