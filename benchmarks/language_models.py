@@ -11,14 +11,14 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 import eckart
-from benchmarks.peers.forms import Layer, dense_size, factored, matrix
+from benchmarks.peers.forms import Layer, compressible, dense_size, factored, matrix, replaced
 from benchmarks.peers.low_rank import Spectrum, plain, row_weighted, weighted
 from benchmarks.peers.ranks import Ranks, by_energy, uniform
 from benchmarks.peers.zero_sum import balanced_ranks, loss_changes
@@ -52,7 +52,7 @@ class Gathered:
     gradients: dict[str, Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Subject:
     """The dense network, and what every method reads of it."""
 
@@ -62,7 +62,12 @@ class Subject:
     @cached_property
     def layers(self) -> dict[str, Layer]:
         """The linear layers of the decoder."""
-        return {f"model.layers.{n}": m for n, m in self.decoder.named_modules() if _is_linear(m)}
+        return {f"model.layers.{n}": m for n, m in compressible(self.decoder).items()}
+
+    @property
+    def size(self) -> int:
+        """Weights of all of them."""
+        return sum(map(dense_size, self.layers.values()))
 
     @property
     def decoder(self) -> nn.Module:
@@ -74,6 +79,7 @@ class Subject:
         """Of the inputs, and of the gradients of the next token's cross entropy."""
         return eckart.calibrate(self.model, self.calibration)
 
+    @cache  # noqa: B019
     def curves(self, method: str) -> eckart.Curves:
         """Of one method."""
         return eckart.curves(self.model, self.moments, methods=[method])
@@ -102,6 +108,7 @@ class Subject:
             {k: v / rows for k, v in sums.mean_abs.items()}, sums.squares, sums.gradients
         )
 
+    @lru_cache(maxsize=1)  # noqa: B019, one kind takes some gigabytes
     def spectra(self, kind: str) -> dict[str, Spectrum]:
         """Peers' decompositions of all layers."""
         make: dict[str, Callable[[str, Tensor], Spectrum]] = {
@@ -111,10 +118,6 @@ class Subject:
             "whitened": lambda name, w: weighted(w, self.a(name)),
         }
         return {name: make[kind](name, matrix(layer)) for name, layer in self.layers.items()}
-
-
-def _is_linear(module: nn.Module) -> bool:
-    return type(module) is nn.Linear
 
 
 def _add(sums: dict[str, Tensor], name: str, value: Tensor) -> None:
@@ -143,7 +146,7 @@ def alike(kind: str) -> Callable[[Subject, float], Replacements]:
     """A peer's decomposition, the same fraction in every layer."""
 
     def method(subject: Subject, keep: float) -> Replacements:
-        ranks = uniform(subject.layers, keep * sum(map(dense_size, subject.layers.values())))
+        ranks = uniform(subject.layers, keep * subject.size)
         return truncated(subject, subject.spectra(kind), ranks)
 
     return method
@@ -153,7 +156,7 @@ def energy(subject: Subject, keep: float) -> Replacements:
     """Whitened, ranks by relative energy under one multiplier."""
     spectra = subject.spectra("whitened")
     energies = {name: spectrum.energy for name, spectrum in spectra.items()}
-    allowed = keep * sum(map(dense_size, subject.layers.values()))
+    allowed = keep * subject.size
     return truncated(subject, spectra, by_energy(subject.layers, energies, allowed))
 
 
@@ -165,7 +168,7 @@ def zero_sum(subject: Subject, keep: float) -> Replacements:
         for name, layer in layers.items()
     }
     inside = {name.removeprefix("model.layers."): change for name, change in changes.items()}
-    allowed = keep * sum(map(dense_size, layers.values()))
+    allowed = keep * subject.size
     ranks = balanced_ranks(subject.decoder, inside, allowed)
     return truncated(subject, spectra, {f"model.layers.{k}": r for k, r in ranks.items()})
 
@@ -196,14 +199,7 @@ METHODS: dict[str, Callable[[Subject, float], nn.Module | Replacements]] = {
 def compressed(subject: Subject, name: str, keep: float) -> nn.Module:
     """A network of one method; the dense one is left as it is."""
     made = METHODS[name](subject, keep)
-    if isinstance(made, nn.Module):
-        return made
-    from copy import deepcopy
-
-    model = deepcopy(subject.model)
-    for layer, module in made.items():
-        model.set_submodule(layer, module)
-    return model
+    return made if isinstance(made, nn.Module) else replaced(subject.model, made)
 
 
 def kept(model: nn.Module, dense: nn.Module) -> float:
@@ -261,9 +257,7 @@ def main() -> None:
         arguments.output.write_text(json.dumps(rows, indent=1) + "\n")
 
     if ("dense", 1.0, arguments.dtype) not in known:
-        from copy import deepcopy
-
-        add("dense", 1.0, deepcopy(model), 0.0)
+        add("dense", 1.0, replaced(model, {}), 0.0)
     for name in arguments.methods:
         for keep in arguments.keep:
             if (name, keep, arguments.dtype) not in known:

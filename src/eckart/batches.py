@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from eckart.errors import InputError
+
+
+def check_rereadable(batches: Any, what: str, often: str = "once per network") -> None:
+    """Raise ``InputError`` where batches can be read only once, and ``what`` reads them often."""
+    if isinstance(batches, Iterator):
+        raise InputError(
+            f"{what} reads its batches {often}, and this is an iterator that can be read only "
+            "once: pass a list or a DataLoader"
+        )
 
 
 def inputs_of(batch: Any) -> Any:

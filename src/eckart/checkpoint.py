@@ -23,11 +23,10 @@ from eckart.pretrained import CONFIG, blank_model, check_merged, convert, descri
 from eckart.provenance import attach_plan, plan_of
 from eckart.records import Form, Plan
 from eckart.records.forms import MALFORMED
-from eckart.weight_files import Outline, check_orders, check_weights, outlines_of
+from eckart.weight_files import MAX_JSON_BYTES, Outline, check_orders, check_weights, outlines_of
 
 FORMAT = "eckart.network/2"
 WEIGHTS, CHANGED_WEIGHTS, STRUCTURE = "model.safetensors", "eckart.safetensors", "eckart.json"
-_MAX_JSON_BYTES = 64 * 1024 * 1024
 
 
 def save(model: nn.Module, directory: str | Path, tokenizer: Any = None) -> None:
@@ -164,9 +163,7 @@ def _forms_of(model: nn.Module) -> dict[str, Form]:
     for name, module in model.named_modules():
         if type(module) is Factored:
             forms[name] = module.form
-        elif {name, name.rpartition(".")[0]} & inside.keys() or not name:
-            continue
-        elif type_of(module) is not None and not _is_lazy(module):
+        elif name and name not in inside and type_of(module) is not None and not _is_lazy(module):
             forms[name] = Form((piece_of(module),))
     return forms
 
@@ -177,7 +174,7 @@ def _is_lazy(module: nn.Module) -> bool:
 
 def _structure(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > _MAX_JSON_BYTES:
+        if path.stat().st_size > MAX_JSON_BYTES:
             raise CheckpointError(f"{path} is too large to be a network's structure")
         structure = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:

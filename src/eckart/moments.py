@@ -6,7 +6,6 @@ that stops early holds whole batches.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
@@ -14,28 +13,19 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from eckart.distinct import DistinctInputs
 from eckart.errors import NonFiniteError
 from eckart.layers import InputSums, LayerType, type_of
 from eckart.masking import Masks, masks_of, real_part
 
 
 @dataclass
-class _Seen:
-    """One distinct input tensor of a batch, and its sums under one geometry."""
-
-    tensor: weakref.ref[Tensor]
-    version: int
-    geometry: object
-    sums: InputSums
-
-
-@dataclass
 class _Batch:
-    """What one batch has given so far."""
+    """What one batch has given so far: the sums of each distinct input, and who read it."""
 
     masks: Masks = ()
-    seen: list[_Seen] = field(default_factory=list)
-    by_id: dict[int, list[int]] = field(default_factory=dict)
+    inputs: DistinctInputs = field(default_factory=DistinctInputs)
+    sums: list[InputSums] = field(default_factory=list)
     calls: dict[str, list[int]] = field(default_factory=dict)
     output_grams: dict[str, Tensor] = field(default_factory=dict)
 
@@ -65,18 +55,13 @@ class Accumulator:
         kind = type_of(module)
         if kind is None:
             return
-        batch, geometry = self._batch, kind.geometry(module)
-        version = -1 if x.is_inference() else x._version
-        for index in batch.by_id.get(id(x), []):
-            seen = batch.seen[index]
-            if seen.tensor() is x and (seen.version, seen.geometry) == (version, geometry):
-                batch.calls.setdefault(name, []).append(index)
-                return
-        sums = kind.input_sums(module, self._counted(kind, module, x))
-        _check_finite(sums.gram, f"the inputs of layer {name!r}")
-        batch.by_id.setdefault(id(x), []).append(len(batch.seen))
-        batch.calls.setdefault(name, []).append(len(batch.seen))
-        batch.seen.append(_Seen(weakref.ref(x), version, geometry, sums))
+        batch = self._batch
+        index = batch.inputs.index(x, kind.geometry(module))
+        batch.calls.setdefault(name, []).append(index)
+        if index == len(batch.sums):
+            sums = kind.input_sums(module, self._counted(kind, module, x))
+            _check_finite(sums.gram, f"the inputs of layer {name!r}")
+            batch.sums.append(sums)
 
     def see_gradient(self, name: str, module: nn.Module, grad: Tensor) -> None:
         """Add one call's output gradient to the batch."""
@@ -99,7 +84,7 @@ class Accumulator:
         for name, calls in batch.calls.items():
             if self.input_of[name] == name:
                 for index in calls:
-                    self._add(name, batch.seen[index].sums)
+                    self._add(name, batch.sums[index])
         for name, gram in batch.output_grams.items():
             _accumulate(self.output_grams, name, gram / samples)
 

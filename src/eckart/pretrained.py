@@ -17,10 +17,9 @@ import torch
 from torch import nn
 
 from eckart.errors import CheckpointError, InputError
-from eckart.weight_files import Outline
+from eckart.weight_files import MAX_JSON_BYTES, Outline
 
 CONFIG = "config.json"
-_MAX_JSON_BYTES = 64 * 1024 * 1024
 _TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -151,7 +150,7 @@ def _uninitialised(kind: Any, config: Any, dtype: torch.dtype) -> Any:
 
 def _config(library: Any, path: Path) -> Any:
     try:
-        if path.stat().st_size > _MAX_JSON_BYTES:
+        if path.stat().st_size > MAX_JSON_BYTES:
             raise CheckpointError(f"{path} is too large to be a model's description")
         return library.AutoConfig.from_pretrained(
             path.parent, local_files_only=True, trust_remote_code=False

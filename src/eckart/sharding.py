@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from eckart.batches import call, inputs_of, moved
+from eckart.distinct import DistinctInputs
 from eckart.distributed import world
 from eckart.errors import CalibrationInterrupted, InputError
 from eckart.layers import piece_of, type_of
@@ -132,44 +132,20 @@ def _needed(together: Sequence[nn.Module], with_outputs: bool) -> int:
     return _BYTES * (groups * inputs * inputs + outputs)
 
 
-@dataclass
-class _Read:
-    """One distinct input of the traced pass."""
-
-    tensor: weakref.ref[Tensor]
-    version: int
-    geometry: object
-
-
-@dataclass
-class _Trace:
-    """Which distinct inputs every layer reads."""
-
-    read: list[_Read] = field(default_factory=list)
-    by_layer: dict[str, list[int]] = field(default_factory=dict)
-
-    def see(self, name: str, module: nn.Module, x: Tensor) -> None:
-        """Note one call."""
-        kind = type_of(module)
-        version = -1 if x.is_inference() else x._version
-        geometry = None if kind is None else kind.geometry(module)
-        known = (
-            r.tensor() is x and (r.version, r.geometry) == (version, geometry) for r in self.read
-        )
-        index = next((i for i, same in enumerate(known) if same), len(self.read))
-        if index == len(self.read):
-            self.read.append(_Read(weakref.ref(x), version, geometry))
-        self.by_layer.setdefault(name, []).append(index)
-
-
 def _reading_together(
     model: nn.Module, layers: Mapping[str, nn.Module], batch: Any
 ) -> list[list[str]]:
     """Layers by what they read, in the order of the first call."""
-    trace = _Trace()
-    with untouched(model), torch.no_grad(), watching(layers, trace.see):
+    inputs, read = DistinctInputs(), dict[str, list[int]]()
+
+    def see(name: str, module: nn.Module, x: Tensor) -> None:
+        kind = type_of(module)
+        geometry = None if kind is None else kind.geometry(module)
+        read.setdefault(name, []).append(inputs.index(x, geometry))
+
+    with untouched(model), torch.no_grad(), watching(layers, see):
         call(model, moved(inputs_of(batch), model))
     together: dict[tuple[int, ...], list[str]] = {}
-    for name, indices in trace.by_layer.items():
+    for name, indices in read.items():
         together.setdefault(tuple(indices), []).append(name)
     return list(together.values())

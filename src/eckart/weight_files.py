@@ -11,6 +11,7 @@ from torch import Tensor
 
 from eckart.errors import CheckpointError
 
+MAX_JSON_BYTES = 64 * 1024 * 1024  # of what lies beside the weights; a hostile file may be vast
 Outline = tuple[tuple[int, ...], torch.dtype]
 _DTYPES = {
     "F64": torch.float64,

@@ -11,6 +11,7 @@ LAYERS = {
     "linalg": 1,
     "batches": 1,
     "bisection": 1,
+    "distinct": 1,
     "distributed": 1,
     "interruptions": 1,
     "knapsack": 1,

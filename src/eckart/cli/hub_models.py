@@ -14,12 +14,13 @@ import torch
 from torch import nn
 
 from eckart import load_pretrained
+from eckart.checkpoint import STRUCTURE
 from eckart.cli.output import say
 from eckart.errors import EckartError, InputError
 from eckart.pretrained import CONFIG, transformers
 
 T = TypeVar("T")
-_PREFIX, _STRUCTURE = "hf:", "eckart.json"
+_PREFIX = "hf:"
 
 
 class Dtype(str, Enum):
@@ -56,7 +57,7 @@ class HubModel:
 
     def load(self, dtype: Dtype) -> nn.Module:
         """The model, in eval mode; one that eckart saved comes back with its factors."""
-        if (self._path / _STRUCTURE).is_file():
+        if (self._path / STRUCTURE).is_file():
             return load_pretrained(self._path, dtype=dtype.torch_dtype)
         model, info = self._read(
             lambda **where: self._class.from_pretrained(

@@ -2,7 +2,15 @@
 
 from eckart.layers.carrying import Carrying
 from eckart.layers.conv2d import Conv2dType
-from eckart.layers.factored import Factored, blank, composed, factors_in, rebuild
+from eckart.layers.factored import (
+    Factored,
+    blank,
+    composed,
+    factors_in,
+    rebuild,
+    refill,
+    weights_of,
+)
 from eckart.layers.linear import LinearType
 from eckart.layers.narrow import (
     blank_norm,
@@ -57,8 +65,10 @@ __all__ = [
     "oriented",
     "piece_of",
     "rebuild",
+    "refill",
     "register_layer",
     "survey",
     "type_of",
     "weight_of",
+    "weights_of",
 ]

@@ -66,7 +66,7 @@ class Factored(nn.Sequential):
             A plain layer of the class that stood here, of the factors' dtype and device.
         """
         first = self[0]
-        weight = composed([weight_of(layer).detach().double() for layer in self], self.form)
+        weight = composed(weights_of(self), self.form)
         dense = self._whole(_merged_piece(self.form), weight_of(first))
         fill(dense, weight, bias_of(self[-1]))
         dense.requires_grad_(weight_of(first).requires_grad)
@@ -79,9 +79,29 @@ class Factored(nn.Sequential):
 
 
 def factors_in(model: nn.Module) -> dict[str, str]:
-    """The name of every piece of a factored layer, with that of the layer."""
+    """The name of every module inside a factored layer, with that of the layer."""
     factored = {name: m for name, m in model.named_modules() if type(m) is Factored}
-    return {f"{name}.{index}": name for name, m in factored.items() for index in range(len(m))}
+    return {
+        f"{name}.{inner}": name
+        for name, m in factored.items()
+        for inner, _ in m.named_modules()
+        if inner
+    }
+
+
+def weights_of(module: nn.Module) -> list[Tensor]:
+    """The weights of a plain layer or a chain, in float64."""
+    parts = module if isinstance(module, Factored) else [module]
+    return [weight_of(part).detach().double() for part in parts]
+
+
+@torch.no_grad()
+def refill(module: nn.Module, weights: Sequence[Tensor]) -> None:
+    """Put other weights, of any dtype, into a plain layer or a chain."""
+    if isinstance(module, Factored):
+        module.fill(weights)
+    else:
+        weight_of(module).copy_(weights[0])
 
 
 def composed(weights: Sequence[Tensor], form: Form) -> Tensor:
@@ -98,9 +118,7 @@ def rebuild(module: nn.Module, form: Form, weights: Sequence[Tensor]) -> Factore
     factored = Factored(*(_blank_pieces(module, form)))
     _like(factored, module)
     factored.fill(weights)
-    target, bias = bias_of(factored[-1]), bias_of(module)
-    if target is not None and bias is not None:
-        target.data.copy_(bias)
+    _fill_bias(factored[-1], bias_of(module))
     return factored
 
 
@@ -144,6 +162,11 @@ def keep_bias_trainable(layer: nn.Module, like: nn.Module) -> None:
 def fill(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
     """Copy weight and bias into a plain layer, in its dtype; a bias only where both have one."""
     weight_of(layer).copy_(weight)
+    _fill_bias(layer, bias)
+
+
+@torch.no_grad()
+def _fill_bias(layer: nn.Module, bias: Tensor | None) -> None:
     target = bias_of(layer)
     if target is not None and bias is not None:
         target.copy_(bias)

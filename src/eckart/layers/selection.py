@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from eckart.errors import InputError, NonFiniteError
-from eckart.layers.factored import factors_in
 from eckart.layers.registry import LAYER_TYPES, type_of
 from eckart.layers.set_apart import heads, reserved
 
@@ -35,16 +34,14 @@ def survey(
     uses = Counter(id(m) for _, m in model.named_modules(remove_duplicate=False))
     owners = Counter(id(p) for p in _weights(model))
     apart = {} if only is not None else heads(model)
-    own, inside = reserved(model), factors_in(model)
+    own = reserved(model)
     layers: dict[str, nn.Module] = {}
     skipped: dict[str, str] = {}
     for name, module in model.named_modules():
-        if not _has_matrix(module) or name.rpartition(".")[0] in inside:
+        if not _has_matrix(module):
             continue
         reason = _reason(module, uses[id(module)], owners) if name else _ROOT
         reason = own.get(name) or reason or apart.get(name)
-        if name in inside:
-            reason = f"it is a factor of {inside[name]!r} already; merge the network to begin anew"
         if reason is None:
             layers[name] = module
         else:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from torch import nn
 
+from eckart.layers.factored import factors_in
+
 _ATTENTION = "nn.MultiheadAttention {} itself; build attention of nn.Linear layers to include it"
 _ENCODER = (
     "nn.TransformerEncoderLayer reads its weight itself where batch_first=True; build the encoder "
     "with batch_first=False, with the same weights, to include it"
 )
+_FACTOR = "it is a factor of {!r} already; merge the network to begin anew"
 _HEAD = "it is the head over the vocabulary; to include it name it in layers=, as layers='*' does"
 
 
 def reserved(model: nn.Module) -> dict[str, str]:
-    """The layers whose weights another module multiplies with by itself, with the reason.
+    """The layers that another module is made of, or multiplies with by itself, with the reason.
 
-    Such are those of torch's attention, and in a torch encoder the two after it, which the fused
-    path reads in evaluation. Where that path can never be taken they are layers like others.
+    The first are the factors of a factored layer. The others are those of torch's attention, and in
+    a torch encoder the two after it, which the fused path reads in evaluation. Where that path can
+    never be taken they are layers like others.
     """
     reasons = {}
     for name, module in model.named_modules():
@@ -26,7 +30,7 @@ def reserved(model: nn.Module) -> dict[str, str]:
             reasons[f"{prefix}out_proj"] = _ATTENTION.format("reads this weight")
         elif isinstance(module, nn.TransformerEncoderLayer) and _may_fuse(module):
             reasons |= {f"{prefix}{layer}": _ENCODER for layer in ("linear1", "linear2")}
-    return reasons
+    return reasons | {name: _FACTOR.format(whole) for name, whole in factors_in(model).items()}
 
 
 def _may_fuse(layer: nn.TransformerEncoderLayer) -> bool:

@@ -61,17 +61,11 @@ def output_projection(weight: Matrix, a: Inputs, g: Outputs | None = None) -> Ne
     white = torch.eye(weight.shape[1], device=weight.device).expand(len(weight), -1, -1)
     weight, a, outputs = admissible_problem(weight, a, white if g is None else g)
     if g is None:
-        if weight.shape[1] > weight.shape[2]:
-            values, vectors = _on_the_inputs(weight, a)
-        else:
-            values, vectors = _leading(weight @ a @ weight.mT, weight.shape[1])
+        values, vectors = _principal(weight, a)
         return NestedFactors(vectors, vectors.mT @ weight, _tails(values))
     lift = factor(outputs)
     lifted = lift.mT @ weight
-    if weight.shape[1] > weight.shape[2]:
-        values, vectors = _on_the_inputs(lifted, a)
-    else:
-        values, vectors = _leading(lifted @ a @ lifted.mT, weight.shape[1])
+    values, vectors = _principal(lifted, a)
     left = _solved_transposed(lift, vectors)
     return NestedFactors(left, vectors.mT @ lifted, _tails(values))
 
@@ -123,11 +117,13 @@ def nested_losses(
     return 0.5 * torch.cat([corner, corner.new_zeros(1)]).clamp_min(0)
 
 
-def _on_the_inputs(weight: Matrix, a: Inputs) -> tuple[Tensor, Tensor]:
-    """What ``_leading`` gives of ``W A Wᵀ``, by way of the smaller ``Fᵀ Wᵀ W F``, ``A = F Fᵀ``.
+def _principal(weight: Matrix, a: Inputs) -> tuple[Tensor, Tensor]:
+    """What ``_leading`` gives of ``W A Wᵀ``, or where it is smaller ``Fᵀ Wᵀ W F``, ``A = F Fᵀ``.
 
-    The vectors are orthonormal and span the columns of ``W F``, however small the values.
+    The vectors are then orthonormal and span the columns of ``W F``, however small the values.
     """
+    if weight.shape[1] <= weight.shape[2]:
+        return _leading(weight @ a @ weight.mT, weight.shape[1])
     reduced = weight @ factor(a)
     values, vectors = _leading(reduced.mT @ reduced, weight.shape[2])
     return values, torch.linalg.qr(reduced @ vectors).Q

@@ -10,9 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from eckart.batches import inputs_of
 from eckart.errors import InputError
-from eckart.masking import masks_of, real_rows
+from eckart.metrics.logits import real_vectors
 from eckart.metrics.probes import named
 
 Pooling = Literal["mean", "cls"]
@@ -77,7 +76,7 @@ def pooled(
     if pooling == "cls":
         vectors = hidden[:, 0]
     else:
-        real = real_rows(masks_of(inputs_of(batch)), hidden.shape[:2])
+        real = real_vectors(hidden, batch)
         weight = hidden.new_ones(hidden.shape[:2]) if real is None else real.to(hidden)
         weight = weight.reshape(*hidden.shape[:2], 1)
         vectors = (hidden * weight).sum(1) / weight.sum(1).clamp_min(1)

@@ -63,7 +63,7 @@ class Logits:
         dim = class_axis(logits, self.class_dim)
         if self.centred and dim is not None:
             v = v - v.mean(dim, keepdim=True)
-        real = _real_rows(logits, batch)
+        real = real_vectors(logits, batch)
         v = v if real is None else v * real.to(v).reshape(*logits.shape[:-1], 1)
         return (logits * v.to(logits)).sum()
 
@@ -78,7 +78,7 @@ class Logits:
         dim = class_axis(logits, self.class_dim)
         if self.centred and dim is not None:
             change = change - change.mean(dim, keepdim=True)
-        real = _real_rows(logits, batch)
+        real = real_vectors(logits, batch)
         change = change if real is None else change.flatten(0, -2)[real.to(change.device)]
         return 0.5 * float(change.square().sum())
 
@@ -122,7 +122,7 @@ class Fisher:
         else:
             chances = scores.detach().softmax(-1).cpu()
             targets = torch.multinomial(chances, 1, generator=generator).squeeze(-1)
-        real = _real_rows(logits, batch)
+        real = real_vectors(logits, batch)
         if real is not None:
             targets = targets.where(real.to(targets.device), IGNORED)
         return F.cross_entropy(
@@ -142,7 +142,7 @@ class Fisher:
         before, after = (
             t.movedim(dim, -1).flatten(0, -2) / self.temperature for t in (logits, found)
         )
-        real = _real_rows(logits, batch)
+        real = real_vectors(logits, batch)
         return divergence(before, after, None if real is None else real.to(before.device))
 
 
@@ -175,6 +175,6 @@ def divergence(before: Tensor, after: Tensor, rows: Tensor | None = None) -> flo
     return total
 
 
-def _real_rows(logits: Tensor, batch: Any) -> Tensor | None:
-    """Which vectors of classes belong to real tokens; None where all do."""
-    return real_rows(masks_of(inputs_of(batch)), logits.shape[:-1])
+def real_vectors(outputs: Tensor, batch: Any) -> Tensor | None:
+    """Which vectors along the last axis belong to real tokens; None where all do."""
+    return real_rows(masks_of(inputs_of(batch)), outputs.shape[:-1])

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from eckart.batches import check_rereadable
 from eckart.errors import InputError
 from eckart.metrics import class_axis
 from eckart.records import Score
-from eckart.scores.running import check_rereadable, labelled
+from eckart.scores.running import labelled
 
 
 def accuracy(batches: Iterable[Any]) -> Callable[[nn.Module], Score]:

@@ -11,10 +11,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eckart.batches import check_rereadable
 from eckart.errors import InputError
 from eckart.metrics import IGNORED, Pooling, logits_of, pooled, predicted_tokens
 from eckart.records import Score
-from eckart.scores.running import check_rereadable, outputs_over
+from eckart.scores.running import outputs_over
 
 _ROWS = 256  # positions whose chances are held at once
 _MOST = 700.0  # nats, beyond which the exponential is no number

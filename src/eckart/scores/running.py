@@ -17,15 +17,6 @@ from eckart.watch import untouched
 Evaluate = Callable[[nn.Module], Score | float]
 
 
-def check_rereadable(batches: Iterable[Any], what: str) -> None:
-    """Raise unless the batches can be read once per network."""
-    if isinstance(batches, Iterator):
-        raise InputError(
-            f"{what} reads its batches once per network, and this is an iterator that can be read "
-            "only once: pass a list or a DataLoader"
-        )
-
-
 def outputs_over(model: nn.Module, batches: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
     """Each batch and what the network, in eval mode, gives for it.
 

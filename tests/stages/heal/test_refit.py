@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 import eckart
 from eckart import calibrate, heal
-from eckart.layers import Carrying, Factored, piece_of, rebuild
+from eckart.layers import Carrying, Factored, piece_of, rebuild, weights_of
 from eckart.linalg import quadratic_loss
 from eckart.methods import methods_named
 from eckart.stages.heal.channels import by_row
-from eckart.stages.heal.fits import Layer, refined, solved, weights_of
+from eckart.stages.heal.fits import Layer, refined, solved
 from eckart.stages.heal.flow import flow_of
 from eckart.stages.heal.sums import Sums
 from layer_zoo import LAYERS, inputs, layer, problem_of_layer

@@ -15,7 +15,7 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 
 from eckart.batches import call, inputs_of
-from eckart.layers import Carrying, Factored, bias_of, norm_width, type_of, weight_of
+from eckart.layers import Carrying, Factored, bias_of, norm_width, refill, type_of, weights_of
 from eckart.progress import tracked
 from eckart.stages.heal.channels import (
     Kept,
@@ -145,12 +145,9 @@ def _affine(
 
 def _rescale(module: nn.Module, scale: Tensor, shift: Tensor) -> None:
     """Multiply a module's outputs by ``scale`` and add ``shift``, per channel."""
-    weight, bias = weight_of(last_piece(module)), bias_of(last_piece(module))
-    scaled = weight * scale.reshape(-1, *[1] * (weight.dim() - 1))
-    if isinstance(module, Factored):
-        module.fill([*(weight_of(piece) for piece in list(module)[:-1]), scaled])
-    else:
-        weight.copy_(scaled)
+    *inner, last = weights_of(module)
+    refill(module, [*inner, last * scale.reshape(-1, *[1] * (last.dim() - 1))])
+    bias = bias_of(last_piece(module))
     if bias is not None:
         bias.copy_(bias * scale + shift)
 

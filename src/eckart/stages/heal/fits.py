@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor, nn
 
-from eckart.layers import Factored, composed, piece_of, weight_of
+from eckart.layers import Factored, composed, piece_of
 from eckart.linalg import damped, least_squares, reduced_rank_regression
 from eckart.linalg.balance import balanced
 from eckart.methods import regular
@@ -55,12 +55,6 @@ class Layer:
     def is_solved_exactly(self) -> bool:
         """Whether least squares over all weights at once has a closed form."""
         return self.form.is_plain or self.rank is not None
-
-
-def weights_of(module: nn.Module) -> Weights:
-    """The weights of a plain layer or a chain, in float64."""
-    parts = module if isinstance(module, Factored) else [module]
-    return [weight_of(part).detach().double() for part in parts]
 
 
 def solved(

@@ -245,10 +245,7 @@ def _in_order(student: nn.Module, inputs: Any) -> dict[str, Tail]:
     """Layers that are called once, as they are called, with nothing known of what follows."""
     modules = {name: module for name, module in student.named_modules() if name}
     inside = factors_in(student)
-    parents = {name: name.rpartition(".")[0] for name in modules}
-    layers = {
-        n: m for n, m in modules.items() if is_layer(m) and not {n, parents[n]} & inside.keys()
-    }
+    layers = {n: m for n, m in modules.items() if is_layer(m) and n not in inside}
     order: list[str] = []
     with watching(layers, lambda name, module, x: order.append(name)):
         call(student, inputs)

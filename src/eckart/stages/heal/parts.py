@@ -14,7 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eckart.batches import examples_in, inputs_of, moved, some_examples, tensors_in
+from eckart.batches import (
+    check_rereadable,
+    examples_in,
+    inputs_of,
+    moved,
+    some_examples,
+    tensors_in,
+)
 from eckart.errors import InputError, NonFiniteError
 
 _MOST = 4096  # examples held out, however many there are
@@ -71,11 +78,7 @@ def parted(batches: Iterable[Any], like: nn.Module, fraction: float) -> Parts:
         InputError: the source can be read only once, is empty, or too small to be parted.
         NonFiniteError: NaN or infinity in the inputs.
     """
-    if isinstance(batches, Iterator):
-        raise InputError(
-            "healing reads its batches several times, and this is an iterator that can be read "
-            "only once: pass a list or a DataLoader"
-        )
+    check_rereadable(batches, "healing", "several times")
     if not 0 <= fraction < 1:
         raise InputError(f"held_out={fraction}: give a fraction of the examples in [0, 1)")
     hashes = [value for batch in batches for value in _hashes(_checked(batch))]

@@ -17,10 +17,10 @@ import torch
 from torch import nn
 
 from eckart.batches import inputs_of
-from eckart.layers import Factored, type_of
+from eckart.layers import Factored, type_of, weights_of
 from eckart.progress import tracked
 from eckart.stages.heal.channels import channel_axis, is_what_is_left, kept_channels
-from eckart.stages.heal.fits import refined, solved, weights_of
+from eckart.stages.heal.fits import refined, solved
 from eckart.stages.heal.flow import Flow, flow_of, is_layer
 from eckart.stages.heal.sites import Candidate, Site
 from eckart.stages.heal.sums import Quadratic, Sums

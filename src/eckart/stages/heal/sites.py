@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor, nn
 
-from eckart.layers import Factored, as_matrix, bias_of, piece_of, weight_of
+from eckart.layers import as_matrix, bias_of, piece_of, refill, weight_of
 from eckart.methods import regular
 from eckart.stages.heal.channels import (
     Kept,
@@ -99,10 +99,7 @@ class Site:
 
     def install(self, candidate: Candidate) -> None:
         """Put weights and bias in; without a bias of its own, the norm's mean takes it."""
-        if isinstance(self.module, Factored):
-            self.module.fill(candidate.weights)
-        else:
-            weight_of(self.module).copy_(candidate.weights[0])
+        refill(self.module, candidate.weights)
         bias = bias_of(last_piece(self.module))
         if bias is not None:
             bias.copy_(candidate.bias.flatten())
