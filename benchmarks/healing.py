@@ -27,6 +27,7 @@ from benchmarks.networks import (
     trained_lenet,
 )
 from eckart.cli.demo_networks import Digits, load_digits, make_cnn, train
+from eckart.methods import DEFAULT_METHODS
 from eckart.stages.heal.closeness import closeness
 
 OUTPUT = Path("benchmarks/results/healing.json")
@@ -36,6 +37,7 @@ JUDGED = 2000  # of the training images, at most a fifth of them, that nothing i
 ALONE = ("correct", "refit", "distil")
 IN_ORDER, MORE_DATA = "correct,refit,distil", "calibrated on all"
 ROWS = (*ALONE, IN_ORDER, MORE_DATA)
+WITH_CP = ("weighted_svd", "cp", "spatial")  # not among the defaults: few ranks, found slowly
 Row = dict[str, object]
 
 
@@ -50,6 +52,7 @@ class Subject:
         changed: what is done to a batch of images before a step.
         passes: of distillation over the images.
         closed_form: how many images the treatments in closed form see.
+        methods: that the smaller networks are chosen from.
     """
 
     model: nn.Module
@@ -59,6 +62,7 @@ class Subject:
     changed: Callable[[Tensor], Tensor] = lambda images: images
     passes: int = 2
     closed_form: int = 5000
+    methods: tuple[str, ...] = DEFAULT_METHODS
 
     @property
     def fitted(self) -> int:
@@ -113,9 +117,15 @@ def digits() -> Subject:
     return Subject(model, labelled(trained), labelled(tested), batch=50, passes=10)
 
 
-def on_cifar(model: nn.Module, root: Path | None, passes: int, closed_form: int) -> Subject:
+def on_cifar(
+    model: nn.Module,
+    root: Path | None,
+    passes: int,
+    closed_form: int,
+    methods: tuple[str, ...] = DEFAULT_METHODS,
+) -> Subject:
     parts = (cifar10(root, split) for split in ("train", "test"))
-    return Subject(model, *parts, 64, flipped_and_cropped, passes, closed_form)
+    return Subject(model, *parts, 64, flipped_and_cropped, passes, closed_form, methods)
 
 
 SUBJECTS: dict[str, Callable[[Path | None], Subject]] = {
@@ -123,6 +133,7 @@ SUBJECTS: dict[str, Callable[[Path | None], Subject]] = {
     "lenet5": lambda root: Subject(trained_lenet(root), mnist(root, "train"), mnist(root, "test")),
     "densenet22": lambda root: on_cifar(trained_densenet(root), root, 1, 2000),
     "resnet20": lambda root: on_cifar(load_resnet(root, 20), root, 2, 5000),
+    "resnet20, with CP": lambda root: on_cifar(load_resnet(root, 20), root, 2, 5000, WITH_CP),
     "resnet32": lambda root: on_cifar(load_resnet(root, 32), root, 1, 2000),
 }
 
@@ -165,7 +176,10 @@ class Study:
     subject: Subject
 
     def compressed(self, keep: float, moments: eckart.Moments) -> nn.Module:
-        return eckart.compress(self.subject.model, moments, keep=keep, progress=False).model
+        subject = self.subject
+        return eckart.compress(
+            subject.model, moments, keep=keep, methods=subject.methods, progress=False
+        ).model
 
     def row(self, keep: float, treatment: str) -> Row:
         """One row; ``seconds`` of CPU after the network was first made smaller."""

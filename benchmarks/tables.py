@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from benchmarks import channel_tables, healing_tables
+from benchmarks import channel_tables, decomposition_tables, healing_tables
 from benchmarks.study_tables import studies
 
 RESULTS = Path("benchmarks/results")
@@ -169,6 +169,12 @@ def healing(name: str) -> str:
     return healing_tables.MAKERS[name](json.loads((RESULTS / "healing.json").read_text()))
 
 
+def decompositions(name: str) -> str:
+    """A table of `benchmarks.decompositions`."""
+    report = json.loads((RESULTS / "decompositions.json").read_text())
+    return decomposition_tables.MAKERS[name](report)
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
     "resnet20": lambda: frontier("resnet20"),
     "resnet32": lambda: frontier("resnet32"),
@@ -180,6 +186,10 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "studies": studies,
     "learned factors": learned_factors,
     **{f"channels {name}": partial(channels, name) for name in channel_tables.MAKERS},
+    **{
+        f"decompositions {name}": partial(decompositions, name)
+        for name in decomposition_tables.MAKERS
+    },
     **{f"healing {name}": partial(healing, name) for name in healing_tables.MAKERS},
 }
 

@@ -30,7 +30,8 @@ import eckart
 TOLERANCE = 0.05
 PAGE = """# Study 2: how little of a network Iris needs
 
-Written by `python examples/iris_rank.py`. The course went from 83 to 60 parameters with U·core·V.
+Written by `python examples/iris_rank.py`. The course went from 83 to 60 parameters with U·core·V
+and biases between the three; `factorize(core=True)` has none there, and 58 parameters.
 
 ## The smallest ranks by bisection
 
@@ -86,39 +87,26 @@ def trained(model: nn.Module, data: Data, steps: int) -> nn.Module:
     return model.eval()
 
 
-def at_rank_two(model: nn.Module) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
-    """The first layer as two, and both matrices."""
-    smaller, (U, S, Vh) = deepcopy(model), eckart.linalg.randomized_svd(model[0].weight, 2)
-    left, right = U * S.sqrt(), S.sqrt()[:, None] * Vh
-    first, second = nn.Linear(4, 2, bias=False), nn.Linear(2, 10)
-    first.weight.data, second.weight.data = right, left
-    second.bias.data = model[0].bias.detach().clone()
-    smaller[0] = nn.Sequential(first, second)
-    return smaller, (left, right)
+def network() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(4, 10), nn.ReLU(), nn.Linear(10, 3))
+
+
+def at_rank_two(model: nn.Module) -> tuple[nn.Module, list[Tensor]]:
+    """The first layer as two, and both matrices, U √S last."""
+    smaller = eckart.factorize(model, {"0": 2})
+    return smaller, [matrix for matrix in smaller[0].parameters() if matrix.ndim == 2]
 
 
 def core_network(rank: int = 1) -> nn.Sequential:
-    """U · core · V in place of the first layer, untrained; biases between as in the course."""
+    """The course's U · core · V in place of the first layer, untrained, with biases between."""
     parts = nn.Linear(4, rank), nn.Linear(rank, rank), nn.Linear(rank, 10)
     return nn.Sequential(nn.Sequential(*parts), nn.ReLU(), nn.Linear(10, 3))
 
 
-def cut_to_core(model: nn.Module, rank: int = 1) -> nn.Module:
-    """The same, from the weights of a trained network."""
-    smaller, (U, S, Vh) = core_network(rank), eckart.linalg.randomized_svd(model[0].weight, rank)
-    for part, weight in zip(smaller[0], (Vh, S.diag(), U), strict=True):
-        part.weight.data = weight.clone()
-        part.bias.data.zero_()
-    smaller[0][2].bias.data = model[0].bias.detach().clone()
-    smaller[2].load_state_dict(model[2].state_dict())
-    return smaller.eval()
-
-
-def study(data: Data, seed: int, steps: int) -> tuple[list[Row], list[str], nn.Module]:
-    """All networks of one seed, what was searched, and the dense network."""
+def study(data: Data, seed: int, steps: int) -> tuple[list[Row], list[str], dict[str, nn.Module]]:
+    """All networks of one seed, what was searched, and those whose weights are compared."""
     torch.manual_seed(seed)
-    dense = nn.Sequential(nn.Linear(4, 10), nn.ReLU(), nn.Linear(10, 3))
-    model = trained(dense, data, steps)
+    model = trained(network(), data, steps)
     rows = [data.row("dense", model), data.row("first layer at rank 2", at_rank_two(model)[0])]
     lines = []
     for layer, (metric, evaluate) in product(("0", "2"), METRICS.items()):
@@ -128,15 +116,28 @@ def study(data: Data, seed: int, steps: int) -> tuple[list[Row], list[str], nn.M
         cells = (layer, metric, rank, f"{search.gap:.4f}", saved, search.evaluations)
         lines.append(f"| {' | '.join(map(str, cells))} |")
         rows.append(data.row(f"layer {layer}, rank by {metric}", found.model))
-    cut, budget = cut_to_core(model), eckart.Budget(params=60)
+    cut = eckart.factorize(model, {"0": 1}, core=True)
+    anew = eckart.factorize(network(), {"0": 1}, core=True)
+    budget = eckart.Budget(params=60)
     best = eckart.compress(model, [data.train], budget=budget, progress=False)
+    tuned, learned = trained(deepcopy(cut), data, min(100, steps)), trained(anew, data, steps)
     rows += [
         data.row("U·core·V, rank 1, from the weights", cut),
-        data.row("… and 100 more steps", trained(deepcopy(cut), data, min(100, steps))),
-        data.row("U·core·V, rank 1, learned", trained(core_network(), data, steps)),
+        data.row("… and 100 more steps", tuned),
+        data.row("U·core·V, rank 1, learned", learned),
+        data.row(
+            "… with biases between, as the course has it", trained(core_network(), data, steps)
+        ),
         data.row("eckart, both layers, as many parameters", best.model),
     ]
-    return rows, lines, model
+    return rows, lines, {"dense": model, "cut": cut, "100 more steps": tuned, "learned": learned}
+
+
+def distances(networks: dict[str, nn.Module]) -> list[str]:
+    """How far each U·core·V is from the dense layer's weight, as a fraction of its norm."""
+    weights = {name: eckart.merge(net)[0].weight.detach() for name, net in networks.items()}
+    dense = weights.pop("dense")
+    return [f"| {k} | {(v - dense).norm() / dense.norm():.3f} |" for k, v in weights.items()]
 
 
 def matrix(name: str, values: Tensor) -> str:
@@ -160,7 +161,6 @@ def figure(rows: list[Row], path: Path) -> None:
         for row in rows:
             axis.plot(row.params, getattr(row, name.lower()), "o", label=row.name)
         axis.set(xlabel="parameters, mean", ylabel=f"test {name}, mean")
-        axis.grid(alpha=0.3)
     axes[1].legend(fontsize=7)
     plt.savefig(path, dpi=120, metadata={"Software": None})
     plt.close()
@@ -175,17 +175,19 @@ def main() -> None:
     seeds = range(arguments.seed, arguments.seed + (1 if arguments.quick else 10))
     data, steps = iris(), 50 if arguments.quick else 1000
     runs = [study(data, seed, steps) for seed in seeds]
-    rows, (_, lines, model) = averaged([run[0] for run in runs]), runs[0]
-    left, right = at_rank_two(model)[1]
-    seeded = f"Means of {len(runs)} trainings, {steps} steps; {len(data.test[1])} test examples."
+    rows, (_, lines, networks) = averaged([run[0] for run in runs]), runs[0]
+    right, left = at_rank_two(networks["dense"])[1]
+    seeded = f"Means of {len(runs)} trainings, {steps} steps; {len(data.test[1])} test examples.\n"
     page = [
         PAGE.format(tolerance=TOLERANCE, train=len(data.train[1]), seed=arguments.seed),
         *lines,
-        f"\n## What each network costs and gives\n\n{seeded}\n",
+        f"\n## What each network costs and gives\n\n{seeded}",
         "| network | parameters | MACs | accuracy | AUC |\n|---|---|---|---|---|",
         *map(str, rows),
         "\n![scores against parameters](iris-rank.png)\n",
-        f"## The first layer at rank 2\n\n{matrix('U √S', left)}\n{matrix('√S Vᵀ', right)}",
+        "## U·core·V against the original weight\n\n| | ‖W − U·core·V‖ / ‖W‖ |\n|---|---|",
+        *distances(networks),
+        f"\n## The first layer at rank 2\n\n{matrix('U √S', left)}\n{matrix('√S Vᵀ', right)}",
     ]
     arguments.output.mkdir(parents=True, exist_ok=True)
     figure(rows, arguments.output / "iris-rank.png")

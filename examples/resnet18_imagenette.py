@@ -27,7 +27,7 @@ RECIPE = Recipe(epochs=5, rate=0.03, batch=32, margin=8, smoothing=0.1, bfloat16
 CUT = {"layer1.0.conv1": 8, "layer1.0.conv2": 8}
 KEEPS = (0.7, 0.5, 0.3)
 METHODS = ("weighted_svd", "spatial")
-TREATMENTS = ("correct", "distil")
+TREATMENTS = ("correct", "refit", "distil")
 CALIBRATION, HEALING, STEPS = 1000, 4000, 150
 
 

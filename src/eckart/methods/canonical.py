@@ -1,4 +1,4 @@
-"""CP: 1×1 to r channels, each filtered by itself, 1×1 to all outputs. Needs TensorLy."""
+"""CP: 1×1 to r channels, each filtered by itself, 1×1 to all outputs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from eckart.linalg import CanonicalFactors, canonical_factors
 from eckart.methods.problem import Problem
 from eckart.records import Form, Piece
 
-_SHARES = (0.125, 0.25, 0.5, 0.75)  # of the rank that saves nothing; each costs a decomposition
+_SHARES = (1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4)  # of the rank that saves nothing
 
 
 @final
 @dataclass(frozen=True)
 class Canonical:
-    """A sum of products of vectors; its ranks are not nested, so few of them are offered.
+    """A sum of products of vectors; each rank is a search of its own, so few of them are offered.
 
     Attributes:
         name: in the registry.
@@ -30,7 +30,7 @@ class Canonical:
         return max(piece.kernel, default=1) > 1 and piece.groups == 1
 
     def losses(self, problem: Problem) -> list[tuple[Form, float]]:
-        """Four ranks, up to three quarters of where the layer has no fewer parameters."""
+        """Seven ranks, up to three quarters of where the layer has no fewer parameters."""
         piece = problem.piece
         ranks = sorted({max(1, int(share * _break_even(piece))) for share in _SHARES})
         return [(canonical_form(piece, rank), _factors(problem, rank).loss) for rank in ranks]
