@@ -19,6 +19,8 @@ _SHARES = (1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4)  # of the rank tha
 class Canonical:
     """A sum of products of vectors; each rank is a search of its own, so few of them are offered.
 
+    None where channels are removed as well: there are too many widths.
+
     Attributes:
         name: in the registry.
     """
@@ -31,6 +33,8 @@ class Canonical:
 
     def losses(self, problem: Problem) -> list[tuple[Form, float]]:
         """Seven ranks, up to three quarters of where the layer has no fewer parameters."""
+        if problem.narrowed:
+            return []
         piece = problem.piece
         ranks = sorted({max(1, int(share * _break_even(piece))) for share in _SHARES})
         return [(canonical_form(piece, rank), _factors(problem, rank).loss) for rank in ranks]
@@ -55,5 +59,8 @@ def _break_even(piece: Piece) -> float:
 
 
 def _factors(problem: Problem, rank: int) -> CanonicalFactors:
-    kernel = problem.weight[0].unflatten(1, (problem.piece.inputs, -1))
-    return canonical_factors(kernel, problem.a[0], problem.g[0], rank)
+    def make() -> CanonicalFactors:
+        kernel = problem.weight[0].unflatten(1, (problem.piece.inputs, -1))
+        return canonical_factors(kernel, problem.a[0], problem.g[0], rank)
+
+    return problem.memory.recall(CanonicalFactors, f"cp {rank}", make)

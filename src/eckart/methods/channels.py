@@ -148,7 +148,7 @@ def narrowed_problem(
         weight, g = weight[list(outputs.rows)], outputs.share.mT @ g @ outputs.share
     left = None if outputs is None else len(outputs.rows)
     piece = narrowed_piece(problem.piece, left, None if columns is None else len(columns))
-    return Problem(piece, weight[None], a[None], g[None])
+    return Problem(piece, weight[None], a[None], g[None], narrowed=True)
 
 
 def _estimates(

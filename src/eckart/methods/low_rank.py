@@ -38,24 +38,20 @@ class LowRank:
 
     def losses(self, problem: Problem) -> list[tuple[Form, float]]:
         """Ranks from one to full."""
-        if problem.memory is None:
-            values = self.decompose(problem).losses.tolist()
-        else:
-            values = problem.memory.losses(*self._remembered(problem)).tolist()
+        values = problem.memory.field("losses", *self._remembered(problem)).tolist()
         ranks = range(1, len(values))
         return [(low_rank_form(problem.piece, r, pivoted=self.pivoted), values[r]) for r in ranks]
 
     def build(self, problem: Problem, form: Form) -> list[Tensor]:
         """Both factors, the scale split evenly."""
         first, second = form.pieces
-        if problem.memory is None:
-            factors = self.decompose(problem)
-        else:
-            factors = problem.memory.factors(*self._remembered(problem))
+        factors = problem.memory.recall(*self._remembered(problem))
         left, right = factors.balanced(first.outputs // first.groups)
         return [right.reshape(first.weight_shape), left.reshape(second.weight_shape)]
 
-    def _remembered(self, problem: Problem) -> tuple[str, Callable[[], NestedFactors]]:
+    def _remembered(
+        self, problem: Problem
+    ) -> tuple[type[NestedFactors], str, Callable[[], NestedFactors]]:
         """What the decomposition is remembered as, and how to make it.
 
         Methods with one decomposition share it; a function without a name of its own has the
@@ -63,7 +59,7 @@ class LowRank:
         """
         made = getattr(self.decompose, "__qualname__", "<>")
         title = self.name if "<" in made else f"{self.decompose.__module__}.{made}"
-        return title, partial(self.decompose, problem)
+        return NestedFactors, title, partial(self.decompose, problem)
 
 
 def low_rank_form(piece: Piece, rank: int, *, core: bool = False, pivoted: bool = False) -> Form:

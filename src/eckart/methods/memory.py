@@ -1,4 +1,4 @@
-"""Decompositions that are kept on disk, so that they are made once."""
+"""Decompositions that are kept, beside the moments they belong to, so that they are made once."""
 
 from __future__ import annotations
 
@@ -6,27 +6,89 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import final
+from typing import Any, Protocol, TypeVar, final, runtime_checkable
 from urllib.parse import quote
 
 import torch
 from torch import Tensor
 
 from eckart.errors import CheckpointError
-from eckart.linalg import NestedFactors
 from eckart.records.workspace import header_of, read_tensors, write_tensors
 
 FORMAT = "eckart.decomposition/1"
 _log = logging.getLogger("eckart")
 
+D = TypeVar("D")  # a dataclass of tensors and numbers
+
+
+@runtime_checkable
+class Memory(Protocol):
+    """What was decomposed of one layer, by a title."""
+
+    def recall(self, kind: type[D], title: str, make: Callable[[], D]) -> D:
+        """A decomposition, made if it is not there."""
+
+    def field(self, name: str, kind: type[D], title: str, make: Callable[[], D]) -> Any:
+        """One part of it; the others are left where they are."""
+
+
+@final
+class Forgetful:
+    """Keeps nothing."""
+
+    def recall(self, kind: type[D], title: str, make: Callable[[], D]) -> D:
+        """A decomposition, made anew."""
+        return make()
+
+    def field(self, name: str, kind: type[D], title: str, make: Callable[[], D]) -> Any:
+        """One part of it."""
+        return getattr(make(), name)
+
 
 @final
 @dataclass(frozen=True)
-class Memory:
-    """What was decomposed of one layer, one file for each method.
+class Held:
+    """In memory, the first that fit.
 
-    Factors are kept in float32, those of a float64 layer in float64: a layer of out×in takes
-    ``min(out, in)·(out + in)`` of them. Losses are float64.
+    Attributes:
+        found: of all layers, by layer, title and device.
+        most: bytes that all of them may take.
+        layer: its name and the damping.
+        device: that it is decomposed on.
+    """
+
+    found: dict[Any, Any]
+    most: int
+    layer: str
+    device: torch.device
+
+    def recall(self, kind: type[D], title: str, make: Callable[[], D]) -> D:
+        """A decomposition, made if it is not held; the very same numbers."""
+        key = self.layer, title, self.device
+        held = self.found.get(key)
+        if isinstance(held, kind):
+            return held
+        made = make()
+        if sum(map(_nbytes, self.found.values())) + _nbytes(made) <= self.most:
+            self.found[key] = made
+        return made
+
+    def field(self, name: str, kind: type[D], title: str, make: Callable[[], D]) -> Any:
+        """One part of it."""
+        return getattr(self.recall(kind, title, make), name)
+
+
+def _nbytes(made: Any) -> int:
+    return sum(value.nbytes for value in vars(made).values() if isinstance(value, Tensor))
+
+
+@final
+@dataclass(frozen=True)
+class OnDisk:
+    """One file for each decomposition.
+
+    Factors are kept in float32, those of a float64 layer in float64: nested ones of a layer of
+    out×in are ``min(out, in)·(out + in)`` numbers. Losses are float64.
 
     Attributes:
         directory: where the files are.
@@ -38,17 +100,17 @@ class Memory:
     layer: str
     dtype: torch.dtype
 
-    def losses(self, method: str, decompose: Callable[[], NestedFactors]) -> Tensor:
-        """The losses of all ranks; the factors are left where they are."""
-        return read_tensors(self._made(method, decompose), ["losses"])[0].clone()
+    def recall(self, kind: type[D], title: str, make: Callable[[], D]) -> D:
+        """A decomposition, made if there is no file of it."""
+        names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+        found = read_tensors(self._made(title, make), names)
+        return kind(**{name: _value(t) for name, t in zip(names, found, strict=True)})
 
-    def factors(self, method: str, decompose: Callable[[], NestedFactors]) -> NestedFactors:
-        """The factors of all ranks, decomposed if that was not done before."""
-        names = [field.name for field in fields(NestedFactors)]
-        found = read_tensors(self._made(method, decompose), names)
-        return NestedFactors(**{n: t.double() for n, t in zip(names, found, strict=True)})
+    def field(self, name: str, kind: type[D], title: str, make: Callable[[], D]) -> Any:
+        """One part of it."""
+        return _value(read_tensors(self._made(title, make), [name])[0].clone())
 
-    def _made(self, method: str, decompose: Callable[[], NestedFactors]) -> Path:
+    def _made(self, method: str, make: Callable[[], D]) -> Path:
         """The file of a decomposition, written if there is none."""
         title = {"format": FORMAT, "layer": self.layer, "method": method}
         path = self.directory / f"{quote(f'{self.layer} {method}', safe=' ')}.safetensors"
@@ -58,7 +120,14 @@ class Memory:
             return path
         _log.info("decomposing %s", path.name)
         dtype = torch.promote_types(self.dtype, torch.float32)
-        tensors = {k: t.contiguous() for k, t in vars(decompose()).items()}
-        factors = {k: t.to(dtype) for k, t in tensors.items() if k != "losses"}
-        write_tensors(path, {**tensors, **factors}, title)
+        stored = {}
+        for name, value in vars(make()).items():
+            tensor = torch.as_tensor(value, dtype=torch.float64).contiguous()
+            stored[name] = tensor if name in ("loss", "losses") else tensor.to(dtype)
+        write_tensors(path, stored, title)
         return path
+
+
+def _value(stored: Tensor) -> Tensor | float:
+    """As it was before it was written."""
+    return stored.double() if stored.ndim else float(stored)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from eckart.layers import as_matrix
 from eckart.linalg import damped
-from eckart.methods.memory import Memory
+from eckart.methods.memory import Forgetful, Held, Memory, OnDisk
 from eckart.records import Moments, Piece
 
 DAMPING = 1e-6  # relative to a moment's mean diagonal; float32 products have noise of this order
@@ -32,7 +32,8 @@ class Problem:
         a: damped second moment of the inputs, (groups, in, in).
         g: damped second moment of the output gradients, (groups, out, out).
         g_scale: where ``G`` is a multiple of the identity, which one.
-        memory: of decompositions, if they are kept.
+        memory: of decompositions.
+        narrowed: whether channels were taken from the layer, which it may be at many widths.
     """
 
     def __init__(
@@ -44,9 +45,10 @@ class Problem:
         *,
         g_scale: float | None = None,
         memory: Memory | None = None,
+        narrowed: bool = False,
     ) -> None:
-        self.piece, self.weight = piece, weight
-        self.g_scale, self.memory = g_scale, memory
+        self.piece, self.weight, self.narrowed = piece, weight, narrowed
+        self.g_scale, self.memory = g_scale, memory or Forgetful()
         self._a, self._g = a, g
 
     @cached_property
@@ -61,9 +63,10 @@ class Problem:
 def problem_of(layer: nn.Module, name: str, moments: Moments, damping: float = DAMPING) -> Problem:
     """A layer's weight, ``A`` and ``G`` in float64, damped, on the weight's device.
 
-    A ``G`` that is a multiple of the identity needs no damping.
+    A ``G`` that is a multiple of the identity needs no damping. Decompositions are remembered
+    beside the moments: in their workspace, else in memory, up to as many bytes as the moments take.
     """
-    stored = as_matrix(layer)
+    stored, layer_damped = as_matrix(layer), f"{name} damping {damping:g}"
     weight, kept, scale = stored.double(), moments.decompositions, moments.g_scale(name)
 
     def a() -> Tensor:
@@ -73,7 +76,9 @@ def problem_of(layer: nn.Module, name: str, moments: Moments, damping: float = D
         found = moments.g(name).to(weight.device)
         return regular(found, damping) if scale is None else found
 
-    memory = Memory(kept, f"{name} damping {damping:g}", stored.dtype) if kept else None
+    memory: Memory = Held(moments.held, moments.nbytes, layer_damped, weight.device)
+    if kept is not None:
+        memory = OnDisk(kept, layer_damped, stored.dtype)
     return Problem(moments.specs[name].piece, weight, a, g, g_scale=scale, memory=memory)
 
 

@@ -46,6 +46,7 @@ class Moments:
         example: one example's inputs, for tracing; tensors in tuples, lists and dicts.
         sample: inputs of a few examples, in batches, on which predictions are checked.
         model_costs: cost of the whole dense network by metric.
+        held: decompositions under these moments, for as long as they live.
     """
 
     specs: Mapping[str, LayerSpec]
@@ -62,6 +63,7 @@ class Moments:
     example: Any = field(repr=False)
     model_costs: Mapping[str, int] = field(default_factory=dict)
     sample: tuple[Any, ...] = field(default=(), repr=False)
+    held: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def a(self, layer: str) -> Float64[Tensor, "groups in in"]:
         """``A = E[x xᵀ]`` at the inputs of a layer, mean over rows."""
