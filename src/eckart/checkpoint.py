@@ -19,7 +19,8 @@ from torch.nn.parameter import is_lazy
 
 from eckart.errors import CheckpointError
 from eckart.layers import Factored, blank, blank_norm, factors_in, norm_width, piece_of, type_of
-from eckart.pretrained import CONFIG, blank_model, check_merged, convert, describe, is_pretrained
+from eckart.libraries import is_pretrained
+from eckart.pretrained import CONFIG, blank_model, check_merged, convert, describe
 from eckart.provenance import attach_plan, plan_of
 from eckart.records import Form, Plan
 from eckart.records.forms import MALFORMED

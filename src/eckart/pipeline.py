@@ -18,7 +18,7 @@ from torch import nn
 from eckart.errors import BudgetError, InputError
 from eckart.fitting import Search, fitted
 from eckart.layers import matching, survey
-from eckart.methods import DEFAULT_METHODS, checked_names
+from eckart.methods import DAMPING, fitting_methods
 from eckart.metrics import AUTO, Probe
 from eckart.progress import tracked
 from eckart.provenance import made_by
@@ -55,10 +55,11 @@ def compress(
     evaluate: Evaluate | None = None,
     report: Evaluate | None = None,
     dense: Iterable[str] = (),
-    methods: Iterable[str] = DEFAULT_METHODS,
+    methods: str | Iterable[str] = AUTO,
     multiple: int = 1,
     least_rank: int = 1,
     metric: str | Probe | None = AUTO,
+    damping: float = DAMPING,
     rescale: bool | Probe = False,
     seed: int = 0,
     workspace: str | Path | None = None,
@@ -82,10 +83,11 @@ def compress(
         report: scores both networks in the end, on data that nothing was chosen on; without a
             tolerance, ``evaluate`` does as well.
         dense: names or patterns of layers to leave dense.
-        methods: names of the methods to offer.
+        methods: names of the methods to offer, see ``curves``.
         multiple: offer only ranks that are multiples of this.
         least_rank: offer no rank below.
         metric: see ``calibrate``.
+        damping: see ``curves``; more of it where calibration data are few.
         rescale: see ``curves``.
         seed: of the probes.
         workspace: a folder for networks whose moments do not fit the memory, see ``calibrate``.
@@ -106,7 +108,7 @@ def compress(
         True
     """
     goal = _goal(keep, budget, tolerance, of, evaluate)
-    methods = checked_names(methods)
+    methods = fitting_methods(model, methods)
     dense = matching(dense, [name for part in survey(model) for name in part])
     if not isinstance(batches, Moments):
         moments = calibrate(
@@ -126,6 +128,7 @@ def compress(
         multiple=multiple,
         least_rank=least_rank,
         dense=dense,
+        damping=damping,
         rescale=rescale,
         progress=progress,
     )

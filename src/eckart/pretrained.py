@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from torch import nn
 
 from eckart.errors import CheckpointError, InputError
+from eckart.libraries import is_pretrained
 from eckart.weight_files import MAX_JSON_BYTES, Outline
 
 CONFIG = "config.json"
@@ -33,12 +33,6 @@ _TOKENIZER_FILES = (
     "vocab.txt",
     "merges.txt",
 )
-
-
-def is_pretrained(model: nn.Module) -> bool:
-    """Whether it is a model of ``transformers``."""
-    loaded = sys.modules.get("transformers")
-    return loaded is not None and isinstance(model, loaded.PreTrainedModel)
 
 
 def check_merged(model: nn.Module) -> None:

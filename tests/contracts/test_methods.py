@@ -14,6 +14,7 @@ from eckart.methods import (
     METHODS,
     Method,
     Problem,
+    fitting_methods,
     methods_named,
     selection_named,
 )
@@ -21,6 +22,7 @@ from eckart.records import Form
 from layer_zoo import LAYERS, inputs, layer, piece_of_layer, problem_of_layer
 from random_moments import losses_of
 from tolerances import tolerance
+from transformer_networks import llama
 
 CLOSE = tolerance(torch.float64)
 
@@ -140,6 +142,15 @@ def test_all_zero_problems_give_finite_weights(method: Method, zero: str):
 def test_an_unknown_method_lists_the_known_ones():
     with pytest.raises(InputError, match=r"'tucker9'.*known: .*spatial.*svd"):
         methods_named(["svd", "tucker9"])
+
+
+def test_auto_is_what_fits_the_network():
+    """Where `config.json` has one width for all blocks, all keep it."""
+    assert fitting_methods(torch.nn.Linear(2, 2)) == list(DEFAULT_METHODS)
+    assert fitting_methods(llama()) == ["pivoted_svd"]
+    assert fitting_methods(llama(), ["svd"]) == ["svd"]
+    with pytest.raises(InputError, match="unknown method 'automatic'"):
+        fitting_methods(llama(), "automatic")
 
 
 def test_methods_are_found_by_name():

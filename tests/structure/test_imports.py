@@ -14,6 +14,7 @@ LAYERS = {
     "distinct": 1,
     "distributed": 1,
     "interruptions": 1,
+    "libraries": 1,
     "knapsack": 1,
     "masking": 1,
     "provenance": 1,

@@ -15,7 +15,8 @@ from eckart.cli.options import CalibrationOptions, Data, Examples, option
 from eckart.cli.parsing import parse_names, usage_error
 from eckart.errors import CalibrationInterrupted, InputError
 from eckart.methods import (
-    DEFAULT_METHODS,
+    AUTO,
+    DAMPING,
     METHODS,
     SELECTIONS,
     checked_names,
@@ -77,12 +78,14 @@ def gather(
 
 _METHODS_HELP = (
     f"Methods to offer, with commas between. Low rank: {', '.join(METHODS)}. Channels to remove, "
-    f"one of: {', '.join(SELECTIONS)}; without one, all channels stay."
+    f"one of: {', '.join(SELECTIONS)}; without one, all channels stay. {AUTO}: what fits."
 )
 
 
 def _known_methods(text: str) -> str:
     """The names as they were given, once they are known to make sense."""
+    if text == AUTO:
+        return text
     names = parse_names(text)
     try:
         checked_names(names)
@@ -103,13 +106,18 @@ class PlanOptions:
     dense: Annotated[
         str, option("Plan", "Layers to leave dense: names or patterns, with commas between.")
     ] = ""
-    methods: Annotated[str, option("Plan", _METHODS_HELP, callback=_known_methods)] = ",".join(
-        DEFAULT_METHODS
-    )
+    methods: Annotated[str, option("Plan", _METHODS_HELP, callback=_known_methods)] = AUTO
     multiple: Annotated[
         int, option("Plan", "Offer only ranks and numbers of channels that it divides.", min=1)
     ] = 1
     least_rank: Annotated[int, option("Plan", "Offer no rank below.", min=1)] = 1
+    damping: Annotated[
+        float, option("Plan", "Added to the moments, relative to their mean diagonal.")
+    ] = DAMPING
+    rescale: Annotated[
+        bool,
+        option("Plan", "Measure what truncating each layer changes, and rescale by it."),
+    ] = False
 
     @property
     def scope(self) -> Scope:
@@ -120,8 +128,10 @@ class PlanOptions:
     def offered(self) -> dict[str, Any]:
         """What may be done to which layers, as keyword arguments."""
         return {
-            "methods": parse_names(self.methods),
+            "methods": AUTO if self.methods == AUTO else parse_names(self.methods),
             "dense": parse_names(self.dense),
             "multiple": self.multiple,
             "least_rank": self.least_rank,
+            "damping": self.damping,
+            "rescale": self.rescale,
         }

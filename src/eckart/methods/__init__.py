@@ -18,10 +18,14 @@ from eckart.methods.low_rank import svd as plain_svd
 from eckart.methods.pointwise_first import PointwiseFirst, pointwise_first_form
 from eckart.methods.problem import DAMPING, Problem, problem_of, regular
 from eckart.methods.registry import (
+    AUTO,
+    DEFAULT_METHODS,
     METHODS,
     SELECTIONS,
+    TRANSFORMER_METHODS,
     Method,
     checked_names,
+    fitting_methods,
     methods_named,
     register_method,
     register_selection,
@@ -42,13 +46,13 @@ register_selection(Ranking("backward_elimination", eliminated))
 register_selection(Ranking("group_lasso", lasso_path))
 register_selection(Ranking("largest_norm", largest_norm))
 
-DEFAULT_METHODS = ("weighted_svd", "spatial", "backward_elimination")
-
 __all__ = [
+    "AUTO",
     "DAMPING",
     "DEFAULT_METHODS",
     "METHODS",
     "SELECTIONS",
+    "TRANSFORMER_METHODS",
     "Canonical",
     "Heirs",
     "LowRank",
@@ -62,6 +66,7 @@ __all__ = [
     "TuckerTwo",
     "canonical_form",
     "checked_names",
+    "fitting_methods",
     "heirs",
     "low_rank_form",
     "methods_named",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from eckart.errors import InputError
+from eckart.libraries import is_pretrained
 from eckart.methods.channels import Selection
 from eckart.methods.problem import Problem
 from eckart.records import Form, Piece
@@ -31,6 +32,9 @@ class Method(Protocol):
         """The weights of a form's pieces, in their ``weight_shape``."""
 
 
+AUTO = "auto"
+DEFAULT_METHODS = ("weighted_svd", "spatial", "backward_elimination")
+TRANSFORMER_METHODS = ("pivoted_svd",)
 METHODS: dict[str, Method] = {}
 SELECTIONS: dict[str, Selection] = {}
 
@@ -54,6 +58,21 @@ def checked_names(names: str | Iterable[str]) -> list[str]:
     wanted = _known(names)
     selection_named(wanted)
     return wanted
+
+
+def fitting_methods(model: nn.Module, names: str | Iterable[str] = AUTO) -> list[str]:
+    """The names as a list; ``"auto"`` stands for what fits the network.
+
+    Models of ``transformers`` keep all widths, since their ``config.json`` has one for all blocks,
+    and get the low rank that takes the fewest weights. All others get low rank, spatial factors of
+    convolutions, and fewer channels.
+
+    Raises:
+        InputError: as ``checked_names``.
+    """
+    if names != AUTO:
+        return checked_names(names)
+    return list(TRANSFORMER_METHODS if is_pretrained(model) else DEFAULT_METHODS)
 
 
 def methods_named(names: Iterable[str]) -> list[Method]:

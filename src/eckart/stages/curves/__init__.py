@@ -13,7 +13,7 @@ from eckart.costs import COSTS
 from eckart.coupling import Coupling, coupling
 from eckart.errors import InputError
 from eckart.layers import matching
-from eckart.methods import DAMPING, DEFAULT_METHODS, checked_names, methods_named, selection_named
+from eckart.methods import AUTO, DAMPING, fitting_methods, methods_named, selection_named
 from eckart.metrics import Probe
 from eckart.progress import tracked
 from eckart.records import ChannelGroup, Curve, Curves, Form, Moments, Option, Site
@@ -29,7 +29,7 @@ def curves(
     model: nn.Module,
     moments: Moments,
     *,
-    methods: Iterable[str] = DEFAULT_METHODS,
+    methods: str | Iterable[str] = AUTO,
     multiple: int = 1,
     least_rank: int = 1,
     dense: Iterable[str] = (),
@@ -47,7 +47,8 @@ def curves(
     Args:
         model: the network that the moments were gathered on.
         moments: from ``calibrate``.
-        methods: names of the methods to offer.
+        methods: names of the methods to offer; ``"auto"`` for those of
+            ``eckart.methods.fitting_methods``.
         multiple: offer only ranks that are multiples of this (8, say, for a hardware's sake).
         least_rank: offer no rank below.
         dense: names or patterns of layers to leave dense.
@@ -85,7 +86,7 @@ def curves(
             "and the damping is positive"
         )
     check_same_network(model, moments.fingerprint, "these moments")
-    methods = checked_names(methods)
+    methods = fitting_methods(model, methods)
     offered, selection = methods_named(methods), selection_named(methods)
     kept = matching(dense, [*moments.specs, *moments.skipped])
     reasons = {**moments.skipped, **dict.fromkeys(kept, "asked to stay dense")}
