@@ -9,6 +9,7 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 from eckart.layers import Factored, norm_width, piece_of, type_of
+from eckart.masking import Masks, real_part
 from eckart.records import Plan
 
 
@@ -99,9 +100,12 @@ def channel_axis(module: nn.Module, output: Tensor) -> int:
     return output.dim() - 1 if is_matrix else 1
 
 
-def by_row(module: nn.Module, output: Tensor) -> Tensor:
-    """(rows, channels)."""
-    return output.movedim(channel_axis(module, output), -1).flatten(0, -2)
+def by_row(module: nn.Module, output: Tensor, masks: Masks = ()) -> Tensor:
+    """(rows, channels), without the rows that a batch's masks call padding."""
+    axis = channel_axis(module, output)
+    if axis == output.dim() - 1:
+        return real_part(output, masks).flatten(0, -2)
+    return output.movedim(axis, -1).flatten(0, -2)
 
 
 def along(vector: Tensor, output: Tensor, axis: int) -> Tensor:

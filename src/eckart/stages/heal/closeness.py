@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from eckart.batches import call, inputs_of, tensors_in
 from eckart.errors import InputError
+from eckart.masking import masks_of, real_rows
 from eckart.metrics import class_axis, logits_of
 from eckart.records import Score
 from eckart.watch import untouched
@@ -42,11 +43,12 @@ def closeness(teacher: nn.Module, batches: Iterable[Any]) -> Callable[[nn.Module
             for batch in batches:
                 outputs, targets = (call(m, inputs_of(batch)) for m in (model, teacher))
                 ours, theirs = compared(outputs, targets)
-                axis = class_axis(theirs)
+                axis, real = class_axis(theirs), real_positions(inputs_of(batch), theirs)
                 divergence = axis is not None
                 if axis is not None:
-                    parts.append(_divergence(ours, theirs, axis))
+                    parts.append(_divergence(ours, theirs, axis, real))
                 else:
+                    ours, theirs = (t * real for t in (ours, theirs))
                     parts.append(0.5 * _per_example((ours - theirs).square()).sum(1))
                     scale += float(theirs.double().square().sum())
         samples = torch.cat(parts).cpu()
@@ -90,12 +92,24 @@ def _main(outputs: Any) -> Tensor:
     return found
 
 
-def _divergence(ours: Tensor, theirs: Tensor, axis: int) -> Tensor:
+def real_positions(inputs: Any, outputs: Tensor) -> Tensor:
+    """One at each position along the last axis that is no padding, zero elsewhere; (…, 1)."""
+    real = real_rows(masks_of(inputs), outputs.shape[:-1])
+    if real is None:
+        return outputs.new_ones([1] * outputs.dim())
+    return real.to(outputs).reshape(*outputs.shape[:-1], 1)
+
+
+def _divergence(ours: Tensor, theirs: Tensor, axis: int, real: Tensor) -> Tensor:
     """``T² KL`` from the teacher's chances, one number per example."""
     temperature = temperature_for(theirs)
     left, right = (F.log_softmax(t.float() / temperature, axis) for t in (ours, theirs))
     positions = F.kl_div(left, right, reduction="none", log_target=True).sum(axis)
-    return temperature**2 * _per_example(positions).mean(1)
+    if real.numel() == 1:
+        return temperature**2 * _per_example(positions).mean(1)
+    counted = _per_example(real.float())
+    total = (_per_example(positions) * counted).sum(1)
+    return temperature**2 * total / counted.sum(1).clamp_min(1)
 
 
 def _per_example(values: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from eckart.batches import call, inputs_of
 from eckart.layers import Carrying, Factored, bias_of, norm_width, refill, type_of, weights_of
+from eckart.masking import Masks, masks_of
 from eckart.progress import tracked
 from eckart.stages.heal.channels import (
     Kept,
@@ -99,10 +100,11 @@ class _Pass:
     ours: dict[str, Statistics] = field(default_factory=dict)
     theirs: dict[str, Statistics] = field(default_factory=dict)
     _batch: dict[str, list[Statistics]] = field(default_factory=dict)
+    _masks: Masks = ()
 
     def take(self, inputs: object) -> None:
         """Run the teacher, then the student, on one batch."""
-        self._batch = {}
+        self._batch, self._masks = {}, masks_of(inputs)
         with amending(self._of(self.case.teacher), self._see_teacher):
             call(self.case.teacher, inputs)
         with amending(self._of(self.case.student), self._see_student):
@@ -119,12 +121,12 @@ class _Pass:
         return {name: network.get_submodule(name) for name in self.sites}
 
     def _see_teacher(self, name: str, module: nn.Module, output: Tensor) -> None:
-        rows = self.sites[name].of(by_row(module, output), 1)
+        rows = self.sites[name].of(by_row(module, output, self._masks), 1)
         fresh = self.theirs.setdefault(name, Statistics()).add(rows)
         self._batch.setdefault(name, []).append(fresh)
 
     def _see_student(self, name: str, module: nn.Module, output: Tensor) -> Tensor | None:
-        fresh = self.ours.setdefault(name, Statistics()).add(by_row(module, output))
+        fresh = self.ours.setdefault(name, Statistics()).add(by_row(module, output, self._masks))
         theirs = self._batch[name].pop(0)
         if not self.amends or fresh.rows < _FEW:
             return None

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from eckart.batches import call, inputs_of
 from eckart.errors import InputError
+from eckart.masking import Masks, masks_of, real_part
 from eckart.metrics import class_axis, logits_of
 from eckart.stages.heal.closeness import compared, temperature_for
 
@@ -27,7 +28,7 @@ class Objective(Protocol):
 class Imitation:
     """``T² KL(teacher ‖ student)`` of the softmax at temperature T, mean over the positions.
 
-    Outputs without an axis of classes: ``½ mean (y − t)² / mean t²``.
+    Outputs without an axis of classes: ``½ mean (y − t)² / mean t²``. Padding does not count.
 
     Attributes:
         temperature: T, that both sets of logits are divided by; None is that of ``closeness``, for
@@ -47,13 +48,14 @@ class Imitation:
         with torch.no_grad():
             targets = call(teacher, inputs_of(batch))
         ours, theirs = compared(outputs, targets)
-        axis = class_axis(theirs)
+        axis, masks = class_axis(theirs), masks_of(inputs_of(batch))
         if axis is None:
+            ours, theirs = (real_part(z, masks) for z in (ours, theirs))
             scale = theirs.square().mean()
             return 0.5 * F.mse_loss(ours, theirs) / torch.where(scale > 0, scale, 1.0)
         temperature = self.temperature or temperature_for(theirs)
         left, right = (
-            F.log_softmax(_rows(z, axis).float() / temperature, -1) for z in (ours, theirs)
+            F.log_softmax(_rows(z, axis, masks).float() / temperature, -1) for z in (ours, theirs)
         )
         return temperature**2 * F.kl_div(left, right, reduction="batchmean", log_target=True)
 
@@ -84,6 +86,6 @@ class TaskLoss:
         return F.cross_entropy(_rows(logits, axis).float(), targets.flatten())
 
 
-def _rows(logits: Tensor, axis: int) -> Tensor:
-    """One row of class scores per position."""
-    return logits.movedim(axis, -1).flatten(0, -2)
+def _rows(logits: Tensor, axis: int, masks: Masks = ()) -> Tensor:
+    """One row of class scores per position, without padding."""
+    return real_part(logits.movedim(axis, -1), masks).flatten(0, -2)

@@ -18,6 +18,7 @@ from torch import nn
 
 from eckart.batches import inputs_of
 from eckart.layers import Factored, type_of, weights_of
+from eckart.masking import masks_of, real_part
 from eckart.progress import tracked
 from eckart.stages.heal.channels import channel_axis, is_what_is_left, kept_channels
 from eckart.stages.heal.fits import refined, solved
@@ -118,8 +119,10 @@ def _gathered(
     sums = {name: Sums(_plain(site.module)) for name, site in sites.items()}
     norms = {name: site.ours for name, site in sites.items()}
     for batch in batches:
+        inputs = inputs_of(batch)
+        masks = masks_of(inputs)
         theirs, ours = (
-            flow.values(net, inputs_of(batch), list(sites)) for net in (case.teacher, case.student)
+            flow.values(net, inputs, list(sites)) for net in (case.teacher, case.student)
         )
         for name, site in sites.items():
             if name not in theirs or name not in ours:
@@ -127,7 +130,10 @@ def _gathered(
             mine = ours[name]
             axis = channel_axis(site.module, mine.y)
             wanted = target(theirs[name], mine, site.tail, site.kept, norms[name], axis)
-            sums[name].add(mine.x, wanted)
+            if axis == wanted.dim() - 1:  # rows of tokens, of which padding does not count
+                sums[name].add(real_part(mine.x, masks), real_part(wanted, masks))
+            else:
+                sums[name].add(mine.x, wanted)
     found = {name: part.quadratic() for name, part in sums.items()}
     return {name: quadratic for name, quadratic in found.items() if quadratic is not None}
 
