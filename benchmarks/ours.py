@@ -44,13 +44,16 @@ def _compress(
 
 LOW_RANK, FACTORS = ("weighted_svd",), ("weighted_svd", "spatial")
 CHANNELS = ("backward_elimination",)
+WITH_CP = ("weighted_svd", "cp", "spatial", "backward_elimination")
 OURS: dict[str, Callable[[nn.Module, Calibration, float], nn.Module]] = {
     "ours": partial(_compress, methods=DEFAULT_METHODS),
+    "ours_cp": partial(_compress, methods=WITH_CP),
     "ours_factors": partial(_compress, methods=FACTORS),
     "ours_channels": partial(_compress, methods=CHANNELS),
     "ours_low_rank": partial(_compress, methods=LOW_RANK),
     "ours_a_only": partial(_compress, methods=LOW_RANK, weigh_outputs=False),
     "ours_macs": partial(_compress, methods=DEFAULT_METHODS, metric="macs"),
+    "ours_cp_macs": partial(_compress, methods=WITH_CP, metric="macs"),
     "ours_factors_macs": partial(_compress, methods=FACTORS, metric="macs"),
     "ours_channels_macs": partial(_compress, methods=CHANNELS, metric="macs"),
 }

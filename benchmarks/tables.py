@@ -8,17 +8,19 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from benchmarks import channel_tables, decomposition_tables, healing_tables
+from benchmarks import channel_tables, decomposition_tables, healing_tables, shapes
 from benchmarks.study_tables import studies
 
 RESULTS = Path("benchmarks/results")
 NAMES = {
     "ours": "**eckart**",
+    "ours_cp": "**eckart**, `cp` offered too",
     "ours_factors": "eckart, factors only (low rank, spatial)",
     "ours_channels": "eckart, fewer channels only",
     "ours_low_rank": "eckart, low rank only",
     "ours_a_only": "eckart, low rank, `A` only",
     "ours_macs": "**eckart**, columns are MACs",
+    "ours_cp_macs": "**eckart**, `cp` offered too, columns are MACs",
     "ours_factors_macs": "eckart, factors only, columns are MACs",
     "ours_channels_macs": "eckart, fewer channels only, columns are MACs",
     "balf_params": "BALF's rule",
@@ -85,9 +87,10 @@ def headline() -> str:
         "| ResNet-20 (91.73 %), parameters kept | " + " | ".join(map(str, keeps)) + " |",
         "|---" * (len(keeps) + 1) + "|",
     ]
-    for method in ("svd_uniform", "svd_llm", "zero_sum_svd", "balf_params", "l2_channels", "ours"):
+    peers = ("svd_uniform", "svd_llm", "zero_sum_svd", "balf_params", "l2_channels")
+    for method in (*peers, "ours", "ours_cp"):
         texts = [f"{100 * cells[method, keep]:.1f}" for keep in keeps]
-        name = "**eckart**" if method == "ours" else NAMES[method]
+        name = NAMES[method]
         lines.append(f"| {name} | " + " | ".join(texts) + " |")
     return "\n".join(lines)
 
@@ -185,6 +188,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "headline": headline,
     "studies": studies,
     "learned factors": learned_factors,
+    "shapes": lambda: shapes.table(json.loads((RESULTS / "shapes.json").read_text())),
     **{f"channels {name}": partial(channels, name) for name in channel_tables.MAKERS},
     **{
         f"decompositions {name}": partial(decompositions, name)
