@@ -32,7 +32,7 @@ const lossText = (value) => (value === null ? UNKNOWN : significant(value, 3));
 const latencyText = (value) => (value === null ? UNKNOWN : `${significant(value, 3)} ms`);
 const ratio = (part, whole) => (part === null || !whole ? null : part / whole);
 const fraction = (value, digits = 2) => (value === null ? UNKNOWN : value.toFixed(digits));
-const pointName = (point) => `${point.label}, keep ${point.keep}`;
+const pointName = (point) => `${point.label}, keep ${Number(point.keep.toPrecision(4))}`;
 const power = (value) => {
   const raised = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
   const exponent = Math.round(Math.log10(value));
