@@ -8,10 +8,25 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from benchmarks import channel_tables, decomposition_tables, healing_tables, shapes
+from benchmarks import (
+    channel_tables,
+    decomposition_tables,
+    healing_tables,
+    language_tables,
+    shapes,
+    token_metrics,
+)
 from benchmarks.study_tables import studies
 
 RESULTS = Path("benchmarks/results")
+PAGES = (
+    "README.md",
+    "docs/transformers.md",
+    "docs/results/main-path.md",
+    "docs/results/channels.md",
+    "docs/results/factorisation-kit.md",
+    "docs/results/healing.md",
+)
 NAMES = {
     "ours": "**eckart**",
     "ours_cp": "**eckart**, `cp` offered too",
@@ -178,6 +193,12 @@ def decompositions(name: str) -> str:
     return decomposition_tables.MAKERS[name](report)
 
 
+def language(name: str) -> str:
+    """A table of a benchmark on transformers."""
+    file, make = language_tables.MAKERS[name]
+    return make(json.loads((RESULTS / f"{file}.json").read_text()))
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
     "resnet20": lambda: frontier("resnet20"),
     "resnet32": lambda: frontier("resnet32"),
@@ -188,6 +209,10 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "headline": headline,
     "studies": studies,
     "learned factors": learned_factors,
+    "token metrics": lambda: token_metrics.table(
+        json.loads((RESULTS / "token-metrics.json").read_text())
+    ),
+    **{name: partial(language, name) for name in language_tables.MAKERS},
     "shapes": lambda: shapes.table(json.loads((RESULTS / "shapes.json").read_text())),
     **{f"channels {name}": partial(channels, name) for name in channel_tables.MAKERS},
     **{
@@ -209,10 +234,7 @@ def filled(text: str) -> str:
 
 
 def main() -> None:
-    results = Path("docs/results")
-    names = ("main-path", "channels", "factorisation-kit", "healing")
-    pages = [results / f"{name}.md" for name in names]
-    for path in (*pages, Path("README.md")):
+    for path in map(Path, PAGES):
         path.write_text(filled(path.read_text()))
         print(f"{path}: tables made anew")
 
