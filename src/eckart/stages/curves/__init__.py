@@ -68,9 +68,9 @@ def curves(
         InputError: an unknown method, or a grid or damping out of range.
 
     Cost: per layer and method one decomposition, O(in² out + out³) in float64; ``spatial`` two of
-        O((kw out)³), ``cp`` seven searches. Decompositions stay with the moments for ``apply``, up to
-        as many bytes as those take. With ``rescale`` one more for each, and forward passes of about as many
-        examples as the calibration had, or of one for each layer where those are more.
+        O((kw out)³), ``cp`` seven searches. They stay with the moments, for ``apply``, in up to as
+        many bytes as those take. With ``rescale`` one more for each, and forward passes of about as
+        many examples as the calibration had, or of one for each layer where those are more.
 
     Source: Eckart and Young 1936, in the metric of K-FAC (1503.05671).
 

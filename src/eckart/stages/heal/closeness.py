@@ -43,7 +43,7 @@ def closeness(teacher: nn.Module, batches: Iterable[Any]) -> Callable[[nn.Module
             for batch in batches:
                 outputs, targets = (call(m, inputs_of(batch)) for m in (model, teacher))
                 ours, theirs = compared(outputs, targets)
-                axis, real = class_axis(theirs), real_positions(inputs_of(batch), theirs)
+                axis, real = classes_in(targets, theirs), real_positions(inputs_of(batch), theirs)
                 divergence = axis is not None
                 if axis is not None:
                     parts.append(_divergence(ours, theirs, axis, real))
@@ -78,6 +78,15 @@ def compared(outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
             f"{tuple(ours.shape)}: the teacher is the dense network that it was made from"
         )
     return ours, theirs
+
+
+def classes_in(outputs: Any, compared_by: Tensor) -> int | None:
+    """The axis of classes of what is compared; None for hidden states, and single outputs."""
+    try:
+        logits_of(outputs)
+    except InputError:
+        return None
+    return class_axis(compared_by)
 
 
 def _main(outputs: Any) -> Tensor:
