@@ -159,10 +159,10 @@ def test_compress_in_a_workspace_goes_on(run, network, data, tmp_path):
 
 def test_compress_options_reach_the_plan(run, network, data):
     words = ["--keep", 0.8, "--of", "sites", "--dense", "0,7", "--methods", "weighted_svd"]
-    found = document(
-        run("compress", *network, *data, *words, "--multiple", 2, "--no-latency", "--json")
-    )
+    more = ["--multiple", 2, "--damping", 0.03, "--rescale", "--no-latency", "--json"]
+    found = document(run("compress", *network, *data, *words, *more))
     plan = Plan.from_json(found["plan"])
+    assert plan.damping == 0.03
     assert set(plan.choices) == {"3"}
     assert plan.choices["3"].method == "weighted_svd"
     assert plan.choices["3"].form.rank % 2 == 0
