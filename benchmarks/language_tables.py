@@ -45,7 +45,9 @@ def correlations(rows: Sequence[Row]) -> str:
 
 
 def _multiple(value: float) -> str:
-    return f"{value:.2f}" if value < 100 else f"{value:.0e}"
+    if value < 100:
+        return f"{value:.2f}"
+    return f"{value:,.0f}" if value < 10_000 else f"{value:.0e}"
 
 
 def _line(method: str, texts: Sequence[str]) -> str:
