@@ -65,3 +65,14 @@ def test_a_kernel_of_zeros_and_gradients_left_off_are_no_trouble():
         found = canonical_factors(torch.zeros(5, 4, 3, dtype=torch.float64), A, G, 2)
     assert found.loss == 0
     assert not found.first.requires_grad
+
+
+@pytest.mark.parametrize("a", ["zero", "one direction"])
+def test_collinear_components_are_solved(a: str):
+    """Moments of rank one make all components equal to what they see of it."""
+    direction = normal(12, seed=6)
+    moment = torch.zeros_like(A) if a == "zero" else torch.outer(direction, direction)
+    kernel = normal(5, 4, 3, seed=0)
+    found = canonical_factors(kernel, moment, G, 6)
+    assert 0 <= found.loss < 1e-6 * quadratic_loss(kernel.flatten(1), A, G)
+    assert all(torch.isfinite(part).all() for part in (found.first, found.middle, found.last))

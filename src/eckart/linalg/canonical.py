@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from eckart.linalg.balance import balanced
-from eckart.linalg.whitening import factor, quadratic_loss
+from eckart.linalg.whitening import damped, factor, quadratic_loss
 
 _ITERATIONS, _HISTORY = 100, 20
 _SETTLED = 1e-9  # a change of the loss, as a fraction of the whole kernel's, or of a step
-_RIDGE = 1e-9  # relative; keeps components that have become collinear solvable
+_RIDGE, _MORE = 1e-9, 1e-6  # relative; keep components that have become collinear solvable
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def canonical_factors(
     rows = _rows(first, middle)
     weighted = rows @ a
     last = torch.linalg.lstsq(weighted @ rows.mT, weighted @ weight.mT, driver="gelsd").solution.mT
-    loss = quadratic_loss(weight - last @ rows, a, g)
+    loss = max(0.0, quadratic_loss(weight - last @ rows, a, g))
     first, last = (part[0] for part in balanced(first[None], last[None]))
     return CanonicalFactors(first, middle, last, loss)
 
@@ -108,7 +108,10 @@ def _explained(rows: Tensor, a: Tensor, seen: Tensor) -> tuple[float, Tensor]:
     weighted = rows @ a
     gram = weighted @ rows.mT
     gram.diagonal().add_(_RIDGE * gram.diagonal().mean())
+    lower, failed = torch.linalg.cholesky_ex(gram)
+    if failed:  # collinear to rounding
+        lower = torch.linalg.cholesky(damped(gram, _MORE, len(gram) * torch.finfo(gram.dtype).eps))
     onto = rows @ seen
-    solved = torch.cholesky_solve(onto, torch.linalg.cholesky(gram))
+    solved = torch.cholesky_solve(onto, lower)
     slope = 2 * (solved @ seen.mT - solved @ (solved.mT @ weighted))
     return float((solved * onto).sum()), slope
