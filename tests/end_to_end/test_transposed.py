@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from eckart import Compressed, calibrate, compress, load, merge, save
-from eckart.layers import Factored, TransposedType, rebuild, type_of, weight_of
+from eckart.layers import Carrying, Factored, TransposedType, rebuild, type_of, weight_of
 from eckart.methods import low_rank_form
 from tolerances import tolerance
 from transformer_networks import gpt2, token_ids
@@ -44,10 +44,10 @@ def test_moments_are_those_of_a_linear_layer():
         torch.testing.assert_close(found.g(name), expected.g(name), **CLOSE)
 
 
-def test_the_factors_are_linear_layers_within_the_budget(smaller: Compressed):
+def test_the_factors_are_linear_and_pivoted_layers_within_the_budget(smaller: Compressed):
     factored = [m for m in smaller.model.modules() if type(m) is Factored]
     assert factored
-    assert {type(layer) for module in factored for layer in module} == {nn.Linear}
+    assert {type(layer) for module in factored for layer in module} == {nn.Linear, Carrying}
     sites = list(smaller.moments.specs)
     dense = sum(gpt2().get_submodule(name).weight.numel() for name in sites)
     left = [smaller.model.get_submodule(name) for name in sites]

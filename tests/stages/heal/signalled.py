@@ -1,6 +1,8 @@
 """A healing run in a process of its own, to be sent real signals.
 
-python -m stages.heal.signalled FOLDER
+python -m stages.heal.signalled FOLDER READS
+
+It says how many batches it has read, and waits after so many: a signal need not hurry.
 """
 
 import sys
@@ -16,30 +18,31 @@ from stages.heal.distilling import labelled, shuffled, student_of, teacher_netwo
 STEPS = 60
 
 
-class Slow:
-    """Batches that say when they are read, and take their time."""
+class Waiting:
+    """Batches that say when they are read, and wait at one of them."""
 
-    def __init__(self, batches, seconds: float) -> None:
-        self.batches, self.seconds, self.read = batches, seconds, 0
+    def __init__(self, batches, at: int | None) -> None:
+        self.batches, self.at, self.read = batches, at, 0
 
     def __iter__(self):
         for batch in self.batches:
-            time.sleep(self.seconds)
             self.read += 1
-            if self.seconds:
+            if self.at is not None:
                 print(self.read, flush=True)
+            if self.read == self.at:
+                time.sleep(60)
             yield batch
 
 
-def healed_in(folder: Path, seconds: float = 0.0) -> Healed:
-    """The same run whenever it is called, but for how long it takes."""
+def healed_in(folder: Path, at: int | None = None) -> Healed:
+    """The same run whenever it is called, but for where it waits."""
     torch.manual_seed(0)
     teacher = teacher_network()
     student, batches = student_of(teacher), shuffled(labelled(teacher))
     return heal(
         student,
         teacher,
-        Slow(batches, seconds),
+        Waiting(batches, at),
         treatments=["distil"],
         steps=STEPS,
         checkpoint=folder,
@@ -48,6 +51,6 @@ def healed_in(folder: Path, seconds: float = 0.0) -> Healed:
 
 if __name__ == "__main__":
     target = Path(sys.argv[1])
-    found = healed_in(target, seconds=0.06)
+    found = healed_in(target, int(sys.argv[2]))
     print(found.log[-1].note, flush=True)
     save_file(found.model.state_dict(), target / "healed")

@@ -15,7 +15,7 @@ from stages.heal.signalled import healed_in
 
 def sent(what: signal.Signals, folder: Path, reads: int) -> list[str]:
     """Start a run, send it a signal after so many batches, and return what it still says."""
-    command = [sys.executable, "-m", "stages.heal.signalled", str(folder)]
+    command = [sys.executable, "-m", "stages.heal.signalled", str(folder), str(reads)]
     paths = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=paths) as child:
         for line in child.stdout:
