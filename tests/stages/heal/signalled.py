@@ -5,6 +5,7 @@ python -m stages.heal.signalled FOLDER READS
 It says how many batches it has read, and waits after so many: a signal need not hurry.
 """
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -50,6 +51,7 @@ def healed_in(folder: Path, at: int | None = None) -> Healed:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     target = Path(sys.argv[1])
     found = healed_in(target, int(sys.argv[2]))
     print(found.log[-1].note, flush=True)
