@@ -14,13 +14,8 @@ from eckart.cli.entry import stopped
 from eckart.cli.options import CalibrationOptions, Data, Examples, option
 from eckart.cli.parsing import parse_names, usage_error
 from eckart.errors import CalibrationInterrupted, InputError
-from eckart.methods import (
-    AUTO,
-    DAMPING,
-    METHODS,
-    SELECTIONS,
-    checked_names,
-)
+from eckart.methods import DAMPING, METHODS, SELECTIONS, checked_names
+from eckart.metrics import AUTO
 from eckart.records.plans import Scope
 
 

@@ -18,7 +18,6 @@ from eckart.methods.low_rank import svd as plain_svd
 from eckart.methods.pointwise_first import PointwiseFirst, pointwise_first_form
 from eckart.methods.problem import DAMPING, Problem, problem_of, regular
 from eckart.methods.registry import (
-    AUTO,
     DEFAULT_METHODS,
     METHODS,
     SELECTIONS,
@@ -47,7 +46,6 @@ register_selection(Ranking("group_lasso", lasso_path))
 register_selection(Ranking("largest_norm", largest_norm))
 
 __all__ = [
-    "AUTO",
     "DAMPING",
     "DEFAULT_METHODS",
     "METHODS",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, final, runtime_checkable
+from typing import Any, TypeVar, final
 from urllib.parse import quote
 
 import torch
@@ -21,33 +22,30 @@ _log = logging.getLogger("eckart")
 D = TypeVar("D")  # a dataclass of tensors and numbers
 
 
-@runtime_checkable
-class Memory(Protocol):
+class Memory(ABC):
     """What was decomposed of one layer, by a title."""
 
+    @abstractmethod
     def recall(self, kind: type[D], title: str, make: Callable[[], D]) -> D:
         """A decomposition, made if it is not there."""
 
     def field(self, name: str, kind: type[D], title: str, make: Callable[[], D]) -> Any:
-        """One part of it; the others are left where they are."""
+        """One part of it."""
+        return getattr(self.recall(kind, title, make), name)
 
 
 @final
-class Forgetful:
+class Forgetful(Memory):
     """Keeps nothing."""
 
     def recall(self, kind: type[D], title: str, make: Callable[[], D]) -> D:
         """A decomposition, made anew."""
         return make()
 
-    def field(self, name: str, kind: type[D], title: str, make: Callable[[], D]) -> Any:
-        """One part of it."""
-        return getattr(make(), name)
-
 
 @final
 @dataclass(frozen=True)
-class Held:
+class Held(Memory):
     """In memory, the first that fit.
 
     Attributes:
@@ -73,10 +71,6 @@ class Held:
             self.found[key] = made
         return made
 
-    def field(self, name: str, kind: type[D], title: str, make: Callable[[], D]) -> Any:
-        """One part of it."""
-        return getattr(self.recall(kind, title, make), name)
-
 
 def _nbytes(made: Any) -> int:
     return sum(value.nbytes for value in vars(made).values() if isinstance(value, Tensor))
@@ -84,7 +78,7 @@ def _nbytes(made: Any) -> int:
 
 @final
 @dataclass(frozen=True)
-class OnDisk:
+class OnDisk(Memory):
     """One file for each decomposition.
 
     Factors are kept in float32, those of a float64 layer in float64: nested ones of a layer of
@@ -107,7 +101,7 @@ class OnDisk:
         return kind(**{name: _value(t) for name, t in zip(names, found, strict=True)})
 
     def field(self, name: str, kind: type[D], title: str, make: Callable[[], D]) -> Any:
-        """One part of it."""
+        """One part of it; the others are left where they are."""
         return _value(read_tensors(self._made(title, make), [name])[0].clone())
 
     def _made(self, method: str, make: Callable[[], D]) -> Path:

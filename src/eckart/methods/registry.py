@@ -11,6 +11,7 @@ from eckart.errors import InputError
 from eckart.libraries import is_pretrained
 from eckart.methods.channels import Selection
 from eckart.methods.problem import Problem
+from eckart.metrics import AUTO
 from eckart.records import Form, Piece
 
 
@@ -32,7 +33,6 @@ class Method(Protocol):
         """The weights of a form's pieces, in their ``weight_shape``."""
 
 
-AUTO = "auto"
 DEFAULT_METHODS = ("weighted_svd", "spatial", "backward_elimination")
 TRANSFORMER_METHODS = ("pivoted_svd",)
 METHODS: dict[str, Method] = {}

@@ -13,8 +13,8 @@ from eckart.costs import COSTS
 from eckart.coupling import Coupling, coupling
 from eckart.errors import InputError
 from eckart.layers import matching
-from eckart.methods import AUTO, DAMPING, fitting_methods, methods_named, selection_named
-from eckart.metrics import Probe
+from eckart.methods import DAMPING, fitting_methods, methods_named, selection_named
+from eckart.metrics import AUTO, Probe
 from eckart.progress import tracked
 from eckart.records import ChannelGroup, Curve, Curves, Form, Moments, Option, Site
 from eckart.stages.curves.bench import Bench

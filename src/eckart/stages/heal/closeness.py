@@ -42,12 +42,12 @@ def closeness(teacher: nn.Module, batches: Iterable[Any]) -> Callable[[nn.Module
         with untouched(model), torch.inference_mode():
             for batch in batches:
                 outputs, targets = (call(m, inputs_of(batch)) for m in (model, teacher))
-                ours, theirs = compared(outputs, targets)
-                axis, real = classes_in(targets, theirs), real_positions(inputs_of(batch), theirs)
+                ours, theirs, axis = compared(outputs, targets)
                 divergence = axis is not None
                 if axis is not None:
-                    parts.append(_divergence(ours, theirs, axis, real))
+                    parts.append(_divergence(ours, theirs, axis, inputs_of(batch)))
                 else:
+                    real = _real(inputs_of(batch), theirs.shape[:-1], theirs)[..., None]
                     ours, theirs = (t * real for t in (ours, theirs))
                     parts.append(0.5 * _per_example((ours - theirs).square()).sum(1))
                     scale += float(theirs.double().square().sum())
@@ -65,60 +65,52 @@ def temperature_for(logits: Tensor) -> float:
     return 1.0 if logits.dim() == 3 else _TEMPERATURE
 
 
-def compared(outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
-    """The output of two networks that is compared: the logits, or the first floating tensor.
+def compared(outputs: Any, targets: Any) -> tuple[Tensor, Tensor, int | None]:
+    """The output of two networks that is compared, and the axis of its classes.
+
+    That is the logits, or else the first floating tensor, which has no classes.
 
     Raises:
         InputError: there is none, or the shapes differ.
     """
-    ours, theirs = _main(outputs), _main(targets)
+    (ours, _), (theirs, axis) = _main(outputs), _main(targets)
     if ours.shape != theirs.shape:
         raise InputError(
             f"the teacher's outputs have the shape {tuple(theirs.shape)}, the smaller network's "
             f"{tuple(ours.shape)}: the teacher is the dense network that it was made from"
         )
-    return ours, theirs
+    return ours, theirs, axis
 
 
-def classes_in(outputs: Any, compared_by: Tensor) -> int | None:
-    """The axis of classes of what is compared; None for hidden states, and single outputs."""
-    try:
-        logits_of(outputs)
-    except InputError:
-        return None
-    return class_axis(compared_by)
-
-
-def _main(outputs: Any) -> Tensor:
+def _main(outputs: Any) -> tuple[Tensor, int | None]:
     try:
         found = logits_of(outputs)
     except InputError:
         found = next((t for t in tensors_in(outputs) if t.is_floating_point()), torch.empty(0))
+        axis = None
+    else:
+        axis = class_axis(found)
     if not found.is_floating_point() or found.dim() == 0:
         raise InputError(
             f"found no output to compare in a {type(outputs).__name__}; give evaluate= instead"
         )
-    return found
+    return found, axis
 
 
-def real_positions(inputs: Any, outputs: Tensor) -> Tensor:
-    """One at each position along the last axis that is no padding, zero elsewhere; (…, 1)."""
-    real = real_rows(masks_of(inputs), outputs.shape[:-1])
-    if real is None:
-        return outputs.new_ones([1] * outputs.dim())
-    return real.to(outputs).reshape(*outputs.shape[:-1], 1)
-
-
-def _divergence(ours: Tensor, theirs: Tensor, axis: int, real: Tensor) -> Tensor:
-    """``T² KL`` from the teacher's chances, one number per example."""
+def _divergence(ours: Tensor, theirs: Tensor, axis: int, inputs: Any) -> Tensor:
+    """``T² KL`` from the teacher's chances, the mean over the real positions of each example."""
     temperature = temperature_for(theirs)
     left, right = (F.log_softmax(t.float() / temperature, axis) for t in (ours, theirs))
     positions = F.kl_div(left, right, reduction="none", log_target=True).sum(axis)
-    if real.numel() == 1:
-        return temperature**2 * _per_example(positions).mean(1)
-    counted = _per_example(real.float())
-    total = (_per_example(positions) * counted).sum(1)
-    return temperature**2 * total / counted.sum(1).clamp_min(1)
+    real = _real(inputs, positions.shape, positions)
+    total, counted = (_per_example(t).sum(1) for t in (positions * real, real))
+    return temperature**2 * total / counted.clamp_min(1)
+
+
+def _real(inputs: Any, shape: torch.Size, like: Tensor) -> Tensor:
+    """One at each position that is no padding, zero elsewhere."""
+    real = real_rows(masks_of(inputs), shape)
+    return like.new_ones(shape) if real is None else real.reshape(shape).to(like)
 
 
 def _per_example(values: Tensor) -> Tensor:

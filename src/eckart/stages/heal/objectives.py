@@ -13,7 +13,7 @@ from eckart.batches import call, inputs_of
 from eckart.errors import InputError
 from eckart.masking import Masks, masks_of, real_part
 from eckart.metrics import class_axis, logits_of
-from eckart.stages.heal.closeness import classes_in, compared, temperature_for
+from eckart.stages.heal.closeness import compared, temperature_for
 
 
 @runtime_checkable
@@ -47,8 +47,8 @@ class Imitation:
         """The divergence; the teacher runs without gradients."""
         with torch.no_grad():
             targets = call(teacher, inputs_of(batch))
-        ours, theirs = compared(outputs, targets)
-        axis, masks = classes_in(targets, theirs), masks_of(inputs_of(batch))
+        ours, theirs, axis = compared(outputs, targets)
+        masks = masks_of(inputs_of(batch))
         if axis is None:
             ours, theirs = (real_part(z, masks) for z in (ours, theirs))
             scale = theirs.square().mean()

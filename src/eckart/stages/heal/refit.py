@@ -18,7 +18,7 @@ from torch import nn
 
 from eckart.batches import inputs_of
 from eckart.layers import Factored, type_of, weights_of
-from eckart.masking import masks_of, real_part
+from eckart.masking import masks_of
 from eckart.progress import tracked
 from eckart.stages.heal.channels import channel_axis, is_what_is_left, kept_channels
 from eckart.stages.heal.fits import refined, solved
@@ -130,10 +130,7 @@ def _gathered(
             mine = ours[name]
             axis = channel_axis(site.module, mine.y)
             wanted = target(theirs[name], mine, site.tail, site.kept, norms[name], axis)
-            if axis == wanted.dim() - 1:  # rows of tokens, of which padding does not count
-                sums[name].add(real_part(mine.x, masks), real_part(wanted, masks))
-            else:
-                sums[name].add(mine.x, wanted)
+            sums[name].add(mine.x, wanted, masks)
     found = {name: part.quadratic() for name, part in sums.items()}
     return {name: quadratic for name, quadratic in found.items() if quadratic is not None}
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from eckart.errors import NonFiniteError
 from eckart.layers import oriented, piece_of, type_of
+from eckart.masking import Masks, real_part
 from eckart.stages.heal.channels import by_row
 
 
@@ -71,15 +72,18 @@ class Sums:
         self._rows = 0
         self._total: list[Any] = [0.0] * 5
 
-    def add(self, x: Tensor, t: Tensor) -> None:
-        """Take in a layer's inputs and targets for one batch.
+    def add(self, x: Tensor, t: Tensor, masks: Masks = ()) -> None:
+        """Take in a layer's inputs and targets for one batch, without what its masks call padding.
 
         Raises:
             NonFiniteError: NaN or infinity in either.
         """
-        kind, (groups, out, width) = type_of(self._layer), piece_of(self._layer).matrix_shape
+        kind, piece = type_of(self._layer), piece_of(self._layer)
         if kind is None:
             return
+        groups, out, width = piece.matrix_shape
+        if not piece.kernel:
+            x, t = real_part(x, masks), real_part(t, masks)
         t = t.float()
         sums = kind.input_sums(self._layer, x)
         cross = self._cross(x.float(), t).reshape(groups, out, width)
