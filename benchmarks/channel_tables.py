@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import mean
 
 from benchmarks.channel_choice import Row
+from benchmarks.markdown import table
 
 Report = Mapping[str, Sequence[Row]]
 TARGETS = {0.097: "≤ 0.11", 0.05: "≤ 0.26"}
@@ -25,7 +26,7 @@ def course(rows: Sequence[Row]) -> str:
         "points lost before the refit", "after it, zero columns", "after it, collapsed",
         "answers changed by the collapse",
     )  # fmt: skip
-    return _table(head, [_course_row(row) for row in rows])
+    return table(head, [_course_row(row) for row in rows])
 
 
 def _course_row(row: Row) -> list[str]:
@@ -52,7 +53,7 @@ def budgets(rows: Sequence[Row]) -> str:
         cells = [[r for r in rows if (r["method"], r["keep"]) == (method, k)] for k in keeps]
         lines.append([NAMES[method], *(_lost(cell) for cell in cells)])
     lines.append(["target", *(TARGETS.get(keep, "") for keep in keeps)])
-    return _table(("options", *(f"{100 * keep:g} %" for keep in keeps)), lines)
+    return table(("options", *(f"{100 * keep:g} %" for keep in keeps)), lines)
 
 
 def _lost(rows: Sequence[Row]) -> str:
@@ -80,7 +81,7 @@ def retrained(plain: Sequence[Row], rows: Sequence[Row]) -> str:
             ]
         )
     lines.append(["target at 1 %", "", "", "", *(RETRAINED_TARGETS[recipe] for recipe in recipes)])
-    return _table(("seed", "parameters (MACs)", "dense", "not retrained", *recipes), lines)
+    return table(("seed", "parameters (MACs)", "dense", "not retrained", *recipes), lines)
 
 
 def choice(rows: Sequence[Row]) -> str:
@@ -92,7 +93,7 @@ def choice(rows: Sequence[Row]) -> str:
         seconds = f"{1000 * cells[0]['chooser_seconds']:.0f}"
         lines.append([group, NAMES[chooser], *(_choice_cell(cell) for cell in cells), seconds])
     head = ("group", "chosen by", *(f"{100 * fraction:g} %" for fraction in fractions), "ms")
-    return _table(head, lines)
+    return table(head, lines)
 
 
 def _choice_cell(row: Row) -> str:
@@ -112,8 +113,3 @@ MAKERS: dict[str, Callable[[Report], str]] = {
 
 def _percent(fraction: float, digits: int = 2) -> str:
     return f"{100 * fraction:.{digits}f}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,5 +1,7 @@
 """What a network costs: parameters and multiply-adds."""
 
+from collections.abc import Iterable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -9,6 +11,17 @@ from torch.utils.flop_counter import FlopCounterMode
 def count_params(model: nn.Module) -> int:
     """Number of scalars in all parameters, shared ones once; buffers do not count."""
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def weights_kept(model: nn.Module, dense: nn.Module, names: Iterable[str]) -> float:
+    """The fraction of the weights inside some submodules that is left; biases do not count."""
+    inside = list(names)
+
+    def weights(network: nn.Module) -> int:
+        parameters = (p for name in inside for p in network.get_submodule(name).parameters())
+        return sum(p.numel() for p in parameters if p.dim() > 1)
+
+    return weights(model) / weights(dense)
 
 
 def count_macs(model: nn.Module, example: Float[Tensor, "batch ..."]) -> int:

@@ -2,39 +2,43 @@
 
 from typing import Any
 
+from benchmarks.markdown import table
+
 Report = dict[str, list[dict[str, Any]]]
 
 
 def ranks(report: Report) -> str:
     """All ranks of a layer."""
-    lines = ["| shape | `torch.linalg.svd` | Gram |", "|---|---|---|"]
-    for r in report["ranks"]:
-        lines.append(f"| {r['out']}×{r['inputs']} | {r['lapack_ms']:.3g} | {r['gram_ms']:.3g} |")
-    return "\n".join(lines)
+    head = ("shape", "`torch.linalg.svd`", "Gram")
+    return table(
+        head,
+        [
+            (f"{r['out']}×{r['inputs']}", f"{r['lapack_ms']:.3g}", f"{r['gram_ms']:.3g}")
+            for r in report["ranks"]
+        ],
+    )
 
 
 def components(report: Report) -> str:
     """One rank against the whole curve."""
-    lines = [
-        "| n | components, ms | whole curve, ms | loss over the optimum |",
-        "|---|---|---|---|",
-    ]
-    for r in report["components"]:
-        times = f"{r['components_ms']:.0f} | {r['curve_ms']:.0f}"
-        lines.append(f"| {r['n']} | {times} | {r['over']:.5f} |")
-    return "\n".join(lines)
+    head = ("n", "components, ms", "whole curve, ms", "loss over the optimum")
+    return table(
+        head,
+        [
+            (str(r["n"]), f"{r['components_ms']:.0f}", f"{r['curve_ms']:.0f}", f"{r['over']:.5f}")
+            for r in report["components"]
+        ],
+    )
 
 
 def eigenvalues(report: Report) -> str:
     """The largest eigenvalue."""
-    lines = [
-        "| n | `largest_eigenvalue`, ms | products | `eigvalsh`, ms | `eigh`, ms |",
-        "|---|---|---|---|---|",
-    ]
+    head = ("n", "`largest_eigenvalue`, ms", "products", "`eigvalsh`, ms", "`eigh`, ms")
+    rows = []
     for r in report["eigenvalues"]:
-        times = f"{r['ours_ms']:.3g} | {r['products']} | {r['eigvalsh_ms']:.3g}"
-        lines.append(f"| {r['n']} | {times} | {r['eigh_ms']:.3g} |")
-    return "\n".join(lines)
+        ours, values, vectors = (f"{r[k]:.3g}" for k in ("ours_ms", "eigvalsh_ms", "eigh_ms"))
+        rows.append((str(r["n"]), ours, str(r["products"]), values, vectors))
+    return table(head, rows)
 
 
 MAKERS = {"ranks": ranks, "components": components, "eigenvalues": eigenvalues}

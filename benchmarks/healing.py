@@ -6,7 +6,6 @@ Rows that the results hold are not measured again; delete them, or the file, to 
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from benchmarks.networks import (
     trained_densenet,
     trained_lenet,
 )
+from benchmarks.results_file import Results, Row
 from eckart.cli.demo_networks import Digits, load_digits, make_cnn, train
 from eckart.methods import DEFAULT_METHODS
 from eckart.stages.heal.closeness import closeness
@@ -38,7 +38,6 @@ ALONE = ("correct", "refit", "distil")
 IN_ORDER, MORE_DATA = "correct,refit,distil", "calibrated on all"
 ROWS = (*ALONE, IN_ORDER, MORE_DATA)
 WITH_CP = ("weighted_svd", "cp", "spatial")  # not among the defaults: few ranks, found slowly
-Row = dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -222,20 +221,21 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    rows: list[Row] = json.loads(arguments.output.read_text()) if arguments.output.exists() else []
-    known = {(row["network"], row["keep"], row["treatment"]) for row in rows}
+    results = Results(arguments.output)
     for name in arguments.networks:
         asked = [(keep, row) for keep in arguments.keep for row in arguments.treatments]
-        missing = [(keep, row) for keep, row in asked if (name, keep, row) not in known]
+        missing = [
+            (keep, row)
+            for keep, row in asked
+            if not results.has(network=name, keep=keep, treatment=row)
+        ]
         if not missing:
             continue
         study = Study(name, SUBJECTS[name](arguments.data))
         for keep, treatment in missing:
             if treatment == MORE_DATA and study.subject.fitted <= CALIBRATION:
                 continue  # all of them calibrate already
-            rows.append(study.row(keep, treatment))
-            arguments.output.write_text(json.dumps(rows, indent=1) + "\n")
-            print(json.dumps(rows[-1]), flush=True)
+            results.add(study.row(keep, treatment))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from benchmarks.channel_choice import Row
+from benchmarks.markdown import table
 
 TITLES = {
     "correct": "correct",
@@ -29,7 +30,7 @@ def _gain(row: Row) -> float:
 
 def _table(rows: Sequence[Row], cell: Callable[[Row], str]) -> str:
     head = ["network (dense, test images)", "kept", "not healed", *TITLES.values()]
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    lines = []
     for name, keep in dict.fromkeys((row["network"], row["keep"]) for row in rows):
         cells = {r["treatment"]: r for r in rows if (r["network"], r["keep"]) == (name, keep)}
         first = next(iter(cells.values()))
@@ -39,8 +40,8 @@ def _table(rows: Sequence[Row], cell: Callable[[Row], str]) -> str:
             f"{100 * first['start']:.2f}",
             *(cell(cells[title]) if title in cells else "" for title in TITLES),
         ]
-        lines.append("| " + " | ".join(texts) + " |")
-    return "\n".join(lines)
+        lines.append(texts)
+    return table(head, lines)
 
 
 MAKERS = {"accuracies": accuracies, "gains": gains}

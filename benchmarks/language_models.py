@@ -7,7 +7,6 @@ Networks are evaluated in bfloat16, all alike, and ours and the dense one in flo
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,10 +17,12 @@ import torch
 from torch import Tensor, nn
 
 import eckart
-from benchmarks.peers.forms import Layer, compressible, dense_size, factored, matrix, replaced
-from benchmarks.peers.low_rank import Spectrum, plain, row_weighted, weighted
-from benchmarks.peers.ranks import Ranks, by_energy, uniform
+from benchmarks.costs import weights_kept
+from benchmarks.peers.forms import Layer, compressible, dense_size, matrix, replaced
+from benchmarks.peers.low_rank import Spectrum, plain, row_weighted, truncated, weighted
+from benchmarks.peers.ranks import by_energy, uniform
 from benchmarks.peers.zero_sum import balanced_ranks, loss_changes
+from benchmarks.results_file import Results, Row
 from eckart.methods import DAMPING
 from eckart.text import read_text, windows
 
@@ -30,7 +31,6 @@ KEEPS = (0.9, 0.8, 0.6)
 CALIBRATION, EVALUATION = (32, 512), (32, 1024)  # sequences, tokens
 DAMPED = 0.03  # for 16,384 tokens; chosen on the rest of the half that calibrates
 Batches = list[dict[str, Tensor]]
-Row = dict[str, object]
 
 
 def smollm2() -> tuple[nn.Module, object]:
@@ -136,36 +136,28 @@ def _adding(sums: dict[str, Tensor], name: str) -> Callable[..., None]:
     return hook
 
 
-Replacements = dict[str, nn.Module]
+Method = Callable[[Subject, float], nn.Module]
 
 
-def truncated(subject: Subject, spectra: dict[str, Spectrum], ranks: Ranks) -> Replacements:
-    layers = subject.layers
-    return {
-        name: factored(layers[name], spectra[name].left[:, :r], spectra[name].right[:r])
-        for name, r in ranks.items()
-    }
-
-
-def alike(kind: str) -> Callable[[Subject, float], Replacements]:
+def alike(kind: str) -> Method:
     """A peer's decomposition, the same fraction in every layer."""
 
-    def method(subject: Subject, keep: float) -> Replacements:
+    def method(subject: Subject, keep: float) -> nn.Module:
         ranks = uniform(subject.layers, keep * subject.size)
-        return truncated(subject, subject.spectra(kind), ranks)
+        return truncated(subject.model, subject.spectra(kind), ranks)
 
     return method
 
 
-def energy(subject: Subject, keep: float) -> Replacements:
+def energy(subject: Subject, keep: float) -> nn.Module:
     """Whitened, ranks by relative energy under one multiplier."""
     spectra = subject.spectra("whitened")
     energies = {name: spectrum.energy for name, spectrum in spectra.items()}
     allowed = keep * subject.size
-    return truncated(subject, spectra, by_energy(subject.layers, energies, allowed))
+    return truncated(subject.model, spectra, by_energy(subject.layers, energies, allowed))
 
 
-def zero_sum(subject: Subject, keep: float) -> Replacements:
+def zero_sum(subject: Subject, keep: float) -> nn.Module:
     """Zero-Sum SVD without its correction."""
     spectra, layers = subject.spectra("whitened"), subject.layers
     changes = {
@@ -175,7 +167,7 @@ def zero_sum(subject: Subject, keep: float) -> Replacements:
     inside = {name.removeprefix("model.layers."): change for name, change in changes.items()}
     allowed = keep * subject.size
     ranks = balanced_ranks(subject.decoder, inside, allowed)
-    return truncated(subject, spectra, {f"model.layers.{k}": r for k, r in ranks.items()})
+    return truncated(subject.model, spectra, {f"model.layers.{k}": r for k, r in ranks.items()})
 
 
 def ours(
@@ -183,7 +175,7 @@ def ours(
     choose: Callable[..., eckart.Plan] = eckart.allocate,
     damping: float = DAMPING,
     rescale: bool = False,
-) -> Callable[[Subject, float], nn.Module]:
+) -> Method:
     """Both moments, by eckart."""
 
     def compressed(subject: Subject, keep: float) -> nn.Module:
@@ -194,7 +186,7 @@ def ours(
     return compressed
 
 
-METHODS: dict[str, Callable[[Subject, float], nn.Module | Replacements]] = {
+METHODS: dict[str, Method] = {
     "SVD, uniform": alike("plain"),
     "ASVD": alike("asvd"),
     "FWSVD": alike("fwsvd"),
@@ -210,20 +202,9 @@ METHODS: dict[str, Callable[[Subject, float], nn.Module | Replacements]] = {
 HOPELESS = ("SVD, uniform", "ASVD", "FWSVD")  # beyond any use at 0.9 already, which is not measured
 
 
-def compressed(subject: Subject, name: str, keep: float) -> nn.Module:
-    """A network of one method; the dense one is left as it is."""
-    made = METHODS[name](subject, keep)
-    return made if isinstance(made, nn.Module) else replaced(subject.model, made)
-
-
 def kept(model: nn.Module, dense: nn.Module) -> float:
     """The fraction of the weights of the decoder's linear layers that is left."""
-
-    def weights(network: nn.Module) -> int:
-        parameters = network.get_submodule("model.layers").parameters()
-        return sum(p.numel() for p in parameters if p.dim() > 1)
-
-    return weights(model) / weights(dense)
+    return weights_kept(model, dense, ["model.layers"])
 
 
 def measured(model: nn.Module, texts: dict[str, Batches], dtype: torch.dtype) -> Iterator[Row]:
@@ -250,8 +231,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     dtype = getattr(torch, arguments.dtype)
-    rows: list[Row] = json.loads(arguments.output.read_text()) if arguments.output.exists() else []
-    known = {(row["method"], row["keep"], row["dtype"]) for row in rows}
+    results = Results(arguments.output)
     model, tokenizer = smollm2()
     wiki = read_text(arguments.data / "text/wikitext2-valid.txt")
     half = len(wiki) // 2
@@ -265,19 +245,18 @@ def main() -> None:
 
     def add(name: str, keep: float, network: nn.Module, seconds: float) -> None:
         fraction = kept(network, subject.model)
-        for row in measured(network, texts, dtype):
-            rows.append({"method": name, "keep": keep, "kept": fraction, "seconds": seconds} | row)
-            print(json.dumps(rows[-1]), flush=True)
-        arguments.output.write_text(json.dumps(rows, indent=1) + "\n")
+        row = {"method": name, "keep": keep, "kept": fraction, "seconds": seconds}
+        results.add(*(row | found for found in measured(network, texts, dtype)))
 
-    if ("dense", 1.0, arguments.dtype) not in known:
+    if not results.has(method="dense", dtype=arguments.dtype):
         add("dense", 1.0, replaced(model, {}), 0.0)
     for name in arguments.methods:
         for keep in arguments.keep:
             hopeless = name in HOPELESS and keep == max(KEEPS)
-            if (name, keep, arguments.dtype) not in known and not hopeless:
+            known = results.has(method=name, keep=keep, dtype=arguments.dtype)
+            if not known and not hopeless:
                 before = time.perf_counter()
-                network = compressed(subject, name, keep)
+                network = METHODS[name](subject, keep)
                 add(name, keep, network, time.perf_counter() - before)
 
 

@@ -6,7 +6,6 @@ Rows that the results hold are not measured again; delete them, or the file, to 
 """
 
 import argparse
-import json
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -18,9 +17,11 @@ import torch
 from torch import Tensor, nn
 
 import eckart
-from benchmarks.peers.forms import compressible, dense_size, factored, matrix, replaced
-from benchmarks.peers.low_rank import weighted
+from benchmarks.costs import weights_kept
+from benchmarks.peers.forms import compressible, dense_size, matrix
+from benchmarks.peers.low_rank import truncated, weighted
 from benchmarks.peers.ranks import uniform
+from benchmarks.results_file import Results
 from eckart.text import read_text
 
 OUTPUT = Path("benchmarks/results/sentence-embeddings.json")
@@ -28,7 +29,6 @@ KEEPS = (0.8, 0.6, 0.4, 0.3)
 CALIBRATION = {"text/wikitext2-valid.txt": 1024, "text/tinystories-excerpt.txt": 1024}  # sentences
 BATCH, LONGEST, WORDS, DAMPING = 32, 128, 5, 1e-2
 Batch = dict[str, Tensor]
-Row = dict[str, object]
 
 
 def minilm() -> tuple[nn.Module, object]:
@@ -76,20 +76,20 @@ class Subject:
         return eckart.calibrate(self.model, self.calibration, progress=False)
 
 
+Method = Callable[[Subject, float], nn.Module]
+
+
 def svd_llm(subject: Subject, keep: float) -> nn.Module:
     """Whitened by the inputs alone, the same fraction in every layer."""
     names = subject.moments.specs
     layers = {k: v for k, v in compressible(subject.model).items() if k in names}
     ranks = uniform(layers, keep * sum(map(dense_size, layers.values())))
-    made = {}
-    for name, rank in ranks.items():
-        spectrum = weighted(matrix(layers[name]), subject.moments.a(name)[0])
-        left, right = spectrum.left[:, :rank], spectrum.right[:rank]
-        made[name] = factored(layers[name], left, right)
-    return replaced(subject.model, made)
+    a = subject.moments.a
+    spectra = {name: weighted(matrix(layers[name]), a(name)[0]) for name in ranks}
+    return truncated(subject.model, spectra, ranks)
 
 
-def ours(methods: Sequence[str], *, rescale: bool = False) -> Callable[[Subject, float], nn.Module]:
+def ours(methods: Sequence[str], *, rescale: bool = False) -> Method:
     """Both moments under one budget."""
 
     def compressed(subject: Subject, keep: float) -> nn.Module:
@@ -107,22 +107,12 @@ def ours(methods: Sequence[str], *, rescale: bool = False) -> Callable[[Subject,
     return compressed
 
 
-METHODS: dict[str, Callable[[Subject, float], nn.Module]] = {
+METHODS: dict[str, Method] = {
     "SVD-LLM": svd_llm,
     "two-sided, one budget": ours(["weighted_svd"]),
     "eckart": ours(["pivoted_svd"]),
     "eckart, rescaled": ours(["pivoted_svd"], rescale=True),
 }
-
-
-def kept(model: nn.Module, dense: nn.Module, names: Sequence[str]) -> float:
-    """The fraction of the weights of the layers that can be compressed."""
-
-    def weights(network: nn.Module) -> int:
-        modules = (network.get_submodule(name) for name in names)
-        return sum(p.numel() for m in modules for p in m.parameters() if p.dim() > 1)
-
-    return weights(model) / weights(dense)
 
 
 def main() -> None:
@@ -134,8 +124,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    rows: list[Row] = json.loads(arguments.output.read_text()) if arguments.output.exists() else []
-    known = {(row["method"], row["keep"]) for row in rows}
+    results = Results(arguments.output)
     model, tokenizer = minilm()
     texts = [
         sentence
@@ -148,16 +137,14 @@ def main() -> None:
     def add(name: str, keep: float, network: nn.Module, seconds: float) -> None:
         score = evaluate(network)
         row = {"method": name, "keep": keep, "spearman": score.value, "pairs": score.n}
-        fraction = kept(network, model, list(subject.moments.specs))
-        rows.append({**row, "kept": fraction, "seconds": seconds})
-        print(json.dumps(rows[-1]), flush=True)
-        arguments.output.write_text(json.dumps(rows, indent=1) + "\n")
+        fraction = weights_kept(network, model, subject.moments.specs)
+        results.add({**row, "kept": fraction, "seconds": seconds})
 
-    if ("dense", 1.0) not in known:
+    if not results.has(method="dense"):
         add("dense", 1.0, model, 0.0)
     for name in arguments.methods:
         for keep in arguments.keep:
-            if (name, keep) not in known:
+            if not results.has(method=name, keep=keep):
                 before = time.perf_counter()
                 network = METHODS[name](subject, keep)
                 add(name, keep, network, time.perf_counter() - before)

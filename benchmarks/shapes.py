@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 import eckart
+from benchmarks import markdown
 from benchmarks.networks import accuracy
 from benchmarks.ours import moments_of
 from benchmarks.run import Setting, setting
@@ -67,12 +68,12 @@ def table(found: Sequence[Row]) -> str:
     """Accuracy in percent by the methods offered and the budget."""
     cells = {(row["offered"], row["metric"], row["keep"]): row for row in found}
     titles = [f"{keep:g} {'MACs' if metric == 'macs' else metric}" for metric, keep in BUDGETS]
-    lines = [f"| offered | {' | '.join(titles)} | options |", "|---" * (len(titles) + 2) + "|"]
+    lines = []
     for name in dict.fromkeys(row["offered"] for row in found):
         own = [cells[name, metric, keep] for metric, keep in BUDGETS]
         texts = [f"{100 * row['accuracy']:.1f}" for row in own]
-        lines.append(f"| {name} | {' | '.join(texts)} | {own[0]['options']:,} |")
-    return "\n".join(lines)
+        lines.append((name, *texts, f"{own[0]['options']:,}"))
+    return markdown.table(("offered", *titles, "options"), lines)
 
 
 def main() -> None:

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.markdown import table
+
 PAGES = Path("docs/results")
 Cells = Mapping[str, str]
 
@@ -80,8 +82,7 @@ STUDIES = (
 def studies() -> str:
     """Accuracy in percent at equal size: the course's method and ours, nothing retrained."""
     head = ("study", "dense", "parameters kept", "the course's method", "**eckart**")
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    return "\n".join([*lines, *(f"| {' | '.join(_row(study))} |" for study in STUDIES)])
+    return table(head, [tuple(_row(study)) for study in STUDIES])
 
 
 def _row(study: Study) -> Iterator[str]:

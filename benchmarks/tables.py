@@ -16,6 +16,7 @@ from benchmarks import (
     shapes,
     token_metrics,
 )
+from benchmarks.markdown import table
 from benchmarks.study_tables import studies
 
 RESULTS = Path("benchmarks/results")
@@ -67,15 +68,12 @@ def frontier(network: str) -> str:
     rows = json.loads((RESULTS / f"{network}.json").read_text())
     keeps = sorted({row["keep"] for row in rows}, reverse=True)
     cells = {(row["method"], row["keep"]): row for row in rows}
-    lines = [
-        "| method | " + " | ".join(f"{keep:g}" for keep in keeps) + " |",
-        "|---" * (len(keeps) + 1) + "|",
-    ]
+    lines = []
     for method in (name for name in NAMES if any(row["method"] == name for row in rows)):
         found = [cells.get((method, keep)) for keep in keeps]
         texts = [f"{100 * r['accuracy']:.1f} ({r['macs']:.2f})" if r else "" for r in found]
-        lines.append(f"| {NAMES[method]} | " + " | ".join(texts) + " |")
-    return "\n".join(lines)
+        lines.append((NAMES[method], *texts))
+    return table(("method", *(f"{keep:g}" for keep in keeps)), lines)
 
 
 def metrics() -> str:
@@ -83,14 +81,11 @@ def metrics() -> str:
     rows = json.loads((RESULTS / "metrics.json").read_text())
     columns = list(dict.fromkeys((row["network"], row["keep"]) for row in rows))
     cells = {(r["metric"], r["network"], r["keep"]): r["accuracy"] for r in rows}
-    lines = [
-        "| metric of `G` | " + " | ".join(f"{n}, {k:g}" for n, k in columns) + " |",
-        "|---" * (len(columns) + 1) + "|",
-    ]
+    lines = []
     for metric in dict.fromkeys(row["metric"] for row in rows):
         texts = [f"{100 * cells[(metric, *column)]:.1f}" for column in columns]
-        lines.append(f"| {metric} | " + " | ".join(texts) + " |")
-    return "\n".join(lines)
+        lines.append((metric, *texts))
+    return table(("metric of `G`", *(f"{n}, {k:g}" for n, k in columns)), lines)
 
 
 def headline() -> str:
@@ -98,16 +93,12 @@ def headline() -> str:
     rows = json.loads((RESULTS / "resnet20.json").read_text())
     cells = {(row["method"], row["keep"]): row["accuracy"] for row in rows}
     keeps = (0.7, 0.5, 0.3)
-    lines = [
-        "| ResNet-20 (91.73 %), parameters kept | " + " | ".join(map(str, keeps)) + " |",
-        "|---" * (len(keeps) + 1) + "|",
-    ]
+    lines = []
     peers = ("svd_uniform", "svd_llm", "zero_sum_svd", "balf_params", "l2_channels")
     for method in (*peers, "ours", "ours_cp"):
         texts = [f"{100 * cells[method, keep]:.1f}" for keep in keeps]
-        name = NAMES[method]
-        lines.append(f"| {name} | " + " | ".join(texts) + " |")
-    return "\n".join(lines)
+        lines.append((NAMES[method], *texts))
+    return table(("ResNet-20 (91.73 %), parameters kept", *map(str, keeps)), lines)
 
 
 def ratios() -> str:
@@ -168,18 +159,15 @@ def learned_factors() -> str:
     dense, learned = rows[0], [row for row in rows if row["way"] == "learned"]
     cells = {(row["way"], row["price"]): row["accuracy"] for row in rows}
     ranks = (", ".join(map(str, row["ranks"].values())) for row in learned)
+    title = f"{dense['params']:,} parameters dense: {100 * dense['accuracy']:.2f}"
     lines = [
-        f"| {dense['params']:,} parameters dense: {100 * dense['accuracy']:.2f} | "
-        + " | ".join(f"{row['params']:,}" for row in learned)
-        + " |",
-        "|---" * (len(learned) + 1) + "|",
-        "| price of a parameter, nats | " + " | ".join(f"{r['price']:g}" for r in learned) + " |",
-        "| ranks learned | " + " | ".join(ranks) + " |",
+        ("price of a parameter, nats", *(f"{row['price']:g}" for row in learned)),
+        ("ranks learned", *ranks),
     ]
     for way in dict.fromkeys(row["way"] for row in rows[1:]):
         texts = (f"{100 * cells[way, row['price']]:.2f}" for row in learned)
-        lines.append(f"| {LEARNED[way]} | " + " | ".join(texts) + " |")
-    return "\n".join(lines)
+        lines.append((LEARNED[way], *texts))
+    return table((title, *(f"{row['params']:,}" for row in learned)), lines)
 
 
 def healing(name: str) -> str:

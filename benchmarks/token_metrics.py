@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 import eckart
+from benchmarks import markdown
 from eckart.text import read_text, windows
 
 OUTPUT = Path("benchmarks/results/token-metrics.json")
@@ -57,14 +58,13 @@ def measured(data: Path) -> Iterator[Row]:
 
 def table(rows: list[Row]) -> str:
     """Multiples of the dense perplexity."""
-    lines = ["| `G` by | " + " | ".join(f"{keep:g}" for keep in KEEPS) + " |"]
-    lines.append("|---" * (len(KEEPS) + 1) + "|")
+    lines = []
     cells = {(r["metric"], r["rescale"], r["keep"]): r["perplexity"] / r["dense"] for r in rows}
     for rescale, (metric, title) in product((False, True), METRICS.items()):
         texts = (f"{cells[metric, rescale, keep]:.2f}" for keep in KEEPS)
         name = f"{title}, rescaled" if rescale else title
-        lines.append(f"| {name} | " + " | ".join(texts) + " |")
-    return "\n".join(lines)
+        lines.append((name, *texts))
+    return markdown.table(("`G` by", *(f"{keep:g}" for keep in KEEPS)), lines)
 
 
 def main() -> None:

@@ -121,13 +121,12 @@ def study(data: Data, seed: int, steps: int) -> tuple[list[Row], list[str], dict
     budget = eckart.Budget(params=60)
     best = eckart.compress(model, [data.train], budget=budget, progress=False)
     tuned, learned = trained(deepcopy(cut), data, min(100, steps)), trained(anew, data, steps)
+    biased = trained(core_network(), data, steps)
     rows += [
         data.row("U·core·V, rank 1, from the weights", cut),
         data.row("… and 100 more steps", tuned),
         data.row("U·core·V, rank 1, learned", learned),
-        data.row(
-            "… with biases between, as the course has it", trained(core_network(), data, steps)
-        ),
+        data.row("… with biases between, as the course has it", biased),
         data.row("eckart, both layers, as many parameters", best.model),
     ]
     return rows, lines, {"dense": model, "cut": cut, "100 more steps": tuned, "learned": learned}
@@ -161,6 +160,7 @@ def figure(rows: list[Row], path: Path) -> None:
         for row in rows:
             axis.plot(row.params, getattr(row, name.lower()), "o", label=row.name)
         axis.set(xlabel="parameters, mean", ylabel=f"test {name}, mean")
+        axis.grid(alpha=0.3)
     axes[1].legend(fontsize=7)
     plt.savefig(path, dpi=120, metadata={"Software": None})
     plt.close()

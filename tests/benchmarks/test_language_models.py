@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import eckart
-from benchmarks.language_models import METHODS, Subject, compressed, kept
+from benchmarks.language_models import METHODS, Subject, kept
 from eckart.text import windows
 
 transformers = pytest.importorskip("transformers")
@@ -25,7 +25,7 @@ def subject(data_root: Path) -> Subject:
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_keeps_to_its_budget(subject: Subject, name: str):
     before = {key: value.clone() for key, value in subject.model.state_dict().items()}
-    network = compressed(subject, name, 0.7)
+    network = METHODS[name](subject, 0.7)
     assert 0.6 < kept(network, subject.model) <= 0.7
     scores = [eckart.perplexity(subject.calibration)(m).value for m in (subject.model, network)]
     assert scores[0] < scores[1] < float("inf")

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from benchmarks.sentence_embeddings import METHODS, Subject, kept, sentences
+from benchmarks.costs import weights_kept
+from benchmarks.sentence_embeddings import METHODS, Subject, sentences
 from eckart.metrics import Embedding
 from transformer_networks import bert, padded, token_ids
 
@@ -19,7 +20,7 @@ def subject() -> Subject:
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_keeps_to_its_budget_and_changes_the_embedding(subject: Subject, name: str):
     network = METHODS[name](subject, 0.7)
-    assert 0.6 < kept(network, subject.model, list(subject.moments.specs)) <= 0.7
+    assert 0.6 < weights_kept(network, subject.model, subject.moments.specs) <= 0.7
     batch, probe = subject.calibration[0], Embedding()
     with torch.no_grad():
         before, after = (probe.observed(m(**batch), batch) for m in (subject.model, network))
