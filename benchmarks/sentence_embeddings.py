@@ -48,6 +48,12 @@ def sentences(text: str, count: int) -> list[str]:
     return whole[:count]
 
 
+def calibration_sentences(data: Path) -> list[str]:
+    """Of two sources, without labels."""
+    found = (sentences(read_text(data / name), count) for name, count in CALIBRATION.items())
+    return [sentence for some in found for sentence in some]
+
+
 def encoded(tokenizer: object, texts: Sequence[str]) -> list[Batch]:
     """Batches, padded to their longest sentence."""
     parts = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
@@ -126,12 +132,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     results = Results(arguments.output)
     model, tokenizer = minilm()
-    texts = [
-        sentence
-        for name, count in CALIBRATION.items()
-        for sentence in sentences(read_text(arguments.data / name), count)
-    ]
-    subject = Subject(model, encoded(tokenizer, texts))
+    subject = Subject(model, encoded(tokenizer, calibration_sentences(arguments.data)))
     evaluate = judged(tokenizer, arguments.data)
 
     def add(name: str, keep: float, network: nn.Module, seconds: float) -> None:

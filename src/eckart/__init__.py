@@ -10,6 +10,7 @@ from eckart.errors import (
     InputError,
     LeftDenseWarning,
     MismatchError,
+    NoGradientError,
     NonFiniteError,
     NotMonotoneWarning,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "MismatchError",
     "Moments",
     "NextToken",
+    "NoGradientError",
     "NonFiniteError",
     "NotMonotoneWarning",
     "Plan",

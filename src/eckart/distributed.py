@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from eckart.records import LayerSpec, Moments
+from eckart.records.moment_files import PARTS
 from eckart.records.moments import sharing_differs
 
 
@@ -40,6 +41,7 @@ def summed_over_ranks(moments: Moments) -> Moments:
         grams=_reduced(moments.grams, _shapes(outlines, "grams")),
         totals=_reduced(moments.totals, _shapes(outlines, "totals")),
         output_grams=_reduced(moments.output_grams, _shapes(outlines, "output_grams")),
+        joint_grams=_reduced(moments.joint_grams, _shapes(outlines, "joint_grams")),
         rows={k: sum(o["rows"].get(k, 0) for o in outlines) for o in outlines for k in o["rows"]},
         examples=sum(o["examples"] for o in outlines),
         outputs=sum(o["outputs"] for o in outlines),
@@ -67,7 +69,7 @@ def _gathered(value: Any, size: int) -> list[Any]:
 
 def _outline(moments: Moments) -> dict[str, Any]:
     """Everything but the large sums, and their shapes."""
-    sums = {n: getattr(moments, n) for n in ("grams", "totals", "output_grams")}
+    sums = {n: getattr(moments, n) for n in PARTS.values()}
     shapes = {n: {k: tuple(t.shape) for k, t in part.items()} for n, part in sums.items()}
     kept = (
         *("specs", "rows", "examples", "outputs", "batches", "metric", "skipped"),

@@ -5,6 +5,7 @@
     EckartError
     ├── InputError (ValueError)          an argument or the data cannot be used
     │   ├── NonFiniteError               NaN or inf in weights, activations, gradients
+    │   ├── NoGradientError              the output does not depend on any layer of interest
     │   └── MismatchError                moments, plan or files that belong to another network
     ├── BudgetError (ValueError)         no options meet the budget; says what is reachable
     ├── CheckpointError                  a file is missing, truncated, of another version or hostile
@@ -31,6 +32,10 @@ class InputError(EckartError, ValueError):
 
 class NonFiniteError(InputError):
     """NaN or infinity in weights, activations or gradients; the message names the layer."""
+
+
+class NoGradientError(InputError):
+    """The output metric has no gradient at any of the layers."""
 
 
 class MismatchError(InputError):

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from eckart.distinct import DistinctInputs
 from eckart.errors import NonFiniteError
 from eckart.layers import InputSums, LayerType, type_of
-from eckart.masking import Masks, masks_of, real_part
+from eckart.linalg import gradient_grams
+from eckart.masking import Masks, masks_of, real_part, real_rows
 
 
 @dataclass
@@ -24,10 +25,12 @@ class _Batch:
     """What one batch has given so far: the sums of each distinct input, and who read it."""
 
     masks: Masks = ()
+    joint_examples: int | None = None
     inputs: DistinctInputs = field(default_factory=DistinctInputs)
     sums: list[InputSums] = field(default_factory=list)
     calls: dict[str, list[int]] = field(default_factory=dict)
     output_grams: dict[str, Tensor] = field(default_factory=dict)
+    joint_grams: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Accumulator:
@@ -35,7 +38,7 @@ class Accumulator:
 
     Attributes:
         input_of: key of each layer's input moment, the name of the first layer that reads it.
-        grams, totals, rows: sums by input key; output_grams by layer. Float64.
+        grams, totals, rows: sums by input key; output_grams, joint_grams by layer. Float64.
     """
 
     def __init__(self) -> None:
@@ -44,17 +47,27 @@ class Accumulator:
         self.totals: dict[str, Tensor] = {}
         self.rows: dict[str, int] = {}
         self.output_grams: dict[str, Tensor] = {}
+        self.joint_grams: dict[str, Tensor] = {}
         self._batch = _Batch()
 
-    def begin(self, inputs: Any) -> None:
-        """Start a batch: what its masks call padding will not be counted."""
-        self._batch = _Batch(masks_of(inputs))
+    def begin(self, inputs: Any, joint_examples: int | None = None) -> None:
+        """Start a batch: what its masks call padding will not be counted.
 
-    def see_input(self, name: str, module: nn.Module, x: Tensor) -> None:
-        """Add one call's input to the batch; a tensor that was summed already is only noted."""
+        Args:
+            inputs: of the network.
+            joint_examples: how many examples there are, where each one's rows are taken jointly.
+        """
+        self._batch = _Batch(masks_of(inputs), joint_examples)
+
+    def see_input(self, name: str, module: nn.Module, x: Tensor) -> Tensor | None:
+        """Add one call's input to the batch; a tensor that was summed already is only noted.
+
+        Returns:
+            Where rows are taken jointly, those of each example, which go with its gradients.
+        """
         kind = type_of(module)
         if kind is None:
-            return
+            return None
         batch = self._batch
         index = batch.inputs.index(x, kind.geometry(module))
         batch.calls.setdefault(name, []).append(index)
@@ -62,16 +75,22 @@ class Accumulator:
             sums = kind.input_sums(module, self._counted(kind, module, x))
             _check_finite(sums.gram, f"the inputs of layer {name!r}")
             batch.sums.append(sums)
+        return self._by_example(kind, module, x)
 
-    def see_gradient(self, name: str, module: nn.Module, grad: Tensor) -> None:
-        """Add one call's output gradient to the batch."""
+    def see_gradient(self, name: str, module: nn.Module, grad: Tensor, rows: Tensor | None) -> None:
+        """Add one call's output gradient to the batch, with the rows that its input gave."""
         kind = type_of(module)
         if kind is None:
             return
-        gram = kind.output_gram(module, self._counted(kind, module, grad))
+        batch = self._batch
+        if rows is None:
+            gram = kind.output_gram(module, self._counted(kind, module, grad))
+        else:
+            joint, gram = gradient_grams(rows, grad.float().reshape(*rows.shape[:2], -1))
+            _add(batch.joint_grams, name, joint[None])
+            gram = gram[None]
         _check_finite(gram, f"the gradients at the outputs of layer {name!r}")
-        grams = self._batch.output_grams
-        grams[name] = grams[name] + gram if name in grams else gram
+        _add(batch.output_grams, name, gram)
 
     def discard(self) -> None:
         """Forget the unfinished batch."""
@@ -87,6 +106,8 @@ class Accumulator:
                     self._add(name, batch.sums[index])
         for name, gram in batch.output_grams.items():
             _accumulate(self.output_grams, name, gram / samples)
+        for name, gram in batch.joint_grams.items():
+            _accumulate(self.joint_grams, name, gram / samples)
 
     def _share(self, calls: Mapping[str, list[int]]) -> None:
         """Keep the rule that layers share a key only while they read the same tensors."""
@@ -113,10 +134,23 @@ class Accumulator:
         """Without padding, for layers whose rows are the vectors along the last axis."""
         return x if kind.piece(module).kernel else real_part(x, self._batch.masks)
 
+    def _by_example(self, kind: LayerType, module: nn.Module, x: Tensor) -> Tensor | None:
+        """A copy (examples, rows, in), zero at padding; None where rows are not taken jointly."""
+        examples = self._batch.joint_examples
+        if examples is None or kind.piece(module).kernel or x.dim() < 2 or len(x) != examples:
+            return None
+        real = real_rows(self._batch.masks, x.shape[:-1])
+        rows = x.float().reshape(examples, -1, x.shape[-1])
+        return rows.clone() if real is None else rows * real.to(rows).reshape(examples, -1, 1)
+
     def _add(self, key: str, sums: InputSums) -> None:
         _accumulate(self.grams, key, sums.gram)
         _accumulate(self.totals, key, sums.total)
         self.rows[key] = self.rows.get(key, 0) + sums.rows
+
+
+def _add(sums: dict[str, Tensor], name: str, value: Tensor) -> None:
+    sums[name] = sums[name] + value if name in sums else value
 
 
 def moment_bytes(layers: Mapping[str, nn.Module], with_outputs: bool) -> int:

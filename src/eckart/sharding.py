@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from eckart.batches import call, inputs_of, moved
 from eckart.distinct import DistinctInputs
 from eckart.distributed import world
-from eckart.errors import CalibrationInterrupted, InputError
+from eckart.errors import CalibrationInterrupted, InputError, NoGradientError
 from eckart.layers import piece_of, type_of
+from eckart.metrics import AUTO, Probe, fitting_metric, is_joint, probe_of
 from eckart.records import Moments
 from eckart.records.shards import joined, layers_of, stored
 from eckart.records.workspace import Workspace
@@ -35,6 +36,7 @@ def gathered_in(
     skipped: Mapping[str, str],
     batches: Iterable[Any],
     memory_bytes: int,
+    metric: str | Probe | None,
     gather: Callable[..., Moments],
 ) -> Moments:
     """The moments in a workspace, once those that are missing are gathered.
@@ -47,6 +49,7 @@ def gathered_in(
         skipped: why those of the others are not.
         batches: gone over once for their digest, and once for every part that is missing.
         memory_bytes: that the sums of one part may take.
+        metric: what is differentiated.
         gather: ``gather(batches, layers=names)``, the moments of some layers.
 
     Raises:
@@ -63,8 +66,7 @@ def gathered_in(
     )
     done = {name for path in workspace.shards for name in layers_of(stored(path), layers)}
     missing = {name: layer for name, layer in layers.items() if name not in done}
-    with_outputs = made_of["metric"] is not None
-    for group in groups_within(model, missing, data.first, memory_bytes, with_outputs):
+    for group in groups_within(model, missing, data.first, memory_bytes, metric):
         path = workspace.next_shard()
         _log.info("gathering %s: %s", path.name, " ".join(group))
         try:
@@ -83,7 +85,11 @@ def _gathered(
     data: Replayed, group: Sequence[str], skipped: Mapping[str, str], gather: Callable[..., Moments]
 ) -> Moments:
     """The moments of some layers, with the reasons for those of them that have none."""
-    moments = gather(data, layers=group)
+    try:
+        moments = gather(data, layers=group)
+    except NoGradientError:
+        why = "no gradient reached its outputs in calibration"
+        return gather([data.first], layers=group, metric=None).without_layers(why)
     data.check()
     mine = {name: why for name, why in moments.skipped.items() if name in group}
     return replace(moments, skipped={**skipped, **mine})
@@ -94,7 +100,7 @@ def groups_within(
     layers: Mapping[str, nn.Module],
     batch: Any,
     memory_bytes: int,
-    with_outputs: bool,
+    metric: str | Probe | None,
 ) -> list[list[str]]:
     """Layers whose sums fit the memory together, in the order in which the network calls them.
 
@@ -107,9 +113,11 @@ def groups_within(
         return []
     groups: list[list[str]] = []
     free = 0
-    called = _reading_together(model, layers, batch)
+    called, outputs = _reading_together(model, layers, batch)
+    if metric == AUTO:
+        metric = fitting_metric(model, outputs)
     for together in called:
-        needed = _needed([layers[name] for name in together], with_outputs)
+        needed = _needed([layers[name] for name in together], metric)
         if needed > memory_bytes:
             raise InputError(
                 f"the moments of {', '.join(together)} take {needed} bytes: give memory_bytes of "
@@ -124,18 +132,21 @@ def groups_within(
     return [*groups[:-1], [*groups[-1], *idle]] if groups else [idle]
 
 
-def _needed(together: Sequence[nn.Module], with_outputs: bool) -> int:
-    """Bytes of one input's sum and of every layer's output gradients."""
+def _needed(together: Sequence[nn.Module], metric: str | Probe | None) -> int:
+    """Bytes of one input's sum and of what every layer's gradients add."""
     shapes = [piece_of(layer).matrix_shape for layer in together]
     groups, _, inputs = shapes[0]
-    outputs = sum(groups * out * out for groups, out, _ in shapes) if with_outputs else 0
-    return _BYTES * (groups * inputs * inputs + outputs)
+    shared = groups * inputs * inputs
+    if metric is None:
+        return _BYTES * shared
+    joint = shared * is_joint(probe_of(metric))
+    return _BYTES * (shared + sum(joint + groups * out * out for groups, out, _ in shapes))
 
 
 def _reading_together(
     model: nn.Module, layers: Mapping[str, nn.Module], batch: Any
-) -> list[list[str]]:
-    """Layers by what they read, in the order of the first call."""
+) -> tuple[list[list[str]], Any]:
+    """Layers by what they read, in the order of the first call; and the outputs."""
     inputs, read = DistinctInputs(), dict[str, list[int]]()
 
     def see(name: str, module: nn.Module, x: Tensor) -> None:
@@ -144,8 +155,8 @@ def _reading_together(
         read.setdefault(name, []).append(inputs.index(x, geometry))
 
     with untouched(model), torch.no_grad(), watching(layers, see):
-        call(model, moved(inputs_of(batch), model))
+        outputs = call(model, moved(inputs_of(batch), model))
     together: dict[tuple[int, ...], list[str]] = {}
     for name, indices in read.items():
         together.setdefault(tuple(indices), []).append(name)
-    return list(together.values())
+    return list(together.values()), outputs

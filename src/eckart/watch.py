@@ -10,15 +10,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-See = Callable[[str, nn.Module, Tensor], None]
+See = Callable[[str, nn.Module, Tensor], Any]
+SeeGradient = Callable[[str, nn.Module, Tensor, Any], None]
 Amend = Callable[[str, nn.Module, Tensor], Tensor | None]
 
 
 @contextmanager
 def watching(
-    layers: Mapping[str, nn.Module], on_input: See, on_gradient: See | None = None
+    layers: Mapping[str, nn.Module], on_input: See, on_gradient: SeeGradient | None = None
 ) -> Iterator[None]:
     """Report each call's input, and the gradient at its output when one is computed.
+
+    With the gradient comes what ``on_input`` returned for that call.
 
     An output that does not require grad, such as that of a first layer whose weight is frozen, is
     made to, so that gradients begin there. Attention stays off torch's fused path, which calls no
@@ -28,12 +31,12 @@ def watching(
     def hook(name: str) -> Callable[..., Tensor | None]:
         def seen(module: nn.Module, args: Any, kwargs: Any, output: Tensor) -> Tensor | None:
             with torch.no_grad():
-                on_input(name, module, args[0] if args else kwargs["input"])
+                found = on_input(name, module, args[0] if args else kwargs["input"])
             if on_gradient is None or not torch.is_grad_enabled():
                 return None
             fresh = not output.requires_grad
             node = output.detach().requires_grad_() if fresh else output
-            node.register_hook(lambda grad: on_gradient(name, module, grad.detach()))
+            node.register_hook(lambda grad: on_gradient(name, module, grad.detach(), found))
             return node.clone() if fresh else None
 
         return seen

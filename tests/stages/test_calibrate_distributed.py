@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from eckart import EckartError, Moments, calibrate
+from eckart import EckartError, Logits, Moments, calibrate
 from stages.networks import Attention
 
 RANKS = 2
@@ -22,6 +22,12 @@ class Diverging(Attention):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.apart = len(x) == 5
         return super().forward(x)
+
+
+class Joint(Logits):
+    """The positions of an example act on its logits together."""
+
+    joint = True
 
 
 def network() -> Attention:
@@ -41,6 +47,8 @@ def run_rank(rank: int, folder: Path) -> None:
     for count in COUNTS.values():
         moments = calibrate(network(), batches(count)[rank::RANKS], seed=5)
         moments.save(folder / f"{count}-{rank}")
+    joint = calibrate(network(), batches(4)[rank::RANKS], metric=Joint())
+    joint.save(folder / f"joint-{rank}")
     try:
         calibrate(network(), [torch.full((2, 4, 6), float("nan") if rank else 1.0)])
     except EckartError as error:
@@ -91,6 +99,15 @@ def test_two_ranks_equal_one(count: int, folder: Path):
             for part in ("a", "mean", "g"):
                 left, right = getattr(found, part)(name), getattr(expected, part)(name)
                 torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-12)
+
+
+def test_sums_of_rows_taken_jointly_add_up_too(folder: Path):
+    expected = calibrate(network(), batches(4), metric=Joint())
+    for rank in range(RANKS):
+        found = Moments.load(folder / f"joint-{rank}")
+        assert found.joint_grams.keys() == expected.specs.keys()
+        for name in expected.specs:
+            torch.testing.assert_close(found.loss_a(name), expected.loss_a(name))
 
 
 if __name__ == "__main__":

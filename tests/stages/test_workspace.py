@@ -120,19 +120,19 @@ def test_layers_that_read_one_tensor_stay_together():
     layers = {k: m for k, m in model.named_modules() if isinstance(m, nn.Linear)}
     batch = torch.randn(2, 5, 20)
     one = 12 * 20 * 20
-    assert groups_within(model, layers, batch, one, False) == [["q", "k", "v"], ["out"]] or (
-        groups_within(model, layers, batch, one, False) == [["k", "q", "v"], ["out"]]
+    assert groups_within(model, layers, batch, one, None) == [["q", "k", "v"], ["out"]] or (
+        groups_within(model, layers, batch, one, None) == [["k", "q", "v"], ["out"]]
     )
-    assert len(groups_within(model, layers, batch, 2 * one, False)) == 1
+    assert len(groups_within(model, layers, batch, 2 * one, None)) == 1
     model.apart = True
-    assert len(groups_within(model, layers, batch, one, False)) == 3
+    assert len(groups_within(model, layers, batch, one, None)) == 3
 
 
 def test_no_part_takes_more_than_the_memory():
     model, shapes = network(), {"0": (12, 10), "2": (10, 14), "4": (14, 8), "6": (8, 4)}
     layers = {name: model.get_submodule(name) for name in shapes}
     for memory in (4100, 5000, 9000, 10**6):
-        groups = groups_within(model, layers, ROWS[0], memory, True)
+        groups = groups_within(model, layers, ROWS[0], memory, "logits")
         assert [name for group in groups for name in group] == list(shapes)
         for group in groups:
             assert sum(12 * (i * i + o * o) for i, o in map(shapes.get, group)) <= memory

@@ -8,6 +8,7 @@ from eckart.linalg.elimination import (
     nested_removal_losses,
     refit,
 )
+from eckart.linalg.example_gradients import gradient_grams
 from eckart.linalg.factor_fitting import (
     FactorFit,
     alternating_least_squares,
@@ -94,6 +95,7 @@ __all__ = [
     "fista",
     "frobenius_gradients",
     "gavish_donoho_rank",
+    "gradient_grams",
     "gradient_refinement",
     "group_lasso",
     "group_lasso_path",

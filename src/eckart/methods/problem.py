@@ -70,7 +70,7 @@ def problem_of(layer: nn.Module, name: str, moments: Moments, damping: float = D
     weight, kept, scale = stored.double(), moments.decompositions, moments.g_scale(name)
 
     def a() -> Tensor:
-        return regular(moments.a(name).to(weight.device), damping)
+        return regular(moments.loss_a(name).to(weight.device), damping)
 
     def g() -> Tensor:
         found = moments.g(name).to(weight.device)

@@ -21,10 +21,14 @@ Pooling = Literal["mean", "cls"]
 class Embedding:
     """Half the squared change of the pooled embedding: ``G = E[Jᵀ J]``, without labels.
 
+    All tokens of an example act on its one embedding, so their rows are taken jointly: two errors
+    of one direction add up, which the moments of single rows do not show.
+
     Attributes:
         pooling: the ``"mean"`` over real tokens, or the first token, ``"cls"``.
         normalised: the embedding has length one.
         samples: Gaussian directions per batch, whose grams are averaged.
+        joint: whether the rows of an example are taken jointly, see ``Probe``.
 
     Source: Gauss–Newton matrix by random projections (Hutchinson 1990).
     """
@@ -32,6 +36,7 @@ class Embedding:
     pooling: Pooling = "mean"
     normalised: bool = True
     samples: int = 4
+    joint: bool = True
 
     def __post_init__(self) -> None:
         if self.pooling not in ("mean", "cls") or self.samples < 1:

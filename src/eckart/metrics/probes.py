@@ -24,6 +24,10 @@ class Probe(Protocol):
 
     A probe may also have ``count(batch, outputs) -> int``: what ``N`` grows by for a batch. Without
     it that is the number of examples.
+
+    And it may have ``joint = True``: the rows of one example, the tokens of a sentence, say, act on
+    one and the same output, where their errors add up. Then the moments are those of the gradient
+    that each example gives a layer's weight, see ``eckart.linalg.gradient_grams``.
     """
 
     def __call__(
@@ -95,6 +99,11 @@ def count_of(probe: Probe | None, batch: Any, outputs: Any) -> int:
     """What ``N`` grows by for a batch: predicted tokens, say, or examples."""
     count = getattr(probe, "count", None)
     return examples_in(inputs_of(batch)) if count is None else int(count(batch, outputs))
+
+
+def is_joint(probe: Probe | None) -> bool:
+    """Whether the rows of one example are taken jointly."""
+    return bool(getattr(probe, "joint", False))
 
 
 def named(outputs: Any, name: str) -> Tensor | None:

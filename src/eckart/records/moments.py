@@ -14,13 +14,12 @@ from jaxtyping import Float64
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from eckart.errors import CheckpointError, InputError, MismatchError
+from eckart.errors import CheckpointError, MismatchError
 from eckart.records.forms import MALFORMED, LayerSpec
+from eckart.records.moment_files import PARTS, fields_in, packed
 from eckart.records.workspace import StoredSums, Workspace, decompositions_in, write_tensors
 
-FORMAT = "eckart.moments/3"
-PARTS = {"gram": "grams", "total": "totals", "output": "output_grams"}
-"""The field whose tensors have names in the file that begin so."""
+FORMAT = "eckart.moments/4"
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,9 @@ class Moments:
         totals: sum of ``x`` over rows, shape (groups, in), by input key.
         rows: number of rows, by input key.
         output_grams: sum of ``g gᵀ`` over rows, shape (groups, out, out), by layer; empty
-            when calibrated without a metric.
+            when calibrated without a metric. Where the rows of an example were taken jointly,
+            sum of ``D Dᵀ`` over examples, ``D`` being the gradient of the weight by one.
+        joint_grams: where they were, sum of ``Dᵀ D``, shape (groups, in, in), by layer.
         examples: number of examples.
         outputs: the ``N`` that output_grams are divided by: predicted tokens for language models,
             else examples.
@@ -61,6 +62,7 @@ class Moments:
     skipped: Mapping[str, str]
     fingerprint: str
     example: Any = field(repr=False)
+    joint_grams: Mapping[str, Float64[Tensor, "_groups _in _in"]] = field(default_factory=dict)
     model_costs: Mapping[str, int] = field(default_factory=dict)
     sample: tuple[Any, ...] = field(default=(), repr=False)
     held: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -70,6 +72,14 @@ class Moments:
         key = self.specs[layer].input
         return self.grams[key] / self.rows[key]
 
+    def loss_a(self, layer: str) -> Float64[Tensor, "groups in in"]:
+        """The ``A`` of ``½ tr(G ΔW A ΔWᵀ)``: ``a``, or ``Dᵀ D`` of the same trace, if joint."""
+        if layer not in self.joint_grams:
+            return self.a(layer)
+        joint = self.joint_grams[layer]
+        trace = _trace(joint)
+        return joint * torch.where(trace > 0, _trace(self.a(layer)) / trace, 1.0)
+
     def mean(self, layer: str) -> Float64[Tensor, "groups in"]:
         """Mean input of a layer."""
         key = self.specs[layer].input
@@ -78,6 +88,9 @@ class Moments:
     def g(self, layer: str) -> Float64[Tensor, "groups out out"]:
         """``G`` at a layer's outputs, per output; without a metric, rows per example times I."""
         scale, spec = self.g_scale(layer), self.specs[layer]
+        if layer in self.joint_grams:
+            trace = _trace(self.a(layer))
+            return self.output_grams[layer] / torch.where(trace > 0, trace, 1.0) / self.outputs
         if scale is None:
             return self.output_grams[layer] / self.outputs
         groups, out, _ = spec.piece.matrix_shape
@@ -96,8 +109,8 @@ class Moments:
         shapes = {spec.input: spec.piece.matrix_shape for spec in self.specs.values()}
         entries = sum(groups * size * (size + 1) for groups, _, size in shapes.values())
         for name in self.output_grams:
-            groups, out, _ = self.specs[name].piece.matrix_shape
-            entries += groups * out * out
+            groups, out, size = self.specs[name].piece.matrix_shape
+            entries += groups * (out * out + size * size * (name in self.joint_grams))
         return 8 * entries
 
     @property
@@ -121,6 +134,8 @@ class Moments:
         """The moments of both data sets together."""
         if (self.fingerprint, self.metric) != (other.fingerprint, other.metric):
             raise MismatchError("moments of different networks or metrics cannot be added")
+        if any((k in self.joint_grams) != (k in other.joint_grams) for k in self._both(other)):
+            raise MismatchError("moments of rows taken jointly and apart cannot be added")
         apart = sharing_differs([self.specs, other.specs])
         left, right = self.unshared(apart), other.unshared(apart)
         specs = {**right.specs, **left.specs}
@@ -133,12 +148,24 @@ class Moments:
                 k: left.rows.get(k, 0) + right.rows.get(k, 0) for k in {**left.rows, **right.rows}
             },
             output_grams=_added(left.output_grams, right.output_grams),
+            joint_grams=_added(left.joint_grams, right.joint_grams),
             examples=self.examples + other.examples,
             outputs=self.outputs + other.outputs,
             batches=self.batches + other.batches,
             skipped={k: v for k, v in {**other.skipped, **self.skipped}.items() if k not in specs},
             sample=self.sample or other.sample,
         )
+
+    def without_layers(self, reason: str) -> Moments:
+        """Of the same network and none of its layers, each of which has the reason."""
+        nothing: dict[str, Any] = {part: {} for part in (*PARTS.values(), "rows")}
+        return replace(
+            self, specs={}, skipped={**self.skipped, **dict.fromkeys(self.specs, reason)}, **nothing
+        )
+
+    def _both(self, other: Moments) -> set[str]:
+        """The layers that both have gradients of."""
+        return self.output_grams.keys() & other.output_grams.keys()
 
     def unshared(self, layers: Iterable[str]) -> Moments:
         """The same sums, with a copy of an input's for each of these layers that shares one."""
@@ -155,7 +182,7 @@ class Moments:
     @property
     def decompositions(self) -> Path | None:
         """Where decompositions under these moments are kept: beside them, in a workspace."""
-        parts = (self.grams, self.totals, self.output_grams)
+        parts = [getattr(self, name) for name in PARTS.values()]
         files = {f.parent for p in parts if isinstance(p, StoredSums) for f in p.files.values()}
         whole = all(isinstance(part, StoredSums) for part in parts) and len(files) == 1
         return decompositions_in(files.pop()) if whole else None
@@ -177,8 +204,8 @@ class Moments:
             "skipped": dict(self.skipped),
             "fingerprint": self.fingerprint,
             "model_costs": dict(self.model_costs),
-            "example": _pack(self.example, leaves),
-            "sample": _pack(self.sample, leaves),
+            "example": packed(self.example, leaves),
+            "sample": packed(self.sample, leaves),
         }
         parts = {part: getattr(self, field) for part, field in PARTS.items()}
         tensors = {f"{p}/{k}": t.contiguous() for p, part in parts.items() for k, t in part.items()}
@@ -211,7 +238,7 @@ class Moments:
                         f"{header.get('format', 'none')!r:.60}: calibrate anew"
                     )
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            return cls(**_unpack_file(json.loads(header["moments"]), tensors))
+            return cls(**fields_in(json.loads(header["moments"]), tensors))
         except (OSError, SafetensorError, *MALFORMED) as error:
             raise CheckpointError(f"cannot read moments from {path}: {error}") from error
 
@@ -228,55 +255,11 @@ def _diagonal(sums: Mapping[str, Tensor], key: str) -> Tensor:
     return sums[key].diagonal(dim1=-2, dim2=-1)
 
 
+def _trace(gram: Tensor) -> Tensor:
+    """Of each group, kept as two axes of length one."""
+    return gram.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None]
+
+
 def _added(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> dict[str, Tensor]:
     total = {**right, **left}
     return {k: left[k] + right[k] if k in left and k in right else t for k, t in total.items()}
-
-
-def _pack(value: Any, leaves: list[Tensor]) -> Any:
-    """The example's structure as JSON; its tensors go to ``leaves``."""
-    if isinstance(value, Tensor):
-        leaves.append(value.detach().cpu())
-        return {"tensor": len(leaves) - 1}
-    if isinstance(value, tuple | list):
-        return {type(value).__name__: [_pack(item, leaves) for item in value]}
-    if isinstance(value, dict):
-        return {"dict": {str(k): _pack(v, leaves) for k, v in value.items()}}
-    if value is None or isinstance(value, bool | int | float | str):
-        return {"value": value}
-    raise InputError(f"an example of type {type(value).__name__} cannot be saved with the moments")
-
-
-def _unpack(data: Any, tensors: Mapping[str, Tensor]) -> Any:
-    (kind, value), *_ = data.items()
-    if kind == "tensor":
-        return tensors[f"example/{value}"].clone()  # a view would hold on to the whole file
-    if kind == "dict":
-        return {k: _unpack(v, tensors) for k, v in value.items()}
-    if kind == "value":
-        return value
-    items = [_unpack(item, tensors) for item in value]
-    return tuple(items) if kind == "tuple" else items
-
-
-def _unpack_file(meta: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
-    sums: dict[str, dict[str, Tensor]] = {field: {} for field in PARTS.values()}
-    for key, tensor in tensors.items():
-        part, _, name = key.partition("/")
-        if part in PARTS:
-            sums[PARTS[part]][name] = tensor
-    specs = [LayerSpec.from_json(spec) for spec in meta["specs"]]
-    for spec in specs:
-        _check_sums(spec, meta["rows"], sums)
-    inputs = {key: _unpack(meta[key], tensors) for key in ("example", "sample")}
-    return {**meta, **sums, "specs": {spec.name: spec for spec in specs}, **inputs}
-
-
-def _check_sums(spec: LayerSpec, rows: Mapping[str, int], sums: Mapping[str, Any]) -> None:
-    groups, out, inputs = spec.piece.matrix_shape
-    gram, total = sums["grams"][spec.input], sums["totals"][spec.input]
-    output = sums["output_grams"].get(spec.name)
-    fits = gram.shape == (groups, inputs, inputs) and total.shape == (groups, inputs)
-    fits = fits and (output is None or output.shape == (groups, out, out))
-    if not fits or spec.input not in rows:
-        raise ValueError(f"the sums of layer {spec.name!r} do not fit its shapes")

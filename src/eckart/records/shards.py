@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from eckart.errors import CheckpointError
-from eckart.records.moments import PARTS, Moments
+from eckart.records.moment_files import PARTS
+from eckart.records.moments import Moments
 from eckart.records.workspace import StoredSums, Workspace
 
 
@@ -46,7 +47,7 @@ def joined(workspace: Workspace) -> Moments:
         for p, f in PARTS.items()
     }
     return replace(
-        parts[0],
+        next((part for part in parts if part.specs), parts[0]),
         specs={name: specs[name] for name in wanted if name in specs},
         rows={key: rows for part in parts for key, rows in part.rows.items()},
         skipped={name: why for part in parts for name, why in part.skipped.items()},

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from eckart.batches import call, examples_in, first_examples, inputs_of, moved, tensors_in
 from eckart.distributed import any_rank, summed_over_ranks, world
-from eckart.errors import CalibrationInterrupted, InputError
+from eckart.errors import CalibrationInterrupted, InputError, NoGradientError
 from eckart.interruptions import deferred_interrupt, until_error
 from eckart.layers import survey, type_of
-from eckart.metrics import AUTO, Probe, count_of, fitting_metric, name_of, probe_of
+from eckart.metrics import AUTO, Probe, count_of, fitting_metric, is_joint, name_of, probe_of
 from eckart.moments import Accumulator, moment_bytes
 from eckart.progress import length_of, tracked
 from eckart.records import Form, LayerSpec, Moments
@@ -67,7 +67,7 @@ def calibrate(
             asked for. After a run was killed, the same call goes on. ``batches`` is then gone over
             once for each part, so it must be a list, or a loader without shuffling.
         memory_bytes: that the sums may take at once, in a workspace: of a layer 12 in², with a
-            metric 12 (in² + out²).
+            metric 12 (in² + out²), where an example's rows are taken jointly 12 (2 in² + out²).
         progress: show a bar; None shows it on a terminal.
 
     Returns:
@@ -109,7 +109,9 @@ def calibrate(
         given: dict[str, Any] = {"metric": metric, "seed": seed, "first_batch": first_batch}
         made_of = {**given, "metric": name_of(metric), "fingerprint": fingerprint(model)}
         gather = partial(calibrate, model, progress=progress, **given)
-        return gathered_in(workspace, made_of, model, found, skipped, batches, memory_bytes, gather)
+        return gathered_in(
+            workspace, made_of, model, found, skipped, batches, memory_bytes, metric, gather
+        )
     run = _Run(model, found, metric, seed, first_batch)
     what = f"calibrating ({moment_bytes(found, metric is not None) / 1e6:.1f} MB of moments)"
     _log.info(what)
@@ -171,18 +173,18 @@ class _Run:
         """Forward, probe, backward, commit."""
         inputs = moved(inputs_of(batch), self.model)
         count, samples = examples_in(inputs), 1
-        self.sums.begin(inputs)
+        if self.example is None:
+            self._trace(first_examples(inputs))
+        probe = None if self.metric is None else probe_of(self.metric)
+        self.sums.begin(inputs, count if is_joint(probe) else None)
         on_gradient = None if self.metric is None else self.sums.see_gradient
         with (
             watching(self.layers, self.sums.see_input, on_gradient),
             torch.no_grad() if self.metric is None else torch.enable_grad(),
         ):
             outputs = call(self.model, inputs)
-            probe = self._probe(outputs)
             if probe is not None:
                 samples = self._backward(probe(outputs, batch, self._generator()))
-        if self.example is None:
-            self._trace(first_examples(inputs))
         most = _most_sampled(outputs, count)
         if self.sampled < most:
             self.sample.append(first_examples(inputs, most - self.sampled))
@@ -192,13 +194,8 @@ class _Run:
         self.examples += count
         self.batches += 1
 
-    def _probe(self, outputs: Any) -> Probe | None:
-        """What is differentiated; the first outputs decide what ``"auto"`` stands for."""
-        if self.metric == AUTO:
-            self.metric = fitting_metric(self.model, outputs)
-        return None if self.metric is None else probe_of(self.metric)
-
     def _trace(self, example: Any) -> None:
+        """What one example tells: sizes, and by its outputs what ``"auto"`` stands for."""
         try:
             self.sizes = trace_sizes(self.model, example)
         except Exception as error:
@@ -207,6 +204,9 @@ class _Run:
                 f"counted: {type(error).__name__}: {error}"
             ) from error
         self.example = example
+        if self.metric == AUTO:
+            with torch.no_grad():
+                self.metric = fitting_metric(self.model, call(self.model, example))
 
     def _backward(self, values: Tensor) -> int:
         """Differentiate each sample; how many there were."""
@@ -215,7 +215,7 @@ class _Run:
                 f"a probe gives one number or a vector of some, got shape {tuple(values.shape)}"
             )
         if not values.requires_grad:
-            raise InputError(
+            raise NoGradientError(
                 "no gradient flows from the outputs to any layer that can be compressed (does the "
                 "network run under no_grad?); pass metric=None to weigh by inputs alone"
             )
@@ -259,6 +259,7 @@ class _Run:
             skipped=reasons,
             fingerprint=fingerprint(self.model),
             example=self.example,
+            joint_grams={k: v for k, v in sums.joint_grams.items() if k in specs},
             model_costs=network_costs(self.model, self.example).totals() if self.batches else {},
             sample=tuple(self.sample),
         )
