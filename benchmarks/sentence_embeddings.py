@@ -49,9 +49,9 @@ def sentences(text: str, count: int) -> list[str]:
 
 
 def calibration_sentences(data: Path) -> list[str]:
-    """Of two sources, without labels."""
+    """Of two sources, without labels; those of a length come together, so little is padding."""
     found = (sentences(read_text(data / name), count) for name, count in CALIBRATION.items())
-    return [sentence for some in found for sentence in some]
+    return sorted((sentence for some in found for sentence in some), key=len)
 
 
 def encoded(tokenizer: object, texts: Sequence[str]) -> list[Batch]:

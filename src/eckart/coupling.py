@@ -25,6 +25,7 @@ from eckart.layers import (
     type_of,
     weight_of,
 )
+from eckart.libraries import copied_in
 from eckart.records import ChannelGroup
 from eckart.records.channels import Units
 from eckart.watch import untouched
@@ -224,7 +225,7 @@ def _all_true(model: nn.Module, example: Any, groups: Sequence[ChannelGroup]) ->
         kept = [(group, list(range(start, group.size, step))) for group in groups]
         if not all(_leaves_some(group, units) for group, units in kept):
             continue
-        smaller, masked = (copy.deepcopy(model).double() for _ in range(2))
+        smaller, masked = (copied_in(model, torch.float64) for _ in range(2))
         try:
             _mask(masked, kept)
             without_units(smaller, kept)

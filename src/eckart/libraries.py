@@ -1,9 +1,11 @@
-"""What other libraries made, known without importing them."""
+"""What other libraries made, known without importing them, and copied in spite of them."""
 
 from __future__ import annotations
 
+import copy
 import sys
 
+import torch
 from torch import nn
 
 
@@ -11,3 +13,12 @@ def is_pretrained(model: nn.Module) -> bool:
     """Whether it is a model of ``transformers``."""
     loaded = sys.modules.get("transformers")
     return loaded is not None and isinstance(model, loaded.PreTrainedModel)
+
+
+def copied_in(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy in a floating dtype.
+
+    Not by the model's own ``float()`` or ``double()``: those of ``transformers`` refuse a model
+    that was read from a quantised file, although its weights are plain by then.
+    """
+    return nn.Module.to(copy.deepcopy(model), dtype)

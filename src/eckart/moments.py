@@ -153,14 +153,20 @@ def _add(sums: dict[str, Tensor], name: str, value: Tensor) -> None:
     sums[name] = sums[name] + value if name in sums else value
 
 
-def moment_bytes(layers: Mapping[str, nn.Module], with_outputs: bool) -> int:
-    """Upper bound of the bytes that the moments of these layers take: 8 (in² + out²) per group."""
+def moment_bytes(
+    layers: Mapping[str, nn.Module], with_outputs: bool = True, joint: bool = False
+) -> int:
+    """Upper bound of the bytes that the moments of these layers take: 8 (in² + out²) per group.
+
+    Where the rows of an example are taken jointly, 8 (2 in² + out²).
+    """
     total = 0
     for module in layers.values():
         kind = type_of(module)
         if kind is not None:
             groups, out, inputs = kind.piece(module).matrix_shape
-            total += 8 * groups * (inputs * (inputs + 1) + with_outputs * out * out)
+            gradients = out * out + joint * inputs * inputs
+            total += 8 * groups * (inputs * (inputs + 1) + with_outputs * gradients)
     return total
 
 

@@ -115,6 +115,16 @@ def test_calibrate_inspect_and_frontier(run, llama, text, tmp_path):
     assert page.is_file()
 
 
+def test_an_encoder_is_said_to_need_two_moments_of_its_inputs(run, tmp_path):
+    bert().save_pretrained(tmp_path / "bert")
+    known, blind = (
+        document(run("inspect", tmp_path / "bert", *words, "--json"))
+        for words in (["--input-size", 5], [])
+    )
+    inputs = sum(8 * layer["shape"][1] ** 2 for layer in known["layers"])
+    assert known["moment_bytes"] == blind["moment_bytes"] + inputs
+
+
 def test_compress_heals_on_the_text(run, llama, text):
     words = ["--text", text, *CUT, "--keep", 0.7, "--of", "sites", "--heal", "refit"]
     found = document(run("compress", llama, *words, "--no-latency", "--json"))

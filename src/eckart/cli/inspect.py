@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 from torch import nn
 
+from eckart.batches import call
 from eckart.cli.channels import group_tables
 from eckart.cli.grouping import grouped
 from eckart.cli.options import ModelOptions, RunOptions
@@ -20,10 +21,12 @@ from eckart.cli.tables import make_table
 from eckart.coupling import coupling
 from eckart.errors import InputError
 from eckart.layers import piece_of, survey
+from eckart.metrics import fitting_metric, is_joint, probe_of
 from eckart.moments import moment_bytes
 from eckart.records import Form
 from eckart.report.formats import UNKNOWN, short_count
 from eckart.tracing import network_costs
+from eckart.watch import untouched
 
 
 @dataclass(frozen=True)
@@ -66,14 +69,16 @@ def inspect_command(
     found, skipped = survey(network)
     macs: Mapping[str, int] = {}
     total_macs = None
-    coupled = None
+    coupled, joint = None, False
     if input_size is not None:
         size = parse_size(input_size, "--input-size")
         example = _example(network, size)
         macs, total_macs = _count_macs(network, example, size)
         skipped |= {name: "not called for this input" for name in found if name not in macs}
-        coupled = coupling(network, example, dense=skipped)
-    facts = [_facts(name, layer, macs) for name, layer in found.items() if name not in skipped]
+        coupled, joint = coupling(network, example, dense=skipped), _is_joint(network, example)
+    facts = [
+        _facts(name, layer, macs, joint) for name, layer in found.items() if name not in skipped
+    ]
     params = sum(p.numel() for p in network.parameters())
     document = {
         "model": model.model,
@@ -98,6 +103,12 @@ def _example(network: nn.Module, size: tuple[int, ...]) -> Any:
     return torch.zeros(1, *size, dtype=dtype)
 
 
+def _is_joint(network: nn.Module, example: Any) -> bool:
+    """Whether the metric that calibration takes by itself holds two moments of the inputs."""
+    with untouched(network), torch.no_grad():
+        return is_joint(probe_of(fitting_metric(network, call(network, example))))
+
+
 def _count_macs(
     network: nn.Module, example: Any, size: tuple[int, ...]
 ) -> tuple[Mapping[str, int], int]:
@@ -112,7 +123,7 @@ def _count_macs(
     return costs.layer_macs, costs.macs
 
 
-def _facts(name: str, layer: nn.Module, macs: Mapping[str, int]) -> LayerFacts:
+def _facts(name: str, layer: nn.Module, macs: Mapping[str, int], joint: bool) -> LayerFacts:
     piece = piece_of(layer)
     return LayerFacts(
         name,
@@ -121,7 +132,7 @@ def _facts(name: str, layer: nn.Module, macs: Mapping[str, int]) -> LayerFacts:
         piece.weight_shape,
         piece.params,
         macs.get(name),
-        moment_bytes({name: layer}, with_outputs=True),
+        moment_bytes({name: layer}, joint=joint),
     )
 
 

@@ -103,17 +103,17 @@ def calibrate(
             or "it has no matrix at all"
         )
         raise InputError(f"no layer of this network can be compressed ({listed})")
-    if metric is not None and metric != AUTO:
-        probe_of(metric)  # an unknown name is an error before anything runs
+    given = None if metric is None or metric == AUTO else probe_of(metric)  # an unknown name fails
     if workspace is not None:
-        given: dict[str, Any] = {"metric": metric, "seed": seed, "first_batch": first_batch}
-        made_of = {**given, "metric": name_of(metric), "fingerprint": fingerprint(model)}
-        gather = partial(calibrate, model, progress=progress, **given)
+        settings: dict[str, Any] = {"metric": metric, "seed": seed, "first_batch": first_batch}
+        made_of = {**settings, "metric": name_of(metric), "fingerprint": fingerprint(model)}
+        gather = partial(calibrate, model, progress=progress, **settings)
         return gathered_in(
             workspace, made_of, model, found, skipped, batches, memory_bytes, metric, gather
         )
     run = _Run(model, found, metric, seed, first_batch)
-    what = f"calibrating ({moment_bytes(found, metric is not None) / 1e6:.1f} MB of moments)"
+    needed = moment_bytes(found, metric is not None, is_joint(given))
+    what = f"calibrating ({needed / 1e6:.1f} MB of moments)"
     _log.info(what)
     failure: BaseException | None = None
     reason: BaseException | None = None

@@ -7,7 +7,6 @@ are repeated along the batch, and copy i sees layer i truncated.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from eckart.batches import call, examples_in, first_examples, mapped, moved, repeated
 from eckart.errors import InputError
 from eckart.layers import rebuild
+from eckart.libraries import copied_in
 from eckart.methods import methods_named
 from eckart.metrics import METRICS, Measurable, Probe, count_of, probe_of
 from eckart.progress import tracked
@@ -58,7 +58,7 @@ def rescaled(
         each layer where those are more; and one more decomposition of each layer.
     """
     probe = _measurable(bench, metric)
-    model = copy.deepcopy(bench.model).float()
+    model = copied_in(bench.model, torch.float32)
     predicted, truncated = dict[str, float](), dict[str, nn.Module]()
     for name, offered in options.items():
         problem = bench.problem(name)
