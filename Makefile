@@ -72,7 +72,7 @@ endif
 	$(BIN)/python -m benchmarks.tables
 	$(BIN)/python -m benchmarks.headline_figure
 
-studies: .venv/dev.stamp  ## run every study, on ECKART_DATA where it is set, else on the hub's data; about two hours
+studies: .venv/dev.stamp  ## run every study, on ECKART_DATA where it is set, else on the hub's data; about an hour and a quarter of one core
 	$(BIN)/python examples/iris_rank.py
 	$(BIN)/python examples/mlp_mnist.py $(call on,mnist)
 	$(BIN)/python examples/lenet_reconstruction.py $(call on,mnist)

@@ -17,10 +17,14 @@ def perplexities(rows: Sequence[Row]) -> str:
 
     def cell(method: str, keep: float) -> str:
         found = [cells.get((method, keep, text)) for text in TEXTS]
-        return " / ".join(_multiple(value) for value in found if value is not None)
+        return " / ".join(_multiple(value) for value in found if value is not None) or "–"
 
     title = ", ".join(f"{text} {dense[text]:.1f}" for text in TEXTS)
     tokens = next(r["tokens"] for r in rows)
+    least = min(r["keep"] for r in rows)
+    rows = sorted(
+        rows, key=lambda r: -cells.get((r["method"], least, TEXTS[0]), 0.0)
+    )  # worst first
     return _by_method(f"dense perplexity on {tokens:,} tokens each: {title}", rows, cell)
 
 

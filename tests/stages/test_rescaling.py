@@ -203,3 +203,26 @@ def test_a_small_change_is_what_the_quadratic_form_says(probe: Any):
     predicted = 0.5 * float((grads @ step[0]).square().mean())
     batch = logits.float()
     assert probe.change(logits + step, logits, batch) == pytest.approx(predicted, rel=0.05)
+
+
+class Quantised(SmallCnn):
+    """Refuses another precision, as models of transformers that were read from a GGUF file do."""
+
+    def float(self) -> "Quantised":
+        raise ValueError("`.float()` is not supported for quantized model")
+
+    def double(self) -> "Quantised":
+        raise ValueError("`.double()` is not supported for quantized model")
+
+
+def test_a_network_that_refuses_another_precision_is_measured_all_the_same():
+    torch.manual_seed(0)
+    model = Quantised()
+    plain = SmallCnn()
+    plain.load_state_dict(model.state_dict())
+    batches = [torch.randn(8, 3, 9, 8)]
+    found, known = (
+        compress(m, batches, keep=0.6, rescale=True, progress=False).plan for m in (model, plain)
+    )
+    assert found.removals.keys() == known.removals.keys() != set()
+    assert found.loss == pytest.approx(known.loss)
