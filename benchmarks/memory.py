@@ -152,7 +152,7 @@ REPORT = """# A 1.1 B-parameter language model within 12 GiB
 Written by `python -m benchmarks.memory`, from `benchmarks/results/memory.json`. TinyLlama's shape
 ({layers} layers of width {width}, {intermediate} between, vocabulary {vocabulary}), random weights
 in bfloat16; `A` from {tokens} tokens; `weighted_svd`, {keep} of the sites' parameters kept;
-{threads} threads of a machine with 24 GiB and no swap. All of it is one chain with one workspace:
+OMP_NUM_THREADS={threads} on a machine with 24 GiB and no swap. All of it is one chain with one workspace:
 
 ```python
 moments = eckart.calibrate(model, batches, metric=None, workspace="work")   # memory_bytes: 4 GiB
@@ -164,7 +164,7 @@ smaller = eckart.apply(model, plan, moments)
 It was begun three times: killed by SIGKILL while the second part of the moments was being written,
 killed when half of the layers were decomposed, and then left to end.
 
-| run | ended | seconds | peak, GiB | finished before | finished after | of these made again |
+| run | ended | seconds of whole stages | peak, GiB | finished before | finished after | of these made again |
 |---|---|---|---|---|---|---|
 {runs}
 
@@ -172,11 +172,12 @@ Finished are files: parts of the moments, and one decomposition per layer.
 
 ## Peak by stage
 
-| stage | seconds | peak resident, GiB | at most, by the formula |
+| stage | seconds | peak resident, GiB | by the formula |
 |---|---|---|---|
 {stages}
 
-Peaks are those of the process so far. Seconds are of a machine that was busy with other work.
+Peaks are those of the process so far. Seconds are of a machine that was busy with other work. What is measured above the
+formula is what it names without a figure: the activations of one batch, and the factors of one layer.
 
 With M the bytes of the weights, S those of the smaller network's, b what Python, torch and
 transformers take ({base:.2f} GiB with the weights mapped and not read):
