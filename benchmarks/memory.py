@@ -152,7 +152,8 @@ REPORT = """# A 1.1 B-parameter language model within 12 GiB
 Written by `python -m benchmarks.memory`, from `benchmarks/results/memory.json`. TinyLlama's shape
 ({layers} layers of width {width}, {intermediate} between, vocabulary {vocabulary}), random weights
 in bfloat16; `A` from {tokens} tokens; `weighted_svd`, {keep} of the sites' parameters kept;
-OMP_NUM_THREADS={threads} on a machine with 24 GiB and no swap. All of it is one chain with one workspace:
+OMP_NUM_THREADS={threads} on a machine with 24 GiB and no swap. All of it is one chain with one
+workspace:
 
 ```python
 moments = eckart.calibrate(model, batches, metric=None, workspace="work")   # memory_bytes: 4 GiB
@@ -164,11 +165,12 @@ smaller = eckart.apply(model, plan, moments)
 It was begun three times: killed by SIGKILL while the second part of the moments was being written,
 killed when half of the layers were decomposed, and then left to end.
 
-| run | ended | seconds of whole stages | peak, GiB | finished before | finished after | of these made again |
+| run | ended | seconds of stages | peak, GiB | files before | files after | made again |
 |---|---|---|---|---|---|---|
 {runs}
 
-Finished are files: parts of the moments, and one decomposition per layer.
+Files are those that were whole: parts of the moments, and one decomposition per layer. Seconds are
+those of stages that were finished.
 
 ## Peak by stage
 
@@ -176,8 +178,9 @@ Finished are files: parts of the moments, and one decomposition per layer.
 |---|---|---|---|
 {stages}
 
-Peaks are those of the process so far. Seconds are of a machine that was busy with other work. What is measured above the
-formula is what it names without a figure: the activations of one batch, and the factors of one layer.
+Peaks are those of the process so far. Seconds are of a machine that was busy with other work.
+What is measured above the formula is what it names without a figure: the activations of one batch,
+and the factors of one layer.
 
 With M the bytes of the weights, S those of the smaller network's, b what Python, torch and
 transformers take ({base:.2f} GiB with the weights mapped and not read):
