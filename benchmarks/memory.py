@@ -156,7 +156,7 @@ OMP_NUM_THREADS={threads} on a machine with 24 GiB and no swap. All of it is one
 workspace:
 
 ```python
-moments = eckart.calibrate(model, batches, metric=None, workspace="work")   # memory_bytes: 4 GiB
+moments = eckart.calibrate(model, batches, metric=None, workspace="work")  # memory_bytes: 4 GiB
 options = eckart.curves(model, moments, methods=["weighted_svd"])
 plan = eckart.allocate(options, eckart.Budget(params=0.8, of="sites"))
 smaller = eckart.apply(model, plan, moments)

@@ -27,7 +27,7 @@ from eckart.text import read_text
 OUTPUT = Path("benchmarks/results/sentence-embeddings.json")
 KEEPS = (0.8, 0.6, 0.4, 0.3)
 CALIBRATION = {"text/wikitext2-valid.txt": 1024, "text/tinystories-excerpt.txt": 1024}  # sentences
-BATCH, LONGEST, WORDS, DAMPING = 32, 128, 5, 1e-2
+BATCH, LONGEST, WORDS = 32, 128, 5
 Batch = dict[str, Tensor]
 
 
@@ -103,7 +103,6 @@ def ours(methods: Sequence[str], *, rescale: bool = False) -> Method:
             subject.model,
             subject.moments,
             methods=methods,
-            damping=DAMPING,
             rescale=rescale,
             progress=False,
         )
