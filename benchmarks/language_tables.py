@@ -22,10 +22,8 @@ def perplexities(rows: Sequence[Row]) -> str:
     title = ", ".join(f"{text} {dense[text]:.1f}" for text in TEXTS)
     tokens = next(r["tokens"] for r in rows)
     least = min(r["keep"] for r in rows)
-    rows = sorted(
-        rows, key=lambda r: -cells.get((r["method"], least, TEXTS[0]), 0.0)
-    )  # worst first
-    return _by_method(f"dense perplexity on {tokens:,} tokens each: {title}", rows, cell)
+    worst_first = sorted(rows, key=lambda r: -cells.get((r["method"], least, TEXTS[0]), 0.0))
+    return _by_method(f"dense perplexity on {tokens:,} tokens each: {title}", worst_first, cell)
 
 
 def correlations(rows: Sequence[Row]) -> str:

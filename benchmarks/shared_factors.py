@@ -63,8 +63,7 @@ def compared(model: nn.Module, moments: eckart.Moments, names: Sequence[str]) ->
         own = [_losses(w, a, g) for w, g in zip(weights, gs, strict=True)]
         shared = _losses(stack, a, torch.block_diag(*gs))
         for pivoted, keep in product((True, False), KEEPS):
-            sizes = [stored(weight, pivoted) for weight in weights]
-            of_stack = stored(stack, pivoted)
+            sizes, of_stack = [stored(w, pivoted) for w in weights], stored(stack, pivoted)
             rank = int(np.flatnonzero(of_stack <= keep * stack.numel())[-1])
             least = _least(own, sizes, of_stack[rank])
             yield {

@@ -37,6 +37,13 @@ class NonFiniteError(InputError):
 class NoGradientError(InputError):
     """The output metric has no gradient at any of the layers."""
 
+    def __init__(
+        self,
+        message: str = "no gradient flows from the outputs to any layer that can be compressed "
+        "(does the network run under no_grad?); pass metric=None to weigh by inputs alone",
+    ) -> None:
+        super().__init__(message)
+
 
 class MismatchError(InputError):
     """Moments, a plan or a file that belong to another network."""

@@ -87,10 +87,10 @@ class Accumulator:
             gram = kind.output_gram(module, self._counted(kind, module, grad))
         else:
             joint, gram = gradient_grams(rows, grad.float().reshape(*rows.shape[:2], -1))
-            _add(batch.joint_grams, name, joint[None])
+            _add_to(batch.joint_grams, name, joint[None])
             gram = gram[None]
         _check_finite(gram, f"the gradients at the outputs of layer {name!r}")
-        _add(batch.output_grams, name, gram)
+        _add_to(batch.output_grams, name, gram)
 
     def discard(self) -> None:
         """Forget the unfinished batch."""
@@ -149,7 +149,8 @@ class Accumulator:
         self.rows[key] = self.rows.get(key, 0) + sums.rows
 
 
-def _add(sums: dict[str, Tensor], name: str, value: Tensor) -> None:
+def _add_to(sums: dict[str, Tensor], name: str, value: Tensor) -> None:
+    """In the precision of the batch."""
     sums[name] = sums[name] + value if name in sums else value
 
 

@@ -25,6 +25,7 @@ from eckart.watch import untouched, watching
 
 _log = logging.getLogger("eckart")
 MEMORY_BYTES = 4 * 2**30
+NO_GRADIENT = "no gradient reached its outputs in calibration"
 _BYTES = 8 + 4  # of an entry: float64 sums, and those of the batch under way in float32
 
 
@@ -54,6 +55,7 @@ def gathered_in(
 
     Raises:
         InputError: the sums of one layer take more, or the batches differ from pass to pass.
+        NoGradientError: none reaches any layer.
         MismatchError: the workspace is of another network, other data or other settings.
         CalibrationInterrupted: as ``gather``; the parts finished before are kept.
         CheckpointError: the workspace is damaged, or the disk is full; likewise.
@@ -78,7 +80,10 @@ def gathered_in(
                 "from there",
                 error.moments,
             ) from error.__cause__
-    return joined(workspace)
+    whole = joined(workspace)
+    if metric is not None and not whole.specs:
+        raise NoGradientError
+    return whole
 
 
 def _gathered(
@@ -88,8 +93,7 @@ def _gathered(
     try:
         moments = gather(data, layers=group)
     except NoGradientError:
-        why = "no gradient reached its outputs in calibration"
-        return gather([data.first], layers=group, metric=None).without_layers(why)
+        moments = gather([data.first], layers=group, metric=None).without_layers(NO_GRADIENT)
     data.check()
     mine = {name: why for name, why in moments.skipped.items() if name in group}
     return replace(moments, skipped={**skipped, **mine})

@@ -10,7 +10,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from eckart import CheckpointError, Embedding, MismatchError, Moments, calibrate
+from eckart import (
+    CheckpointError,
+    Embedding,
+    MismatchError,
+    Moments,
+    NoGradientError,
+    calibrate,
+)
 from eckart.linalg import quadratic_loss
 from tolerances import tolerance
 from transformer_networks import bert, padded, token_ids
@@ -184,3 +191,14 @@ def test_a_workspace_gives_the_same_and_keeps_to_its_memory(tmp_path: Path):
     for name in whole.specs:
         torch.testing.assert_close(parts.loss_a(name), whole.loss_a(name), **CLOSE)
         torch.testing.assert_close(parts.g(name), whole.g(name), **CLOSE)
+    again = calibrate(model, BATCHES, workspace=tmp_path, memory_bytes=most)
+    for moments in (parts, again):
+        assert moments.specs.keys() == whole.specs.keys()
+        assert moments.skipped == whole.skipped
+
+
+def test_a_workspace_without_any_gradient_is_an_error(tmp_path: Path):
+    pooler = {"layers": ["pooler.dense"], "workspace": tmp_path}
+    for _ in range(2):
+        with pytest.raises(NoGradientError, match="no gradient flows"):
+            calibrate(bert(), BATCHES, **pooler)

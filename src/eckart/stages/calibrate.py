@@ -22,7 +22,7 @@ from eckart.moments import Accumulator, moment_bytes
 from eckart.progress import length_of, tracked
 from eckart.records import Form, LayerSpec, Moments
 from eckart.records.forms import Size
-from eckart.sharding import MEMORY_BYTES, gathered_in
+from eckart.sharding import MEMORY_BYTES, NO_GRADIENT, gathered_in
 from eckart.tracing import fingerprint, network_costs, trace_sizes
 from eckart.watch import untouched, watching
 
@@ -215,10 +215,7 @@ class _Run:
                 f"a probe gives one number or a vector of some, got shape {tuple(values.shape)}"
             )
         if not values.requires_grad:
-            raise NoGradientError(
-                "no gradient flows from the outputs to any layer that can be compressed (does the "
-                "network run under no_grad?); pass metric=None to weigh by inputs alone"
-            )
+            raise NoGradientError
         *others, last = values.reshape(-1).unbind()
         for value in others:
             value.backward(retain_graph=True)
@@ -242,7 +239,7 @@ class _Run:
             elif sums.rows[sums.input_of[name]] == 0:
                 reasons[name] = "no row reached it in calibration"
             elif self.metric is not None and name not in sums.output_grams:
-                reasons[name] = "no gradient reached its outputs in calibration"
+                reasons[name] = NO_GRADIENT
             else:
                 specs[name] = _spec(name, module, tuple(sizes[name]), sums.input_of[name])
         kept = {spec.input for spec in specs.values()}
