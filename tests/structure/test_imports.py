@@ -38,6 +38,7 @@ LAYERS = {
     "fitting": 5,
     "pretrained": 5,
     "rank_search": 5,
+    "structure_file": 5,
     "checkpoint": 6,
     "pipeline": 6,
     "report": 6,

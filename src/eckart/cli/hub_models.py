@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from eckart import load_pretrained
-from eckart.checkpoint import STRUCTURE
 from eckart.cli.output import say
 from eckart.errors import EckartError, InputError
 from eckart.pretrained import CONFIG, transformers
+from eckart.structure_file import STRUCTURE
 
 T = TypeVar("T")
 _PREFIX = "hf:"

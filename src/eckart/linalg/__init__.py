@@ -29,7 +29,12 @@ from eckart.linalg.group_sparsity import (
     prox,
     proximal_gradient,
 )
-from eckart.linalg.interpolative import SpanningRows, spanning_rows
+from eckart.linalg.interpolative import (
+    SpanningRows,
+    nested_rows,
+    rows_by_others,
+    spanning_rows,
+)
 from eckart.linalg.lanczos import LargestEigenvalue, largest_eigenvalue
 from eckart.linalg.low_rank import (
     NestedFactors,
@@ -103,6 +108,7 @@ __all__ = [
     "least_squares",
     "nested_losses",
     "nested_removal_losses",
+    "nested_rows",
     "numerical_rank",
     "output_projection",
     "patch_gram",
@@ -122,6 +128,7 @@ __all__ = [
     "refit",
     "roots",
     "row_gram",
+    "rows_by_others",
     "separable_factors",
     "spanning_rows",
     "stable_rank",

@@ -78,6 +78,82 @@ def spanning_rows(
     return SpanningRows(left[places[:rank]] @ right, rest, order)
 
 
+def nested_rows(left: Float64[Tensor, "out rank"]) -> Int64[Tensor, " rank"]:
+    """Rows of which the first ``r`` span the first ``r`` columns, for every ``r``.
+
+    They are the pivots of one LU decomposition.
+
+    Args:
+        left: of full column rank, no wider than long.
+
+    Raises:
+        InputError: it is wider than long.
+
+    Cost: O(out · rank²).
+
+    Source: Gaussian elimination with partial pivoting, Golub and Van Loan, section 3.4.
+
+    Example:
+        >>> import torch
+        >>> nested_rows(torch.tensor([[1.0, 0.0], [3.0, 1.0], [0.0, 2.0]]).double())
+        tensor([1, 2])
+    """
+    left = admissible_matrix(left, "left")
+    out, rank = left.shape
+    if rank > out:
+        raise InputError(f"nested_rows: a matrix of {out}×{rank} has too few rows: its transpose?")
+    places: Tensor = torch.linalg.lu(left).P.argmax(0)
+    return places[:rank]
+
+
+def rows_by_others(
+    left: Float64[Tensor, "out rank"],
+    kept: Int64[Tensor, " rank"],
+    block: Int64[Tensor, " out"],
+) -> tuple[Float64[Tensor, "out rank"], Int64[Tensor, " rank"]]:
+    """Every row as a combination of those kept, which are exchanged for the sake of small ones.
+
+    A row that is kept is exchanged for another of its own block while some coefficient between the
+    two is above two.
+
+    Args:
+        left: a matrix.
+        kept: rows of it that span all others.
+        block: which block each row belongs to.
+
+    Returns:
+        The coefficients, exactly those of the identity at the rows kept, and the rows kept:
+        ``left = coefficients @ left[kept]``.
+
+    Cost: O(out · rank²).
+
+    Source: Goreinov et al. 2010, maxvol.
+
+    Example:
+        >>> import torch
+        >>> left, block = torch.randn(9, 3).double(), torch.tensor([0, 0, 0, 0, 1, 1, 1, 1, 1])
+        >>> whole, kept = rows_by_others(left, nested_rows(left), block)
+        >>> bool(torch.allclose(whole @ left[kept], left))
+        True
+    """
+    left = admissible_matrix(left, "left")
+    whole, kept = torch.linalg.solve(left[kept], left, left=False), kept.clone()
+    for _ in range(_EXCHANGES):
+        open_to = (block[:, None] == block[kept]) & ~torch.isin(
+            torch.arange(len(left), device=left.device), kept
+        )[:, None]
+        i, j = divmod(int(torch.where(open_to, whole.abs(), 0.0).argmax()), len(kept))
+        pivot = whole[i, j].clone()
+        if pivot.abs() <= _BOUND or not open_to[i, j]:
+            break
+        row, column = whole[i].clone(), whole[:, j] / pivot
+        row[j] -= 1
+        whole = whole - torch.outer(column, row)
+        kept[j] = i
+    whole[kept] = torch.eye(len(kept), dtype=whole.dtype, device=whole.device)
+    return whole, kept
+
+
 def _exchanged(rest: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
     """Swap a row that is kept for one that is not while that has a large coefficient."""
     rank = rest.shape[1]

@@ -21,6 +21,7 @@ from eckart.methods.registry import (
     DEFAULT_METHODS,
     METHODS,
     SELECTIONS,
+    SHARINGS,
     TRANSFORMER_METHODS,
     Method,
     checked_names,
@@ -28,8 +29,11 @@ from eckart.methods.registry import (
     methods_named,
     register_method,
     register_selection,
+    register_sharing,
     selection_named,
+    sharings_named,
 )
+from eckart.methods.shared import SharedFactor, Sharing, shared_forms
 from eckart.methods.spatial import Spatial, spatial_form
 from eckart.methods.tucker2 import TuckerTwo, tucker2_form
 
@@ -41,6 +45,7 @@ register_method(Spatial())
 register_method(PointwiseFirst())
 register_method(TuckerTwo())
 register_method(Canonical())
+register_sharing(SharedFactor())
 register_selection(Ranking("backward_elimination", eliminated))
 register_selection(Ranking("group_lasso", lasso_path))
 register_selection(Ranking("largest_norm", largest_norm))
@@ -50,6 +55,7 @@ __all__ = [
     "DEFAULT_METHODS",
     "METHODS",
     "SELECTIONS",
+    "SHARINGS",
     "TRANSFORMER_METHODS",
     "Canonical",
     "Heirs",
@@ -60,6 +66,8 @@ __all__ = [
     "Ranking",
     "Reading",
     "Selection",
+    "SharedFactor",
+    "Sharing",
     "Spatial",
     "TuckerTwo",
     "canonical_form",
@@ -74,8 +82,11 @@ __all__ = [
     "reading_of",
     "register_method",
     "register_selection",
+    "register_sharing",
     "regular",
     "selection_named",
+    "shared_forms",
+    "sharings_named",
     "spatial_form",
     "tucker2_form",
     "weighted_svd",

@@ -73,7 +73,7 @@ def low_rank_form(piece: Piece, rank: int, *, core: bool = False, pivoted: bool 
     middle = (piece.pointwise(between, between, False),) if core else ()
     last = piece.pointwise(between, piece.outputs, piece.bias)
     carries = pivoted and piece.groups == 1 and rank < piece.outputs
-    return Form((first, *middle, replace(last, carries=carries)))
+    return Form((first, *middle, replace(last, carries=rank * carries)))
 
 
 def svd(problem: Problem) -> NestedFactors:

@@ -4,7 +4,8 @@ from eckart.records.channels import ChannelGroup, GroupCurve, Removal
 from eckart.records.forms import Form, LayerSpec, Piece
 from eckart.records.healing import Healed, HealingStep
 from eckart.records.moments import Moments
-from eckart.records.plans import Budget, Choice, Curve, Curves, Option, Plan, Site
+from eckart.records.options import Curve, Curves, Option, SharedCurve, Site
+from eckart.records.plans import Budget, Choice, Plan
 from eckart.records.results import Compressed, Frontier, Measurement, Point
 from eckart.records.scores import Score
 from eckart.records.searches import FoundRank, ToleranceSearch, Trial
@@ -31,6 +32,7 @@ __all__ = [
     "Point",
     "Removal",
     "Score",
+    "SharedCurve",
     "Site",
     "ToleranceSearch",
     "Trial",

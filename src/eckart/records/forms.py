@@ -25,8 +25,8 @@ class Piece:
         groups: the channels fall into so many independent groups.
         bias: whether a bias is added.
         padding_mode: as in ``torch.nn.Conv2d``.
-        carries: whether its inputs are among its outputs, in an order of its own: so many rows of
-            the weight are those of the identity, and are not stored.
+        carries: so many of its outputs are inputs as they are, in an order of its own: so many rows
+            of the weight are rows of the identity, and are not stored.
     """
 
     inputs: int
@@ -38,7 +38,7 @@ class Piece:
     groups: int = 1
     bias: bool = False
     padding_mode: str = "zeros"
-    carries: bool = False
+    carries: int = 0
 
     @property
     def weight_shape(self) -> Size:
@@ -48,7 +48,7 @@ class Piece:
     @property
     def rest(self) -> Piece:
         """What is stored of a piece that carries: the outputs that are not inputs, no bias."""
-        return replace(self, outputs=self.outputs - self.inputs, bias=False, carries=False)
+        return replace(self, outputs=self.outputs - self.carries, bias=False, carries=0)
 
     @property
     def matrix_shape(self) -> tuple[int, int, int]:
@@ -93,9 +93,16 @@ class Piece:
 
 @dataclass(frozen=True)
 class Form:
-    """A chain of pieces, applied first to last, that stands in for one layer."""
+    """A chain of pieces, applied first to last, that stands in for one layer.
+
+    Attributes:
+        pieces: first to last.
+        first_of: the layer whose chain begins with the very same first piece, which is stored
+            there; empty where the chain has one of its own.
+    """
 
     pieces: tuple[Piece, ...]
+    first_of: str = ""
 
     @property
     def is_plain(self) -> bool:
@@ -105,12 +112,12 @@ class Form:
     @property
     def carries(self) -> bool:
         """Whether the last piece does."""
-        return self.pieces[-1].carries
+        return self.pieces[-1].carries > 0
 
     @property
     def params(self) -> int:
-        """Parameters of all pieces."""
-        return sum(piece.params for piece in self.pieces)
+        """Parameters of all pieces; a first one that is another layer's counts there."""
+        return sum(piece.params for piece in self.pieces[bool(self.first_of) :])
 
     @property
     def ranks(self) -> Size:
@@ -142,7 +149,8 @@ class Form:
     def _carries_rightly(self) -> bool:
         """Only the last of several pieces may carry: pointwise, in one group, and wider."""
         last = self.pieces[-1]
-        fits = last.inputs < last.outputs and last.groups == 1 and set(last.axes) <= {_TRIVIAL_AXIS}
+        most = min(last.inputs, last.outputs - 1)
+        fits = last.carries <= most and last.groups == 1 and set(last.axes) <= {_TRIVIAL_AXIS}
         return not any(p.carries for p in self.pieces[:-1]) and (
             not last.carries or (fits and not self.is_plain)
         )
@@ -151,20 +159,27 @@ class Form:
         widths = "→".join(str(piece.inputs) for piece in self.pieces)
         kernels = ", ".join("×".join(map(str, p.kernel)) for p in self.pieces if p.kernel)
         last = self.pieces[-1]
-        rest = f"{last.inputs}+{last.outputs - last.inputs}"
+        rest = f"{last.carries}+{last.outputs - last.carries}"
         text = f"{widths}→{rest if last.carries else last.outputs}"
-        return f"{text} ({kernels})" if kernels else text
+        notes = [kernels] if kernels else []
+        notes += [f"the first is that of {self.first_of}"] if self.first_of else []
+        return f"{text} ({'; '.join(notes)})" if notes else text
 
-    def as_json(self) -> list[dict[str, Any]]:
+    def as_json(self) -> Any:
         """Plain lists and dictionaries."""
-        return [_piece_as_json(piece) for piece in self.pieces]
+        pieces = [_piece_as_json(piece) for piece in self.pieces]
+        return {"first_of": self.first_of, "pieces": pieces} if self.first_of else pieces
 
     @classmethod
     def from_json(cls, data: Any) -> Form:
         """The inverse of ``as_json``; checks every type, for the data may come from anywhere."""
-        if not isinstance(data, list) or not 1 <= len(data) <= 8:
-            raise CheckpointError(f"a form is a list of 1 to 8 pieces, got {data!r:.80}")
-        return cls(tuple(_piece_from_json(item) for item in data))
+        shared = isinstance(data, dict) and set(data) == {"first_of", "pieces"}
+        pieces, first_of = (data["pieces"], data["first_of"]) if shared else (data, "")
+        if not isinstance(pieces, list) or not 1 <= len(pieces) <= 8:
+            raise CheckpointError(f"a form is a list of 1 to 8 pieces, got {pieces!r:.80}")
+        if shared and not (isinstance(first_of, str) and first_of):
+            raise CheckpointError(f"first_of is the name of a layer, got {first_of!r:.80}")
+        return cls(tuple(_piece_from_json(item) for item in pieces), first_of)
 
     def check_replaces(self, dense: Piece) -> None:
         """Raise ``CheckpointError`` unless this chain computes a layer of ``dense``'s shape.
@@ -187,6 +202,7 @@ class Form:
             ),
             "its groups differ": not self._groups_fit(dense),
             "a piece carries that cannot": not self._carries_rightly(),
+            "its only piece is another layer's": bool(self.first_of) and self.is_plain,
             "its bias is misplaced": [p.bias for p in self.pieces]
             != [False] * len(widths) + [dense.bias],
         }
@@ -248,7 +264,7 @@ def _piece_as_json(piece: Piece) -> dict[str, Any]:
 def _piece_from_json(item: Any) -> Piece:
     fields = set(Piece.__dataclass_fields__)
     if isinstance(item, dict):
-        item = {"carries": False, **item}
+        item = {"carries": 0, **item}
     if not isinstance(item, dict) or set(item) != fields:
         raise CheckpointError(f"a piece has the fields {sorted(fields)}, got {item!r:.120}")
     counts: dict[str, Any] = {k: item[k] for k in ("inputs", "outputs", "groups")}
@@ -263,10 +279,11 @@ def _piece_from_json(item: Any) -> Piece:
         raise CheckpointError(f"kernel geometry must agree in length, got {tuples}")
     if counts["inputs"] % counts["groups"] or counts["outputs"] % counts["groups"]:
         raise CheckpointError(f"widths must be multiples of the groups, got {counts}")
-    flags = [item["bias"], item["carries"]]
-    if not all(isinstance(f, bool) for f in flags) or not isinstance(item["padding_mode"], str):
-        raise CheckpointError("bias and carries must be true or false and padding_mode a name")
-    lists = {k: tuple(v) for k, v in tuples.items()}
+    carries, lists = item["carries"], {k: tuple(v) for k, v in tuples.items()}
+    if not isinstance(item["bias"], bool) or not isinstance(item["padding_mode"], str):
+        raise CheckpointError("bias must be true or false and padding_mode a name")
+    if not _is_count(carries, least=0):
+        raise CheckpointError(f"carries is a number of inputs, got {carries!r:.40}")
     return Piece(**{**item, **counts, **lists})
 
 

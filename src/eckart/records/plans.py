@@ -1,4 +1,4 @@
-"""Options, curves, budgets and plans: what could be done, what may be spent, what is done."""
+"""Budgets and plans: what may be spent, and what is done."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from numbers import Integral, Real
 from typing import Any, Literal
 
 from eckart.errors import InputError
-from eckart.records.channels import GroupCurve, Removal
-from eckart.records.forms import Form, LayerSpec
+from eckart.records.channels import Removal
+from eckart.records.forms import Form
 
 Scope = Literal["model", "sites"]
 Amount = int | float
@@ -18,84 +18,6 @@ Amount = int | float
 
 NARROWED = "narrowed"
 """Method of a layer that only lost channels."""
-
-
-@dataclass(frozen=True)
-class Site:
-    """Layers that change together; one layer for a factorisation."""
-
-    name: str
-    layers: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Option:
-    """One thing that can be done at a site, and the loss it is predicted to cost.
-
-    The ends of the form say how many channels of the layer's groups are left: options of one
-    layer are for many widths, and a group's choice decides which of them are open.
-    """
-
-    method: str
-    form: Form
-    loss: float
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A site's options; the last one is to stay dense, at no loss."""
-
-    site: Site
-    options: tuple[Option, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Curves:
-    """Every site with its options, and what the dense network costs; equal only to itself.
-
-    Attributes:
-        curves: one per site.
-        specs: the layers, by name.
-        totals: cost of the whole dense network by metric, layers that cannot change included.
-        dense: layers that stay dense whatever the budget, with the reason.
-        fingerprint: of the network the moments were gathered on.
-        damping: relative damping of the moments that the losses are measured in.
-        moments: digest of the moments.
-        groups: the channel groups, with what it costs to keep how many.
-        whole: channel groups that cannot be narrowed, with the reason.
-    """
-
-    curves: tuple[Curve, ...]
-    specs: Mapping[str, LayerSpec]
-    totals: Mapping[str, int]
-    dense: Mapping[str, str]
-    fingerprint: str
-    damping: float
-    moments: str = ""
-    groups: tuple[GroupCurve, ...] = ()
-    whole: Mapping[str, str] = field(default_factory=dict)
-
-    def without(self, reasons: Mapping[str, str]) -> Curves:
-        """The same, with some layers not factored for a reason; they may still lose channels."""
-        coupled = {name for curve in self.groups for name in curve.group.members}
-        curves = []
-        for curve in self.curves:
-            if curve.site.name not in reasons:
-                curves.append(curve)
-            elif curve.site.name in coupled:
-                plain = tuple(o for o in curve.options if o.form.is_plain)
-                curves.append(replace(curve, options=plain))
-        specs = {curve.site.name: self.specs[curve.site.name] for curve in curves}
-        return replace(self, curves=tuple(curves), specs=specs, dense={**self.dense, **reasons})
-
-    def __str__(self) -> str:
-        count = sum(len(curve.options) for curve in self.curves)
-        number = len(self.groups)
-        coupled = f", {number} group{'s' * (number > 1)} of channels" if number else ""
-        return (
-            f"{count} options at {len(self.curves)} sites{coupled}; "
-            f"{len(self.dense)} layers stay dense"
-        )
 
 
 @dataclass(frozen=True)
@@ -215,6 +137,17 @@ class Plan:
         loss = predicted(kept, self.removals)
         dense = {**self.dense, **reasons}
         return replace(self, choices=kept, dense=dense, loss=loss, costs=costs, bound=0.0)
+
+    @property
+    def together(self) -> list[tuple[str, ...]]:
+        """Layers that change, those with one first factor together, the one that has it first."""
+        found: dict[str, list[str]] = {}
+        for name, choice in self.choices.items():
+            if not choice.form.first_of:
+                found[name] = [name, *found.get(name, [])]
+            else:
+                found.setdefault(choice.form.first_of, []).append(name)
+        return [tuple(names) for names in found.values()]
 
     def carries_out(self, asked: Plan) -> bool:
         """Whether this is the plan asked for, but for layers that had to stay dense after all."""

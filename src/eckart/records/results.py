@@ -14,7 +14,8 @@ from torch import nn
 from eckart.errors import CheckpointError, MismatchError
 from eckart.records.forms import MALFORMED
 from eckart.records.moments import Moments
-from eckart.records.plans import Curves, Plan
+from eckart.records.options import Curves
+from eckart.records.plans import Plan
 from eckart.records.scores import Score
 from eckart.records.searches import ToleranceSearch
 

@@ -15,7 +15,16 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 
 from eckart.batches import call, inputs_of
-from eckart.layers import Carrying, Factored, bias_of, norm_width, refill, type_of, weights_of
+from eckart.layers import (
+    Carrying,
+    Factored,
+    bias_of,
+    norm_width,
+    refill,
+    sharing,
+    type_of,
+    weights_of,
+)
 from eckart.masking import Masks, masks_of
 from eckart.progress import tracked
 from eckart.stages.heal.channels import (
@@ -156,10 +165,10 @@ def _rescale(module: nn.Module, scale: Tensor, shift: Tensor) -> None:
 
 def _sites(case: Case) -> dict[str, Kept]:
     """Modules to correct, with the teacher's channels that they still have."""
-    known, normalised = dict(case.teacher.named_modules()), _normalised(case)
+    known, left_out = dict(case.teacher.named_modules()), _normalised(case) | sharing(case.student)
     found = {}
     for name, module in case.student.named_modules():
-        if name in known and _correctable(module) and name not in normalised:
+        if name in known and _correctable(module) and name not in left_out:
             kept = kept_channels(case.plan, case.teacher, name)
             if is_what_is_left(module, known[name], kept):
                 found[name] = kept

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import product
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from eckart.buckets import States
 from eckart.costs import COSTS, Cost, cost_named
 from eckart.coupled import Coupled, coupled_hull, solve_coupled
 from eckart.errors import BudgetError
-from eckart.knapsack import Knapsack, Vector, lower_hull, solve
-from eckart.records import Budget, Choice, Curve, Curves, GroupCurve, Option, Plan, Removal
+from eckart.knapsack import Vector, lower_hull, solve
+from eckart.records import Budget, Choice, Curves, Option, Plan, Removal
 from eckart.records.plans import Scope, predicted
+from eckart.stages.allocate.table import Kept, Menu, assembled
 
-Kept = tuple[GroupCurve, int]
-"""A group, and how many of its units stay."""
-Menu = Sequence[Option | Kept]
 _Key = tuple[tuple[Cost, ...], Scope]
 _PROBLEMS: WeakKeyDictionary[Curves, dict[_Key, tuple[Coupled, Menu]]] = WeakKeyDictionary()
 
@@ -122,21 +118,21 @@ def uniform(curves: Curves, budget: Budget) -> Plan:
 def unchanged(curves: Curves, reason: str) -> Plan:
     """The plan that leaves every layer dense, for a reason."""
     dense = {**dict.fromkeys(curves.specs, reason), **curves.dense}
-    return _plan(replace(curves, curves=(), groups=(), dense=dense), [])
+    return _plan(replace(curves, curves=(), groups=(), shared=(), dense=dense), [])
 
 
 def _plan(
     curves: Curves,
-    chosen: Sequence[Option | Kept],
+    chosen: Menu,
     budget: Budget | None = None,
     bound: float | None = None,
 ) -> Plan:
-    """The plan that takes one option per layer and one size per group."""
+    """The plan that takes one option per layer, one size per group and one per shared site."""
     costs = dict(curves.totals)
     choices, removals, reasons = {}, {}, dict(curves.dense)
-    options = [option for option in chosen if isinstance(option, Option)]
-    for curve, option in zip(curves.curves, options, strict=True):
-        name, spec = curve.site.name, curves.specs[curve.site.name]
+    picked = _by_layer(curves, chosen)
+    for curve in curves.curves:
+        name, option, spec = curve.site.name, picked[curve.site.name], curves.specs[curve.site.name]
         if option.form == spec.dense:
             alone = len(curve.options) == 1
             why = "no option is cheaper than dense" if alone else "dense is best here"
@@ -147,7 +143,7 @@ def _plan(
         for metric in costs:
             of = COSTS[metric].of
             costs[metric] += of(spec, option.form) - of(spec, spec.dense)
-    for curve_of, size in (kept for kept in chosen if not isinstance(kept, Option)):
+    for curve_of, size in (kept for kept in chosen if isinstance(kept, Kept)):
         group = curve_of.group
         if size == group.size:
             continue
@@ -173,80 +169,26 @@ def _plan(
     )
 
 
+def _by_layer(curves: Curves, chosen: Menu) -> dict[str, Option]:
+    """The option of each layer: its own, or its part of what a shared site takes."""
+    found = {
+        curve.site.name: option
+        for curve, option in zip(curves.curves, chosen, strict=False)
+        if isinstance(option, Option)
+    }
+    for curve, together in zip(curves.shared[::-1], chosen[::-1], strict=False):
+        if isinstance(together, tuple) and not isinstance(together, Kept):
+            found |= zip(curve.site.layers, together, strict=False)
+    return found
+
+
 def _problem(curves: Curves, metrics: Sequence[str], of: Scope = "model") -> tuple[Coupled, Menu]:
-    """Every layer, then every group, as a site of a coupled knapsack; made once."""
+    """The table of options for these costs, made once."""
     known = _PROBLEMS.setdefault(curves, {})
     key = (tuple(cost_named(name) for name in metrics), of)
     if key not in known:
-        known[key] = _assembled(curves, key[0], count_norms=of == "model")
+        known[key] = assembled(curves, key[0], count_norms=of == "model")
     return known[key]
-
-
-def _assembled(curves: Curves, priced: Sequence[Cost], count_norms: bool) -> tuple[Coupled, Menu]:
-    menu: list[Option | Kept] = []
-    sites: list[int] = []
-    cells: list[int] = []
-    costs: list[Vector] = [np.zeros((0, len(priced)))]
-    scopes: list[States] = []
-    for curve in curves.curves:
-        name, spec = curve.site.name, curves.specs[curve.site.name]
-        scope = tuple(i for i, c in enumerate(curves.groups) if name in c.group.members)
-        rows = np.array([[c.of(spec, o.form) for c in priced] for o in curve.options], float)
-        for cell, members in _cells(curves, curve, scope):
-            losses = np.array([curve.options[i].loss for i in members])
-            kept = [members[i] for i in _undominated(losses, rows[members])]
-            dense = len(curve.options) - 1
-            if dense in members and dense not in kept:
-                kept.append(dense)  # as the measure of what is saved
-            menu += [curve.options[i] for i in kept]
-            costs.append(rows[kept])
-            cells += [cell] * len(kept)
-            sites += [len(scopes)] * len(kept)
-        scopes.append(scope)
-    for variable, group in enumerate(curves.groups):
-        each = np.array([group.costs.get(c.name, 0) * count_norms for c in priced], float)
-        menu += [(group, size) for size in group.sizes]
-        costs.append(np.outer(group.sizes, each))
-        cells += range(len(group.sizes))
-        sites += [len(scopes)] * len(group.sizes)
-        scopes.append((variable,))
-    predictions = [m.loss if isinstance(m, Option) else m[0].losses[m[1]] for m in menu]
-    options = Knapsack(
-        np.array(sites, np.intp), np.array(predictions, float), np.concatenate(costs).T
-    )
-    states = tuple(len(group.sizes) for group in curves.groups)
-    return Coupled(options, tuple(scopes), np.array(cells, np.intp), states), menu
-
-
-def _cells(curves: Curves, curve: Curve, scope: States) -> Iterator[tuple[int, list[int]]]:
-    """For every joint state of a layer's groups, the options of the widths that it leaves."""
-    name, dense = curve.site.name, curves.specs[curve.site.name].piece
-    of_widths: dict[tuple[int, int], list[int]] = {}
-    for i, option in enumerate(curve.options):
-        ends = option.form.pieces[0].inputs, option.form.pieces[-1].outputs
-        of_widths.setdefault(ends, []).append(i)
-    groups = [curves.groups[variable] for variable in scope]
-    for cell, sizes in enumerate(product(*(group.sizes for group in groups))):
-        inputs, outputs = dense.inputs, dense.outputs
-        for curve_of, size in zip(groups, sizes, strict=True):
-            group, kept = curve_of.group, curve_of.kept(size)
-            if name in group.readers:
-                inputs = len(group.columns_left(name, kept, dense.inputs))
-            if name in group.writers or name in group.followers:
-                outputs = len(group.rows_left(name, kept, dense.outputs))
-            if name in group.followers:
-                inputs = outputs
-        yield cell, of_widths.get((inputs, outputs), [])
-
-
-def _undominated(losses: Vector, costs: Vector) -> list[int]:
-    """Options that no other beats in loss and every cost at once; the lossless one comes last."""
-    order = np.lexsort((*costs.T[::-1], losses))
-    kept: list[int] = []
-    for i in order:
-        if not (costs[kept] <= costs[i]).all(1).any():
-            kept.append(int(i))
-    return kept[::-1]
 
 
 def _limits(curves: Curves, budget: Budget, problem: Coupled) -> Vector:

@@ -1,0 +1,111 @@
+"""What could be done: the options of every site, with the loss that each is predicted to cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from eckart.records.channels import GroupCurve
+from eckart.records.forms import Form, LayerSpec
+
+
+@dataclass(frozen=True)
+class Site:
+    """Layers that change together; one layer for a factorisation."""
+
+    name: str
+    layers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One thing that can be done at a site, and the loss it is predicted to cost.
+
+    The ends of the form say how many channels of the layer's groups are left: options of one
+    layer are for many widths, and a group's choice decides which of them are open.
+    """
+
+    method: str
+    form: Form
+    loss: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A site's options; the last one is to stay dense, at no loss."""
+
+    site: Site
+    options: tuple[Option, ...]
+
+
+@dataclass(frozen=True)
+class SharedCurve:
+    """What can be done at a site of several layers that read one input.
+
+    Attributes:
+        site: the layers; the first has what they share.
+        options: each is one option per layer, in their order.
+    """
+
+    site: Site
+    options: tuple[tuple[Option, ...], ...]
+
+    def times(self, scales: Mapping[str, float]) -> SharedCurve:
+        """The same options, each layer's loss multiplied by a number of its own."""
+        factors = [scales[name] for name in self.site.layers]
+        options = (
+            tuple(replace(o, loss=o.loss * f) for o, f in zip(together, factors, strict=True))
+            for together in self.options
+        )
+        return replace(self, options=tuple(options))
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """Every site with its options, and what the dense network costs; equal only to itself.
+
+    Attributes:
+        curves: one per site.
+        specs: the layers, by name.
+        totals: cost of the whole dense network by metric, layers that cannot change included.
+        dense: layers that stay dense whatever the budget, with the reason.
+        fingerprint: of the network the moments were gathered on.
+        damping: relative damping of the moments that the losses are measured in.
+        moments: digest of the moments.
+        groups: the channel groups, with what it costs to keep how many.
+        whole: channel groups that cannot be narrowed, with the reason.
+        shared: sites of several layers, whose options take the place of those of each layer.
+    """
+
+    curves: tuple[Curve, ...]
+    specs: Mapping[str, LayerSpec]
+    totals: Mapping[str, int]
+    dense: Mapping[str, str]
+    fingerprint: str
+    damping: float
+    moments: str = ""
+    groups: tuple[GroupCurve, ...] = ()
+    whole: Mapping[str, str] = field(default_factory=dict)
+    shared: tuple[SharedCurve, ...] = ()
+
+    def without(self, reasons: Mapping[str, str]) -> Curves:
+        """The same, with some layers not factored for a reason; they may still lose channels."""
+        coupled = {name for curve in self.groups for name in curve.group.members}
+        curves = []
+        for curve in self.curves:
+            if curve.site.name not in reasons:
+                curves.append(curve)
+            elif curve.site.name in coupled:
+                plain = tuple(o for o in curve.options if o.form.is_plain)
+                curves.append(replace(curve, options=plain))
+        specs = {curve.site.name: self.specs[curve.site.name] for curve in curves}
+        shared = tuple(c for c in self.shared if not reasons.keys() & set(c.site.layers))
+        dense = {**self.dense, **reasons}
+        return replace(self, curves=tuple(curves), specs=specs, dense=dense, shared=shared)
+
+    def __str__(self) -> str:
+        count = sum(len(c.options) for c in self.curves) + sum(len(c.options) for c in self.shared)
+        number = len(self.groups)
+        coupled = f", {number} group{'s' * (number > 1)} of channels" if number else ""
+        sites = len(self.curves) + len(self.shared)
+        return f"{count} options at {sites} sites{coupled}; {len(self.dense)} layers stay dense"
