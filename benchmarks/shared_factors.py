@@ -1,129 +1,119 @@
-"""Whether projections that read one input should share a factor: predicted losses, block by block.
+"""Whether projections that read one input should share a factor: one plan with, and one without.
 
 python -m benchmarks.shared_factors --data ../data
 
-The stacked weights of query, key and value, or of gate and up, get one low-rank pair, whose first
-factor is then common to all of them; or each gets its own pair, of the ranks that are best under
-one budget. The loss of both is ``½ tr(G ΔW A ΔWᵀ)``, G of a stack being that of each in turn.
+Query, key and value, or gate and up, may begin with one factor (``shared_svd``) or have their own
+(``pivoted_svd``); the budget decides. Losses are predicted under A alone, or under A and G.
+
+Rows that the results hold are not measured again; delete them, or the file, to have them anew.
 """
 
 import argparse
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from itertools import product
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from statistics import median
+from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import eckart
 from benchmarks import markdown
-from benchmarks.language_models import smollm2
 from benchmarks.results_file import Results, Row
-from benchmarks.sentence_embeddings import calibration_sentences, encoded, minilm
-from eckart.knapsack import Knapsack, solve
-from eckart.layers import as_matrix
-from eckart.linalg import damped, output_projection
-from eckart.text import read_text, windows
+from benchmarks.sentence_embeddings import calibration_sentences, encoded, judged, minilm
+from benchmarks.token_metrics import smollm2_subject
 
 OUTPUT = Path("benchmarks/results/shared-factors.json")
 KEEPS = (0.8, 0.6, 0.4)
-DAMPING = 1e-2
-SEQUENCES = (8, 512)  # of SmolLM2's calibration
-EVERY = {"MiniLM": 1, "SmolLM2": 5}  # of all stacks, the first and every so many
-Array = NDArray[np.float64]
+METRICS = {None: "A", "auto": "A and G"}
+OFFERED = {"own": ["pivoted_svd"], "shared": ["pivoted_svd", "shared_svd"]}
 
 
-def stacks(moments: eckart.Moments) -> dict[str, list[str]]:
-    """Layers that read one input, where there are several, by the first."""
-    by_input = defaultdict(list)
-    for name, spec in moments.specs.items():
-        by_input[spec.input].append(name)
-    return {first: names for first, names in by_input.items() if len(names) > 1}
+class Subject(NamedTuple):
+    """A network, what it is calibrated on, how it is judged, and the damping."""
+
+    model: nn.Module
+    calibration: list[dict[str, Tensor]]
+    evaluate: Callable[[nn.Module], eckart.Score]
+    damping: float
 
 
-def stored(weight: Tensor, pivoted: bool) -> Array:
-    """Numbers that each rank takes, from zero to full, which is dense; pivoted, rank² less."""
-    out, inputs = weight.shape
-    ranks = np.arange(min(out, inputs) + 1.0)
-    return np.minimum(ranks * (inputs + out - pivoted * ranks), weight.numel())
+def encoder(data: Path) -> Subject:
+    """MiniLM, as in its benchmark."""
+    model, tokenizer = minilm()
+    batches = encoded(tokenizer, calibration_sentences(data))
+    return Subject(model, batches, judged(tokenizer, data), 1e-6)
 
 
-def compared(model: nn.Module, moments: eckart.Moments, names: Sequence[str]) -> Iterator[Row]:
-    """The loss of a shared factor over that of separate ones which take no more."""
-    weights = [as_matrix(model.get_submodule(name))[0].double() for name in names]
-    stack = torch.cat(weights)
-    a = damped(moments.a(names[0]), DAMPING)
-    measured = [damped(moments.g(name), DAMPING)[0] for name in names]
-    white = [torch.eye(len(g)).to(g) for g in measured]
-    for metric, gs in {"A and G": measured, "A": white}.items():
-        own = [_losses(w, a, g) for w, g in zip(weights, gs, strict=True)]
-        shared = _losses(stack, a, torch.block_diag(*gs))
-        for pivoted, keep in product((True, False), KEEPS):
-            sizes, of_stack = [stored(w, pivoted) for w in weights], stored(stack, pivoted)
-            rank = int(np.flatnonzero(of_stack <= keep * stack.numel())[-1])
-            least = _least(own, sizes, of_stack[rank])
+def language_model(data: Path) -> Subject:
+    """SmolLM2, judged on windows that its benchmark does not report."""
+    return Subject(*smollm2_subject(data), 0.03)
+
+
+SUBJECTS = {"MiniLM": encoder, "SmolLM2": language_model}
+
+
+def measured(network: str, subject: Subject, metric: str | None) -> Iterator[Row]:
+    """Both plans at every fraction, their predicted losses and the scores of the networks."""
+    model, moments = (
+        subject.model,
+        eckart.calibrate(subject.model, subject.calibration, metric=metric),
+    )
+    dense = subject.evaluate(model)
+    for offered, methods in OFFERED.items():
+        moments.held.clear()
+        before = time.process_time()
+        curves = eckart.curves(model, moments, methods=methods, damping=subject.damping)
+        seconds = time.process_time() - before
+        for keep in KEEPS:
+            plan = eckart.allocate(curves, eckart.Budget(params=keep, of="sites"))
+            score = subject.evaluate(eckart.apply(model, plan, moments))
             yield {
-                "layers": len(names),
-                "metric": metric,
-                "pivoted": pivoted,
+                "network": network,
+                "metric": METRICS[metric],
+                "offered": offered,
                 "keep": keep,
-                "ratio": shared[rank] / least,
+                "loss": plan.loss,
+                "bound": plan.bound,
+                "sites": len(curves.shared),
+                "together": sum(len(names) > 1 for names in plan.together),
+                "dense": dense.value,
+                "score": score.value,
+                "n": score.n,
+                "curves_seconds": seconds,
             }
 
 
-def _losses(weight: Tensor, a: Tensor, g: Tensor) -> Array:
-    return output_projection(weight[None], a, g[None]).losses.numpy()
-
-
-def _least(losses: Sequence[Array], sizes: Sequence[Array], allowed: float) -> float:
-    """The least sum of losses of one rank per layer that takes no more."""
-    sites = np.repeat(np.arange(len(losses)), [len(loss) for loss in losses])
-    problem = Knapsack(sites, np.concatenate(losses), np.concatenate(sizes)[None])
-    picked = solve(problem, np.array([allowed]))
-    return float(problem.losses[picked].sum())
-
-
-def subjects(data: Path) -> Iterator[tuple[str, nn.Module, eckart.Moments]]:
-    """An encoder and a language model, with their moments."""
-    model, tokenizer = minilm()
-    yield "MiniLM", model, eckart.calibrate(model, encoded(tokenizer, calibration_sentences(data)))
-    model, tokenizer = smollm2()
-    text = read_text(data / "text/wikitext2-valid.txt")
-    batches = windows(tokenizer, text[: len(text) // 2], *SEQUENCES, batch=2)
-    yield "SmolLM2", model, eckart.calibrate(model, batches)
-
-
 def table(rows: Sequence[Row]) -> str:
-    """Median and range over the blocks, of a shared factor's loss over that of separate ones."""
+    """Loss with shared factors over that without, how many sites share, and both scores."""
+    by_key = {(r["network"], r["metric"], r["offered"], r["keep"]): r for r in rows}
     lines = []
-    for network, layers in dict.fromkeys((r["network"], r["layers"]) for r in rows):
-        what = {2: "gate, up", 3: "query, key, value"}[layers]
-        for metric, pivoted in product(("A and G", "A"), (True, False)):
-            key = {"network": network, "layers": layers, "metric": metric, "pivoted": pivoted}
-            found = [r for r in rows if key.items() <= r.items()]
-            by_keep = ([r["ratio"] for r in found if r["keep"] == keep] for keep in KEEPS)
-            cells = [f"{median(v):.2f} ({min(v):.2f} to {max(v):.2f})" for v in by_keep]
-            lines.append((f"{network}, {what}", metric, "yes" if pivoted else "no", *cells))
-    head = ("layers", "loss by", "pivoted", *(f"{keep:g}" for keep in KEEPS))
-    return markdown.table(head, lines)
+    for network in SUBJECTS:
+        for metric in METRICS.values():
+            cells = []
+            for keep in KEEPS:
+                own, shared = (by_key[network, metric, offered, keep] for offered in OFFERED)
+                ratio = shared["loss"] / own["loss"]
+                share = f"{shared['together']} of {shared['sites']}"
+                cells.append(f"{ratio:.2f} ({share}): {own['score']:.2f} → {shared['score']:.2f}")
+            lines.append((network, metric, *cells))
+    return markdown.table(("network", "loss by", *(f"{keep:g}" for keep in KEEPS)), lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Shared factors beside separate ones")
     parser.add_argument("--data", type=Path, required=True, help="folder that holds text/")
+    parser.add_argument("--networks", nargs="+", default=list(SUBJECTS), choices=list(SUBJECTS))
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(arguments.threads)
     results = Results(arguments.output)
-    for network, model, moments in subjects(arguments.data):
-        for first, names in list(stacks(moments).items())[:: EVERY[network]]:
-            if not results.has(network=network, stack=first):
-                rows = compared(model, moments, names)
-                results.add(*({"network": network, "stack": first, **row} for row in rows))
+    for network in arguments.networks:
+        left = [m for m, name in METRICS.items() if not results.has(network=network, metric=name)]
+        subject = SUBJECTS[network](arguments.data) if left else None
+        for metric in left if subject else ():
+            results.add(*measured(network, subject, metric))
     print(table(results.rows))
 
 
