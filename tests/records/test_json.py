@@ -15,6 +15,7 @@ from eckart.methods import (
     canonical_form,
     low_rank_form,
     pointwise_first_form,
+    shared_forms,
     spatial_form,
     tucker2_form,
 )
@@ -36,6 +37,8 @@ CONV = Piece(8, 6, (3, 5), (2, 1), (1, 2), (1, 2), groups=2, bias=True, padding_
 FORMS = {
     "dense": Form((CONV,)),
     "linear": low_rank_form(LINEAR, 3),
+    "pivoted": low_rank_form(LINEAR, 3, pivoted=True),
+    "shared": shared_forms({"query": LINEAR, "key": LINEAR}, 3, [2, 1])["key"],
     "conv": low_rank_form(CONV, 2),
     "vertical": spatial_form(CONV, 0, 2),
     "horizontal": spatial_form(CONV, 1, 3),
@@ -303,3 +306,15 @@ def test_a_budget_out_of_range_is_refused(arguments: dict[str, Any]):
 def test_a_budget_read_from_hostile_json_is_refused(arguments: dict[str, Any]):
     with pytest.raises((InputError, TypeError)):  # TypeError from the type checker of the tests
         Budget.from_json({"of": "model", **arguments})
+
+
+def test_a_frontier_is_printed_a_line_for_each_network():
+    plan = Plan({}, {}, 0.0, {}, {}, "f", 1e-6)
+    small = Measurement(1200, 3400, 4800, latency_ms=1.2345, score=Score(0.9))
+    found = Frontier(
+        Measurement(2400, 5000, 9600), (Point(0.5, "eckart", plan, small),), "params", "f"
+    )
+    assert str(found).splitlines() == [
+        "dense                  2,400 parameters, 5,000 multiply-adds",
+        "eckart, 0.5 of params  1,200 parameters, 3,400 multiply-adds, 1.23 ms, score 0.9",
+    ]

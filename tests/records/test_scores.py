@@ -63,3 +63,9 @@ def test_the_drop_error_is_unknown_without_samples_of_the_same_examples(other: S
     assert isnan(sampled(0, 1, 1, 1).drop_error(other))
     assert isnan(other.drop_error(sampled(0, 1, 1, 1)))
     assert isnan(sampled(1).drop_error(sampled(1)))
+
+
+def test_a_score_is_printed_with_what_is_known_of_it():
+    assert str(Score(0.91437)) == "0.91437"
+    assert str(Score(0.5, n=10_000)) == "0.5 (n = 10,000)"
+    assert str(sampled(0.0, 1.0, 1.0, 0.0)) == "0.5 ± 0.29 (n = 4)"

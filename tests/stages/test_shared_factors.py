@@ -90,6 +90,7 @@ def plan(options: Curves) -> Plan:
 def test_layers_that_read_one_input_are_one_site_more(options: Curves, network: Attention):
     (site,) = options.shared
     assert site.site.layers == TOGETHER
+    assert site.site.name == "(query, key, value)"
     assert all(len(together) == 3 for together in site.options)
     whole = sum(options.specs[name].dense.params for name in TOGETHER)
     assert all(sum(o.form.params for o in together) < whole for together in site.options)

@@ -49,6 +49,11 @@ class Measurement:
         """Whether the latency was measured."""
         return self.latency_ms is not None
 
+    def __str__(self) -> str:
+        counts = f"{self.params:,} parameters, {self.macs:,} multiply-adds"
+        time = "" if self.latency_ms is None else f", {self.latency_ms:.3g} ms"
+        return f"{counts}{time}" + ("" if self.score is None else f", score {self.score}")
+
     def as_json(self) -> dict[str, Any]:
         """Plain dictionary."""
         scalars = {k: v for k, v in self.__dict__.items() if k not in ("score", "layer_macs")}
@@ -128,6 +133,13 @@ class Frontier:
     points: tuple[Point, ...]
     metric: str
     fingerprint: str
+
+    def __str__(self) -> str:
+        rows = [(f"{p.label}, {p.keep:g} of {self.metric}", p.measurement) for p in self.points]
+        width = max(len(name) for name, _ in [("dense", self.dense), *rows])
+        return "\n".join(
+            f"{name:<{width}}  {found}" for name, found in [("dense", self.dense), *rows]
+        )
 
     def labelled(self, label: str) -> tuple[Point, ...]:
         """The points of one family."""

@@ -52,6 +52,11 @@ class Score:
             ) from error
         return cls(value)
 
+    def __str__(self) -> str:
+        error = self.standard_error
+        spread = f" ± {error:.2g}" if isfinite(error) else ""
+        return f"{self.value:.5g}{spread}" + ("" if self.n is None else f" (n = {self.n:,})")
+
     @property
     def standard_error(self) -> float:
         """Of the value; NaN when unknown."""

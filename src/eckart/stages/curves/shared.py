@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import replace
+from itertools import takewhile
 
 from eckart.costs import COSTS
 from eckart.methods import Sharing
@@ -51,4 +52,13 @@ def shared_curve(
         return any(sum(c.of(s, o.form) for s, o in pairs) < most for c, most in least.items())
 
     kept = (t for t in options if all(allowed(o.form) for o in t) and is_cheaper(t))
-    return SharedCurve(Site(", ".join(names), names), tuple(kept))
+    return SharedCurve(Site(_joint_name(names), names), tuple(kept))
+
+
+def _joint_name(names: Sequence[str]) -> str:
+    """As in ``"block.attention.(query, key)"``."""
+    paths = [name.split(".") for name in names]
+    levels = zip(*(path[:-1] for path in paths), strict=False)
+    same = [level[0] for level in takewhile(lambda level: len(set(level)) == 1, levels)]
+    ends = ", ".join(".".join(path[len(same) :]) for path in paths)
+    return ".".join([*same, f"({ends})"])
