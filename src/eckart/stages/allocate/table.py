@@ -43,20 +43,44 @@ def assembled(curves: Curves, priced: Sequence[Cost], count_norms: bool) -> tupl
     Returns:
         The knapsack, and what each of its options is.
     """
-    table = _Table(len(priced))
-    first_shared = len(curves.groups)
-    shared = {
-        name: variable
-        for variable, curve in enumerate(curves.shared, first_shared)
-        for name in curve.site.layers
-    }
+    table = _Table(curves, priced)
     for curve in curves.curves:
-        name, spec = curve.site.name, curves.specs[curve.site.name]
-        scope = tuple(i for i, c in enumerate(curves.groups) if name in c.group.members)
-        rows = np.array([[c.of(spec, o.form) for c in priced] for o in curve.options], float)
-        if name in shared:
-            table.add(_SHARED, [None], np.zeros(1), np.zeros((1, len(priced))))
-        for cell, members in _cells(curves, curve, scope):
+        table.add_layer(curve)
+    for group in curves.groups:
+        table.add_group(group, count_norms)
+    for site in curves.shared:
+        table.add_shared(site)
+    return table.problem(), table.menu
+
+
+class _Table:
+    """The options of a knapsack, site by site and cell by cell.
+
+    Its variables are the groups, then the shared sites.
+    """
+
+    def __init__(self, curves: Curves, priced: Sequence[Cost]) -> None:
+        self.curves, self.priced = curves, priced
+        self.menu: list[Option | Kept | Together | None] = []
+        self.variable_of = {
+            name: variable
+            for variable, site in enumerate(curves.shared, len(curves.groups))
+            for name in site.site.layers
+        }
+        self._sites, self._cells, self._scopes = list[int](), list[int](), list[States]()
+        self._losses, self._costs = [np.zeros(0)], [np.zeros((0, len(priced)))]
+
+    def add_layer(self, curve: Curve) -> None:
+        """One layer; nothing of its own where its shared site takes something."""
+        name, spec = curve.site.name, self.curves.specs[curve.site.name]
+        groups = enumerate(self.curves.groups)
+        scope = tuple(i for i, c in groups if name in c.group.members)
+        first = 0
+        if name in self.variable_of:
+            scope, first = (self.variable_of[name],), _APART
+            self._add(_SHARED, [None], np.zeros(1), np.zeros((1, len(self.priced))))
+        rows = np.array([[c.of(spec, o.form) for c in self.priced] for o in curve.options], float)
+        for cell, members in _cells(self.curves, curve, () if first else scope):
             losses = np.array([curve.options[i].loss for i in members])
             kept = [members[i] for i in _undominated(losses, rows[members])]
             dense = len(curve.options) - 1
@@ -64,60 +88,52 @@ def assembled(curves: Curves, priced: Sequence[Cost], count_norms: bool) -> tupl
                 kept.append(dense)  # as the measure of what is saved
             options = [curve.options[i] for i in kept]
             losses = np.array([option.loss for option in options])
-            table.add(_APART if name in shared else cell, options, losses, rows[kept])
-        table.close((shared[name],) if name in shared else scope)
-    for variable, group in enumerate(curves.groups):
-        each = np.array([group.costs.get(c.name, 0) * count_norms for c in priced], float)
-        for cell, size in enumerate(group.sizes):
-            table.add(cell, [Kept(group, size)], np.array([group.losses[size]]), size * each[None])
-        table.close((variable,))
-    for variable, site in enumerate(curves.shared, first_shared):
-        losses = np.array([sum(o.loss for o in options) for options in site.options])
-        rows = np.array([_joint_costs(curves, site, options, priced) for options in site.options])
+            self._add(first + cell, options, losses, rows[kept])
+        self._scopes.append(scope)
+
+    def add_group(self, group: GroupCurve, count_norms: bool) -> None:
+        """The numbers of units that may stay."""
+        each = [group.costs.get(cost.name, 0) * count_norms for cost in self.priced]
+        menu = [Kept(group, size) for size in group.sizes]
+        for cell, (kept, loss) in enumerate(zip(menu, group.losses.values(), strict=True)):
+            self._add(cell, [kept], np.array([loss]), kept.size * np.array([each], float))
+        self._scopes.append((self.curves.groups.index(group),))
+
+    def add_shared(self, site: SharedCurve) -> None:
+        """What several layers can do together, or nothing."""
+        names = site.site.layers
+        losses = np.array([sum(option.loss for option in options) for options in site.options])
+        specs = [self.curves.specs[name] for name in names]
+        rows = np.array(
+            [
+                [sum(c.of(s, o.form) for s, o in zip(specs, t, strict=True)) for c in self.priced]
+                for t in site.options
+            ],
+            float,
+        )
         kept = _undominated(losses, rows)
-        table.add(_SHARED, [site.options[i] for i in kept], losses[kept], rows[kept])
-        table.add(_APART, [()], np.zeros(1), np.zeros((1, len(priced))))
-        table.close((variable,))
-    states = tuple(len(group.sizes) for group in curves.groups) + (2,) * len(curves.shared)
-    return table.problem(states), table.menu
+        self._add(_SHARED, [site.options[i] for i in kept], losses[kept], rows[kept])
+        self._add(_APART, [()], np.zeros(1), np.zeros((1, len(self.priced))))
+        self._scopes.append((self.variable_of[names[0]],))
 
+    def problem(self) -> Coupled:
+        """The knapsack of all that was added."""
+        options = Knapsack(
+            np.array(self._sites, np.intp),
+            np.concatenate(self._losses),
+            np.concatenate(self._costs).T,
+        )
+        sizes = [len(group.sizes) for group in self.curves.groups]
+        states = (*sizes, *[2] * len(self.curves.shared))
+        return Coupled(options, tuple(self._scopes), np.array(self._cells, np.intp), states)
 
-class _Table:
-    """The options of a knapsack, site by site and cell by cell."""
-
-    def __init__(self, metrics: int) -> None:
-        self.menu: list[Option | Kept | Together | None] = []
-        self._sites, self._cells, self._scopes = list[int](), list[int](), list[States]()
-        self._losses, self._costs = [np.zeros(0)], [np.zeros((0, metrics))]
-
-    def add(self, cell: int, menu: Menu, losses: Vector, costs: Vector) -> None:
+    def _add(self, cell: int, menu: Menu, losses: Vector, costs: Vector) -> None:
         """Options of the open site, in one cell; costs are (options, metrics)."""
         self.menu += menu
         self._sites += [len(self._scopes)] * len(menu)
         self._cells += [cell] * len(menu)
         self._losses.append(losses)
         self._costs.append(costs)
-
-    def close(self, scope: States) -> None:
-        """The site's variables; what is added next is of another site."""
-        self._scopes.append(scope)
-
-    def problem(self, states: States) -> Coupled:
-        """The knapsack of all sites."""
-        options = Knapsack(
-            np.array(self._sites, np.intp),
-            np.concatenate(self._losses),
-            np.concatenate(self._costs).T,
-        )
-        return Coupled(options, tuple(self._scopes), np.array(self._cells, np.intp), states)
-
-
-def _joint_costs(
-    curves: Curves, site: SharedCurve, options: Together, priced: Sequence[Cost]
-) -> list[float]:
-    """What the layers of a shared site cost in sum, by cost."""
-    pairs = [(curves.specs[n], o.form) for n, o in zip(site.site.layers, options, strict=True)]
-    return [float(sum(cost.of(spec, form) for spec, form in pairs)) for cost in priced]
 
 
 def _cells(curves: Curves, curve: Curve, scope: States) -> Iterator[tuple[int, list[int]]]:
