@@ -26,12 +26,29 @@ def perplexities(rows: Sequence[Row]) -> str:
     return _by_method(f"dense perplexity on {tokens:,} tokens each: {title}", worst_first, cell)
 
 
-def correlations(rows: Sequence[Row]) -> str:
-    """Spearman's correlation in percent by method and fraction kept."""
+def embeddings(rows: Sequence[Row]) -> str:
+    """Spearman's correlation in percent, its drop's error, and the change of the embedding."""
     dense = next(r for r in rows if r["method"] == "dense")
-    cells = {(r["method"], r["keep"]): r["spearman"] for r in rows}
+    cells = {(r["method"], r["keep"]): r for r in rows}
     title = f"dense {100 * dense['spearman']:.2f}, {dense['pairs']:,} pairs"
-    return _by_method(title, rows, lambda method, keep: f"{100 * cells[method, keep]:.2f}")
+
+    def cell(method: str, keep: float) -> str:
+        row = cells[method, keep]
+        spread = f"{100 * row['spearman']:.2f} ± {100 * row['drop_error']:.2f}"
+        return f"{spread} ({1000 * row['change']:.1f})"
+
+    return _by_method(title, rows, cell)
+
+
+def beyond_half(rows: Sequence[Row]) -> str:
+    """How far each drop is above half of the peer's, in points, with its error."""
+    cells = {(r["method"], r["keep"]): r for r in rows}
+
+    def cell(method: str, keep: float) -> str:
+        row = cells[method, keep]
+        return f"{100 * row['excess']:+.2f} ± {100 * row['excess_error']:.2f}"
+
+    return _by_method("drop less half of SVD-LLM's", [r for r in rows if "excess" in r], cell)
 
 
 def _multiple(value: float) -> str:
@@ -54,7 +71,8 @@ def _by_method(title: str, rows: Sequence[Row], cell: Callable[[str, float], str
 
 MAKERS: dict[str, tuple[str, Callable[[Sequence[Row]], str]]] = {
     "language models": ("language-models", perplexities),
-    "sentence embeddings": ("sentence-embeddings", correlations),
+    "sentence embeddings": ("sentence-embeddings", embeddings),
+    "beyond half": ("sentence-embeddings", beyond_half),
     "shared factors": ("shared-factors", shared_factors.table),
 }
 """What is between the markers: the file of the results, and how its table is made."""
