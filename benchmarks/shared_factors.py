@@ -95,9 +95,14 @@ def table(rows: Sequence[Row]) -> str:
                 own, shared = (by_key[network, metric, offered, keep] for offered in OFFERED)
                 ratio = shared["loss"] / own["loss"]
                 share = f"{shared['together']} of {shared['sites']}"
-                cells.append(f"{ratio:.2f} ({share}): {own['score']:.2f} → {shared['score']:.2f}")
+                cells.append(f"{ratio:.3f} ({share}): {_score(own)} → {_score(shared)}")
             lines.append((network, metric, *cells))
     return markdown.table(("network", "loss by", *(f"{keep:g}" for keep in KEEPS)), lines)
+
+
+def _score(row: Row) -> str:
+    """A correlation in percent, or a perplexity."""
+    return f"{100 * row['score']:.2f}" if row["dense"] < 1 else f"{row['score']:,.0f}"
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from eckart.errors import (
     NonFiniteError,
     NotMonotoneWarning,
 )
-from eckart.metrics import Embedding, Fisher, Logits, NextToken
+from eckart.metrics import Embedding, Fisher, Logits, NextToken, Similarity
 from eckart.pipeline import compress, frontier
 from eckart.rank_search import find_rank
 from eckart.records import (
@@ -66,6 +66,7 @@ __all__ = [
     "NotMonotoneWarning",
     "Plan",
     "Score",
+    "Similarity",
     "ToleranceSearch",
     "accuracy",
     "allocate",

@@ -37,4 +37,4 @@ def test_layers_of_one_row_space_gain_by_sharing_it():
         ]
     )
     ratio = shared[0.4]["loss"] / own[0.4]["loss"]
-    assert found.count(f"{ratio:.2f} ({shared[0.4]['together']} of 2): 0.50 → 0.50") == 4
+    assert found.count(f"{ratio:.3f} ({shared[0.4]['together']} of 2): 50.00 → 50.00") == 4

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from eckart import Embedding, InputError, NextToken, calibrate
+from eckart import Embedding, InputError, NextToken, Similarity, calibrate
 from eckart.metrics import fitting_metric, pooled, predicted_tokens
 from random_moments import normal, seeded
 from tolerances import tolerance
@@ -132,12 +132,54 @@ def test_the_embedding_metric_is_gauss_newton(pooling: Any, normalised: bool):
     torch.testing.assert_close(pooled(hidden, batch, pooling, normalised)[0], expected)
 
 
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_the_similarity_metric_is_gauss_newton(pooling: Any):
+    """Of every example's similarities to the others, as they were; mean over those."""
+    hidden, batch = normal(3, 2, 4, seed=6), {"attention_mask": torch.tensor([[1, 1], [1, 0]] * 2)}
+    batch = {"attention_mask": batch["attention_mask"][:3]}
+    others = pooled(hidden, batch, pooling)
+    probe = Similarity(pooling, samples=20_000)
+    grads = torch.autograd.functional.jacobian(lambda h: probe(h, batch, seeded(0)), hidden)
+    jacobian = torch.autograd.functional.jacobian(
+        lambda h: pooled(h, batch, pooling) @ others.mT, hidden
+    )
+    for i in range(3):
+        rows = torch.stack([jacobian[i, j, i].flatten() for j in range(3) if j != i])
+        mine = grads[:, i].flatten(1)
+        atol = 0.05 * float((rows.T @ rows / 2).diagonal().max())
+        torch.testing.assert_close(mine.T @ mine / len(mine), rows.T @ rows / 2, rtol=0, atol=atol)
+
+
+def test_an_example_alone_is_compared_with_a_random_direction():
+    """So that a loader of single sentences, or a last batch of one, is good for something."""
+    hidden = normal(1, 3, 4, seed=7)
+    grads, likes = (
+        torch.autograd.functional.jacobian(lambda h, p=p: p(h, {}, seeded(0)), hidden).flatten(1)
+        for p in (Similarity(samples=20_000), Embedding(samples=20_000))
+    )
+    one, other = (g.T @ g / len(g) for g in (grads, likes))
+    torch.testing.assert_close(4 * one, other, rtol=0, atol=0.05 * float(other.diagonal().max()))
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_the_change_of_similarities_is_what_the_metric_predicts(count: int):
+    hidden = normal(count, 3, 4, seed=8)
+    small = 1e-4 * normal(count, 3, 4, seed=9)
+    probe = Similarity(samples=20_000)
+    grads = torch.autograd.functional.jacobian(lambda h: probe(h, {}, seeded(0)), hidden)
+    predicted = 0.5 * (grads * small).flatten(2).sum(2).square().mean(0).sum()
+    found = probe.change(probe.observed(hidden + small, {}), hidden, {})
+    assert found == pytest.approx(float(predicted), rel=0.1)
+
+
 def test_what_holds_no_embedding_is_refused():
     for outputs in (torch.zeros(2, 3), SimpleNamespace(logits=torch.zeros(2, 3, 4))):
         with pytest.raises(InputError, match="last_hidden_state"):
             pooled(outputs, {})
     with pytest.raises(InputError, match="Embedding"):
         Embedding(samples=0)
+    with pytest.raises(InputError, match=r"Similarity.*at least one sample"):
+        Similarity(samples=0)
 
 
 def test_samples_of_one_pass_are_those_of_many_passes():
@@ -182,7 +224,7 @@ def test_the_metric_that_fits_is_found_and_recorded():
     ids = padded([token_ids(6), token_ids(3)])
     labels = {"labels": token_ids(2, 4)}
     assert calibrate(llama(), [ids]).metric == "next_token"
-    assert calibrate(bert(), [ids]).metric == "embedding"
+    assert calibrate(bert(), [ids]).metric == "similarity"
     assert calibrate(t5(), [{**ids, **labels}]).metric == "logits"
     assert fitting_metric(torch.nn.Linear(2, 2), torch.zeros(2, 2)) == "logits"
 

@@ -68,7 +68,11 @@ def test_probes_average_to_the_metric(probe: Probe, inner: Callable[[], Tensor])
     torch.testing.assert_close(mean_gram(probe), wanted, rtol=0, atol=atol)
 
 
-LANGUAGE = {"next_token", "embedding"}  # of other outputs than classes: test_language_metrics.py
+LANGUAGE = {
+    "next_token",
+    "embedding",
+    "similarity",
+}  # of other outputs than classes: test_language_metrics.py
 
 
 @pytest.fixture(params=sorted(set(METRICS) - LANGUAGE))

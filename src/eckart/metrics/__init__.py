@@ -4,7 +4,7 @@ A metric is a probe: a function of the outputs whose gradient there is one rando
 ``E[g gᵀ]`` is the matrix that output changes are measured in. One file per kind of output.
 """
 
-from eckart.metrics.embedding import Embedding, Pooling, pooled
+from eckart.metrics.embedding import Embedding, Pooling, Similarity, pooled
 from eckart.metrics.logits import IGNORED, Fisher, Logits, class_axis, logits_of
 from eckart.metrics.next_token import NextToken, predicted_tokens
 from eckart.metrics.probes import (
@@ -25,6 +25,7 @@ register_metric("logits", Logits)
 register_metric("fisher", Fisher)
 register_metric("next_token", NextToken)
 register_metric("embedding", Embedding)
+register_metric("similarity", Similarity)
 
 __all__ = [
     "AUTO",
@@ -37,6 +38,7 @@ __all__ = [
     "NextToken",
     "Pooling",
     "Probe",
+    "Similarity",
     "class_axis",
     "count_of",
     "fitting_metric",

@@ -1,4 +1,4 @@
-"""The change of an encoder's pooled embedding."""
+"""The change of an encoder's pooled embedding, and of the similarities that are read off it."""
 
 from __future__ import annotations
 
@@ -39,11 +39,7 @@ class Embedding:
     joint: bool = True
 
     def __post_init__(self) -> None:
-        if self.pooling not in ("mean", "cls") or self.samples < 1:
-            raise InputError(
-                f"Embedding(pooling={self.pooling!r}, samples={self.samples}): the pooling is "
-                "'mean' or 'cls', and there is at least one sample"
-            )
+        _check(self)
 
     def __call__(
         self, outputs: Any, batch: Any, generator: torch.Generator
@@ -61,6 +57,59 @@ class Embedding:
         """Half the squared change of the embeddings."""
         change = found.double() - self.observed(outputs, batch).double()
         return 0.5 * float(change.square().sum())
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """Half the squared change of an example's cosine similarity to another of its batch.
+
+    That is what most embeddings are for: search, clustering, pairs. The other stays as it was, and
+    the mean is taken over all others of the batch, so directions that tell examples apart count
+    for more than those that none of them has. An example alone in its batch is compared with a
+    random direction.
+
+    Attributes:
+        pooling: the ``"mean"`` over real tokens, or the first token, ``"cls"``.
+        samples: random mixtures of the others per batch, whose grams are averaged.
+        joint: whether the rows of an example are taken jointly, see ``Probe``.
+
+    Source: Gauss–Newton matrix of the similarities by random projections (Hutchinson 1990).
+    """
+
+    pooling: Pooling = "mean"
+    samples: int = 4
+    joint: bool = True
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def __call__(
+        self, outputs: Any, batch: Any, generator: torch.Generator
+    ) -> Float[Tensor, "samples"]:
+        """``Σ v · embedding`` for each sample, ``v`` a random mixture of the other embeddings."""
+        vectors = self.observed(outputs, batch)
+        count, width = vectors.shape
+        if count == 1:
+            v = torch.randn(self.samples, 1, width, generator=generator).to(vectors) / width**0.5
+        else:
+            mixture = torch.randn(self.samples, count, count, generator=generator).to(vectors)
+            mixture.diagonal(dim1=1, dim2=2).zero_()  # of the others, not of itself
+            v = mixture @ vectors.detach() / (count - 1) ** 0.5
+        total: Tensor = (v * vectors).sum((1, 2))
+        return total
+
+    def observed(self, outputs: Any, batch: Any) -> Tensor:
+        """The embeddings, of length one."""
+        return pooled(outputs, batch, self.pooling)
+
+    def change(self, found: Tensor, outputs: Any, batch: Any) -> float:
+        """Half the squared change of the similarities, mean over the others."""
+        before = self.observed(outputs, batch).double()
+        change, (count, width) = found.double() - before, before.shape
+        if count == 1:
+            return 0.5 * float(change.square().sum()) / width
+        changes = (change @ before.mT).fill_diagonal_(0.0)
+        return 0.5 * float(changes.square().sum()) / (count - 1)
 
 
 def pooled(
@@ -86,3 +135,10 @@ def pooled(
         weight = weight.reshape(*hidden.shape[:2], 1)
         vectors = (hidden * weight).sum(1) / weight.sum(1).clamp_min(1)
     return F.normalize(vectors, dim=1) if normalised else vectors
+
+
+def _check(metric: Embedding | Similarity) -> None:
+    if metric.pooling not in ("mean", "cls") or metric.samples < 1:
+        raise InputError(
+            f"{metric}: the pooling is 'mean' or 'cls', and there is at least one sample"
+        )

@@ -75,14 +75,14 @@ def fitting_metric(model: nn.Module, outputs: Any) -> str:
     """What ``"auto"`` stands for.
 
     ``"next_token"`` for a network that can generate, but for encoders with a decoder;
-    ``"embedding"`` for outputs with hidden states and no logits; ``"logits"`` for all else.
+    ``"similarity"`` for outputs with hidden states and no logits; ``"logits"`` for all else.
     """
     can_generate = getattr(model, "can_generate", None)
     config = getattr(model, "config", None)
     if callable(can_generate) and can_generate():
         return "logits" if getattr(config, "is_encoder_decoder", False) else "next_token"
     if named(outputs, "last_hidden_state") is not None and named(outputs, "logits") is None:
-        return "embedding"
+        return "similarity"
     return "logits"
 
 

@@ -55,9 +55,10 @@ def calibrate(
         batches: consumed once. A pair is (inputs, targets); anything else is the inputs: a mapping
             goes in as keyword arguments, a tuple as positional ones.
         metric: what counts as a change of the output: ``"logits"``, ``"fisher"``,
-            ``"next_token"``, ``"embedding"``, a probe of your own, or None for input moments only.
-            ``"auto"`` is the next token for a causal language model, the pooled embedding for an
-            encoder without logits, else the logits; the moments record which.
+            ``"next_token"``, ``"similarity"``, ``"embedding"``, a probe of your own, or None for
+            input moments only. ``"auto"`` is the next token for a causal language model, the
+            similarity of pooled embeddings for an encoder without logits, else the logits; the
+            moments record which.
         layers: names or patterns of the layers to include; None is all that can be compressed.
         seed: of the probes. Batch i's probe depends on (seed, i) alone.
         first_batch: index of the first batch, to go on where another run stopped:
