@@ -158,8 +158,13 @@ class Subject:
 
     @cached_property
     def moments(self) -> eckart.Moments:
-        """Of the inputs, and of the gradients of random projections of the embedding."""
+        """Of the inputs, and of the gradients of similarities to other sentences."""
         return eckart.calibrate(self.model, self.calibration, progress=False)
+
+    @cached_property
+    def embedding_moments(self) -> eckart.Moments:
+        """Of the inputs, and of the gradients of random projections of the embedding."""
+        return eckart.calibrate(self.model, self.calibration, metric="embedding", progress=False)
 
 
 Method = Callable[[Subject, float], nn.Module]
@@ -175,19 +180,14 @@ def svd_llm(subject: Subject, keep: float) -> nn.Module:
     return truncated(subject.model, spectra, ranks)
 
 
-def ours(methods: Sequence[str], *, rescale: bool = False) -> Method:
+def ours(methods: Sequence[str], *, moments: str = "moments", rescale: bool = False) -> Method:
     """Both moments under one budget."""
 
     def compressed(subject: Subject, keep: float) -> nn.Module:
-        options = eckart.curves(
-            subject.model,
-            subject.moments,
-            methods=methods,
-            rescale=rescale,
-            progress=False,
-        )
+        model, known = subject.model, getattr(subject, moments)
+        options = eckart.curves(model, known, methods=methods, rescale=rescale, progress=False)
         plan = eckart.allocate(options, eckart.Budget(params=keep, of="sites"))
-        return eckart.apply(subject.model, plan, subject.moments)
+        return eckart.apply(model, plan, known)
 
     return compressed
 
@@ -195,6 +195,7 @@ def ours(methods: Sequence[str], *, rescale: bool = False) -> Method:
 METHODS: dict[str, Method] = {
     PEER: svd_llm,
     "two-sided, one budget": ours(["weighted_svd"]),
+    "eckart, by the embedding": ours(["pivoted_svd"], moments="embedding_moments"),
     "eckart": ours(["pivoted_svd"]),
     "eckart, rescaled": ours(["pivoted_svd"], rescale=True),
 }
