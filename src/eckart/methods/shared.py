@@ -67,7 +67,7 @@ class SharedFactor:
     def losses(self, problems: Problems) -> list[dict[str, tuple[Form, float]]]:
         """Ranks from one up to where a layer would have all of its outputs in the first."""
         stack = self._decomposed(problems)
-        block = _blocks(problems)[stack.pivots.long()]
+        block = _blocks(problems)[stack.pivots.long().cpu()]
         choices = []
         for rank in range(1, len(stack.pivots) + 1):
             carried = torch.bincount(block[:rank], minlength=len(problems)).tolist()

@@ -48,7 +48,7 @@ def curves(
 
     ``A`` is the mean of ``x xᵀ`` over a layer's input rows, ``G`` the sum of ``g gᵀ`` over its
     output rows per example, or per predicted token for language models, so the loss is per example
-    or token, in the unit of the output metric: half squared logits or embeddings, nats with the
+    or token, in the unit of the output metric: half squared logits or similarities, nats with the
     Fisher and for next tokens.
 
     Args:
