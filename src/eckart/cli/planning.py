@@ -73,7 +73,8 @@ def gather(
 
 _METHODS_HELP = (
     f"Methods to offer, with commas between. Low rank: {', '.join(METHODS)}. One factor for layers "
-    f"that read one input: {', '.join(SHARINGS)}. Channels to remove, one of: {', '.join(SELECTIONS)}; without one, all channels stay. {AUTO}: what fits."
+    f"that read one input: {', '.join(SHARINGS)}. Channels to remove, one of: "
+    f"{', '.join(SELECTIONS)}; without one, all channels stay. {AUTO}: what fits."
 )
 
 
