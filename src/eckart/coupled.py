@@ -109,7 +109,8 @@ class Coupled:
 def solve_coupled(problem: Coupled, limits: Vector) -> tuple[list[int] | None, float]:
     """The best choice found, one option per site, and a lower bound on the loss of any choice.
 
-    With few joint states it is the best there is, and its loss the bound.
+    With few joint states it is the best there is, and its loss the bound; with many it is never
+    worse than the best of the last joint state.
 
     Returns:
         None in place of the choice when none was found that meets all limits.
@@ -233,7 +234,8 @@ def _searched(
             attempt(states)
         return best, bound if best is None else least
     starts = sorted({column.states for column in problem.met}, key=promise)
-    for states in starts[:_STARTS]:
+    whole = tuple(count - 1 for count in problem.states)  # nothing coupled: never worse than that
+    for states in [*starts[:_STARTS], whole]:
         attempt(states)
     if best is None:  # hardly anything fits: whatever is cheapest by one cost may
         for states in starts:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from eckart import buckets, coupled
 from eckart.buckets import States, Table, least_sum
 from eckart.coupled import Column, Coupled, coupled_hull, solve_coupled
-from eckart.knapsack import Knapsack, Vector
+from eckart.knapsack import Knapsack, Vector, solve
 
 SEEDS = st.integers(0, 10**6)
 STATES = st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple)
@@ -176,6 +176,25 @@ def test_every_choice_fits_and_the_bound_is_below_all_others(
         assert any(set(picked) <= set(problem.fixed(each).tolist()) for each in every(states))
         assert problem.options.fits(picked, limits)
         assert problem.options.loss(picked) >= best * (1 - 1e-9)
+
+
+@settings(max_examples=40)
+@given(seed=SEEDS, states=STATES)
+def test_of_many_joint_states_the_last_is_never_better(seed: int, states: States):
+    """That of whole groups and factors of each layer's own."""
+    problem = random_problem(seed, states, 1)
+    _, limits = some_limits(problem, seed)
+    last = problem.fixed(tuple(count - 1 for count in states))
+    alone = solve(problem.options.within(last), limits)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coupled, "_FEW", 0)
+        patch.setattr(coupled, "_STARTS", 1)
+        patch.setattr(coupled, "_SOLVES", 0)
+        picked, _ = solve_coupled(problem, limits)
+    if alone is not None:
+        assert picked is not None
+        least = problem.options.loss([int(last[i]) for i in alone])
+        assert problem.options.loss(picked) <= least * (1 + 1e-9)
 
 
 @settings(max_examples=40)
