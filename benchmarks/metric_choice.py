@@ -17,9 +17,8 @@ from benchmarks.run import setting
 
 BATCH = 250
 METRICS: dict[str, object] = {
-    "logits, Gaussian probes": eckart.Logits(),
-    "logits, ±1 probes": eckart.Logits(signs=True),
-    "logits, mean kept": eckart.Logits(centred=False),
+    "logits": eckart.Logits(),
+    "logits, mean removed": eckart.Logits(class_dim=1),
     "Fisher, sampled": eckart.Fisher(),
     "Fisher, true targets": eckart.Fisher(targets="true"),
     "Fisher, temperature 2": eckart.Fisher(temperature=2.0),

@@ -1,6 +1,6 @@
 """Predicted against measured loss: one layer changed at a time, and whole plans.
 
-The measured loss is half the squared change of the centred logits, mean over held-out images.
+The measured loss is half the squared change of the logits, mean over held-out images.
 
 python -m benchmarks.predicted_measured --data ../data --networks resnet20 lenet5
 """
@@ -25,10 +25,9 @@ BATCH, SHARES, KEEPS = 250, (0.3, 0.5, 0.7), (0.7, 0.5, 0.3)
 
 
 @torch.inference_mode()
-def centred_logits(model: nn.Module, images: Tensor) -> Tensor:
-    """Logits less their mean over the classes."""
-    logits = torch.cat([model(part) for part in images.split(BATCH)])
-    return logits - logits.mean(1, keepdim=True)
+def logits_of(model: nn.Module, images: Tensor) -> Tensor:
+    """The network's outputs."""
+    return torch.cat([model(part) for part in images.split(BATCH)])
 
 
 def single_plans(curves: Curves) -> Iterator[tuple[str, eckart.Plan]]:
@@ -56,14 +55,14 @@ def rows_of(
     batches = list(zip(*(part.split(BATCH) for part in on.calibration), strict=True))
     moments = eckart.calibrate(on.model, batches, progress=False)
     curves = eckart.curves(on.model, moments, progress=False)
-    reference = centred_logits(on.model.eval(), on.test[0])
+    reference = logits_of(on.model.eval(), on.test[0])
     whole = [
         (f"whole network, {keep}", eckart.allocate(curves, eckart.Budget(params=keep)))
         for keep in KEEPS
     ]
     rows: list[dict[str, object]] = []
     for name, plan in [*single_plans(curves), *whole]:
-        changed = centred_logits(eckart.apply(on.model, plan, moments), on.test[0])
+        changed = logits_of(eckart.apply(on.model, plan, moments), on.test[0])
         measured = 0.5 * float((changed - reference).square().sum(1).mean())
         rows.append(
             {"network": network, "what": name, "predicted": plan.loss, "measured": measured}

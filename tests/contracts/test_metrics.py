@@ -53,9 +53,8 @@ def empirical_fisher() -> Tensor:
 @pytest.mark.parametrize(
     ("probe", "inner"),
     [
-        (Logits(), centring),
-        (Logits(signs=True), centring),
-        (Logits(centred=False), lambda: torch.eye(4, dtype=torch.float64)),
+        (Logits(), lambda: torch.eye(4, dtype=torch.float64)),
+        (Logits(class_dim=1), centring),
         (Fisher(), lambda: softmax_fisher(1.0)),
         (Fisher(temperature=3.0), lambda: softmax_fisher(3.0)),
         (Fisher(targets="true"), empirical_fisher),
@@ -101,10 +100,12 @@ def test_a_probe_is_a_sum_over_the_batch(probe: Probe):
 
 
 @pytest.mark.parametrize("shape", [(6, 5), (2, 5, 3, 4), (2, 3, 5)], ids=str)
-def test_classes_are_found_and_centred(probe: Probe, shape: tuple[int, ...]):
-    """A shift of all classes alike is seen by no metric of a softmax."""
+@pytest.mark.parametrize("softmax", [lambda dim: Logits(class_dim=dim), lambda dim: Fisher()])
+def test_a_shift_of_all_classes_is_seen_by_no_metric_of_a_softmax(
+    softmax: Callable[[int], Probe], shape: tuple[int, ...]
+):
     dim = shape.index(5)
-    grad = gradient(probe, normal(*shape, seed=5), 0)
+    grad = gradient(softmax(dim), normal(*shape, seed=5), 0)
     torch.testing.assert_close(grad.sum(dim), torch.zeros_like(grad.sum(dim)), rtol=0, atol=1e-5)
     others = [d for d in range(len(shape)) if d not in (0, dim)]
     for other in others:
@@ -112,10 +113,11 @@ def test_classes_are_found_and_centred(probe: Probe, shape: tuple[int, ...]):
 
 
 @pytest.mark.parametrize("shape", [(6, 1), (6,), (2, 3, 1)], ids=str)
-def test_a_single_output_is_not_centred(shape: tuple[int, ...]):
+@pytest.mark.parametrize("class_dim", [None, -1])
+def test_a_single_output_is_not_centred(shape: tuple[int, ...], class_dim: int | None):
     logits = normal(*shape, seed=6)
     v = torch.randn(shape, generator=seeded(0))
-    torch.testing.assert_close(gradient(Logits(), logits, 0), v.double(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(gradient(Logits(class_dim), logits, 0), v.double(), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("shape", [(6, 1), (6,)], ids=str)
@@ -170,5 +172,5 @@ def test_an_unknown_metric_lists_the_known_ones():
 
 
 def test_a_probe_of_ones_own_is_taken_as_it_is():
-    probe = Logits(signs=True)
+    probe = Logits(class_dim=1)
     assert probe_of(probe) is probe

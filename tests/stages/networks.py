@@ -21,11 +21,10 @@ class Recorded:
         return Logits()(outputs, batch, generator)
 
     def replayed(self, index: int, shape: torch.Size) -> Tensor:
-        """The centred Gaussian numbers that batch ``index`` was probed with."""
+        """The Gaussian numbers that batch ``index`` was probed with."""
         generator = torch.Generator()
         generator.set_state(self.states[index])
-        v = torch.randn(shape, generator=generator)
-        return v - v.mean(1, keepdim=True)
+        return torch.randn(shape, generator=generator)
 
 
 class SmallCnn(nn.Module):

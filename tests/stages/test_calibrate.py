@@ -111,7 +111,7 @@ def test_an_in_place_relu_after_a_layer_changes_nothing():
     assert_same(calibrate(model, batches), before)
 
 
-@pytest.mark.parametrize("metric", ["logits", "fisher", Logits(signs=True), None], ids=str)
+@pytest.mark.parametrize("metric", ["logits", "fisher", Logits(class_dim=1), None], ids=str)
 def test_two_halves_give_the_whole(images: list[Tensor], metric: Any):
     model = SmallCnn()
     whole = calibrate(model, images, metric=metric, seed=3)

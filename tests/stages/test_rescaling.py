@@ -169,10 +169,10 @@ def test_a_network_that_does_not_react_keeps_its_losses():
 
 def test_what_cannot_be_measured_is_refused():
     model, x = SmallCnn().eval(), torch.randn(16, 3, 9, 8)
-    moments = calibrate(model, [x], metric=Logits(signs=True))
+    moments = calibrate(model, [x], metric=Logits(class_dim=1))
     with pytest.raises(InputError, match=r"cannot be measured in the metric Logits\("):
         curves(model, moments, rescale=True)
-    assert ratios(model, moments, rescale=Logits(signs=True))
+    assert ratios(model, moments, rescale=Logits(class_dim=1))
     with pytest.raises(InputError, match="carry no sample"):
         curves(model, replace(calibrate(model, [x]), sample=()), rescale=True)
 

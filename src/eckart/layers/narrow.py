@@ -59,10 +59,10 @@ def narrowed(
         return _narrowed_norm(module, list(rows or []))
     weight, bias, piece = weight_of(module).detach(), bias_of(module), kind.piece(module)
     if rows is not None:
-        at = torch.tensor(rows, device=weight.device)
+        at = torch.tensor(rows, dtype=torch.int64, device=weight.device)
         weight, bias = weight[at], None if bias is None else bias[at]
     if columns is not None:
-        weight = weight[:, torch.tensor(columns, device=weight.device)]
+        weight = weight[:, torch.tensor(columns, dtype=torch.int64, device=weight.device)]
     left, right = (None if part is None else len(part) for part in (rows, columns))
     smaller = narrowed_piece(piece, left, right)
     return filled(module, smaller, weight, bias)
@@ -115,4 +115,5 @@ def _narrowed_norm(module: nn.Module, kept: Sequence[int]) -> nn.Module:
 def _cut(tensor: Tensor, width: int, kept: Sequence[int]) -> Tensor:
     if tensor.shape != (width,):
         return tensor.detach().clone()
-    return tensor.detach()[torch.tensor(list(kept), device=tensor.device)].clone()
+    at = torch.tensor(list(kept), dtype=torch.int64, device=tensor.device)
+    return tensor.detach()[at].clone()

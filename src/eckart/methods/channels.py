@@ -123,9 +123,9 @@ def heirs(
     gone = sorted(set(range(group.size)) - set(kept))
     if len({len(unit) for unit in group.writers[layer]}) == 1:
         for of in torch.tensor(group.writers[layer]).T:  # the first channel of all units, the next
-            into = torch.searchsorted(torch.tensor(rows), of[list(kept)])
+            into = torch.searchsorted(torch.tensor(rows, dtype=torch.int64), of[list(kept)])
             share[of[gone][:, None], into] = estimates[gone]
-    share[rows, range(len(rows))] = 1.0
+    share[torch.tensor(rows, dtype=torch.int64), torch.arange(len(rows))] = 1.0
     return Heirs(tuple(rows), share)
 
 
@@ -161,7 +161,7 @@ def _estimates(
         if len({len(at) for at in reading.columns}) == 1:  # else no column answers to another
             for at in torch.stack(reading.columns, 1):
                 moment += reading.problem.a[0][at][:, at]
-    own = torch.tensor(list(kept), device=device)
+    own = torch.tensor(list(kept), dtype=torch.int64, device=device)
     if not moment.any():
         return torch.zeros(units, len(own), dtype=torch.float64, device=device)
     estimates: Tensor = torch.linalg.solve(moment[own][:, own], moment[own])

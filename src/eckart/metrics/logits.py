@@ -1,4 +1,4 @@
-"""Metrics of logits: their squared change, and the cross entropy of their softmax."""
+"""Metrics of outputs and logits: their squared change, and the cross entropy of their softmax."""
 
 from __future__ import annotations
 
@@ -39,30 +39,22 @@ def logits_of(outputs: Any) -> Tensor:
 
 @dataclass(frozen=True)
 class Logits:
-    """Squared change of the logits: ``G = E[Jᵀ J]``, without labels.
+    """Squared change of the outputs: ``G = E[Jᵀ J]``, without labels.
 
     Attributes:
-        class_dim: axis of the classes; None is 1 for (n, classes) and (n, classes, h, w), and
-            the last for (n, tokens, classes).
-        centred: remove the mean over the classes, which a softmax does not see. A single
-            output per example, (n, 1) or (n,), is never centred.
-        signs: draw ±1 in place of Gaussian numbers.
+        class_dim: the axis of the classes, where a softmax follows. The mean over it is then removed,
+            because a softmax does not see it. None removes nothing: right for regression, boxes,
+            images and sigmoids, and as good for classifiers.
 
     Source: Gauss–Newton matrix by random projections (Hutchinson 1990).
     """
 
     class_dim: int | None = None
-    centred: bool = True
-    signs: bool = False
 
     def __call__(self, outputs: Any, batch: Any, generator: torch.Generator) -> Tensor:
         """``Σ v · logits``, of tokens that are no padding."""
         logits = logits_of(outputs)
-        v = torch.randn(logits.shape, generator=generator)
-        v = v.sign() if self.signs else v
-        dim = class_axis(logits, self.class_dim)
-        if self.centred and dim is not None:
-            v = v - v.mean(dim, keepdim=True)
+        v = self._seen_by_softmax(torch.randn(logits.shape, generator=generator))
         real = real_vectors(logits, batch)
         v = v if real is None else v * real.to(v).reshape(*logits.shape[:-1], 1)
         return (logits * v.to(logits)).sum()
@@ -74,13 +66,15 @@ class Logits:
     def change(self, found: Tensor, outputs: Any, batch: Any) -> float:
         """Half the squared change of the logits, without what a softmax does not see."""
         logits = logits_of(outputs)
-        change = found.double() - logits.double()
-        dim = class_axis(logits, self.class_dim)
-        if self.centred and dim is not None:
-            change = change - change.mean(dim, keepdim=True)
+        change = self._seen_by_softmax(found.double() - logits.double())
         real = real_vectors(logits, batch)
         change = change if real is None else change.flatten(0, -2)[real.to(change.device)]
         return 0.5 * float(change.square().sum())
+
+    def _seen_by_softmax(self, values: Tensor) -> Tensor:
+        """Without the mean over the classes; all of it where no softmax is known to follow."""
+        dim = None if self.class_dim is None else class_axis(values, self.class_dim)
+        return values if dim is None else values - values.mean(dim, keepdim=True)
 
 
 @dataclass(frozen=True)
@@ -91,7 +85,8 @@ class Fisher:
         temperature: logits are divided by it; above 1 it flattens confident predictions.
         targets: ``"sampled"`` from the model, the true Fisher, or ``"true"`` ones of the batch,
             the empirical Fisher.
-        class_dim: as in ``Logits``.
+        class_dim: axis of the classes; None is 1 for (n, classes) and (n, classes, h, w), and the
+            last for (n, tokens, classes).
     """
 
     temperature: float = 1.0

@@ -75,7 +75,7 @@ class _Trial:
         for name, weight in before.items():
             weight_of(layers[name]).copy_(weight)
         pairs = zip(found, self.outputs, strict=True)
-        return float(sum((_centred(a) - _centred(b)).square().sum() for a, b in pairs))
+        return float(sum((a - b).square().sum() for a, b in pairs))
 
     @torch.no_grad()
     def _run(self) -> list[Tensor]:
@@ -109,7 +109,7 @@ def _masked(problem: Problem, gone: Sequence[int]) -> Float[Tensor, "out in"]:
     weight = problem.weight[0]
     block = weight.shape[1] // problem.piece.inputs
     stays = torch.ones(problem.piece.inputs, dtype=torch.bool, device=weight.device)
-    stays[torch.tensor(list(gone), device=weight.device)] = False
+    stays[torch.tensor(list(gone), dtype=torch.int64, device=weight.device)] = False
     at = stays.repeat_interleave(block).nonzero().flatten()
     full = torch.zeros_like(weight)
     full[:, at] = refit(weight, problem.a[0], at)
@@ -128,10 +128,3 @@ def _factor_ratio(trial: _Trial, name: str, options: Sequence[Option]) -> float 
     loss = quadratic_loss(weight - problem.weight, problem.a, problem.g)
     change = trial.change({name: weight})
     return change / loss if min(loss, change) > _TINY else None
-
-
-def _centred(tensor: Tensor) -> Tensor:
-    """Outputs without what a softmax does not see; a single output is left alone."""
-    if tensor.dim() < 2 or tensor.shape[1] == 1:
-        return tensor
-    return tensor - tensor.mean(-1 if tensor.dim() == 3 else 1, keepdim=True)

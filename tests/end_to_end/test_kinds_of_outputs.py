@@ -1,0 +1,76 @@
+"""Networks that are no classifiers, through the default pipeline: what they put out must survive."""
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import eckart
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def trained(network: nn.Module, x: Tensor, y: Tensor, loss: Loss, steps: int) -> nn.Module:
+    optimizer = torch.optim.Adam(network.parameters(), 2e-3)
+    for _ in range(steps):
+        at = torch.randint(len(x), (256,))
+        optimizer.zero_grad()
+        loss(network(x[at]), y[at]).backward()
+        optimizer.step()
+    return network.eval()
+
+
+def mlp(*widths: int) -> nn.Module:
+    layers: list[nn.Module] = []
+    for inputs, outputs in zip(widths, widths[1:], strict=False):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def regression() -> tuple[nn.Module, Tensor]:
+    """Three outputs that rise and fall together, as those of a regression may."""
+    x = torch.randn(4096, 32)
+    hidden = torch.tanh(x @ torch.randn(32, 6) / 3)
+    y = hidden @ torch.randn(6, 1) + 0.1 * hidden @ torch.randn(6, 3)
+    return trained(mlp(32, 128, 128, 3), x, y, F.mse_loss, 400), x
+
+
+def multi_label() -> tuple[nn.Module, Tensor]:
+    """Five labels that are mostly there all at once or not at all."""
+    x = torch.randn(4096, 32)
+    common = torch.tanh(x @ torch.randn(32, 6) / 3) @ torch.randn(6, 1)
+    y = (2 * common + 0.5 * torch.randn(4096, 5) > 0).float()
+    return trained(mlp(32, 128, 128, 5), x, y, F.binary_cross_entropy_with_logits, 300), x
+
+
+def image_to_image() -> tuple[nn.Module, Tensor]:
+    """Blurs grey pictures of three channels."""
+    x = torch.randn(256, 1, 12, 12).repeat(1, 3, 1, 1) + 0.1 * torch.randn(256, 3, 12, 12)
+    y = F.avg_pool2d(x, 3, 1, 1)
+    convolution = partial(nn.Conv2d, kernel_size=3, padding=1)
+    network = nn.Sequential(
+        convolution(3, 24), nn.ReLU(), convolution(24, 24), nn.ReLU(), convolution(24, 3)
+    )
+    return trained(network, x, y, F.mse_loss, 150), x
+
+
+@pytest.mark.parametrize(
+    ("make", "keep", "most"),
+    [(regression, 0.2, 0.12), (multi_label, 0.2, 0.12), (image_to_image, 0.4, 0.2)],
+    ids=["regression", "multi-label", "image to image"],
+)
+@pytest.mark.filterwarnings("ignore::eckart.EckartWarning")
+def test_a_common_shift_of_the_outputs_counts(
+    make: Callable[[], tuple[nn.Module, Tensor]], keep: float, most: float
+):
+    torch.manual_seed(0)
+    network, x = make()
+    smaller = eckart.compress(network, x.split(256), keep=keep).model
+    with torch.no_grad():
+        dense, found = network(x), smaller(x)
+    change, spread = found - dense, dense - dense.mean(0)
+    assert change.norm() / spread.norm() < most
+    assert change.mean(1).norm() / spread.mean(1).norm() < most
