@@ -120,7 +120,9 @@ def test_a_shift_of_all_classes_is_seen_by_no_metric_of_a_softmax(
 def test_a_single_output_is_not_centred(shape: tuple[int, ...], class_dim: int | None):
     logits = normal(*shape, seed=6)
     v = torch.randn(shape, generator=seeded(0))
-    torch.testing.assert_close(gradient(Logits(class_dim), logits, 0), v.double(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        gradient(Logits(class_dim), logits, 0), v.double(), rtol=1e-6, atol=0
+    )
 
 
 @pytest.mark.parametrize("shape", [(6, 1), (6,)], ids=str)

@@ -1,7 +1,8 @@
-"""Networks that are no classifiers, through the default pipeline: what they put out must survive."""
+"""Networks that are no classifiers go through the default pipeline, and their outputs survive."""
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ def trained(network: nn.Module, x: Tensor, y: Tensor, loss: Loss, steps: int) ->
 
 def mlp(*widths: int) -> nn.Module:
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
+    for inputs, outputs in pairwise(widths):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 

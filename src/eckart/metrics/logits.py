@@ -42,9 +42,9 @@ class Logits:
     """Squared change of the outputs: ``G = E[Jᵀ J]``, without labels.
 
     Attributes:
-        class_dim: the axis of the classes, where a softmax follows. The mean over it is then removed,
-            because a softmax does not see it. None removes nothing: right for regression, boxes,
-            images and sigmoids, and as good for classifiers.
+        class_dim: the axis of the classes, where a softmax follows. The mean over it is then
+            removed, because a softmax does not see it. None removes nothing: right for regression,
+            boxes, images and sigmoids, and as good for classifiers.
 
     Source: Gauss–Newton matrix by random projections (Hutchinson 1990).
     """
