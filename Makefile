@@ -67,7 +67,6 @@ ifdef ECKART_DATA
 	$(BIN)/python -m benchmarks.token_metrics $(DATA)
 	$(BIN)/python -m benchmarks.language_models $(DATA)
 	$(BIN)/python -m benchmarks.sentence_embeddings $(DATA)
-	$(BIN)/python -m benchmarks.shared_factors $(DATA)
 endif
 	$(BIN)/python -m benchmarks.tables
 	$(BIN)/python -m benchmarks.headline_figure

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks import shared_factors
 from benchmarks.markdown import table
 
 Row = dict[str, Any]
@@ -73,6 +72,5 @@ MAKERS: dict[str, tuple[str, Callable[[Sequence[Row]], str]]] = {
     "language models": ("language-models", perplexities),
     "sentence embeddings": ("sentence-embeddings", embeddings),
     "beyond half": ("sentence-embeddings", beyond_half),
-    "shared factors": ("shared-factors", shared_factors.table),
 }
 """What is between the markers: the file of the results, and how its table is made."""

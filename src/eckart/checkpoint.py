@@ -7,7 +7,6 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,8 @@ from eckart.layers import (
     blank,
     blank_norm,
     factors_in,
-    firsts_shared,
     norm_width,
     piece_of,
-    share_first,
     type_of,
 )
 from eckart.libraries import is_pretrained
@@ -114,16 +111,14 @@ def load(fresh_model: nn.Module, directory: str | Path) -> nn.Module:
         raise CheckpointError("the fresh model is on the meta device: give it memory, to_empty()")
     layers = {name: fresh_model.get_submodule(name) for name in forms}
     path = weights_in(Path(directory), structure)
-    check_weights(path, _expected(fresh_model, forms, norms), _tied(fresh_model, forms))
+    check_weights(path, _expected(fresh_model, forms, norms), _tied(fresh_model))
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
-    check_orders(path, {_last(n, f): f.pieces[-1] for n, f in forms.items() if f.carries}, tensors)
+    check_orders(path, [f"{n}.{len(f.pieces) - 1}" for n, f in forms.items() if f.carries], tensors)
     for name, form in forms.items():
         fresh_model.set_submodule(name, blank(layers[name], form))
-    for name, form in forms.items():
-        share_first(fresh_model, name, form)
     for name, width in norms.items():
         fresh_model.set_submodule(name, blank_norm(fresh_model.get_submodule(name), width))
     fresh_model.load_state_dict(tensors, strict=False)  # every name was checked above
@@ -181,10 +176,9 @@ def merge(model: nn.Module, *, inplace: bool = False) -> nn.Module:
 def _forms_of(model: nn.Module) -> dict[str, Form]:
     """The form of every layer of a known type, factored or plain, but for the factors' own."""
     forms, inside = dict[str, Form](), factors_in(model)
-    owners = firsts_shared(model)
     for name, module in model.named_modules():
         if type(module) is Factored:
-            forms[name] = replace(module.form, first_of=owners.get(name, ""))
+            forms[name] = module.form
         elif name and name not in inside and type_of(module) is not None and not _is_lazy(module):
             forms[name] = Form((piece_of(module),))
     return forms
@@ -221,15 +215,9 @@ def _expected(
     return outlines
 
 
-def _tied(model: nn.Module, forms: Mapping[str, Form]) -> dict[str, str]:
+def _tied(model: nn.Module) -> dict[str, str]:
     """For every tensor that shares its memory, the first name of that memory."""
     first: dict[int, str] = {}
-    tied = {
+    return {
         n: first.setdefault(t.data_ptr(), n) for n, t in model.state_dict().items() if t.numel()
     }
-    shared = {name: form.first_of for name, form in forms.items() if form.first_of}
-    return tied | {f"{name}.0.weight": f"{owner}.0.weight" for name, owner in shared.items()}
-
-
-def _last(name: str, form: Form) -> str:
-    return f"{name}.{len(form.pieces) - 1}"

@@ -175,8 +175,7 @@ def _architecture(library: Any, config: Any, path: Path) -> Any:
 def _own_dtype(name: str, found: Mapping[str, torch.dtype]) -> torch.dtype | None:
     """The dtype in the file of a tensor, or of the factors that stand in for it."""
     layer, _, leaf = name.rpartition(".")
-    places = (name, f"{layer}.0.{leaf}", f"{layer}.1.{leaf}", f"{layer}.1.rest.{leaf}")
-    return next((found[place] for place in places if place in found), None)
+    return found.get(name, found.get(f"{layer}.0.{leaf}"))
 
 
 def convert(model: nn.Module, dtypes: Mapping[str, torch.dtype | None]) -> None:

@@ -72,20 +72,7 @@ def changed_forms(structure: Mapping[str, Any], model: nn.Module) -> dict[str, F
             raise CheckpointError(f"the saved layer {name!r:.80}: {error}") from error
         if form != Form((dense,)):
             forms[name] = form
-    for name, form in forms.items():
-        _check_first(name, form, forms.get(form.first_of))
     return forms
-
-
-def _check_first(name: str, form: Form, owner: Form | None) -> None:
-    """The layer that a shared first piece is stored with must have an equal one of its own."""
-    if form.first_of and (
-        owner is None or owner.is_plain or owner.first_of or owner.pieces[0] != form.pieces[0]
-    ):
-        raise CheckpointError(
-            f"the saved layer {name!r:.80} begins with the first piece of {form.first_of!r:.80}, "
-            "which has none like it"
-        )
 
 
 def narrower_norms(structure: Mapping[str, Any], model: nn.Module) -> dict[str, int]:

@@ -11,7 +11,7 @@ from torch import nn
 from eckart import Budget, allocate, apply, calibrate, compress, curves, load, merge, save
 from eckart.costs import COSTS
 from eckart.layers import LAYER_TYPES, Factored
-from eckart.methods import METHODS, SELECTIONS, SHARINGS
+from eckart.methods import METHODS, SELECTIONS
 from eckart.metrics import METRICS
 from extensions.metric import TOLERANCES
 from extensions.registering import register
@@ -20,7 +20,7 @@ from tolerances import tolerance
 
 @pytest.fixture
 def registered() -> Iterator[None]:
-    tables: list[dict[str, Any]] = [LAYER_TYPES, METHODS, SELECTIONS, SHARINGS, COSTS, METRICS]
+    tables: list[dict[str, Any]] = [LAYER_TYPES, METHODS, SELECTIONS, COSTS, METRICS]
     before = [dict(table) for table in tables]
     register()
     yield
@@ -72,27 +72,6 @@ def test_a_selection_decides_which_channels_stay(tmp_path: Path):
     assert removals["2"].kept == tuple(range(smaller.model[2].out_channels))
     save(smaller.model, tmp_path)
     assert torch.equal(load(network(), tmp_path)(x), smaller.model(x))
-
-
-class Branches(nn.Module):
-    """Two layers that read one input."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.left, self.right = nn.Linear(12, 9), nn.Linear(12, 7)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([self.left(x), self.right(x)], -1)
-
-
-@pytest.mark.usefixtures("registered")
-def test_a_shared_factor_is_offered_predicted_and_saved(tmp_path: Path):
-    model, x = Branches().eval(), torch.randn(32, 12)
-    smaller = compress(model, [x], keep=0.6, methods=["shared_activation_svd"])
-    assert {c.method for c in smaller.plan.choices.values()} == {"shared_activation_svd"}
-    assert smaller.model.left[0] is smaller.model.right[0]
-    save(smaller.model, tmp_path)
-    assert torch.equal(load(Branches(), tmp_path)(x), smaller.model(x))
 
 
 @pytest.mark.usefixtures("registered")

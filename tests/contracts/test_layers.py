@@ -12,8 +12,10 @@ from eckart.layers import (
     as_matrix,
     piece_of,
     rebuild,
+    refill,
     type_of,
     weight_of,
+    weights_of,
 )
 from eckart.methods import low_rank_form
 from eckart.records import Form
@@ -157,3 +159,12 @@ def test_even_kernels_padded_to_the_same_size_are_refused():
 def test_what_is_no_plain_layer_is_named():
     with pytest.raises(InputError, match="no layer type is registered for Conv1d"):
         piece_of(nn.Conv1d(2, 2, 3))
+
+
+@each_layer
+def test_what_carries_takes_its_own_weights_back_as_they_are(module: nn.Module):
+    form = low_rank_form(piece_of(module), 2, pivoted=True)
+    chain = rebuild(module, form, [torch.randn(p.weight_shape) for p in form.pieces])
+    before = weights_of(chain)
+    refill(chain, before)
+    assert all(torch.equal(a, b) for a, b in zip(weights_of(chain), before, strict=True))

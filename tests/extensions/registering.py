@@ -2,20 +2,18 @@
 
 from eckart.costs import register_cost
 from eckart.layers import register_layer
-from eckart.methods import register_method, register_selection, register_sharing
+from eckart.methods import register_method, register_selection
 from eckart.metrics import register_metric
 from extensions.cost import WIDTHS
 from extensions.layer_type import Conv1dType
 from extensions.method import OutputRows
 from extensions.metric import in_tolerances
 from extensions.selection import FirstFirst
-from extensions.sharing import SHARED_ACTIVATION
 
 
 def register() -> None:
     register_layer(Conv1dType())
     register_method(OutputRows())
     register_selection(FirstFirst())
-    register_sharing(SHARED_ACTIVATION)
     register_cost(WIDTHS)
     register_metric("in_tolerances", lambda: in_tolerances)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from eckart.errors import InputError, NonFiniteError
-from eckart.linalg import SpanningRows, nested_rows, rows_by_others, spanning_rows
+from eckart.linalg import SpanningRows, spanning_rows
 from random_moments import normal
 from tolerances import tolerance
 
@@ -66,32 +66,3 @@ def test_factors_of_a_lower_rank(columns: int):
 def test_what_cannot_be_rewritten(left: Tensor, right: Tensor, error: type[Exception]):
     with pytest.raises(error):
         spanning_rows(left.double(), right.double())
-
-
-@given(out=st.integers(1, 12), seed=st.integers(0, 99), data=st.data())
-def test_nested_rows_span_the_columns_of_every_rank(out: int, seed: int, data: st.DataObject):
-    rank = data.draw(st.integers(1, out))
-    left = normal(out, rank, seed=seed)
-    rows = nested_rows(left)
-    assert len(set(rows.tolist())) == rank
-    for r in range(1, rank + 1):
-        assert torch.linalg.matrix_rank(left[rows[:r], :r]) == r
-
-
-@given(out=st.integers(2, 12), seed=st.integers(0, 99), data=st.data())
-def test_rows_by_others_stay_within_their_blocks(out: int, seed: int, data: st.DataObject):
-    rank = data.draw(st.integers(1, out))
-    left = normal(out, rank, seed=seed)
-    block = torch.arange(out) % 3
-    before = nested_rows(left)
-    whole, kept = rows_by_others(left, before, block)
-    torch.testing.assert_close(whole @ left[kept], left, **CLOSE)
-    assert torch.equal(whole[kept], torch.eye(rank, dtype=torch.float64))
-    assert torch.equal(block[kept], block[before])
-    of_one_block = block[:, None] == block[kept]
-    assert whole[of_one_block].abs().max() <= 2 + 1e-9
-
-
-def test_rows_of_a_wide_matrix_are_refused():
-    with pytest.raises(InputError, match=r"nested_rows: a matrix of 2×3"):
-        nested_rows(normal(2, 3, seed=0))

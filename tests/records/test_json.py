@@ -15,7 +15,6 @@ from eckart.methods import (
     canonical_form,
     low_rank_form,
     pointwise_first_form,
-    shared_forms,
     spatial_form,
     tucker2_form,
 )
@@ -38,7 +37,6 @@ FORMS = {
     "dense": Form((CONV,)),
     "linear": low_rank_form(LINEAR, 3),
     "pivoted": low_rank_form(LINEAR, 3, pivoted=True),
-    "shared": shared_forms({"query": LINEAR, "key": LINEAR}, 3, [2, 1])["key"],
     "conv": low_rank_form(CONV, 2),
     "vertical": spatial_form(CONV, 0, 2),
     "horizontal": spatial_form(CONV, 1, 3),
@@ -266,6 +264,22 @@ def test_a_depthwise_piece_is_taken_only_between_others(form: Form):
     CP.check_replaces(ONE_GROUP)
     with pytest.raises(CheckpointError, match="cannot replace"):
         form.check_replaces(ONE_GROUP)
+
+
+PIVOTED = FORMS["pivoted"]
+CARRYING_MISFITS = {
+    "some inputs": changed(PIVOTED, 1, carries=2),
+    "more than the inputs": changed(PIVOTED, 1, carries=4),
+    "at the start": changed(PIVOTED, 0, carries=3),
+    "nothing beside the inputs": changed(low_rank_form(LINEAR, 6), 1, carries=6),
+}
+
+
+@pytest.mark.parametrize("form", CARRYING_MISFITS.values(), ids=CARRYING_MISFITS)
+def test_the_last_piece_carries_all_its_inputs_or_none(form: Form):
+    PIVOTED.check_replaces(LINEAR)
+    with pytest.raises(CheckpointError, match="a piece carries that cannot"):
+        form.check_replaces(LINEAR)
 
 
 def test_ranks_are_the_widths_between_per_group():

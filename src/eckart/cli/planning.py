@@ -14,7 +14,7 @@ from eckart.cli.entry import stopped
 from eckart.cli.options import CalibrationOptions, Data, Examples, option
 from eckart.cli.parsing import parse_names, usage_error
 from eckart.errors import CalibrationInterrupted, InputError
-from eckart.methods import DAMPING, METHODS, SELECTIONS, SHARINGS, checked_names
+from eckart.methods import DAMPING, METHODS, SELECTIONS, checked_names
 from eckart.metrics import AUTO
 from eckart.records.plans import Scope
 
@@ -72,9 +72,8 @@ def gather(
 
 
 _METHODS_HELP = (
-    f"Methods to offer, with commas between. Low rank: {', '.join(METHODS)}. One factor for layers "
-    f"that read one input: {', '.join(SHARINGS)}. Channels to remove, one of: "
-    f"{', '.join(SELECTIONS)}; without one, all channels stay. {AUTO}: what fits."
+    f"Methods to offer, with commas between. Low rank: {', '.join(METHODS)}. Channels to remove, "
+    f"one of: {', '.join(SELECTIONS)}; without one, all channels stay. {AUTO}: what fits."
 )
 
 
@@ -88,8 +87,7 @@ def _known_methods(text: str) -> str:
     except InputError as error:
         raise usage_error("--methods", str(error)) from error
     if not names:
-        known = ", ".join([*METHODS, *SHARINGS, *SELECTIONS])
-        raise usage_error("--methods", f"name at least one of {known}")
+        raise usage_error("--methods", f"name at least one of {', '.join([*METHODS, *SELECTIONS])}")
     return text
 
 

@@ -7,11 +7,8 @@ from eckart.layers.factored import (
     blank,
     composed,
     factors_in,
-    firsts_shared,
     rebuild,
     refill,
-    share_first,
-    sharing,
     weights_of,
 )
 from eckart.layers.linear import LinearType
@@ -60,7 +57,6 @@ __all__ = [
     "composed",
     "factors_in",
     "filled",
-    "firsts_shared",
     "matching",
     "narrowed",
     "narrowed_piece",
@@ -71,8 +67,6 @@ __all__ = [
     "rebuild",
     "refill",
     "register_layer",
-    "share_first",
-    "sharing",
     "survey",
     "type_of",
     "weight_of",

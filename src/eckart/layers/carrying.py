@@ -1,4 +1,4 @@
-"""The last layer of a pivoted chain: some of what comes in goes out again, beside combinations."""
+"""The last layer of a pivoted chain: what comes in goes out again, beside combinations of it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from eckart.records import Piece
 class Carrying(nn.Module):
     """``y = cat(x, rest(x))[order] + bias`` over the channels: a matrix with rows of the identity.
 
-    Any factor of a chain can be brought to this form with all inputs carried, which stores rank²
-    weights less. Where several chains have one first piece, each carries a part of its outputs.
+    Any factor of a chain can be brought to this form, which stores rank² weights less.
 
     Attributes:
         rest: a plain layer, without a bias, that gives the channels that are not inputs.
-        order: where each output channel is found, each of ``rest`` once and no input twice.
+        order: where each output channel is found, a permutation.
         bias: one number per output channel, or None.
 
     Source: Zhao et al. 2025 (2501.19090); interpolative decomposition, Cheng et al. 2005.
@@ -52,22 +51,22 @@ class Carrying(nn.Module):
 
     @torch.no_grad()
     def take(self, weight: Float[Tensor, "out rank"]) -> bool:
-        """Put a whole weight in, if enough of its rows are rows of the identity; whether they are.
+        """Put a whole weight in, if its rows have all of the identity; whether they have.
 
         Cost: O(out · rank).
         """
-        inputs, carries = self.piece.inputs, self.piece.carries
+        inputs = self.piece.inputs
         value, at = weight.max(1)
         found = ((value == 1) & (weight.count_nonzero(1) == 1)).nonzero().flatten()
         found = found[at[found].argsort(stable=True)]
         distinct = at[found].diff(prepend=at.new_tensor([-1])) != 0
-        carried = found[distinct][:carries]
-        if len(carried) < carries:
+        carried = found[distinct]
+        if len(carried) < inputs:
             return False
         rest = torch.ones(len(weight), dtype=torch.bool, device=weight.device)
         rest[carried] = False
         order = at.clone()
-        order[rest] = torch.arange(inputs, inputs + len(weight) - carries, device=weight.device)
+        order[rest] = torch.arange(inputs, len(weight), device=weight.device)
         self.fill(weight[rest], order)
         return True
 

@@ -8,7 +8,6 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from eckart.errors import InputError
 from eckart.layers.carrying import Carrying
 from eckart.layers.registry import (
     LAYER_TYPES,
@@ -43,14 +42,11 @@ class Factored(nn.Sequential):
 
     @torch.no_grad()
     def fill(self, weights: Sequence[Tensor]) -> None:
-        """Put weights in; where the last piece carries all its inputs, those of an equal chain.
+        """Put weights in; where the last piece carries, those of an equal chain that does.
 
         Args:
             weights: one per piece, in its ``weight_shape``, of any dtype. That of a last piece that
                 carries has rows of the identity, or the two last are rewritten so that it does.
-
-        Raises:
-            InputError: it carries some of its inputs only, and the weight lacks such rows.
         """
         last, whole = self[-1], weights
         if type(last) is Carrying:
@@ -62,12 +58,7 @@ class Factored(nn.Sequential):
 
     @staticmethod
     def _pivoted(last: Carrying, before: Tensor, left: Tensor) -> Tensor:
-        """Fill the last with what carries all it can; the weight that comes before it then."""
-        if last.piece.carries < last.piece.inputs:
-            raise InputError(
-                f"the weight of a layer that carries {last.piece.carries} of its inputs needs as "
-                "many rows of the identity: give one that has them"
-            )
+        """Fill the last with what carries its inputs; the weight that comes before it then."""
         found = spanning_rows(left.double().flatten(1), before.double().flatten(1))
         last.fill(found.rest, found.order)
         return found.rows.reshape(before.shape)
@@ -100,27 +91,6 @@ def factors_in(model: nn.Module) -> dict[str, str]:
         for inner, _ in m.named_modules()
         if inner
     }
-
-
-def firsts_shared(model: nn.Module) -> dict[str, str]:
-    """Chains whose first layer is another's as well, with the name of the first that has it."""
-    owners: dict[int, str] = {}
-    chains = ((name, m) for name, m in model.named_modules() if type(m) is Factored)
-    found = {name: owners.setdefault(id(chain[0]), name) for name, chain in chains}
-    return {name: owner for name, owner in found.items() if name != owner}
-
-
-def sharing(model: nn.Module) -> set[str]:
-    """Chains whose first layer is another's as well: what is done to it is done to all of them."""
-    found = firsts_shared(model)
-    return {*found, *found.values()}
-
-
-def share_first(model: nn.Module, name: str, form: Form) -> None:
-    """Let a chain begin with the very layer that another begins with, if its form says so."""
-    if form.first_of:
-        owner, chain = model.get_submodule(form.first_of), model.get_submodule(name)
-        chain.set_submodule("0", owner.get_submodule("0"))
 
 
 def weights_of(module: nn.Module) -> list[Tensor]:

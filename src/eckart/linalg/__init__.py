@@ -31,8 +31,6 @@ from eckart.linalg.group_sparsity import (
 )
 from eckart.linalg.interpolative import (
     SpanningRows,
-    nested_rows,
-    rows_by_others,
     spanning_rows,
 )
 from eckart.linalg.lanczos import LargestEigenvalue, largest_eigenvalue
@@ -108,7 +106,6 @@ __all__ = [
     "least_squares",
     "nested_losses",
     "nested_removal_losses",
-    "nested_rows",
     "numerical_rank",
     "output_projection",
     "patch_gram",
@@ -128,7 +125,6 @@ __all__ = [
     "refit",
     "roots",
     "row_gram",
-    "rows_by_others",
     "separable_factors",
     "spanning_rows",
     "stable_rank",

@@ -21,7 +21,6 @@ from eckart.methods.registry import (
     DEFAULT_METHODS,
     METHODS,
     SELECTIONS,
-    SHARINGS,
     TRANSFORMER_METHODS,
     Method,
     checked_names,
@@ -29,11 +28,8 @@ from eckart.methods.registry import (
     methods_named,
     register_method,
     register_selection,
-    register_sharing,
     selection_named,
-    sharings_named,
 )
-from eckart.methods.shared import SharedFactor, Sharing, shared_forms
 from eckart.methods.spatial import Spatial, spatial_form
 from eckart.methods.tucker2 import TuckerTwo, tucker2_form
 
@@ -45,7 +41,6 @@ register_method(Spatial())
 register_method(PointwiseFirst())
 register_method(TuckerTwo())
 register_method(Canonical())
-register_sharing(SharedFactor())
 register_selection(Ranking("backward_elimination", eliminated))
 register_selection(Ranking("group_lasso", lasso_path))
 register_selection(Ranking("largest_norm", largest_norm))
@@ -55,7 +50,6 @@ __all__ = [
     "DEFAULT_METHODS",
     "METHODS",
     "SELECTIONS",
-    "SHARINGS",
     "TRANSFORMER_METHODS",
     "Canonical",
     "Heirs",
@@ -66,8 +60,6 @@ __all__ = [
     "Ranking",
     "Reading",
     "Selection",
-    "SharedFactor",
-    "Sharing",
     "Spatial",
     "TuckerTwo",
     "canonical_form",
@@ -82,11 +74,8 @@ __all__ = [
     "reading_of",
     "register_method",
     "register_selection",
-    "register_sharing",
     "regular",
     "selection_named",
-    "shared_forms",
-    "sharings_named",
     "spatial_form",
     "tucker2_form",
     "weighted_svd",

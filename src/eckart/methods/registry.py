@@ -11,7 +11,6 @@ from eckart.errors import InputError
 from eckart.libraries import is_pretrained
 from eckart.methods.channels import Selection
 from eckart.methods.problem import Problem
-from eckart.methods.shared import Sharing
 from eckart.metrics import AUTO
 from eckart.records import Form, Piece
 
@@ -38,7 +37,6 @@ DEFAULT_METHODS = ("weighted_svd", "spatial", "backward_elimination")
 TRANSFORMER_METHODS = ("pivoted_svd",)
 METHODS: dict[str, Method] = {}
 SELECTIONS: dict[str, Selection] = {}
-SHARINGS: dict[str, Sharing] = {}
 
 
 def register_method(method: Method) -> None:
@@ -49,11 +47,6 @@ def register_method(method: Method) -> None:
 def register_selection(selection: Selection) -> None:
     """Make a way to choose channels known; a later one of the same name takes its place."""
     SELECTIONS[selection.name] = selection
-
-
-def register_sharing(sharing: Sharing) -> None:
-    """Make a way to share factors known; a later one of the same name takes its place."""
-    SHARINGS[sharing.name] = sharing
 
 
 def checked_names(names: str | Iterable[str]) -> list[str]:
@@ -100,14 +93,9 @@ def selection_named(names: Iterable[str]) -> Selection | None:
     return found[0] if found else None
 
 
-def sharings_named(names: Iterable[str]) -> list[Sharing]:
-    """The ways to share factors among some names; an unknown name lists the known ones."""
-    return [SHARINGS[name] for name in _known(names) if name in SHARINGS]
-
-
 def _known(names: Iterable[str]) -> list[str]:
     wanted = [names] if isinstance(names, str) else list(names)
-    known = sorted({**METHODS, **SELECTIONS, **SHARINGS})
+    known = sorted({**METHODS, **SELECTIONS})
     for name in wanted:
         if name not in known:
             raise InputError(f"unknown method {name!r}; known: {', '.join(known)}")

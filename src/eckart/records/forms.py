@@ -25,8 +25,8 @@ class Piece:
         groups: the channels fall into so many independent groups.
         bias: whether a bias is added.
         padding_mode: as in ``torch.nn.Conv2d``.
-        carries: so many of its outputs are inputs as they are, in an order of its own: so many rows
-            of the weight are rows of the identity, and are not stored.
+        carries: so many of its outputs are inputs as they are, in an order of its own: all inputs,
+            or none. So many rows of the weight are rows of the identity, and are not stored.
     """
 
     inputs: int
@@ -93,16 +93,9 @@ class Piece:
 
 @dataclass(frozen=True)
 class Form:
-    """A chain of pieces, applied first to last, that stands in for one layer.
-
-    Attributes:
-        pieces: first to last.
-        first_of: the layer whose chain begins with the very same first piece, which is stored
-            there; empty where the chain has one of its own.
-    """
+    """A chain of pieces, applied first to last, that stands in for one layer."""
 
     pieces: tuple[Piece, ...]
-    first_of: str = ""
 
     @property
     def is_plain(self) -> bool:
@@ -116,8 +109,8 @@ class Form:
 
     @property
     def params(self) -> int:
-        """Parameters of all pieces; a first one that is another layer's counts there."""
-        return sum(piece.params for piece in self.pieces[bool(self.first_of) :])
+        """Parameters of all pieces."""
+        return sum(piece.params for piece in self.pieces)
 
     @property
     def ranks(self) -> Size:
@@ -149,8 +142,8 @@ class Form:
     def _carries_rightly(self) -> bool:
         """Only the last of several pieces may carry: pointwise, in one group, and wider."""
         last = self.pieces[-1]
-        most = min(last.inputs, last.outputs - 1)
-        fits = last.carries <= most and last.groups == 1 and set(last.axes) <= {_TRIVIAL_AXIS}
+        wider = last.carries == last.inputs < last.outputs
+        fits = wider and last.groups == 1 and set(last.axes) <= {_TRIVIAL_AXIS}
         return not any(p.carries for p in self.pieces[:-1]) and (
             not last.carries or (fits and not self.is_plain)
         )
@@ -161,25 +154,18 @@ class Form:
         last = self.pieces[-1]
         rest = f"{last.carries}+{last.outputs - last.carries}"
         text = f"{widths}→{rest if last.carries else last.outputs}"
-        notes = [kernels] if kernels else []
-        notes += [f"the first is that of {self.first_of}"] if self.first_of else []
-        return f"{text} ({'; '.join(notes)})" if notes else text
+        return f"{text} ({kernels})" if kernels else text
 
-    def as_json(self) -> Any:
+    def as_json(self) -> list[dict[str, Any]]:
         """Plain lists and dictionaries."""
-        pieces = [_piece_as_json(piece) for piece in self.pieces]
-        return {"first_of": self.first_of, "pieces": pieces} if self.first_of else pieces
+        return [_piece_as_json(piece) for piece in self.pieces]
 
     @classmethod
     def from_json(cls, data: Any) -> Form:
         """The inverse of ``as_json``; checks every type, for the data may come from anywhere."""
-        shared = isinstance(data, dict) and set(data) == {"first_of", "pieces"}
-        pieces, first_of = (data["pieces"], data["first_of"]) if shared else (data, "")
-        if not isinstance(pieces, list) or not 1 <= len(pieces) <= 8:
-            raise CheckpointError(f"a form is a list of 1 to 8 pieces, got {pieces!r:.80}")
-        if shared and not (isinstance(first_of, str) and first_of):
-            raise CheckpointError(f"first_of is the name of a layer, got {first_of!r:.80}")
-        return cls(tuple(_piece_from_json(item) for item in pieces), first_of)
+        if not isinstance(data, list) or not 1 <= len(data) <= 8:
+            raise CheckpointError(f"a form is a list of 1 to 8 pieces, got {data!r:.80}")
+        return cls(tuple(_piece_from_json(item) for item in data))
 
     def check_replaces(self, dense: Piece) -> None:
         """Raise ``CheckpointError`` unless this chain computes a layer of ``dense``'s shape.
@@ -202,7 +188,6 @@ class Form:
             ),
             "its groups differ": not self._groups_fit(dense),
             "a piece carries that cannot": not self._carries_rightly(),
-            "its only piece is another layer's": bool(self.first_of) and self.is_plain,
             "its bias is misplaced": [p.bias for p in self.pieces]
             != [False] * len(widths) + [dense.bias],
         }

@@ -38,28 +38,6 @@ class Curve:
     options: tuple[Option, ...]
 
 
-@dataclass(frozen=True)
-class SharedCurve:
-    """What can be done at a site of several layers that read one input.
-
-    Attributes:
-        site: the layers; the first has what they share.
-        options: each is one option per layer, in their order.
-    """
-
-    site: Site
-    options: tuple[tuple[Option, ...], ...]
-
-    def times(self, scales: Mapping[str, float]) -> SharedCurve:
-        """The same options, each layer's loss multiplied by a number of its own."""
-        factors = [scales[name] for name in self.site.layers]
-        options = (
-            tuple(replace(o, loss=o.loss * f) for o, f in zip(together, factors, strict=True))
-            for together in self.options
-        )
-        return replace(self, options=tuple(options))
-
-
 @dataclass(frozen=True, eq=False)
 class Curves:
     """Every site with its options, and what the dense network costs; equal only to itself.
@@ -74,7 +52,6 @@ class Curves:
         moments: digest of the moments.
         groups: the channel groups, with what it costs to keep how many.
         whole: channel groups that cannot be narrowed, with the reason.
-        shared: sites of several layers, whose options take the place of those of each layer.
     """
 
     curves: tuple[Curve, ...]
@@ -86,7 +63,6 @@ class Curves:
     moments: str = ""
     groups: tuple[GroupCurve, ...] = ()
     whole: Mapping[str, str] = field(default_factory=dict)
-    shared: tuple[SharedCurve, ...] = ()
 
     def without(self, reasons: Mapping[str, str]) -> Curves:
         """The same, with some layers not factored for a reason; they may still lose channels."""
@@ -99,13 +75,12 @@ class Curves:
                 plain = tuple(o for o in curve.options if o.form.is_plain)
                 curves.append(replace(curve, options=plain))
         specs = {curve.site.name: self.specs[curve.site.name] for curve in curves}
-        shared = tuple(c for c in self.shared if not reasons.keys() & set(c.site.layers))
         dense = {**self.dense, **reasons}
-        return replace(self, curves=tuple(curves), specs=specs, dense=dense, shared=shared)
+        return replace(self, curves=tuple(curves), specs=specs, dense=dense)
 
     def __str__(self) -> str:
-        count = sum(len(c.options) for c in self.curves) + sum(len(c.options) for c in self.shared)
+        count = sum(len(curve.options) for curve in self.curves)
         number = len(self.groups)
         coupled = f", {number} group{'s' * (number > 1)} of channels" if number else ""
-        sites = len(self.curves) + len(self.shared)
-        return f"{count} options at {sites} sites{coupled}; {len(self.dense)} layers stay dense"
+        sites = f"{count} options at {len(self.curves)} sites{coupled}"
+        return f"{sites}; {len(self.dense)} layers stay dense"

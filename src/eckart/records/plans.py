@@ -138,17 +138,6 @@ class Plan:
         dense = {**self.dense, **reasons}
         return replace(self, choices=kept, dense=dense, loss=loss, costs=costs, bound=0.0)
 
-    @property
-    def together(self) -> list[tuple[str, ...]]:
-        """Layers that change, those with one first factor together, the one that has it first."""
-        found: dict[str, list[str]] = {}
-        for name, choice in self.choices.items():
-            if not choice.form.first_of:
-                found[name] = [name, *found.get(name, [])]
-            else:
-                found.setdefault(choice.form.first_of, []).append(name)
-        return [tuple(names) for names in found.values()]
-
     def carries_out(self, asked: Plan) -> bool:
         """Whether this is the plan asked for, but for layers that had to stay dense after all."""
         done = {k: v for k, v in self.choices.items() if k not in self.dense}

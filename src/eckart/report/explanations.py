@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from eckart.methods import METHODS, SELECTIONS, SHARINGS
+from eckart.methods import METHODS, SELECTIONS
 from eckart.records import Curves, Frontier
 from eckart.records.plans import NARROWED
 
@@ -15,8 +15,6 @@ EXPLANATIONS = {
     "counts for what it changes at the end.",
     "pivoted_svd": "The same two layers, where some of the outputs pass through the second as they "
     "are: fewer numbers for the same result.",
-    "shared_svd": "Layers that read one input begin with one thin layer, stored once; each goes on "
-    "with one of its own.",
     "spatial": "A convolution as a tall one and a wide one in a row (k×1 and 1×k).",
     "pointwise_first": "A convolution as one that mixes channels at each position, then one that "
     "filters (1×1 and k×k).",
@@ -45,12 +43,10 @@ def _named(frontier: Frontier, curves: Curves) -> Iterable[str]:
         yield from (removal.method for removal in point.plan.removals.values())
     for curve in curves.curves:
         yield from (option.method for option in curve.options if not option.form.is_plain)
-    for site in curves.shared:
-        yield from (options[0].method for options in site.options)
     yield from (group.method for group in curves.groups)
 
 
 def _explanation(name: str) -> str:
-    own = {**METHODS, **SELECTIONS, **SHARINGS}.get(name)
+    own = METHODS.get(name, SELECTIONS.get(name))
     text = EXPLANATIONS.get(name) or (type(own).__doc__ if own is not None else None) or ""
     return text.strip().split("\n")[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eckart.records import Curve, Curves, LayerSpec, SharedCurve
+from eckart.records import Curve, Curves, LayerSpec
 from eckart.report.formats import known
 from eckart.report.widths import ends
 
@@ -18,21 +18,18 @@ Dot = tuple[float, float]  # fraction of the parameters kept, predicted loss
 def drawn_spectra(curves: Curves) -> list[dict[str, Any]]:
     """For every site the lines to draw; long ones are thinned, their ends kept.
 
-    Layers at their full width only: what narrower ones lose depends on which channels went. Sites
-    of several layers come last; what is chosen is marked at each layer of them.
+    Layers at their full width only: what narrower ones lose depends on which channels went.
 
     Returns:
-        Site by site: its name, the layers marked at it, and for every method the options that no
-        cheaper option beats (``line``) and the others (``rest``), as [fraction kept, predicted
-        loss].
+        Site by site: its name, the layers in it, and for every method the options that no cheaper
+        option beats (``line``) and the others (``rest``), as [fraction kept, predicted loss].
     """
-    own = [(c.site, _by_method(c, curves.specs), list(c.site.layers)) for c in curves.curves]
-    shared = [(c.site, _jointly(c, curves.specs), list[str]()) for c in curves.shared]
-    lines = sum(len(dots) for _, dots, _ in [*own, *shared])
+    found = [(curve.site, _by_method(curve, curves.specs)) for curve in curves.curves]
+    lines = sum(len(dots) for _, dots in found)
     most = max(FEWEST, min(MOST, MOST_DOTS // max(lines, 1)))
     return [
-        {"name": site.name, "layers": marked, "methods": _methods(dots, most)}
-        for site, dots, marked in [*own, *shared]
+        {"name": site.name, "layers": list(site.layers), "methods": _methods(dots, most)}
+        for site, dots in found
     ]
 
 
@@ -54,16 +51,6 @@ def _by_method(curve: Curve, specs: Mapping[str, LayerSpec]) -> dict[str, list[D
         if not option.form.is_plain and ends(option.form) == ends(dense):
             dots = found.setdefault(option.method, [])
             dots.append((option.form.params / dense.params, option.loss))
-    return found
-
-
-def _jointly(curve: SharedCurve, specs: Mapping[str, LayerSpec]) -> dict[str, list[Dot]]:
-    """What layers cost and lose together."""
-    whole = sum(specs[name].dense.params for name in curve.site.layers)
-    found: dict[str, list[Dot]] = {}
-    for options in curve.options:
-        params, loss = sum(o.form.params for o in options), sum(o.loss for o in options)
-        found.setdefault(options[0].method, []).append((params / whole, loss))
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
@@ -17,15 +17,11 @@ from eckart.methods import (
     narrowed_problem,
     problem_of,
     reading_of,
-    sharings_named,
 )
 from eckart.provenance import attach_plan
 from eckart.records import Form, Moments, Plan
 from eckart.replacing import copied, installed
 from eckart.tracing import check_same_network
-
-_Weights = tuple[Tensor | None, list[Tensor]]
-"""A layer's weight, where channels around it go, and its factors, if it gets some."""
 
 
 def apply(model: nn.Module, plan: Plan, moments: Moments, *, inplace: bool = False) -> nn.Module:
@@ -61,17 +57,9 @@ def apply(model: nn.Module, plan: Plan, moments: Moments, *, inplace: bool = Fal
     unknown = sorted(set(plan.choices) - set(moments.specs))
     if unknown:
         raise MismatchError(f"the plan names layers without moments: {', '.join(unknown)}")
-    owners = {choice.form.first_of for choice in plan.choices.values()} - {""}
-    if missing := sorted(owners - set(plan.choices)):
-        raise MismatchError(f"the plan shares a factor of {missing[0]}, which it leaves dense")
     groups = [removal.group for removal in plan.removals.values()]
     touched = {name for group in groups for name in {**group.writers, **group.readers}}
-    weights: dict[str, _Weights] = {}
-    for names in plan.together:
-        if len(names) > 1:
-            weights |= _shared_weights(model, names, plan, moments)
-        else:
-            weights |= {n: _weights(model, n, plan, moments, n in touched) for n in names}
+    weights = {n: _weights(model, n, plan, moments, n in touched) for n in plan.choices}
     alone = [n for n, (_, factors) in weights.items() if factors and n not in touched]
     replaced = [model.get_submodule(name) for name in alone]
     smaller = model if inplace else copied(model, sharing=replaced)
@@ -84,14 +72,7 @@ def apply(model: nn.Module, plan: Plan, moments: Moments, *, inplace: bool = Fal
         if plain is not None:  # its weights make up for the channels it read
             fitted = filled(module, piece_of(module), plain, bias_of(module))
             smaller.set_submodule(name, fitted)
-    for name, module in built.items():
-        if owner := plan.choices[name].form.first_of:
-            module.set_submodule("0", built[owner].get_submodule("0"))
-    dense = {name: smaller.get_submodule(name) for name in built}
     broken = installed(smaller, built, moments.example)
-    for name, reason in _left_alone(broken, plan).items():
-        smaller.set_submodule(name, dense[name])
-        broken[name] = reason
     if not inplace:
         for name in broken.keys() & set(alone):
             smaller.set_submodule(name, copied(smaller.get_submodule(name)))
@@ -100,31 +81,9 @@ def apply(model: nn.Module, plan: Plan, moments: Moments, *, inplace: bool = Fal
     return attach_plan(smaller, plan)
 
 
-def _shared_weights(
-    model: nn.Module, names: Sequence[str], plan: Plan, moments: Moments
-) -> dict[str, _Weights]:
-    """The factors of layers whose first is one."""
-    problems = {
-        name: problem_of(model.get_submodule(name), name, moments, plan.damping) for name in names
-    }
-    (sharing,) = sharings_named([plan.choices[names[0]].method])
-    factors = sharing.build(problems, {name: plan.choices[name].form for name in names})
-    dtype = weight_of(model.get_submodule(names[0])).dtype
-    return {name: (None, [f.to(dtype) for f in found]) for name, found in factors.items()}
-
-
-def _left_alone(broken: Mapping[str, str], plan: Plan) -> dict[str, str]:
-    """Why the others stay dense that share a factor with a layer that had to be restored."""
-    reasons = {}
-    for names in plan.together:
-        failed = [name for name in names if name in broken]
-        for name in names if failed else ():
-            if name not in broken:
-                reasons[name] = f"{failed[0]}, which it shares a factor with, had to stay dense"
-    return reasons
-
-
-def _weights(model: nn.Module, name: str, plan: Plan, moments: Moments, touched: bool) -> _Weights:
+def _weights(
+    model: nn.Module, name: str, plan: Plan, moments: Moments, touched: bool
+) -> tuple[Tensor | None, list[Tensor]]:
     """A layer's weight, where channels around it go, and its factors, if it gets some."""
     form, problem = plan.choices[name].form, _narrow(model, name, plan, moments)
     factors: list[Tensor] = []

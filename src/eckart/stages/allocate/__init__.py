@@ -118,7 +118,7 @@ def uniform(curves: Curves, budget: Budget) -> Plan:
 def unchanged(curves: Curves, reason: str) -> Plan:
     """The plan that leaves every layer dense, for a reason."""
     dense = {**dict.fromkeys(curves.specs, reason), **curves.dense}
-    return _plan(replace(curves, curves=(), groups=(), shared=(), dense=dense), [])
+    return _plan(replace(curves, curves=(), groups=(), dense=dense), [])
 
 
 def _plan(
@@ -127,12 +127,12 @@ def _plan(
     budget: Budget | None = None,
     bound: float | None = None,
 ) -> Plan:
-    """The plan that takes one option per layer, one size per group and one per shared site."""
+    """The plan that takes one option per layer and one size per group."""
     costs = dict(curves.totals)
     choices, removals, reasons = {}, {}, dict(curves.dense)
-    picked = _by_layer(curves, chosen)
-    for curve in curves.curves:
-        name, option, spec = curve.site.name, picked[curve.site.name], curves.specs[curve.site.name]
+    options = [option for option in chosen if isinstance(option, Option)]
+    for curve, option in zip(curves.curves, options, strict=True):
+        name, spec = curve.site.name, curves.specs[curve.site.name]
         if option.form == spec.dense:
             alone = len(curve.options) == 1
             why = "no option is cheaper than dense" if alone else "dense is best here"
@@ -167,19 +167,6 @@ def _plan(
         dict(curves.whole),
         loss if bound is None else min(bound, loss),
     )
-
-
-def _by_layer(curves: Curves, chosen: Menu) -> dict[str, Option]:
-    """The option of each layer: its own, or its part of what a shared site takes."""
-    found = {
-        curve.site.name: option
-        for curve, option in zip(curves.curves, chosen, strict=False)
-        if isinstance(option, Option)
-    }
-    for curve, together in zip(curves.shared[::-1], chosen[::-1], strict=False):
-        if isinstance(together, tuple) and not isinstance(together, Kept):
-            found |= zip(curve.site.layers, together, strict=False)
-    return found
 
 
 def _problem(curves: Curves, metrics: Sequence[str], of: Scope = "model") -> tuple[Coupled, Menu]:

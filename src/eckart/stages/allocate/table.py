@@ -12,7 +12,7 @@ from eckart.buckets import States
 from eckart.costs import Cost
 from eckart.coupled import Coupled
 from eckart.knapsack import Knapsack, Vector
-from eckart.records import Curve, Curves, GroupCurve, Option, SharedCurve
+from eckart.records import Curve, Curves, GroupCurve, Option
 
 
 class Kept(NamedTuple):
@@ -22,18 +22,14 @@ class Kept(NamedTuple):
     size: int
 
 
-Together = tuple[Option, ...]
-"""One option for each layer of a shared site; none where every layer has its own."""
-Menu = Sequence[Option | Kept | Together | None]
-"""What can be taken; None is what a layer takes whose shared site takes something."""
-_SHARED, _APART = 0, 1  # states of a shared site
+Menu = Sequence[Option | Kept]
+"""What can be taken: an option of a layer, or a size of a group."""
 
 
 def assembled(curves: Curves, priced: Sequence[Cost], count_norms: bool) -> tuple[Coupled, Menu]:
-    """Every layer, then every group, then every shared site as a site of a coupled knapsack.
+    """Every layer, then every group as a site of a coupled knapsack.
 
-    A layer's options are open at the widths that its groups leave it, and where its shared site
-    takes none.
+    A layer's options are open at the widths that its groups leave it.
 
     Args:
         curves: what could be done.
@@ -48,39 +44,24 @@ def assembled(curves: Curves, priced: Sequence[Cost], count_norms: bool) -> tupl
         table.add_layer(curve)
     for group in curves.groups:
         table.add_group(group, count_norms)
-    for site in curves.shared:
-        table.add_shared(site)
     return table.problem(), table.menu
 
 
 class _Table:
-    """The options of a knapsack, site by site and cell by cell.
-
-    Its variables are the groups, then the shared sites.
-    """
+    """The options of a knapsack, site by site and cell by cell; its variables are the groups."""
 
     def __init__(self, curves: Curves, priced: Sequence[Cost]) -> None:
         self.curves, self.priced = curves, priced
-        self.menu: list[Option | Kept | Together | None] = []
-        self.variable_of = {
-            name: variable
-            for variable, site in enumerate(curves.shared, len(curves.groups))
-            for name in site.site.layers
-        }
+        self.menu: list[Option | Kept] = []
         self._sites, self._cells, self._scopes = list[int](), list[int](), list[States]()
         self._losses, self._costs = [np.zeros(0)], [np.zeros((0, len(priced)))]
 
     def add_layer(self, curve: Curve) -> None:
-        """One layer; nothing of its own where its shared site takes something."""
+        """What one layer can become."""
         name, spec = curve.site.name, self.curves.specs[curve.site.name]
-        groups = enumerate(self.curves.groups)
-        scope = tuple(i for i, c in groups if name in c.group.members)
-        first = 0
-        if name in self.variable_of:
-            scope, first = (self.variable_of[name],), _APART
-            self._add(_SHARED, [None], np.zeros(1), np.zeros((1, len(self.priced))))
+        scope = tuple(i for i, c in enumerate(self.curves.groups) if name in c.group.members)
         rows = np.array([[c.of(spec, o.form) for c in self.priced] for o in curve.options], float)
-        for cell, members in _cells(self.curves, curve, () if first else scope):
+        for cell, members in _cells(self.curves, curve, scope):
             losses = np.array([curve.options[i].loss for i in members])
             kept = [members[i] for i in _undominated(losses, rows[members])]
             dense = len(curve.options) - 1
@@ -88,7 +69,7 @@ class _Table:
                 kept.append(dense)  # as the measure of what is saved
             options = [curve.options[i] for i in kept]
             losses = np.array([option.loss for option in options])
-            self._add(first + cell, options, losses, rows[kept])
+            self._add(cell, options, losses, rows[kept])
         self._scopes.append(scope)
 
     def add_group(self, group: GroupCurve, count_norms: bool) -> None:
@@ -99,23 +80,6 @@ class _Table:
             self._add(cell, [kept], np.array([loss]), kept.size * np.array([each], float))
         self._scopes.append((self.curves.groups.index(group),))
 
-    def add_shared(self, site: SharedCurve) -> None:
-        """What several layers can do together, or nothing."""
-        names = site.site.layers
-        losses = np.array([sum(option.loss for option in options) for options in site.options])
-        specs = [self.curves.specs[name] for name in names]
-        rows = np.array(
-            [
-                [sum(c.of(s, o.form) for s, o in zip(specs, t, strict=True)) for c in self.priced]
-                for t in site.options
-            ],
-            float,
-        )
-        kept = _undominated(losses, rows)
-        self._add(_SHARED, [site.options[i] for i in kept], losses[kept], rows[kept])
-        self._add(_APART, [()], np.zeros(1), np.zeros((1, len(self.priced))))
-        self._scopes.append((self.variable_of[names[0]],))
-
     def problem(self) -> Coupled:
         """The knapsack of all that was added."""
         options = Knapsack(
@@ -123,8 +87,7 @@ class _Table:
             np.concatenate(self._losses),
             np.concatenate(self._costs).T,
         )
-        sizes = [len(group.sizes) for group in self.curves.groups]
-        states = (*sizes, *[2] * len(self.curves.shared))
+        states = tuple(len(group.sizes) for group in self.curves.groups)
         return Coupled(options, tuple(self._scopes), np.array(self._cells, np.intp), states)
 
     def _add(self, cell: int, menu: Menu, losses: Vector, costs: Vector) -> None:

@@ -18,7 +18,6 @@ from eckart.methods import (
     fitting_methods,
     methods_named,
     selection_named,
-    sharings_named,
 )
 from eckart.metrics import AUTO, Probe
 from eckart.progress import tracked
@@ -28,7 +27,6 @@ from eckart.stages.curves.channels import group_curve
 from eckart.stages.curves.coherence import coherent
 from eckart.stages.curves.layers import narrow_options, whole_options
 from eckart.stages.curves.rescaling import rescaled
-from eckart.stages.curves.shared import shared_curve, shared_sites
 from eckart.tracing import check_same_network
 
 
@@ -96,7 +94,6 @@ def curves(
     check_same_network(model, moments.fingerprint, "these moments")
     methods = fitting_methods(model, methods)
     offered, selection = methods_named(methods), selection_named(methods)
-    sharings = sharings_named(methods)
     kept = matching(dense, [*moments.specs, *moments.skipped])
     reasons = {**moments.skipped, **dict.fromkeys(kept, "asked to stay dense")}
     specs = {name: spec for name, spec in moments.specs.items() if name not in kept}
@@ -125,12 +122,6 @@ def curves(
         options += narrow_options(bench, spec, offered, groups, allowed)
         options = [replace(o, loss=o.loss * ratios[name]) for o in options]
         found.append(Curve(Site(name, (name,)), (*options, Option("dense", spec.dense, 0.0))))
-    coupled_layers = {name for group in groups for name in group.group.members}
-    sites = shared_sites(specs.values(), coupled_layers) if sharings else []
-    shared = [
-        shared_curve(bench, site, sharings, allowed).times(ratios)
-        for site in tracked(sites, "… with shared factors", progress, len(sites))
-    ]
     return Curves(
         tuple(found),
         specs,
@@ -141,7 +132,6 @@ def curves(
         moments.digest,
         tuple(groups),
         coupled.refused,
-        tuple(curve for curve in shared if curve.options),
     )
 
 

@@ -21,7 +21,6 @@ from eckart.layers import (
     bias_of,
     norm_width,
     refill,
-    sharing,
     type_of,
     weights_of,
 )
@@ -165,10 +164,10 @@ def _rescale(module: nn.Module, scale: Tensor, shift: Tensor) -> None:
 
 def _sites(case: Case) -> dict[str, Kept]:
     """Modules to correct, with the teacher's channels that they still have."""
-    known, left_out = dict(case.teacher.named_modules()), _normalised(case) | sharing(case.student)
+    known, normalised = dict(case.teacher.named_modules()), _normalised(case)
     found = {}
     for name, module in case.student.named_modules():
-        if name in known and _correctable(module) and name not in left_out:
+        if name in known and _correctable(module) and name not in normalised:
             kept = kept_channels(case.plan, case.teacher, name)
             if is_what_is_left(module, known[name], kept):
                 found[name] = kept

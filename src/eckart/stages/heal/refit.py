@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from eckart.batches import inputs_of
-from eckart.layers import Factored, sharing, type_of, weights_of
+from eckart.layers import Factored, type_of, weights_of
 from eckart.masking import masks_of
 from eckart.progress import tracked
 from eckart.stages.heal.channels import channel_axis, is_what_is_left, kept_channels
@@ -140,10 +140,9 @@ def _plain(module: nn.Module) -> nn.Module:
 
 
 def _matched(case: Case) -> list[str]:
-    """Layers of the smaller network that stand for one of the teacher's, and share nothing."""
+    """Layers of the smaller network that stand for one of the teacher's."""
     dense = {n: m for n, m in case.teacher.named_modules() if n and type_of(m) is not None}
-    wanted = dense.keys() - sharing(case.student)
-    layers = ((n, m) for n, m in case.student.named_modules() if is_layer(m) and n in wanted)
+    layers = ((n, m) for n, m in case.student.named_modules() if is_layer(m) and n in dense)
     return [
         name
         for name, module in layers
