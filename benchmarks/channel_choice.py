@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import eckart
 from benchmarks.networks import accuracy, channel_chains
-from eckart.coupling import coupling, without_units
+from eckart.network.channel_groups import coupling, without_units
 from eckart.layers import weight_of
 from eckart.linalg import group_lasso_path, nested_removal_losses
 from eckart.methods import Reading, narrowed_problem, problem_of, reading_of, selection_named

@@ -26,7 +26,7 @@ from benchmarks.networks import (
     trained_lenet,
 )
 from benchmarks.results_file import Results, Row
-from eckart.cli.demo_networks import Digits, load_digits, make_cnn, train
+from eckart.cli.sources.demo_networks import Digits, load_digits, make_cnn, train
 from eckart.methods import DEFAULT_METHODS
 from eckart.stages.heal.closeness import closeness
 

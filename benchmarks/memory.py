@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from eckart import Budget, allocate, apply, calibrate, curves, save
-from eckart.sharding import MEMORY_BYTES
+from eckart.stages.calibrate.in_parts import MEMORY_BYTES
 
 SHAPE: dict[str, Any] = {
     "hidden_size": 2048,

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eckart.bisection import smallest_passing
+from eckart.search.bisection import smallest_passing
 from eckart.errors import InputError, NotMonotoneWarning
 from eckart.records import Score, ToleranceSearch
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from eckart.masking import masks_of, real_part, real_rows
+from eckart.running.masks import masks_of, real_part, real_rows
 
 MASK = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 1]])  # 3 sequences, 4 tokens
 PLACES = torch.arange(12).reshape(3, 4)  # the number of the token at every place

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from eckart.progress import tracked
+from eckart.running.progress import tracked
 
 
 def test_tokens_per_second_are_told(monkeypatch: pytest.MonkeyPatch, capsys):

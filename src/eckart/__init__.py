@@ -16,26 +16,15 @@ from eckart.errors import (
 )
 from eckart.metrics import Embedding, Fisher, Logits, NextToken, Similarity
 from eckart.pipeline import compress, frontier
-from eckart.rank_search import find_rank
-from eckart.records import (
-    Budget,
-    Compressed,
-    Curves,
-    FoundRank,
-    Frontier,
-    Healed,
-    Measurement,
-    Moments,
-    Plan,
-    Score,
-    ToleranceSearch,
-)
+from eckart.search.rank import find_rank
+from eckart.records import Budget, Compressed, Curves, FoundRank, Frontier, Healed, Measurement, Plan, Score, ToleranceSearch
+from eckart.moments import Moments
 from eckart.scores import accuracy, auc, perplexity, spearman, torch_metric
 from eckart.stages.allocate import allocate, hull, uniform
 from eckart.stages.apply import apply
 from eckart.stages.calibrate import calibrate
 from eckart.stages.curves import curves
-from eckart.stages.factorize import LearnedRanks, factorize
+from eckart.factors import LearnedRanks, factorize
 from eckart.stages.heal import heal
 from eckart.stages.measure import measure
 

@@ -16,23 +16,14 @@ from typing import Any
 from torch import nn
 
 from eckart.errors import BudgetError, InputError
-from eckart.fitting import Search, fitted
-from eckart.layers import matching, survey
+from eckart.search.plan import Search, fitted
+from eckart.network.survey import matching, survey
 from eckart.methods import DAMPING, fitting_methods
 from eckart.metrics import AUTO, Probe
-from eckart.progress import tracked
-from eckart.provenance import made_by
-from eckart.records import (
-    Budget,
-    Compressed,
-    Curves,
-    Frontier,
-    Measurement,
-    Moments,
-    Plan,
-    Point,
-    Score,
-)
+from eckart.running.progress import tracked
+from eckart.network.plan_attribute import made_by
+from eckart.records import Budget, Compressed, Curves, Frontier, Measurement, Plan, Point, Score
+from eckart.moments import Moments
 from eckart.records.plans import Scope
 from eckart.scores import Evaluate
 from eckart.stages.allocate import allocate, uniform
@@ -76,7 +67,7 @@ def compress(
         budget: limits on several costs.
         tolerance: the smallest network whose score is worse than the dense one's by less than
             this, or not at all, both by ``evaluate``: bisection along the allocator's hull, with
-            the guarantees of ``eckart.bisection.smallest_passing``.
+            the guarantees of ``eckart.search.bisection.smallest_passing``.
         of: what ``keep`` is a fraction of: the ``"model"`` or the ``"sites"``.
         evaluate: ``evaluate(model)``, a number, higher better, or a ``Score``. Chooses under a
             tolerance.

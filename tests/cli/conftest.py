@@ -66,7 +66,7 @@ def factory(tmp_path: Path) -> str:
 @pytest.fixture
 def weights(tmp_path: Path, factory: str) -> Path:
     """Weights of that network, with those that a batch norm may lack left out."""
-    from eckart.cli.models import load_model
+    from eckart.cli.sources.models import load_model
 
     torch.manual_seed(1)
     state = {k: torch.randn(v.shape) for k, v in load_model(factory).state_dict().items()}

@@ -4,8 +4,8 @@ import pytest
 import torch
 from PIL import Image
 
-from eckart.cli.data import CALIBRATED_ON, REPORTED_ON, ImageData, open_source
-from eckart.cli.images import Preprocessing
+from eckart.cli.sources.data import CALIBRATED_ON, REPORTED_ON, ImageData, open_source
+from eckart.cli.sources.images import Preprocessing
 from eckart.errors import InputError
 
 datasets = pytest.importorskip("datasets")

@@ -3,9 +3,9 @@ import json
 import pytest
 import torch
 
-import eckart.cli.demo as demo
+import eckart.cli.commands.demo as demo
 from eckart import Frontier, accuracy, load
-from eckart.cli.demo_networks import load_digits, make_cnn, make_mlp, train
+from eckart.cli.sources.demo_networks import load_digits, make_cnn, make_mlp, train
 
 pytest.importorskip("sklearn")
 

@@ -86,7 +86,7 @@ def test_interrupted(run, factory, monkeypatch):
     def press(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("eckart.cli.inspect.survey", press)
+    monkeypatch.setattr("eckart.cli.commands.inspect.survey", press)
     result = run("inspect", factory)
     assert (result.exit_code, result.stderr) == (130, "eckart: interrupted\n")
 

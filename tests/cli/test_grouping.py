@@ -5,7 +5,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from eckart.cli.grouping import grouped
+from eckart.cli.options.grouping import grouped
 
 
 @dataclass(frozen=True)

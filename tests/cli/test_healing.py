@@ -5,7 +5,7 @@ import json
 import pytest
 
 from eckart import load
-from eckart.cli.models import load_model
+from eckart.cli.sources.models import load_model
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from eckart.cli.images import Batches, Preprocessing
+from eckart.cli.sources.images import Batches, Preprocessing
 from eckart.errors import InputError
 from tolerances import tolerance
 
@@ -106,7 +106,7 @@ def test_batches_decode_once_and_follow_the_order():
 
 
 def test_what_does_not_fit_in_memory_is_decoded_again(monkeypatch):
-    monkeypatch.setattr("eckart.cli.images._KEPT_BYTES", 10)
+    monkeypatch.setattr("eckart.cli.sources.images._KEPT_BYTES", 10)
     images = Drawn(2)
     batches = Batches(images, [0, 1], Preprocessing(channels=3), 2, labelled=True)
     assert len(list(batches)) + len(list(batches)) == 2

@@ -3,7 +3,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from eckart.cli.models import load_model
+from eckart.cli.sources.models import load_model
 from eckart.errors import InputError
 
 

@@ -1,7 +1,7 @@
 import pytest
 import typer
 
-from eckart.cli.parsing import parse_budget, parse_fractions, parse_numbers, parse_size
+from eckart.cli.options.parsing import parse_budget, parse_fractions, parse_numbers, parse_size
 from eckart.records import Budget
 
 KNOWN = ("params", "macs", "bytes", "joules")

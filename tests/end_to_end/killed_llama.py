@@ -22,7 +22,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 import eckart
-from eckart.records.shards import stored
+from eckart.moments.parts import stored
 
 SHAPE: dict[str, Any] = {
     "hidden_size": 32,

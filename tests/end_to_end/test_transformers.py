@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from eckart import Compressed, compress, load, merge, save
 from eckart.errors import LeftDenseWarning
-from eckart.layers import Factored, survey
+from eckart.layers import Factored
+from eckart.network.survey import survey
 from transformer_networks import CAUSAL, bart, bert, llama, padded, t5, token_ids
 
 SEQUENCES = [token_ids(length, seed=length) for length in (9, 7, 5, 8, 6, 4)]

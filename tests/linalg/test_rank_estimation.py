@@ -17,7 +17,7 @@ from eckart.linalg import (
     stable_rank,
     variational_rank,
 )
-from eckart.linalg.rank_estimation import marchenko_pastur_median
+from eckart.linalg.ranks.rules import marchenko_pastur_median
 from random_moments import normal
 from spectra import low_rank
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from eckart.costs import COSTS, Cost
 from eckart.errors import BudgetError, InputError
-from eckart.knapsack import Knapsack, solve
+from eckart.stages.allocate.knapsack import Knapsack, solve
 from eckart.records import Budget, Curves, Form, LayerSpec, Piece
 from eckart.stages.allocate import allocate, hull, unchanged, uniform
 from random_curves import cheapest_loss, curves_of, spec

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from eckart import calibrate, curves
-from eckart.coupling import Coupling, coupling, without_units
+from eckart.network.channel_groups import Coupling, coupling, without_units
 from eckart.layers import weight_of
 from eckart.records import ChannelGroup
 from eckart.records.channels import Units

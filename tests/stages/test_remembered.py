@@ -9,7 +9,7 @@ from torch import nn
 import eckart
 from eckart.methods import low_rank
 from eckart.methods.canonical import canonical_factors
-from eckart.methods.memory import Held
+from eckart.methods.cache import Held
 from stages.networks import SmallCnn, mlp
 
 

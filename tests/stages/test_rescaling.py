@@ -23,7 +23,7 @@ from eckart.methods import methods_named, problem_of
 from eckart.metrics import METRICS, Measurable, probe_of
 from eckart.records import Budget, Curves
 from eckart.stages.curves import rescaling
-from eckart.stages.curves.bench import half_sized
+from eckart.stages.curves.problems import half_sized
 from stages.networks import SmallCnn
 from transformer_networks import bert, gpt2, llama, padded, token_ids
 

@@ -107,8 +107,8 @@ def test_imports_go_down(source: Source):
         ("eckart.pipeline", "eckart.stages.heal", True),
         ("eckart.pipeline", "eckart.checkpoint", False),
         ("eckart.pipeline", "eckart", False),
-        ("eckart.cli.compress", "eckart", True),
-        ("eckart.cli.demo", "eckart.demo", True),
+        ("eckart.cli.commands.compress", "eckart", True),
+        ("eckart.cli.commands.demo", "eckart.demo", True),
     ],
 )
 def test_the_rule_itself(importer: str, target: str, expected: bool):

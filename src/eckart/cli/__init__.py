@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from eckart.cli.calibrate import calibrate_command
-from eckart.cli.compress import compress_command
-from eckart.cli.demo import demo_command
+from eckart.cli.commands.calibrate import calibrate_command
+from eckart.cli.commands.compress import compress_command
+from eckart.cli.commands.demo import demo_command
 from eckart.cli.entry import CommandGroup
-from eckart.cli.evaluate import evaluate_command
-from eckart.cli.frontier import frontier_command
-from eckart.cli.inspect import inspect_command
+from eckart.cli.commands.evaluate import evaluate_command
+from eckart.cli.commands.frontier import frontier_command
+from eckart.cli.commands.inspect import inspect_command
 
 __all__ = ["app", "main"]
 

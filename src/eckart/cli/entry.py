@@ -14,7 +14,7 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-from eckart.cli.output import Result, say
+from eckart.cli.shown.output import Result, say
 from eckart.errors import CalibrationInterrupted, EckartError, InputError
 
 _words: ContextVar[tuple[str, ...]] = ContextVar("words", default=())

@@ -33,7 +33,7 @@ from eckart.layers.registry import (
     type_of,
     weight_of,
 )
-from eckart.layers.selection import matching, survey
+from eckart.network.survey import matching, survey
 from eckart.layers.transposed import TransposedType
 
 register_layer(LinearType())

@@ -1,18 +1,7 @@
 """One file per method, and the registry of them."""
 
 from eckart.methods.canonical import Canonical, canonical_form
-from eckart.methods.channels import (
-    Heirs,
-    Ranking,
-    Reading,
-    Selection,
-    eliminated,
-    heirs,
-    largest_norm,
-    lasso_path,
-    narrowed_problem,
-    reading_of,
-)
+from eckart.methods.selection import Heirs, Ranking, Reading, Selection, eliminated, heirs, largest_norm, lasso_path, narrowed_problem, reading_of
 from eckart.methods.low_rank import LowRank, activation_svd, low_rank_form, weighted_svd
 from eckart.methods.low_rank import svd as plain_svd
 from eckart.methods.pointwise_first import PointwiseFirst, pointwise_first_form

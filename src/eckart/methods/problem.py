@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from eckart.layers import as_matrix
 from eckart.linalg import damped
-from eckart.methods.memory import Forgetful, Held, Memory, OnDisk
-from eckart.records import Moments, Piece
+from eckart.methods.cache import Forgetful, Held, Memory, OnDisk
+from eckart.moments import Moments
+from eckart.records import Piece
 
 DAMPING = 1e-6  # relative to a moment's mean diagonal; float32 products have noise of this order
 _NOISE = 0.25 * torch.finfo(torch.float32).eps  # of sums of float32 products; a tenth was measured

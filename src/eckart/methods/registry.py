@@ -8,8 +8,8 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from eckart.errors import InputError
-from eckart.libraries import is_pretrained
-from eckart.methods.channels import Selection
+from eckart.network.third_party import is_pretrained
+from eckart.methods.selection import Selection
 from eckart.methods.problem import Problem
 from eckart.metrics import AUTO
 from eckart.records import Form, Piece

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from eckart.batches import inputs_of
+from eckart.running.batches import inputs_of
 from eckart.errors import InputError
-from eckart.masking import masks_of, real_rows
+from eckart.running.masks import masks_of, real_rows
 from eckart.metrics.probes import named
 
 _ROWS = 256  # rows of logits whose chances are held at once

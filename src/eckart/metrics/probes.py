@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from eckart.batches import examples_in, inputs_of
+from eckart.running.batches import examples_in, inputs_of
 from eckart.errors import InputError
 
 AUTO = "auto"

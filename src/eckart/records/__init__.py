@@ -3,8 +3,8 @@
 from eckart.records.channels import ChannelGroup, GroupCurve, Removal
 from eckart.records.forms import Form, LayerSpec, Piece
 from eckart.records.healing import Healed, HealingStep
-from eckart.records.moments import Moments
-from eckart.records.options import Curve, Curves, Option, Site
+from eckart.moments.record import Moments
+from eckart.records.curves import Curve, Curves, Option, Site
 from eckart.records.plans import Budget, Choice, Plan
 from eckart.records.results import Compressed, Frontier, Measurement, Point
 from eckart.records.scores import Score

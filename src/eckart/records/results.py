@@ -13,8 +13,8 @@ from torch import nn
 
 from eckart.errors import CheckpointError, MismatchError
 from eckart.records.forms import MALFORMED
-from eckart.records.moments import Moments
-from eckart.records.options import Curves
+from eckart.moments.record import Moments
+from eckart.records.curves import Curves
 from eckart.records.plans import Plan
 from eckart.records.scores import Score
 from eckart.records.searches import ToleranceSearch

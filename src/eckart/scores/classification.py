@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eckart.batches import check_rereadable
+from eckart.running.batches import check_rereadable
 from eckart.errors import InputError
 from eckart.metrics import class_axis
 from eckart.records import Score

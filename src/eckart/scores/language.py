@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eckart.batches import check_rereadable
+from eckart.running.batches import check_rereadable
 from eckart.errors import InputError
 from eckart.metrics import IGNORED, Pooling, logits_of, pooled, predicted_tokens
 from eckart.records import Score

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from eckart import heal
 from eckart.stages.heal.channels import kept_channels
-from eckart.watch import amending
+from eckart.running.hooks import amending
 from stages.heal.networks import Residual, compressed, disturbed, images, settled
 from stages.networks import mlp
 

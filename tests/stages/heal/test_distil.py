@@ -10,7 +10,7 @@ from torch import nn
 from eckart import InputError, Score, accuracy, heal
 from eckart.stages.heal import TREATMENTS
 from eckart.stages.heal.distil import Distil
-from eckart.stages.heal.training import Recipe
+from eckart.stages.heal.distil.training import Recipe
 from stages.heal.distilling import distance, labelled, shuffled, student_of, teacher_network
 
 

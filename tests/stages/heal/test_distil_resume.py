@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from eckart import CheckpointError, InputError, heal
 from eckart.stages.heal import TREATMENTS
 from eckart.stages.heal.distil import Distil
-from eckart.stages.heal.training import Recipe
+from eckart.stages.heal.distil.training import Recipe
 from stages.heal.distilling import distance, labelled, shuffled, student_of, teacher_network
 
 STEPS = 40

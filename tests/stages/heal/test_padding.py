@@ -6,7 +6,7 @@ from torch import nn
 
 import eckart
 from eckart.stages.heal.closeness import closeness
-from eckart.stages.heal.objectives import Imitation
+from eckart.stages.heal.distil.objectives import Imitation
 from transformer_networks import bert, llama, padded, token_ids
 
 pytest.importorskip("transformers")

@@ -12,9 +12,9 @@ from eckart.layers import Carrying, Factored, piece_of, rebuild, weights_of
 from eckart.linalg import quadratic_loss
 from eckart.methods import methods_named
 from eckart.stages.heal.channels import by_row
-from eckart.stages.heal.fits import Layer, refined, solved
-from eckart.stages.heal.flow import flow_of
-from eckart.stages.heal.sums import Sums
+from eckart.stages.heal.refit.fits import Layer, refined, solved
+from eckart.stages.heal.refit.flow import flow_of
+from eckart.stages.heal.refit.sums import Sums
 from layer_zoo import LAYERS, inputs, layer, problem_of_layer
 from random_moments import normal, second_moment
 from stages.heal.networks import Branching, Residual, compressed, disturbed, images, settled

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eckart.buckets import States
+from eckart.stages.allocate.elimination import States
 from eckart.costs import Cost
-from eckart.coupled import Coupled
-from eckart.knapsack import Knapsack, Vector
+from eckart.stages.allocate.coupled import Coupled
+from eckart.stages.allocate.knapsack import Knapsack, Vector
 from eckart.records import Curve, Curves, GroupCurve, Option
 
 

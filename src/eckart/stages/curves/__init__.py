@@ -10,9 +10,9 @@ from statistics import median
 from torch import nn
 
 from eckart.costs import COSTS
-from eckart.coupling import Coupling, coupling
+from eckart.network.channel_groups import Coupling, coupling
 from eckart.errors import InputError
-from eckart.layers import matching
+from eckart.network.survey import matching
 from eckart.methods import (
     DAMPING,
     fitting_methods,
@@ -20,14 +20,15 @@ from eckart.methods import (
     selection_named,
 )
 from eckart.metrics import AUTO, Probe
-from eckart.progress import tracked
-from eckart.records import ChannelGroup, Curve, Curves, Form, Moments, Option, Site
-from eckart.stages.curves.bench import Bench
-from eckart.stages.curves.channels import group_curve
+from eckart.running.progress import tracked
+from eckart.records import ChannelGroup, Curve, Curves, Form, Option, Site
+from eckart.moments import Moments
+from eckart.stages.curves.problems import Bench
+from eckart.stages.curves.group_curves import group_curve
 from eckart.stages.curves.coherence import coherent
-from eckart.stages.curves.layers import narrow_options, whole_options
+from eckart.stages.curves.layer_options import narrow_options, whole_options
 from eckart.stages.curves.rescaling import rescaled
-from eckart.tracing import check_same_network
+from eckart.network.costs import check_same_network
 
 
 def curves(

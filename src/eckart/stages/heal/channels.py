@@ -9,7 +9,7 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 from eckart.layers import Factored, norm_width, piece_of, type_of
-from eckart.masking import Masks, real_part
+from eckart.running.masks import Masks, real_part
 from eckart.records import Plan
 
 

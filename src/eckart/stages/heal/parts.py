@@ -14,14 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eckart.batches import (
-    check_rereadable,
-    examples_in,
-    inputs_of,
-    moved,
-    some_examples,
-    tensors_in,
-)
+from eckart.running.batches import check_rereadable, examples_in, inputs_of, moved, some_examples, tensors_in
 from eckart.errors import InputError, NonFiniteError
 
 _MOST = 4096  # examples held out, however many there are

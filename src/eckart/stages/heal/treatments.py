@@ -10,7 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 from torch import nn
 
 from eckart.errors import InputError
-from eckart.records import Moments, Plan, Score
+from eckart.moments import Moments
+from eckart.records import Plan, Score
 from eckart.stages.heal.parts import Batches
 
 

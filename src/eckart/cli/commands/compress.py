@@ -1,0 +1,119 @@
+"""``eckart compress``: one smaller network for one budget or tolerance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from eckart import Budget, Compressed, Healed, Measurement, compress, measure, save
+from eckart.cli.shown.channels import bound_lines, removal_tables
+from eckart.cli.options.grouping import grouped
+from eckart.cli.options.healing import HealingOptions
+from eckart.cli.options.shared import CalibrationOptions, EvaluationOptions, ImageOptions, ModelOptions, RunOptions, SelectionOptions, TextOptions, judge, option
+from eckart.cli.shown.output import Result, folder_to_write
+from eckart.cli.options.parsing import make_budget, parse_budget, usage_error
+from eckart.cli.options.planning import MomentsOptions, PlanOptions, gather
+from eckart.cli.shown.tables import before_after_table, plan_table
+from eckart.costs import COSTS
+from eckart.records.plans import Scope
+
+
+@dataclass(frozen=True)
+class GoalOptions:
+    """How small: one of three."""
+
+    keep: Annotated[float | None, option("Goal", "Fraction of the parameters to keep.")] = None
+    budget: Annotated[
+        str | None, option("Goal", "Limits on several costs: params=0.5,macs=0.6 or macs=20M.")
+    ] = None
+    tolerance: Annotated[
+        float | None,
+        option("Goal", "Score that may be lost: 0.005 is half a point of accuracy.", min=0),
+    ] = None
+
+    def wanted(self, of: Scope) -> Budget | float:
+        """The budget, or the tolerance.
+
+        Raises:
+            typer.BadParameter: no goal is given, or several, or one that cannot be read.
+        """
+        goals = (self.keep, self.budget, self.tolerance)
+        if sum(goal is not None for goal in goals) != 1:
+            raise usage_error("--keep / --budget / --tolerance", "give exactly one of them")
+        if self.keep is not None:
+            return make_budget("--keep", {"params": self.keep}, of)
+        if self.budget is not None:
+            return parse_budget(self.budget, of, COSTS)
+        return self.tolerance or 0.0
+
+
+@grouped
+def compress_command(
+    model: ModelOptions,
+    goal: GoalOptions,
+    plan: PlanOptions,
+    images: ImageOptions,
+    text: TextOptions,
+    calibration: CalibrationOptions,
+    selection: SelectionOptions,
+    evaluation: EvaluationOptions,
+    moments: MomentsOptions,
+    healing: HealingOptions,
+    run: RunOptions,
+    *,
+    out: Annotated[
+        Path | None, option("Run", "Folder to save the smaller network in.", "--out", "--output")
+    ] = None,
+    latency: Annotated[bool, option("Run", "Time one example.")] = True,
+) -> Result:
+    """Make a network smaller, and measure it before and after where there are data."""
+    wanted = goal.wanted(plan.scope)
+    folder_to_write(out)
+    data = images.open(text, model)
+    source = moments.source(data, calibration)
+    healed_on = healing.take(data, calibration)
+    goals: dict[str, Any] = {"budget": wanted}
+    if not isinstance(wanted, Budget):
+        goals = {"tolerance": wanted, "evaluate": judge(selection.take(data, calibration))}
+    evaluate = judge(evaluation.take(data)) if evaluation.named(data) else None
+    network = model.load()
+    gathered = gather(network, source, images.seed, moments.workspace)
+    done, healed = compress(network, gathered, **plan.offered, **goals), None
+    if healed_on is not None:
+        healed = healing.healed(done.model, network, healed_on, gathered, images.seed)
+        done = replace(done, model=healed.model)
+    if out is not None:
+        save(done.model, out, model.tokenizer())
+    before, after = (
+        measure(net, gathered.example, evaluate=evaluate, latency=latency)
+        for net in (network, done.model)
+    )
+    return _result(model.model, done, healed, before, after, out)
+
+
+def _result(
+    name: str,
+    done: Compressed,
+    healed: Healed | None,
+    before: Measurement,
+    after: Measurement,
+    out: Path | None,
+) -> Result:
+    document = {
+        "model": name,
+        "before": before.as_json(),
+        "after": after.as_json(),
+        "plan": done.plan.as_json(),
+        "evaluations": done.evaluations,
+        "search": None if done.search is None else done.search.as_json(),
+        "healing": None if healed is None else [step.as_json() for step in healed.log],
+        "out": None if out is None else str(out),
+    }
+    saved = [] if out is None else [f"saved in {out}"]
+    healing = [] if healed is None else [str(healed), healed.table()]
+    plan, specs = done.plan, done.moments.specs
+    tables = [plan_table(plan, specs), *removal_tables(plan, specs)]
+    searched = [] if done.search is None else [f"search: {done.search}"]
+    lines = [str(plan), *bound_lines(plan), *searched, *healing, *saved]
+    return Result(document, [*tables, before_after_table(before, after), *lines])

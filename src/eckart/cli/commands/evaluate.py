@@ -1,0 +1,72 @@
+"""``eckart evaluate``: what a network costs, and how well it does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any
+
+import typer
+from torch import nn
+
+from eckart import Measurement, Score, load, measure
+from eckart.running.batches import first_examples, inputs_of
+from eckart.cli.options.grouping import grouped
+from eckart.cli.options.shared import EvaluationOptions, Examples, ImageOptions, ModelOptions, RunOptions, TextOptions, judge
+from eckart.cli.shown.output import Result
+from eckart.cli.shown.tables import make_table, measurement_table
+from eckart.cli.sources.text_data import Windows
+from eckart.report.formats import significant
+
+
+@grouped
+def evaluate_command(
+    model: ModelOptions,
+    images: ImageOptions,
+    text: TextOptions,
+    evaluation: EvaluationOptions,
+    run: RunOptions,
+    *,
+    compressed: Annotated[
+        Path | None,
+        typer.Option(help="Folder that compress wrote; MODEL is what it was made from."),
+    ] = None,
+    latency: Annotated[bool, typer.Option(help="Time one example.")] = True,
+) -> Result:
+    """Measure accuracy or perplexity, parameters, multiply-adds, bytes and latency of a network."""
+    batches = evaluation.take(images.open(text, model))
+    network = model.load(filled_later=compressed is not None)
+    if compressed is not None:
+        network = load(network, compressed)
+    inputs = first_examples(inputs_of(next(iter(batches))))
+    evaluate, seconds = judge(batches), 0.0
+
+    def timed(network: nn.Module) -> Score | float:
+        nonlocal seconds
+        start = perf_counter()
+        score = evaluate(network)
+        seconds = perf_counter() - start
+        return score
+
+    found = measure(network, inputs, evaluate=timed, latency=latency)
+    spoken = _of_text(batches, found, seconds)
+    document = {
+        "model": model.model,
+        "compressed": None if compressed is None else str(compressed),
+        **found.as_json(),
+        **spoken,
+    }
+    rows = [(n, f"{v:,}" if isinstance(v, int) else significant(v, 4)) for n, v in spoken.items()]
+    words = [make_table("Text", {"": False, "measured": True}, rows)] if rows else []
+    return Result(document, [measurement_table(model.model, found), *words])
+
+
+def _of_text(batches: Examples, found: Measurement, seconds: float) -> dict[str, Any]:
+    """What there is to say of text alone."""
+    if not isinstance(batches, Windows) or found.score is None:
+        return {}
+    return {
+        "perplexity": found.score.value,
+        "tokens": found.score.n,
+        "tokens_per_second": batches.tokens / seconds,
+    }

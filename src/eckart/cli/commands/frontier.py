@@ -1,0 +1,97 @@
+"""``eckart frontier``: accuracy against cost at many fractions kept, as table, JSON and page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+from rich.console import RenderableType
+
+from eckart import curves, frontier
+from eckart.cli.entry import Interrupted, command_line, typed_words
+from eckart.cli.options.grouping import grouped
+from eckart.cli.options.shared import CalibrationOptions, EvaluationOptions, ImageOptions, ModelOptions, RunOptions, TextOptions, judge, option
+from eckart.cli.shown.output import Result, file_to_write
+from eckart.cli.options.parsing import parse_fractions, usage_error
+from eckart.cli.options.planning import MomentsOptions, PlanOptions, gather
+from eckart.cli.shown.reproducing import point_command
+from eckart.costs import COSTS
+from eckart.pipeline import KEEPS
+from eckart.report import frontier_table, write_report
+
+
+@grouped
+def frontier_command(
+    model: ModelOptions,
+    plan: PlanOptions,
+    images: ImageOptions,
+    text: TextOptions,
+    calibration: CalibrationOptions,
+    evaluation: EvaluationOptions,
+    moments: MomentsOptions,
+    run: RunOptions,
+    *,
+    keeps: Annotated[str, option("Plan", "Fractions to keep, with commas between.")] = ",".join(
+        map(str, KEEPS)
+    ),
+    cost: Annotated[str, option("Plan", "The cost they are fractions of.")] = "params",
+    baselines: Annotated[bool, option("Plan", "Add plain SVD at uniform ranks.")] = True,
+    latency: Annotated[bool, option("Run", "Time one example on each network.")] = False,
+    out: Annotated[
+        Path | None, option("Run", "JSON file; points that it has already are not done again.")
+    ] = None,
+    report: Annotated[Path | None, option("Run", "HTML page to write.")] = None,
+) -> Result:
+    """Compress to many budgets, evaluate each network, and show accuracy against cost."""
+    fractions = parse_fractions(keeps, "--keeps")
+    if cost not in COSTS:
+        raise usage_error("--cost", f"unknown cost {cost!r}; the costs are {', '.join(COSTS)}")
+    for path in (out, report):
+        file_to_write(path)
+    data = images.open(text, model)
+    source = moments.source(data, calibration)
+    batches = evaluation.take(data)
+    network = model.load()
+    gathered = gather(network, source, images.seed, moments.workspace)
+    options = curves(network, gathered, **plan.offered)
+    with _resumable(out):
+        found = frontier(
+            network,
+            gathered,
+            judge(batches),
+            keeps=fractions,
+            metric=cost,
+            of=plan.scope,
+            options=options,
+            baselines=baselines,
+            latency=latency,
+            path=out,
+        )
+    if report is not None:
+        words = typed_words()
+        write_report(
+            found,
+            options,
+            report,
+            title=model.model,
+            command=command_line(),
+            point_command=lambda point: point_command(words, point, cost),
+        )
+    files = {"out": out, "report": report}
+    written = {name: str(path) for name, path in files.items() if path is not None}
+    shown: list[RenderableType] = [frontier_table(found)]
+    shown += [f"written: {path}" for path in written.values()]
+    return Result({"model": model.model, **found.as_json(), **written}, shown)
+
+
+@contextmanager
+def _resumable(out: Path | None) -> Iterator[None]:
+    """Say how to go on when interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if out is None:
+            raise Interrupted("give --out FILE.json to keep the points that are done") from error
+        raise Interrupted(f"the points so far are in {out}; run the same to go on") from error

@@ -1,0 +1,169 @@
+"""``eckart inspect``: what of a network can be compressed, before any data is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.table import Table
+from torch import nn
+
+from eckart.running.batches import call
+from eckart.cli.shown.channels import group_tables
+from eckart.cli.options.grouping import grouped
+from eckart.cli.options.shared import ModelOptions, RunOptions
+from eckart.cli.shown.output import Result
+from eckart.cli.options.parsing import parse_size
+from eckart.cli.shown.tables import make_table
+from eckart.network.channel_groups import coupling
+from eckart.errors import InputError
+from eckart.layers import piece_of
+from eckart.network.survey import survey
+from eckart.metrics import fitting_metric, is_joint, probe_of
+from eckart.moments.accumulator import moment_bytes
+from eckart.records import Form
+from eckart.report.formats import UNKNOWN, short_count
+from eckart.network.costs import network_costs
+from eckart.running.hooks import untouched
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """One layer that can be compressed.
+
+    Attributes:
+        name, type: path in the network, and class.
+        form: widths and kernel, for people.
+        shape: of the weight.
+        params: number of parameters.
+        macs: multiply-adds for one example; None when no input size was given.
+        moment_bytes: bytes its moments take, at most: layers that read one input share it.
+    """
+
+    name: str
+    type: str
+    form: str
+    shape: tuple[int, ...]
+    params: int
+    macs: int | None
+    moment_bytes: int
+
+
+@grouped
+def inspect_command(
+    model: ModelOptions,
+    run: RunOptions,
+    *,
+    input_size: Annotated[
+        str | None,
+        typer.Option(
+            help="Shape of one example, such as 3,224,224, or its tokens, such as 512, to count "
+            "multiply-adds and to find the channels that can be removed."
+        ),
+    ] = None,
+) -> Result:
+    """List the layers and channels that can be compressed, and why the others cannot."""
+    network = model.load(filled_later=True)
+    found, skipped = survey(network)
+    macs: Mapping[str, int] = {}
+    total_macs = None
+    coupled, joint = None, False
+    if input_size is not None:
+        size = parse_size(input_size, "--input-size")
+        example = _example(network, size)
+        macs, total_macs = _count_macs(network, example, size)
+        skipped |= {name: "not called for this input" for name in found if name not in macs}
+        coupled, joint = coupling(network, example, dense=skipped), _is_joint(network, example)
+    facts = [
+        _facts(name, layer, macs, joint) for name, layer in found.items() if name not in skipped
+    ]
+    params = sum(p.numel() for p in network.parameters())
+    document = {
+        "model": model.model,
+        "params": params,
+        "macs": total_macs,
+        "moment_bytes": sum(fact.moment_bytes for fact in facts),
+        "layers": [asdict(fact) for fact in facts],
+        "skipped": skipped,
+        "groups": None if coupled is None else [group.as_json() for group in coupled.groups],
+        "whole": None if coupled is None else dict(coupled.refused),
+    }
+    channels = [] if coupled is None else group_tables(coupled.groups, found, coupled.refused)
+    summary = _summary(facts, params, total_macs)
+    return Result(document, [*_shown(facts, skipped), *channels, summary])
+
+
+def _example(network: nn.Module, size: tuple[int, ...]) -> Any:
+    """One example of zeros: token ids for a network of ``transformers`` that reads them."""
+    if getattr(network, "main_input_name", None) == "input_ids":
+        return {"input_ids": torch.zeros(1, *size, dtype=torch.int64)}
+    dtype = next((p.dtype for p in network.parameters()), torch.float32)
+    return torch.zeros(1, *size, dtype=dtype)
+
+
+def _is_joint(network: nn.Module, example: Any) -> bool:
+    """Whether the metric that calibration takes by itself holds two moments of the inputs."""
+    with untouched(network), torch.no_grad():
+        return is_joint(probe_of(fitting_metric(network, call(network, example))))
+
+
+def _count_macs(
+    network: nn.Module, example: Any, size: tuple[int, ...]
+) -> tuple[Mapping[str, int], int]:
+    """Multiply-adds by layer and in all, for one example."""
+    try:
+        costs = network_costs(network, example)
+    except Exception as error:
+        raise InputError(
+            f"the network does not run on an input of {' × '.join(map(str, size))}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    return costs.layer_macs, costs.macs
+
+
+def _facts(name: str, layer: nn.Module, macs: Mapping[str, int], joint: bool) -> LayerFacts:
+    piece = piece_of(layer)
+    return LayerFacts(
+        name,
+        type(layer).__name__,
+        str(Form((piece,))),
+        piece.weight_shape,
+        piece.params,
+        macs.get(name),
+        moment_bytes({name: layer}, joint=joint),
+    )
+
+
+def _shown(facts: list[LayerFacts], skipped: Mapping[str, str]) -> list[Table]:
+    columns = {"layer": False, "type": False, "shape": False}
+    numbers = {"params": True, "MACs": True, "moments MB": True}
+    rows = [
+        (
+            fact.name,
+            fact.type,
+            fact.form,
+            f"{fact.params:,}",
+            UNKNOWN if fact.macs is None else short_count(fact.macs),
+            f"{fact.moment_bytes / 1e6:.2f}",
+        )
+        for fact in facts
+    ]
+    tables = [make_table("Can be compressed", {**columns, **numbers}, rows)]
+    if skipped:
+        reasons = {"layer": False, "reason": False}
+        tables.append(make_table("Stay dense", reasons, list(skipped.items())))
+    return tables
+
+
+def _summary(facts: list[LayerFacts], params: int, macs: int | None) -> str:
+    part = sum(fact.params for fact in facts)
+    share = f" ({part / params:.1%})" if params else ""
+    memory = sum(fact.moment_bytes for fact in facts) / 1e6
+    counted = "" if macs is None else f" {short_count(macs)} multiply-adds for one example."
+    return (
+        f"{len(facts)} layers can be compressed; they hold {part:,} of {params:,} "
+        f"parameters{share}.{counted} Their moments take at most {memory:.1f} MB."
+    )

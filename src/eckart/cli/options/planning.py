@@ -1,0 +1,132 @@
+"""The options that decide on a plan: the moments it is made from, and what it may do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+from torch import nn
+
+from eckart import Moments, calibrate
+from eckart.cli.entry import stopped
+from eckart.cli.options.shared import CalibrationOptions, Data, Examples, option
+from eckart.cli.options.parsing import parse_names, usage_error
+from eckart.errors import CalibrationInterrupted, InputError
+from eckart.methods import DAMPING, METHODS, SELECTIONS, checked_names
+from eckart.metrics import AUTO
+from eckart.records.plans import Scope
+
+
+class Of(str, Enum):
+    """What fractions are taken of."""
+
+    model = "model"
+    sites = "sites"
+
+
+@dataclass(frozen=True)
+class MomentsOptions:
+    """Where the moments come from."""
+
+    moments: Annotated[
+        Path | None, option("Data", "File that calibrate wrote, in place of calibrating now.")
+    ] = None
+    workspace: Annotated[
+        Path | None,
+        option(
+            "Data", "Folder that keeps what is finished, for large networks; killed runs go on."
+        ),
+    ] = None
+
+    def source(self, data: Data | None, calibration: CalibrationOptions) -> Moments | Examples:
+        """The moments in the file, or the images or text to gather them from.
+
+        Args:
+            data: where they are; None is enough with a file.
+            calibration: which of them; they are not handed out again, with a file neither.
+        """
+        if self.moments is None:
+            return calibration.take(data)
+        if self.workspace is not None:
+            raise usage_error("--workspace", "the moments are in --moments: give one of the two")
+        moments = Moments.load(self.moments)
+        if data is not None:
+            calibration.reserve(data, moments.examples)
+        return moments
+
+
+def gather(
+    network: nn.Module, source: Moments | Examples, seed: int, workspace: Path | None
+) -> Moments:
+    """The moments, from the images or text if there are none yet."""
+    if isinstance(source, Moments):
+        return source
+    try:
+        return calibrate(network, source, seed=seed, workspace=workspace)
+    except CalibrationInterrupted as error:
+        if workspace is not None:
+            raise stopped(error, f"{workspace} keeps what is finished: call again") from error
+        raise stopped(error, "eckart calibrate keeps what it has") from error
+
+
+_METHODS_HELP = (
+    f"Methods to offer, with commas between. Low rank: {', '.join(METHODS)}. Channels to remove, "
+    f"one of: {', '.join(SELECTIONS)}; without one, all channels stay. {AUTO}: what fits."
+)
+
+
+def _known_methods(text: str) -> str:
+    """The names as they were given, once they are known to make sense."""
+    if text == AUTO:
+        return text
+    names = parse_names(text)
+    try:
+        checked_names(names)
+    except InputError as error:
+        raise usage_error("--methods", str(error)) from error
+    if not names:
+        raise usage_error("--methods", f"name at least one of {', '.join([*METHODS, *SELECTIONS])}")
+    return text
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What a plan may do."""
+
+    of: Annotated[
+        Of, option("Plan", "What fractions are of: the model, or the layers that can change.")
+    ] = Of.model
+    dense: Annotated[
+        str, option("Plan", "Layers to leave dense: names or patterns, with commas between.")
+    ] = ""
+    methods: Annotated[str, option("Plan", _METHODS_HELP, callback=_known_methods)] = AUTO
+    multiple: Annotated[
+        int, option("Plan", "Offer only ranks and numbers of channels that it divides.", min=1)
+    ] = 1
+    least_rank: Annotated[int, option("Plan", "Offer no rank below.", min=1)] = 1
+    damping: Annotated[
+        float, option("Plan", "Added to the moments, relative to their mean diagonal.")
+    ] = DAMPING
+    rescale: Annotated[
+        bool,
+        option("Plan", "Measure what truncating each layer changes, and rescale by it."),
+    ] = False
+
+    @property
+    def scope(self) -> Scope:
+        """What fractions are of."""
+        return "sites" if self.of is Of.sites else "model"
+
+    @property
+    def offered(self) -> dict[str, Any]:
+        """What may be done to which layers, as keyword arguments."""
+        return {
+            "methods": AUTO if self.methods == AUTO else parse_names(self.methods),
+            "dense": parse_names(self.dense),
+            "multiple": self.multiple,
+            "least_rank": self.least_rank,
+            "damping": self.damping,
+            "rescale": self.rescale,
+        }

@@ -1,0 +1,180 @@
+"""Replace layers by trainable factors of given ranks, before or after training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eckart.running.batches import first_examples
+from eckart.errors import InputError
+from eckart.layers import Factored, as_matrix, piece_of, rebuild
+from eckart.linalg import random_factors, truncated_svd
+from eckart.methods import DAMPING, low_rank_form, problem_of, weighted_svd
+from eckart.network.plan_attribute import attach_plan
+from eckart.records import Choice, Plan
+from eckart.moments import Moments
+from eckart.records.plans import predicted
+from eckart.network.replacing import copied, installed
+from eckart.factors.candidates import Layers, Ranks, Reasons, candidates, listed, ranked
+from eckart.network.costs import check_same_network, fingerprint, network_costs, stored_costs
+
+METHODS = {"svd": "svd", "weighted": "weighted_svd", "random": "random"}
+"""What a plan calls each start; with a core, ``+core`` follows."""
+
+
+def factorize(
+    model: nn.Module,
+    rank: Ranks,
+    *,
+    init: str = "svd",
+    core: bool = False,
+    moments: Moments | None = None,
+    layers: Iterable[str] | None = None,
+    dense: Iterable[str] = (),
+    example_inputs: Any = None,
+    generator: torch.Generator | None = None,
+    inplace: bool = False,
+) -> nn.Module:
+    """Replace layers by trainable factors ``W ≈ U · V`` or ``U · core · V``.
+
+    - ``"svd"`` minimises ``½ ‖W − M‖²_F`` over rank r. Before training, this is spectral
+      initialisation.
+    - ``"weighted"`` minimises ``½ tr(G (W − M) A (W − M)ᵀ)``, as ``compress`` does.
+    - ``"random"`` begins anew: Gaussian factors whose product has the variance of the layer's own
+      weight, so that signals and gradients keep the size that its initialisation gave them. Their
+      few directions are strong: expect to need smaller steps than after ``"svd"``.
+
+    Without a core the scale of each component is split evenly between its factors; with one, U and
+    V have unit columns and rows and the core begins as a diagonal. A convolution becomes its kernel
+    to r channels, [r to r by 1×1,] then 1×1. ``merge`` multiplies the factors out again, and
+    ``save`` and ``load`` take the network as any other. The parameters are new: make the optimiser
+    afterwards.
+
+    Args:
+        model: the network, trained or not; it is left as it is.
+        rank: between the factors, per group of a grouped convolution. An integer; or, as a float,
+            a fraction of the full rank ``min(out, in)``; or either by layer name or shell pattern,
+            where a later entry overrides an earlier one. A layer that is named itself gets its rank
+            even where that makes it larger; all others stay dense then.
+        init: where the factors begin, one of the three above.
+        core: whether a square matrix stands between them.
+        moments: from ``calibrate``; needed by, and only by, ``init="weighted"``.
+        layers: names or patterns of the layers to look at; None is all.
+        dense: names or patterns of layers to leave dense.
+        example_inputs: a batch of inputs; the network is then tried on its first example, what does
+            not run is left dense, and multiply-adds are counted. None takes that of the moments.
+        generator: of random factors; None takes torch's own.
+        inplace: change ``model`` itself instead of a copy.
+
+    Returns:
+        The network with ``Factored`` modules, in the mode, dtype and device of the dense one,
+        trainable where it was. Its ``eckart_plan`` holds the form of each, the loss that is
+        minimised above, and the reason for each layer that stays dense.
+
+    Raises:
+        InputError: a rank that is zero or otherwise impossible, a layer that is named itself and
+            cannot have its rank, or no layer that would be factored; with the reasons.
+        NonFiniteError: a weight holds NaN or infinity.
+        MismatchError: the moments belong to another network.
+
+    Cost: one decomposition per layer, O(out · in · min(out, in)); none for ``"random"``.
+
+    Source: Khodak et al. 2021 (2105.01029), section 3.1, for factors from the decomposition of a
+        network that is not trained; ``random_factors`` for the random ones.
+
+    Example:
+        >>> import torch, eckart
+        >>> network = torch.nn.Sequential(torch.nn.Linear(20, 30), torch.nn.Linear(30, 4))
+        >>> smaller = eckart.factorize(network, rank=2, core=True)
+        >>> print(smaller.eckart_plan)
+        2 layers factored, 0 dense; predicted loss ...; keeps 0.279 of params, 0.279 of bytes
+        >>> eckart.merge(smaller)[0].weight.shape
+        torch.Size([30, 20])
+    """
+    start = _Start(init, core, moments, generator)
+    start.check(model)
+    found, reasons = candidates(model, layers, dense)
+    reasons |= start.unseen(found)
+    pieces = {name: piece_of(layer) for name, layer in found.items() if name not in reasons}
+    ranks, reasons = ranked(rank, pieces, reasons, core=core)
+    if not ranks:
+        raise InputError(f"no layer would be factored: {listed(reasons)}")
+    built = {name: start.build(name, found[name], r) for name, r in ranks.items()}
+    if example_inputs is None and moments is not None:
+        example_inputs = moments.example
+    example = None if example_inputs is None else first_examples(example_inputs)
+    before, whole = _costs(model, example), fingerprint(model)
+    smaller = model if inplace else copied(model)
+    reasons |= installed(smaller, {name: module for name, (module, _) in built.items()}, example)
+    choices = {name: choice for name, (_, choice) in built.items() if name not in reasons}
+    plan = Plan(
+        choices,
+        reasons,
+        predicted(choices, {}),
+        _costs(smaller, example),
+        before,
+        whole,
+        damping=0.0 if moments is None else DAMPING,
+        moments="" if moments is None else moments.digest,
+    )
+    return attach_plan(smaller, plan)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Where factors begin; see ``factorize``."""
+
+    init: str
+    core: bool
+    moments: Moments | None
+    generator: torch.Generator | None
+
+    def check(self, model: nn.Module) -> None:
+        """Raise unless the start is known, and has moments just where it needs them."""
+        if self.init not in METHODS:
+            raise InputError(f"unknown init {self.init!r}; known: {', '.join(METHODS)}")
+        if (self.init == "weighted") != (self.moments is not None):
+            raise InputError(
+                f"init={self.init!r} with moments={'none' if self.moments is None else 'given'}: "
+                "moments go with init='weighted', which needs them; eckart.calibrate gathers them"
+            )
+        if self.moments is not None:
+            check_same_network(model, self.moments.fingerprint, "these moments")
+
+    def unseen(self, layers: Layers) -> Reasons:
+        """The layers that the moments do not know."""
+        if self.moments is None:
+            return {}
+        skipped, known = self.moments.skipped, self.moments.specs
+        return {n: skipped.get(n, "it has no moments") for n in layers if n not in known}
+
+    def build(self, name: str, layer: nn.Module, rank: int) -> tuple[Factored, Choice]:
+        """The factored module, and what the plan says of it."""
+        form = low_rank_form(piece_of(layer), rank, core=self.core)
+        factors, loss = self._factors(name, layer, rank)
+        shaped = zip(reversed(factors), form.pieces, strict=True)
+        module = rebuild(layer, form, [f.reshape(piece.weight_shape) for f, piece in shaped])
+        return module, Choice(METHODS[self.init] + "+core" * self.core, form, loss)
+
+    def _factors(self, name: str, layer: nn.Module, rank: int) -> tuple[Sequence[Tensor], float]:
+        """U, [core,] V per group, and the loss of their product in the place of the weight."""
+        weight = as_matrix(layer).double()
+        if self.init == "random":
+            factors = random_factors(weight, rank, core=self.core, generator=self.generator)
+            return factors, 0.5 * float((weight - reduce(torch.matmul, factors)).square().sum())
+        if self.moments is None:
+            nested = truncated_svd(weight)
+        else:
+            nested = weighted_svd(problem_of(layer, name, self.moments))
+        pieces = nested.with_core(rank) if self.core else nested.balanced(rank)
+        return pieces, float(nested.losses[rank])
+
+
+def _costs(model: nn.Module, example: Any) -> dict[str, int]:
+    """Parameters and bytes, and multiply-adds where there is an example to count them on."""
+    return stored_costs(model) if example is None else network_costs(model, example).totals()

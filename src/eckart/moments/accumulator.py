@@ -1,0 +1,186 @@
+"""The streaming accumulators: second moments of inputs and output gradients, and nothing else.
+
+A batch is summed in float32 apart and joins the float64 sums only when it is complete, so a run
+that stops early holds whole batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any
+
+from torch import Tensor, nn
+
+from eckart.moments.distinct import DistinctInputs
+from eckart.errors import NonFiniteError
+from eckart.layers import InputSums, LayerType, type_of
+from eckart.linalg import gradient_grams
+from eckart.running.masks import Masks, masks_of, real_part, real_rows
+
+
+@dataclass
+class _Batch:
+    """What one batch has given so far: the sums of each distinct input, and who read it."""
+
+    masks: Masks = ()
+    joint_examples: int | None = None
+    inputs: DistinctInputs = field(default_factory=DistinctInputs)
+    sums: list[InputSums] = field(default_factory=list)
+    calls: dict[str, list[int]] = field(default_factory=dict)
+    output_grams: dict[str, Tensor] = field(default_factory=dict)
+    joint_grams: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Accumulator:
+    """Gathers moments layer by layer; an input that several layers read is summed once.
+
+    Attributes:
+        input_of: key of each layer's input moment, the name of the first layer that reads it.
+        grams, totals, rows: sums by input key; output_grams, joint_grams by layer. Float64.
+    """
+
+    def __init__(self) -> None:
+        self.input_of: dict[str, str] = {}
+        self.grams: dict[str, Tensor] = {}
+        self.totals: dict[str, Tensor] = {}
+        self.rows: dict[str, int] = {}
+        self.output_grams: dict[str, Tensor] = {}
+        self.joint_grams: dict[str, Tensor] = {}
+        self._batch = _Batch()
+
+    def begin(self, inputs: Any, joint_examples: int | None = None) -> None:
+        """Start a batch: what its masks call padding will not be counted.
+
+        Args:
+            inputs: of the network.
+            joint_examples: how many examples there are, where each one's rows are taken jointly.
+        """
+        self._batch = _Batch(masks_of(inputs), joint_examples)
+
+    def see_input(self, name: str, module: nn.Module, x: Tensor) -> Tensor | None:
+        """Add one call's input to the batch; a tensor that was summed already is only noted.
+
+        Returns:
+            Where rows are taken jointly, those of each example, which go with its gradients.
+        """
+        kind = type_of(module)
+        if kind is None:
+            return None
+        batch = self._batch
+        index = batch.inputs.index(x, kind.geometry(module))
+        batch.calls.setdefault(name, []).append(index)
+        if index == len(batch.sums):
+            sums = kind.input_sums(module, self._counted(kind, module, x))
+            _check_finite(sums.gram, f"the inputs of layer {name!r}")
+            batch.sums.append(sums)
+        return self._by_example(kind, module, x)
+
+    def see_gradient(self, name: str, module: nn.Module, grad: Tensor, rows: Tensor | None) -> None:
+        """Add one call's output gradient to the batch, with the rows that its input gave."""
+        kind = type_of(module)
+        if kind is None:
+            return
+        batch = self._batch
+        if rows is None:
+            gram = kind.output_gram(module, self._counted(kind, module, grad))
+        else:
+            joint, gram = gradient_grams(rows, grad.float().reshape(*rows.shape[:2], -1))
+            _add_to(batch.joint_grams, name, joint[None])
+            gram = gram[None]
+        _check_finite(gram, f"the gradients at the outputs of layer {name!r}")
+        _add_to(batch.output_grams, name, gram)
+
+    def discard(self) -> None:
+        """Forget the unfinished batch."""
+        self._batch = _Batch()
+
+    def commit(self, samples: int = 1) -> None:
+        """Add the finished batch to the sums; gradients came in so many samples."""
+        batch, self._batch = self._batch, _Batch()
+        self._share(batch.calls)
+        for name, calls in batch.calls.items():
+            if self.input_of[name] == name:
+                for index in calls:
+                    self._add(name, batch.sums[index])
+        for name, gram in batch.output_grams.items():
+            _accumulate(self.output_grams, name, gram / samples)
+        for name, gram in batch.joint_grams.items():
+            _accumulate(self.joint_grams, name, gram / samples)
+
+    def _share(self, calls: Mapping[str, list[int]]) -> None:
+        """Keep the rule that layers share a key only while they read the same tensors."""
+        first = not self.input_of
+        leaders: dict[tuple[int, ...], str] = {}
+        for name, indices in calls.items():
+            leader = leaders.setdefault(tuple(indices), name) if first else name
+            key = self.input_of.setdefault(name, leader)
+            if key != name and calls.get(key) != indices:
+                self._split(name, key)
+        for name, key in list(self.input_of.items()):
+            if key != name and key in calls and name not in calls:
+                self._split(name, key)
+
+    def _split(self, name: str, key: str) -> None:
+        """From now on a layer has an input moment of its own, starting from the shared one."""
+        self.input_of[name] = name
+        if key in self.grams:
+            self.grams[name] = self.grams[key].clone()
+            self.totals[name] = self.totals[key].clone()
+            self.rows[name] = self.rows[key]
+
+    def _counted(self, kind: LayerType, module: nn.Module, x: Tensor) -> Tensor:
+        """Without padding, for layers whose rows are the vectors along the last axis."""
+        return x if kind.piece(module).kernel else real_part(x, self._batch.masks)
+
+    def _by_example(self, kind: LayerType, module: nn.Module, x: Tensor) -> Tensor | None:
+        """A copy (examples, rows, in), zero at padding; None where rows are not taken jointly."""
+        examples = self._batch.joint_examples
+        if examples is None or kind.piece(module).kernel or x.dim() < 2 or len(x) != examples:
+            return None
+        real = real_rows(self._batch.masks, x.shape[:-1])
+        rows = x.float().reshape(examples, -1, x.shape[-1])
+        return rows.clone() if real is None else rows * real.to(rows).reshape(examples, -1, 1)
+
+    def _add(self, key: str, sums: InputSums) -> None:
+        _accumulate(self.grams, key, sums.gram)
+        _accumulate(self.totals, key, sums.total)
+        self.rows[key] = self.rows.get(key, 0) + sums.rows
+
+
+def _add_to(sums: dict[str, Tensor], name: str, value: Tensor) -> None:
+    """In the precision of the batch."""
+    sums[name] = sums[name] + value if name in sums else value
+
+
+def moment_bytes(
+    layers: Mapping[str, nn.Module], with_outputs: bool = True, joint: bool = False
+) -> int:
+    """Upper bound of the bytes that the moments of these layers take: 8 (in² + out²) per group.
+
+    Where the rows of an example are taken jointly, 8 (2 in² + out²).
+    """
+    total = 0
+    for module in layers.values():
+        kind = type_of(module)
+        if kind is not None:
+            groups, out, inputs = kind.piece(module).matrix_shape
+            gradients = out * out + joint * inputs * inputs
+            total += 8 * groups * (inputs * (inputs + 1) + with_outputs * gradients)
+    return total
+
+
+def _accumulate(sums: dict[str, Tensor], key: str, value: Tensor) -> None:
+    if key in sums:
+        sums[key] += value
+    else:
+        sums[key] = value.double()
+
+
+def _check_finite(gram: Tensor, what: str) -> None:
+    if not isfinite(float(gram.diagonal(dim1=-2, dim2=-1).sum())):
+        raise NonFiniteError(
+            f"{what} hold NaN, infinity, or numbers whose squares overflow float32: look for it in "
+            "the data and in the layers before, or leave the layer out with layers=…"
+        )

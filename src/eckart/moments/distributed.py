@@ -1,0 +1,103 @@
+"""Sums over the ranks of a ``torch.distributed`` process group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from eckart.records import LayerSpec
+from eckart.moments import Moments
+from eckart.moments.file_format import PARTS
+from eckart.moments.record import sharing_differs
+
+
+def world() -> tuple[int, int]:
+    """(rank, number of ranks); (0, 1) without a process group."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def summed_over_ranks(moments: Moments) -> Moments:
+    """The sum of all ranks' moments, on every rank; itself without a process group.
+
+    A rank that saw no batch, or not all layers, takes part with zeros.
+    """
+    _, size = world()
+    if size == 1:
+        return moments
+    specs_by_rank: list[dict[str, LayerSpec]] = _gathered(moments.specs, size)
+    moments = moments.unshared(sharing_differs([specs for specs in specs_by_rank if specs]))
+    outlines: list[dict[str, Any]] = _gathered(_outline(moments), size)
+    lead = next((o for o in outlines if o["batches"]), outlines[0])
+    specs = {k: s for o in reversed(outlines) for k, s in o["specs"].items()}
+    return replace(
+        moments,
+        specs=specs,
+        grams=_reduced(moments.grams, _shapes(outlines, "grams")),
+        totals=_reduced(moments.totals, _shapes(outlines, "totals")),
+        output_grams=_reduced(moments.output_grams, _shapes(outlines, "output_grams")),
+        joint_grams=_reduced(moments.joint_grams, _shapes(outlines, "joint_grams")),
+        rows={k: sum(o["rows"].get(k, 0) for o in outlines) for o in outlines for k in o["rows"]},
+        examples=sum(o["examples"] for o in outlines),
+        outputs=sum(o["outputs"] for o in outlines),
+        batches=sum(o["batches"] for o in outlines),
+        metric=lead["metric"],
+        skipped={k: v for o in outlines for k, v in o["skipped"].items() if k not in specs},
+        example=lead["example"],
+        model_costs=lead["model_costs"],
+        sample=lead["sample"],
+    )
+
+
+def any_rank(flag: bool) -> bool:
+    """Whether the flag is set on any rank."""
+    _, size = world()
+    return any(_gathered(flag, size)) if size > 1 else flag
+
+
+def _gathered(value: Any, size: int) -> list[Any]:
+    """Every rank's value, in order."""
+    values: list[Any] = [None] * size
+    dist.all_gather_object(values, value)
+    return values
+
+
+def _outline(moments: Moments) -> dict[str, Any]:
+    """Everything but the large sums, and their shapes."""
+    sums = {n: getattr(moments, n) for n in PARTS.values()}
+    shapes = {n: {k: tuple(t.shape) for k, t in part.items()} for n, part in sums.items()}
+    kept = (
+        *("specs", "rows", "examples", "outputs", "batches", "metric", "skipped"),
+        *("example", "model_costs", "sample"),
+    )
+    return {"shapes": shapes, **{n: getattr(moments, n) for n in kept}}
+
+
+def _shapes(outlines: list[dict[str, Any]], part: str) -> dict[str, tuple[int, ...]]:
+    return {k: shape for o in outlines for k, shape in o["shapes"][part].items()}
+
+
+def _reduced(
+    sums: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Tensor]:
+    total = {}
+    own = next(iter(sums.values()), None)
+    device = _device() if own is None else own.device
+    for key in sorted(shapes):
+        zeros = torch.zeros(shapes[key], dtype=torch.float64, device=device)
+        tensor = sums[key].clone() if key in sums else zeros
+        dist.all_reduce(tensor)
+        total[key] = tensor
+    return total
+
+
+def _device() -> torch.device:
+    """Where the process group's tensors live, for a rank that has none."""
+    on_gpu = dist.get_backend() == "nccl"
+    return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")

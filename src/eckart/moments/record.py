@@ -1,0 +1,265 @@
+"""The second moments of every layer: all that is kept of the calibration data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float64
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from eckart.errors import CheckpointError, MismatchError
+from eckart.records.forms import MALFORMED, LayerSpec
+from eckart.moments.file_format import PARTS, fields_in, packed
+from eckart.storage.workspace import StoredSums, Workspace, decompositions_in, write_tensors
+
+FORMAT = "eckart.moments/4"
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over the calibration data, from which every option's loss is known.
+
+    All sums are float64. Groups are those of a grouped convolution; elsewhere there is one.
+
+    Attributes:
+        specs: the layers that can be compressed, by name.
+        grams: sum of ``x xᵀ`` over rows, shape (groups, in, in), by input key.
+        totals: sum of ``x`` over rows, shape (groups, in), by input key.
+        rows: number of rows, by input key.
+        output_grams: sum of ``g gᵀ`` over rows, shape (groups, out, out), by layer; empty
+            when calibrated without a metric. Where the rows of an example were taken jointly,
+            sum of ``D Dᵀ`` over examples, ``D`` being the gradient of the weight by one.
+        joint_grams: where they were, sum of ``Dᵀ D``, shape (groups, in, in), by layer.
+        examples: number of examples.
+        outputs: the ``N`` that output_grams are divided by: predicted tokens for language models,
+            else examples.
+        batches: number of batches consumed; where another run goes on.
+        metric: what G is measured in; None when calibrated without.
+        skipped: layers that stay dense, with the reason.
+        fingerprint: of the network.
+        example: one example's inputs, for tracing; tensors in tuples, lists and dicts.
+        sample: inputs of a few examples, in batches, on which predictions are checked.
+        model_costs: cost of the whole dense network by metric.
+        held: decompositions under these moments, for as long as they live.
+    """
+
+    specs: Mapping[str, LayerSpec]
+    grams: Mapping[str, Float64[Tensor, "_groups _in _in"]]
+    totals: Mapping[str, Float64[Tensor, "_groups _in"]]
+    rows: Mapping[str, int]
+    output_grams: Mapping[str, Float64[Tensor, "_groups _out _out"]]
+    examples: int
+    outputs: int
+    batches: int
+    metric: str | None
+    skipped: Mapping[str, str]
+    fingerprint: str
+    example: Any = field(repr=False)
+    joint_grams: Mapping[str, Float64[Tensor, "_groups _in _in"]] = field(default_factory=dict)
+    model_costs: Mapping[str, int] = field(default_factory=dict)
+    sample: tuple[Any, ...] = field(default=(), repr=False)
+    held: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def a(self, layer: str) -> Float64[Tensor, "groups in in"]:
+        """``A = E[x xᵀ]`` at the inputs of a layer, mean over rows."""
+        key = self.specs[layer].input
+        return self.grams[key] / self.rows[key]
+
+    def loss_a(self, layer: str) -> Float64[Tensor, "groups in in"]:
+        """The ``A`` of ``½ tr(G ΔW A ΔWᵀ)``: ``a``, or ``Dᵀ D`` of the same trace, if joint."""
+        if layer not in self.joint_grams:
+            return self.a(layer)
+        joint = self.joint_grams[layer]
+        trace = _trace(joint)
+        return joint * torch.where(trace > 0, _trace(self.a(layer)) / trace, 1.0)
+
+    def mean(self, layer: str) -> Float64[Tensor, "groups in"]:
+        """Mean input of a layer."""
+        key = self.specs[layer].input
+        return self.totals[key] / self.rows[key]
+
+    def g(self, layer: str) -> Float64[Tensor, "groups out out"]:
+        """``G`` at a layer's outputs, per output; without a metric, rows per example times I."""
+        scale, spec = self.g_scale(layer), self.specs[layer]
+        if layer in self.joint_grams:
+            trace = _trace(self.a(layer))
+            return self.output_grams[layer] / torch.where(trace > 0, trace, 1.0) / self.outputs
+        if scale is None:
+            return self.output_grams[layer] / self.outputs
+        groups, out, _ = spec.piece.matrix_shape
+        device = self.grams[spec.input].device
+        return scale * torch.eye(out, dtype=torch.float64, device=device).repeat(groups, 1, 1)
+
+    def g_scale(self, layer: str) -> float | None:
+        """The multiple of the identity that ``G`` is without a metric; None with one."""
+        if layer in self.output_grams:
+            return None
+        return self.rows[self.specs[layer].input] / self.outputs
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the sums, by the shapes of the layers: nothing is read for it."""
+        shapes = {spec.input: spec.piece.matrix_shape for spec in self.specs.values()}
+        entries = sum(groups * size * (size + 1) for groups, _, size in shapes.values())
+        for name in self.output_grams:
+            groups, out, size = self.specs[name].piece.matrix_shape
+            entries += groups * (out * out + size * size * (name in self.joint_grams))
+        return 8 * entries
+
+    @property
+    def digest(self) -> str:
+        """A short hash of the sums' diagonals: other data or another metric differ."""
+        digest = hashlib.sha256(
+            f"{self.fingerprint} {self.examples} {self.outputs} {self.metric}".encode()
+        )
+        for part in (self.grams, self.output_grams):
+            for key in sorted(part):
+                digest.update(_diagonal(part, key).cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def __str__(self) -> str:
+        return (
+            f"moments of {len(self.specs)} layers from {self.examples} examples in "
+            f"{self.batches} batches, metric {self.metric}, {self.nbytes / 1e6:.1f} MB"
+        )
+
+    def __add__(self, other: Moments) -> Moments:
+        """The moments of both data sets together."""
+        if (self.fingerprint, self.metric) != (other.fingerprint, other.metric):
+            raise MismatchError("moments of different networks or metrics cannot be added")
+        if any((k in self.joint_grams) != (k in other.joint_grams) for k in self._both(other)):
+            raise MismatchError("moments of rows taken jointly and apart cannot be added")
+        apart = sharing_differs([self.specs, other.specs])
+        left, right = self.unshared(apart), other.unshared(apart)
+        specs = {**right.specs, **left.specs}
+        return replace(
+            left,
+            specs=specs,
+            grams=_added(left.grams, right.grams),
+            totals=_added(left.totals, right.totals),
+            rows={
+                k: left.rows.get(k, 0) + right.rows.get(k, 0) for k in {**left.rows, **right.rows}
+            },
+            output_grams=_added(left.output_grams, right.output_grams),
+            joint_grams=_added(left.joint_grams, right.joint_grams),
+            examples=self.examples + other.examples,
+            outputs=self.outputs + other.outputs,
+            batches=self.batches + other.batches,
+            skipped={k: v for k, v in {**other.skipped, **self.skipped}.items() if k not in specs},
+            sample=self.sample or other.sample,
+        )
+
+    def without_layers(self, reason: str) -> Moments:
+        """Of the same network and none of its layers, each of which has the reason."""
+        nothing: dict[str, Any] = {part: {} for part in (*PARTS.values(), "rows")}
+        return replace(
+            self, specs={}, skipped={**self.skipped, **dict.fromkeys(self.specs, reason)}, **nothing
+        )
+
+    def _both(self, other: Moments) -> set[str]:
+        """The layers that both have gradients of."""
+        return self.output_grams.keys() & other.output_grams.keys()
+
+    def unshared(self, layers: Iterable[str]) -> Moments:
+        """The same sums, with a copy of an input's for each of these layers that shares one."""
+        moved = {k: self.specs[k].input for k in layers if k in self.specs}
+        moved = {k: v for k, v in moved.items() if k != v}
+        return replace(
+            self,
+            specs={k: replace(s, input=k) if k in moved else s for k, s in self.specs.items()},
+            grams={**self.grams, **{k: self.grams[v].clone() for k, v in moved.items()}},
+            totals={**self.totals, **{k: self.totals[v].clone() for k, v in moved.items()}},
+            rows={**self.rows, **{k: self.rows[v] for k, v in moved.items()}},
+        )
+
+    @property
+    def decompositions(self) -> Path | None:
+        """Where decompositions under these moments are kept: beside them, in a workspace."""
+        parts = [getattr(self, name) for name in PARTS.values()]
+        files = {f.parent for p in parts if isinstance(p, StoredSums) for f in p.files.values()}
+        whole = all(isinstance(part, StoredSums) for part in parts) and len(files) == 1
+        return decompositions_in(files.pop()) if whole else None
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file, whole or not at all; the structure is in its metadata.
+
+        Raises:
+            CheckpointError: the disk is full, or cannot be written to.
+        """
+        leaves: list[Tensor] = []
+        meta = {
+            "specs": [spec.as_json() for spec in self.specs.values()],
+            "rows": dict(self.rows),
+            "examples": self.examples,
+            "outputs": self.outputs,
+            "batches": self.batches,
+            "metric": self.metric,
+            "skipped": dict(self.skipped),
+            "fingerprint": self.fingerprint,
+            "model_costs": dict(self.model_costs),
+            "example": packed(self.example, leaves),
+            "sample": packed(self.sample, leaves),
+        }
+        parts = {part: getattr(self, field) for part, field in PARTS.items()}
+        tensors = {f"{p}/{k}": t.contiguous() for p, part in parts.items() for k, t in part.items()}
+        tensors |= {f"example/{i}": t.contiguous().clone() for i, t in enumerate(leaves)}
+        for part in ("gram", "output"):
+            diagonals = {k: _diagonal(parts[part], k).contiguous() for k in parts[part]}
+            tensors |= {f"diagonal/{part}/{k}": t for k, t in diagonals.items()}
+        write_tensors(Path(path), tensors, {"format": FORMAT, "moments": json.dumps(meta)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Moments:
+        """Read what ``save`` wrote, or the folder that ``calibrate`` had as its workspace.
+
+        The sums in a workspace stay on disk, and each is read when it is asked for.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, or of another format; or calibration in
+                the workspace is not finished.
+        """
+        if Path(path).is_dir():
+            from eckart.moments.parts import joined  # which loads the single files by this
+
+            return joined(Workspace.read(path))
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = file.metadata() or {}
+                if header.get("format") != FORMAT:
+                    raise CheckpointError(
+                        f"{path} holds no moments of the format {FORMAT} but "
+                        f"{header.get('format', 'none')!r:.60}: calibrate anew"
+                    )
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return cls(**fields_in(json.loads(header["moments"]), tensors))
+        except (OSError, SafetensorError, *MALFORMED) as error:
+            raise CheckpointError(f"cannot read moments from {path}: {error}") from error
+
+
+def sharing_differs(parts: Sequence[Mapping[str, LayerSpec]]) -> set[str]:
+    """Layers whose input is not shared in the same way in all parts of the data."""
+    keys = [{name: spec.input for name, spec in specs.items()} for specs in parts]
+    return {name for part in keys for name in part if any(k.get(name) != part[name] for k in keys)}
+
+
+def _diagonal(sums: Mapping[str, Tensor], key: str) -> Tensor:
+    if isinstance(sums, StoredSums):
+        return sums.diagonal(key)
+    return sums[key].diagonal(dim1=-2, dim2=-1)
+
+
+def _trace(gram: Tensor) -> Tensor:
+    """Of each group, kept as two axes of length one."""
+    return gram.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None]
+
+
+def _added(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    total = {**right, **left}
+    return {k: left[k] + right[k] if k in left and k in right else t for k, t in total.items()}

@@ -1,0 +1,271 @@
+"""Which channels of a network can only be removed together: torch-pruning's graph, verified.
+
+Its tracing can be wrong and still give a network that runs, so a group is believed only if the
+network with channels removed computes what it computes with nobody reading them.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch_pruning
+from torch import Tensor, nn
+
+from eckart.running.batches import call, mapped, moved, tensors_in
+from eckart.layers import (
+    narrowed,
+    no_narrowing,
+    norm_width,
+    piece_of,
+    type_of,
+    weight_of,
+)
+from eckart.network.third_party import copied_in
+from eckart.records import ChannelGroup
+from eckart.records.channels import Units
+from eckart.running.hooks import untouched
+
+_SAME = 1e-6  # of the largest output, in float64
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """The channel groups of a network.
+
+    Attributes:
+        groups: those that can be narrowed, verified.
+        refused: why a group cannot, by its name.
+    """
+
+    groups: tuple[ChannelGroup, ...]
+    refused: Mapping[str, str]
+
+
+def coupling(model: nn.Module, example: Any, dense: Iterable[str] = ()) -> Coupling:
+    """Find the groups of coupled channels and keep those that can really be removed.
+
+    Args:
+        model: the network.
+        example: one example's inputs.
+        dense: modules that must stay as they are.
+
+    Returns:
+        Verified groups, and the reasons against the others.
+
+    Cost: one traced pass, and two passes per verification; wrong groups are found by bisection.
+
+    Source: DepGraph, Fang et al. 2023 (2301.12900).
+    """
+    try:
+        traced = _traced(model, example)
+    except Exception as error:  # tracing runs the network and may raise whatever it raises
+        why = f"channels cannot be traced ({type(error).__name__}: {error!s:.100})"
+        return Coupling((), {"channels": why})
+    kept, refused = [], {}
+    fixed = set(dense)
+    for group in _pooled(traced):
+        reason = _refusal(model, group, fixed)
+        if reason is None:
+            kept.append(group)
+        elif group.readers:
+            refused[group.name] = reason
+    believed = _verified(model, example, kept)
+    wrong = "the network with its channels removed differs from the one with them masked"
+    refused |= {group.name: wrong for group in kept if group not in believed}
+    return Coupling(tuple(believed), refused)
+
+
+def without_units(model: nn.Module, kept: Sequence[tuple[ChannelGroup, Sequence[int]]]) -> None:
+    """Remove all other units of each group from the network, in place; weights stay as they are."""
+    rows: dict[str, list[int]] = {}
+    columns: dict[str, list[int]] = {}
+    for group, units in kept:
+        for name in {**group.writers, **group.followers}:
+            rows[name] = group.rows_left(name, units, _outputs_of(model.get_submodule(name)))
+        for name in group.readers:
+            width = piece_of(model.get_submodule(name)).inputs
+            columns[name] = group.columns_left(name, units, width)
+    for name in {**rows, **columns}:
+        module = narrowed(model.get_submodule(name), rows.get(name), columns.get(name))
+        model.set_submodule(name, module)
+
+
+def _outputs_of(module: nn.Module) -> int:
+    width = norm_width(module)
+    return piece_of(module).outputs if width is None else width
+
+
+def _traced(model: nn.Module, example: Any) -> list[ChannelGroup]:
+    """The groups as the tracer sees them."""
+    twin = copy.deepcopy(model).eval().requires_grad_()
+    names = {module: name for name, module in twin.named_modules()}
+    inputs = moved(example, twin)
+    devices = {p.device.index or 0 for p in twin.parameters() if p.is_cuda}
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=devices), torch.enable_grad():
+        warnings.simplefilter("ignore")
+        graph = torch_pruning.DependencyGraph().build_dependency(
+            twin, inputs, forward_fn=lambda network, given: call(network, given), verbose=False
+        )
+        layers = tuple({type(m) for m in twin.modules() if type_of(m) is not None})
+        found = [_group(group, names) for group in graph.get_all_groups(root_module_types=layers)]
+    return [group for group in found if group is not None]
+
+
+def _group(items: Any, names: Mapping[nn.Module, str]) -> ChannelGroup | None:
+    """One traced group with its units; None where an index has no channel that it comes from."""
+    size = len(items[0].idxs)
+    sides: dict[str, dict[str, Units]] = {"writers": {}, "readers": {}, "followers": {}}
+    for item in items:
+        module = item.dep.target.module
+        if module not in names:
+            if isinstance(module, nn.Parameter):
+                return None
+            continue
+        if isinstance(module, nn.PReLU) and module.num_parameters == 1:
+            continue  # one slope for all channels
+        if any(root is None for root in item.root_idxs):
+            return None
+        units: list[list[int]] = [[] for _ in range(size)]
+        for index, root in zip(item.idxs, item.root_idxs, strict=True):
+            units[root].append(index)
+        known = sides[_side(module, item.dep.handler.__name__)]
+        before = known.get(names[module], ((),) * size)
+        merged = zip(before, units, strict=True)
+        known[names[module]] = tuple(tuple(sorted({*a, *b})) for a, b in merged)
+    root = names[items[0].dep.target.module]
+    return ChannelGroup(next(iter(sides["writers"]), root), size, **sides)
+
+
+def _side(module: nn.Module, handler: str) -> str:
+    if type_of(module) is None or piece_of(module).is_depthwise:
+        return "followers"
+    return "readers" if handler == "prune_in_channels" else "writers"
+
+
+def _pooled(groups: Sequence[ChannelGroup]) -> list[ChannelGroup]:
+    """Groups that meet in one reader (a concatenation) or writer (a split) become one."""
+    pools: list[ChannelGroup] = []
+    for group in groups:
+        touching = [p for p in pools if _meet(p, group)]
+        pools = [p for p in pools if p not in touching]
+        for other in touching:
+            group = _joined(other, group)
+        pools.append(group)
+    return pools
+
+
+def _meet(a: ChannelGroup, b: ChannelGroup) -> bool:
+    return any(
+        getattr(a, side).keys() & getattr(b, side).keys()
+        for side in ("writers", "readers", "followers")
+    )
+
+
+def _joined(a: ChannelGroup, b: ChannelGroup) -> ChannelGroup:
+    def side(left: Mapping[str, Units], right: Mapping[str, Units]) -> dict[str, Units]:
+        none, nothing = ((),) * a.size, ((),) * b.size
+        return {n: left.get(n, none) + right.get(n, nothing) for n in {**left, **right}}
+
+    return ChannelGroup(
+        a.name,
+        a.size + b.size,
+        side(a.writers, b.writers),
+        side(a.readers, b.readers),
+        side(a.followers, b.followers),
+    )
+
+
+def _refusal(model: nn.Module, group: ChannelGroup, dense: set[str]) -> str | None:
+    """Why a group must stay whole before anything is tried; None if nothing speaks against it."""
+    if not group.readers:
+        return "nothing reads it but the network's output"
+    if group.size < 2:
+        return "a single channel stays"
+    asked = sorted(group.members & dense)
+    if asked:
+        return f"{asked[0]} stays dense"
+    for side, members in _sides(group):
+        for name, units in members.items():
+            reason = no_narrowing(model.get_submodule(name), side)
+            if reason is not None:
+                return f"{name}: {reason}"
+            flat = [index for unit in units for index in unit]
+            if len(flat) != len(set(flat)):
+                return f"{name}: one of its channels belongs to several units"
+    return None
+
+
+def _sides(group: ChannelGroup) -> Iterator[tuple[str, Mapping[str, Units]]]:
+    yield "writer", group.writers
+    yield "reader", group.readers
+    yield "follower", group.followers
+
+
+def _verified(model: nn.Module, example: Any, groups: Sequence[ChannelGroup]) -> list[ChannelGroup]:
+    """Those groups whose removal does what masking does, all together if possible, else halved."""
+    if not groups or _all_true(model, example, groups):
+        return list(groups)
+    if len(groups) == 1:
+        return []
+    middle = len(groups) // 2
+    good = _verified(model, example, groups[:middle]) + _verified(model, example, groups[middle:])
+    if good == list(groups) or not _all_true(model, example, good):
+        return [g for i, g in enumerate(good) if _all_true(model, example, good[: i + 1])]
+    return good
+
+
+def _all_true(model: nn.Module, example: Any, groups: Sequence[ChannelGroup]) -> bool:
+    """Whether removing every other unit, or the first, equals masking them."""
+    for start, step in ((0, 2), (1, 1)):  # every other unit; all but the first
+        kept = [(group, list(range(start, group.size, step))) for group in groups]
+        if not all(_leaves_some(group, units) for group, units in kept):
+            continue
+        smaller, masked = (copied_in(model, torch.float64) for _ in range(2))
+        try:
+            _mask(masked, kept)
+            without_units(smaller, kept)
+            same = _equal(_outputs(smaller, example), _outputs(masked, example))
+        except Exception:  # a network that does not run with fewer channels is an answer
+            return False
+        if not same:
+            return False
+    return True
+
+
+def _leaves_some(group: ChannelGroup, units: Sequence[int]) -> bool:
+    return all(group.rows(name, units) for name in {**group.writers, **group.followers}) and all(
+        group.columns(name, units) for name in group.readers
+    )
+
+
+@torch.no_grad()
+def _mask(model: nn.Module, kept: Sequence[tuple[ChannelGroup, Sequence[int]]]) -> None:
+    """Let nobody read the other units."""
+    for group, units in kept:
+        gone = sorted(set(range(group.size)) - set(units))
+        for name in group.readers:
+            weight_of(model.get_submodule(name))[:, group.columns(name, gone)] = 0.0
+
+
+@torch.no_grad()
+def _outputs(model: nn.Module, example: Any) -> list[Tensor]:
+    def exact(tensor: Tensor) -> Tensor:
+        return tensor.double() if tensor.is_floating_point() else tensor
+
+    with untouched(model):
+        return tensors_in(call(model, mapped(moved(example, model), exact)))
+
+
+def _equal(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> bool:
+    if [t.shape for t in ours] != [t.shape for t in theirs]:
+        return False
+    return all(
+        bool((a - b).abs().max() <= _SAME * b.abs().max().clamp_min(1e-12))
+        for a, b in zip(ours, theirs, strict=True)
+        if a.numel() and a.is_floating_point()
+    )

@@ -1,0 +1,117 @@
+"""What a network costs, read off one forward pass of one example."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.utils.flop_counter import FlopCounterMode
+
+from eckart.running.batches import call, moved
+from eckart.errors import MismatchError
+from eckart.layers import type_of
+from eckart.records import Form
+from eckart.records.forms import Size
+from eckart.running.hooks import untouched, watching
+
+
+@dataclass(frozen=True)
+class NetworkCosts:
+    """Costs of a whole network.
+
+    Attributes:
+        params: number of parameters, shared ones once.
+        bytes: bytes of them.
+        layer_macs: multiply-adds of every plain layer for one example, by own count.
+        other_macs: multiply-adds of all other operations, by torch's counter.
+    """
+
+    params: int
+    bytes: int
+    layer_macs: Mapping[str, int]
+    other_macs: int
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds for one example."""
+        return sum(self.layer_macs.values()) + self.other_macs
+
+    def totals(self) -> dict[str, int]:
+        """By the names that budgets use."""
+        return {"params": self.params, "macs": self.macs, "bytes": self.bytes}
+
+
+def trace_sizes(model: nn.Module, example: Any) -> dict[str, list[Size]]:
+    """Input positions of every call of every plain layer, for the example's inputs."""
+    layers = {name: m for name, m in model.named_modules() if type_of(m) is not None}
+    sizes: dict[str, list[Size]] = {}
+
+    def see(name: str, module: nn.Module, x: Tensor) -> None:
+        kind = type_of(module)
+        if kind is not None:
+            sizes.setdefault(name, []).append(kind.size(module, x))
+
+    with untouched(model), torch.no_grad(), watching(layers, see):
+        call(model, moved(example, model))
+    return sizes
+
+
+def network_costs(model: nn.Module, example: Any) -> NetworkCosts:
+    """Count parameters, bytes and multiply-adds with one example as input."""
+    counter = FlopCounterMode(display=False)
+    with counter:
+        sizes = trace_sizes(model, example)
+    layers = dict(model.named_modules())
+    macs = {name: _macs(layers[name], calls) for name, calls in sizes.items()}
+    stored = stored_costs(model)
+    return NetworkCosts(
+        params=stored["params"],
+        bytes=stored["bytes"],
+        layer_macs=macs,
+        other_macs=max(0, counter.get_total_flops() // 2 - sum(macs.values())),
+    )
+
+
+def stored_costs(model: nn.Module) -> dict[str, int]:
+    """Parameters and bytes of a network, for which nothing has to run."""
+    parameters = [p for p in model.parameters() if not is_lazy(p)]
+    return {
+        "params": sum(p.numel() for p in parameters),
+        "bytes": sum(p.numel() * p.element_size() for p in parameters),
+    }
+
+
+def fingerprint(model: nn.Module) -> str:
+    """A short hash of all parameters and floating buffers: another network differs.
+
+    Of each tensor its name, its shape and a sample of a thousand entries, the same on any device.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if is_lazy(tensor) or not tensor.is_floating_point():
+            continue
+        flat = tensor.detach().flatten()
+        sample = flat[:: max(1, len(flat) // 1000)].double().cpu()
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(sample.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _macs(layer: nn.Module, sizes: list[Size]) -> int:
+    kind = type_of(layer)
+    return 0 if kind is None else sum(Form((kind.piece(layer),)).macs(size) for size in sizes)
+
+
+def check_same_network(model: nn.Module, expected: str, what: str) -> None:
+    """Raise ``MismatchError`` unless the network is the one that moments or a plan were made on."""
+    found = fingerprint(model)
+    if found != expected:
+        raise MismatchError(
+            f"{what} belong to another network (fingerprint {expected}, this one has {found}): "
+            "calibrate this network, with the weights it has now"
+        )

@@ -1,0 +1,101 @@
+"""Which layers of a network can be compressed, and why the others cannot."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+import torch
+from torch import nn
+from torch.nn.parameter import UninitializedParameter
+
+from eckart.errors import InputError, NonFiniteError
+from eckart.layers.registry import LAYER_TYPES, type_of
+from eckart.network.exclusions import heads, reserved
+
+_ROOT = "it is the whole network; wrap it in nn.Sequential"
+
+
+def survey(
+    model: nn.Module, only: Iterable[str] | None = None
+) -> tuple[dict[str, nn.Module], dict[str, str]]:
+    """Layers that can be compressed, by name, and the reason for each other layer with a matrix.
+
+    Args:
+        model: the network.
+        only: names, or shell patterns such as ``"layer1.*"``; None is all layers but the heads of
+            language models.
+
+    Raises:
+        InputError: a name or pattern matches no layer.
+        NonFiniteError: a weight holds NaN or infinity.
+    """
+    uses = Counter(id(m) for _, m in model.named_modules(remove_duplicate=False))
+    owners = Counter(id(p) for p in _weights(model))
+    apart = {} if only is not None else heads(model)
+    own = reserved(model)
+    layers: dict[str, nn.Module] = {}
+    skipped: dict[str, str] = {}
+    for name, module in model.named_modules():
+        if not _has_matrix(module):
+            continue
+        reason = _reason(module, uses[id(module)], owners) if name else _ROOT
+        reason = own.get(name) or reason or apart.get(name)
+        if reason is None:
+            layers[name] = module
+        else:
+            skipped[name] = reason
+    chosen = matching(only, [*layers, *skipped]) if only is not None else set(layers)
+    skipped |= {name: "not among layers=" for name in layers if name not in chosen}
+    layers = {name: module for name, module in layers.items() if name in chosen}
+    for name, module in layers.items():
+        _check_finite(name, module)
+    return layers, skipped
+
+
+def matching(patterns: Iterable[str], names: Iterable[str]) -> set[str]:
+    """The names that any pattern matches; a pattern that matches none is an error."""
+    known, found = list(names), set()
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        hits = {name for name in known if name == pattern or fnmatchcase(name, pattern)}
+        if not hits:
+            raise InputError(f"no layer matches {pattern!r}; layers are: {', '.join(known)}")
+        found |= hits
+    return found
+
+
+def _weights(model: nn.Module) -> Iterable[nn.Parameter]:
+    for module in model.modules():
+        yield from (p for p in module._parameters.values() if p is not None)
+
+
+def _has_matrix(module: nn.Module) -> bool:
+    parameters = [p for p in module._parameters.values() if p is not None]
+    lazy = any(isinstance(p, UninitializedParameter) for p in parameters)
+    return lazy or any(p.dim() >= 2 for p in parameters)
+
+
+def _reason(module: nn.Module, uses: int, owners: Counter[int]) -> str | None:
+    kind = type_of(module)
+    if any(isinstance(p, UninitializedParameter) for p in module._parameters.values()):
+        return "lazily initialised and never run; run the network once, then calibrate"
+    if kind is None:
+        known = ", ".join(sorted(LAYER_TYPES))
+        return f"no layer type is registered for {type(module).__name__} (known: {known})"
+    if uses > 1:
+        return "registered under several names in the network"
+    if owners[id(module.weight)] > 1:
+        return "its weight is shared with another layer"
+    if module._forward_hooks or module._forward_pre_hooks:
+        return "has forward hooks of its own (weight norm, pruning); remove them to include it"
+    return kind.refusal(module)
+
+
+def _check_finite(name: str, module: nn.Module) -> None:
+    for kind, parameter in module._parameters.items():
+        if parameter is not None and not bool(torch.isfinite(parameter).all()):
+            raise NonFiniteError(
+                f"layer {name!r}: its {kind} holds NaN or infinity; repair it or leave the layer "
+                "out with layers=…"
+            )

@@ -1,0 +1,153 @@
+"""The smallest rank of one layer that a tolerance allows."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from eckart.search.bisection import checked_tolerance, smallest_passing
+from eckart.errors import EckartError, InputError
+from eckart.layers import as_matrix, piece_of, rebuild, weight_of
+from eckart.network.survey import survey
+from eckart.methods import DAMPING, Method, Problem, methods_named, problem_of
+from eckart.records import Form, FoundRank, Score
+from eckart.moments import Moments
+from eckart.network.replacing import copied
+from eckart.scores import Evaluate
+from eckart.network.costs import check_same_network
+
+
+def find_rank(
+    model: nn.Module,
+    layer: str,
+    evaluate: Evaluate,
+    *,
+    tolerance: float,
+    moments: Moments | None = None,
+    method: str | None = None,
+) -> FoundRank:
+    """The smallest rank of a layer with ``φ(y, ŷ) − φ(y, ŷ′) < tolerance``, or no gap at all.
+
+    ``φ`` is the score by ``evaluate``, ``ŷ`` the network's outputs, ``ŷ′`` those with the layer's
+    (m, n) matrix at rank r, of which the ranks from 1 to ``mn / (m + n)`` are candidates: those
+    that take no more parameters than the layer. They are searched by bisection, which is certain
+    of the answer if the score does not fall as the rank grows; what is done where it does is told
+    in ``eckart.search.bisection.smallest_passing``, and in a warning.
+
+    Args:
+        model: the trained network; it is left as it is.
+        layer: name of the layer.
+        evaluate: ``evaluate(model)``, a number, higher better, or a ``Score``, which can be
+            lower-better. Called for the dense network and then once for each rank that is tried.
+        tolerance: how much worse the score may be, from 0 on.
+        moments: from ``calibrate``; None takes inputs and gradients as white, ``A = G = I``.
+        method: that makes the factors, by name; None is ``"weighted_svd"`` with moments, plain
+            ``"svd"`` without. A method without ranks of all sizes is searched by what it has.
+
+    Returns:
+        The rank, None where no candidate passes, the network with it, and the search: gap,
+        parameters saved of the layer's, and every evaluation.
+
+    Raises:
+        InputError: the layer is unknown or cannot be replaced, the network cannot be evaluated
+            with its factors, or an argument cannot be used.
+        MismatchError: the moments belong to another network.
+
+    Cost: one decomposition and one evaluation for each rank tried, about ⌈log₂ r⌉ + 2 where scores
+        are in order.
+
+    Example:
+        >>> import torch, eckart
+        >>> network = torch.nn.Sequential(torch.nn.Linear(20, 30, bias=False))
+        >>> _ = network[0].weight.data.copy_(torch.ones(30, 1) @ torch.arange(20.0)[None])
+        >>> x, y = torch.eye(20), network(torch.eye(20)).detach()
+        >>> eckart.find_rank(network, "0", lambda m: -(m(x) - y).norm(), tolerance=1e-3).rank
+        1
+    """
+    tolerance = checked_tolerance(tolerance)
+    dense = _layer_named(model, layer)
+    chosen = _method(method or ("svd" if moments is None else "weighted_svd"))
+    problem = _problem(model, layer, moments)
+    forms = _candidates(chosen, problem, layer)
+    ranks, trial = list(forms), copied(model)
+
+    def place(rank: int) -> None:
+        weights = chosen.build(problem, forms[rank])
+        trial.set_submodule(layer, rebuild(dense, forms[rank], weights))
+
+    def score(index: int) -> Score:
+        place(ranks[index])
+        try:
+            return Score.of(evaluate(trial))
+        except EckartError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"layer {layer!r} at rank {ranks[index]}: the network cannot be evaluated with it "
+                f"({type(error).__name__}: {error!s:.120}); search another layer"
+            ) from error
+
+    before, sizes = Score.of(evaluate(model)), [forms[rank].params for rank in ranks]
+    found, search = smallest_passing(sizes, score, before, problem.piece.params, tolerance, ranks)
+    if found is None:
+        return FoundRank(layer, chosen.name, copied(model), search)
+    place(ranks[found])
+    return FoundRank(layer, chosen.name, trial, search)
+
+
+def _layer_named(model: nn.Module, layer: str) -> nn.Module:
+    """The layer, once it is known that it can be replaced."""
+    if any(p.is_meta for p in model.parameters()):
+        raise InputError("the network is on the meta device: load its weights first")
+    layers, skipped = survey(model)
+    if layer in skipped:
+        raise InputError(f"layer {layer!r} cannot be replaced: {skipped[layer]}")
+    if layer not in layers:
+        raise InputError(f"no layer is called {layer!r}; layers are: {', '.join(layers)}")
+    weight = weight_of(layers[layer])
+    if not weight.is_floating_point():
+        raise InputError(f"layer {layer!r} is {weight.dtype}; expected real floating point")
+    return layers[layer]
+
+
+def _method(name: str) -> Method:
+    found = methods_named([name])
+    if not found:
+        raise InputError(f"method {name!r} chooses channels and has no ranks; use weighted_svd")
+    return found[0]
+
+
+def _problem(model: nn.Module, layer: str, moments: Moments | None) -> Problem:
+    """Under the moments, or under white ones."""
+    module = model.get_submodule(layer)
+    if moments is not None:
+        check_same_network(model, moments.fingerprint, "these moments")
+        if layer not in moments.specs:
+            why = moments.skipped.get(layer, "not seen in calibration")
+            raise InputError(f"layer {layer!r} has no moments: {why}")
+        return problem_of(module, layer, moments, DAMPING)
+    weight = as_matrix(module).double()
+    groups, outputs, inputs = weight.shape
+
+    def white(size: int) -> Tensor:
+        return torch.eye(size, dtype=weight.dtype, device=weight.device).repeat(groups, 1, 1)
+
+    return Problem(piece_of(module), weight, white(inputs), white(outputs))
+
+
+def _candidates(method: Method, problem: Problem, layer: str) -> dict[int, Form]:
+    """For each rank, ascending, the best form with no more parameters than the layer.
+
+    Raises:
+        InputError: the method has nothing for such a layer.
+    """
+    if not method.applies(problem.piece):
+        raise InputError(f"layer {layer!r}: {method.name} does not apply to its shape")
+    best: dict[int, tuple[float, Form]] = {}
+    for form, loss in method.losses(problem):
+        if form.rank is None or form.params > problem.piece.params:
+            continue
+        known = best.get(form.rank)
+        if known is None or loss < known[0]:
+            best[form.rank] = (loss, form)
+    return {rank: best[rank][1] for rank in sorted(best)}

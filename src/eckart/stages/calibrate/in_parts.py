@@ -1,0 +1,166 @@
+"""Moments that do not fit the memory: gathered for some layers at a time, and kept on disk."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eckart.running.batches import call, inputs_of, moved
+from eckart.moments.distinct import DistinctInputs
+from eckart.moments.distributed import world
+from eckart.errors import CalibrationInterrupted, InputError, NoGradientError
+from eckart.layers import piece_of, type_of
+from eckart.metrics import AUTO, Probe, fitting_metric, is_joint, probe_of
+from eckart.moments import Moments
+from eckart.moments.parts import joined, layers_of, stored
+from eckart.storage.workspace import Workspace
+from eckart.stages.calibrate.replay import Replayed
+from eckart.running.hooks import untouched, watching
+
+_log = logging.getLogger("eckart")
+MEMORY_BYTES = 4 * 2**30
+NO_GRADIENT = "no gradient reached its outputs in calibration"
+_BYTES = 8 + 4  # of an entry: float64 sums, and those of the batch under way in float32
+
+
+def gathered_in(
+    directory: str | Path,
+    made_of: Mapping[str, Any],
+    model: nn.Module,
+    layers: Mapping[str, nn.Module],
+    skipped: Mapping[str, str],
+    batches: Iterable[Any],
+    memory_bytes: int,
+    metric: str | Probe | None,
+    gather: Callable[..., Moments],
+) -> Moments:
+    """The moments in a workspace, once those that are missing are gathered.
+
+    Args:
+        directory: the workspace, begun if there is none.
+        made_of: network, metric and seeds that its moments are of, as plain JSON.
+        model: the network.
+        layers: all layers whose moments are wanted.
+        skipped: why those of the others are not.
+        batches: gone over once for their digest, and once for every part that is missing.
+        memory_bytes: that the sums of one part may take.
+        metric: what is differentiated.
+        gather: ``gather(batches, layers=names)``, the moments of some layers.
+
+    Raises:
+        InputError: the sums of one layer take more, or the batches differ from pass to pass.
+        NoGradientError: none reaches any layer.
+        MismatchError: the workspace is of another network, other data or other settings.
+        CalibrationInterrupted: as ``gather``; the parts finished before are kept.
+        CheckpointError: the workspace is damaged, or the disk is full; likewise.
+    """
+    if world()[1] > 1:
+        raise InputError("one process fills a workspace: calibrate without torch.distributed")
+    data = Replayed(batches)
+    workspace = Workspace.opened(
+        directory, {**made_of, "data": data.digest, "layers": list(layers)}
+    )
+    done = {name for path in workspace.shards for name in layers_of(stored(path), layers)}
+    missing = {name: layer for name, layer in layers.items() if name not in done}
+    for group in groups_within(model, missing, data.first, memory_bytes, metric):
+        path = workspace.next_shard()
+        _log.info("gathering %s: %s", path.name, " ".join(group))
+        try:
+            _gathered(data, group, skipped, gather).save(path)
+        except CalibrationInterrupted as error:
+            kept = f"parts finished in {workspace.directory}: {len(workspace.shards)}"
+            raise CalibrationInterrupted(
+                f"calibration stopped ({error.__cause__!r}); {kept}, and the same call goes on "
+                "from there",
+                error.moments,
+            ) from error.__cause__
+    whole = joined(workspace)
+    if metric is not None and not whole.specs:
+        raise NoGradientError
+    return whole
+
+
+def _gathered(
+    data: Replayed, group: Sequence[str], skipped: Mapping[str, str], gather: Callable[..., Moments]
+) -> Moments:
+    """The moments of some layers, with the reasons for those of them that have none."""
+    try:
+        moments = gather(data, layers=group)
+    except NoGradientError:
+        moments = gather([data.first], layers=group, metric=None).without_layers(NO_GRADIENT)
+    data.check()
+    mine = {name: why for name, why in moments.skipped.items() if name in group}
+    return replace(moments, skipped={**skipped, **mine})
+
+
+def groups_within(
+    model: nn.Module,
+    layers: Mapping[str, nn.Module],
+    batch: Any,
+    memory_bytes: int,
+    metric: str | Probe | None,
+) -> list[list[str]]:
+    """Layers whose sums fit the memory together, in the order in which the network calls them.
+
+    Layers that read one tensor, whose sum is kept once, stay together: q, k and v, say. Those that
+    the batch does not call are taken to need none, and come with the last.
+
+    Cost: one forward pass of the batch.
+    """
+    if not layers:
+        return []
+    groups: list[list[str]] = []
+    free = 0
+    called, outputs = _reading_together(model, layers, batch)
+    if metric == AUTO:
+        metric = fitting_metric(model, outputs)
+    for together in called:
+        needed = _needed([layers[name] for name in together], metric)
+        if needed > memory_bytes:
+            raise InputError(
+                f"the moments of {', '.join(together)} take {needed} bytes: give memory_bytes of "
+                "at least that, or leave them out with layers=…"
+            )
+        if needed > free:
+            groups.append([])
+            free = memory_bytes
+        groups[-1] += together
+        free -= needed
+    idle = [name for name in layers if not any(name in together for together in called)]
+    return [*groups[:-1], [*groups[-1], *idle]] if groups else [idle]
+
+
+def _needed(together: Sequence[nn.Module], metric: str | Probe | None) -> int:
+    """Bytes of one input's sum and of what every layer's gradients add."""
+    shapes = [piece_of(layer).matrix_shape for layer in together]
+    groups, _, inputs = shapes[0]
+    shared = groups * inputs * inputs
+    if metric is None:
+        return _BYTES * shared
+    joint = shared * is_joint(probe_of(metric))
+    return _BYTES * (shared + sum(joint + groups * out * out for groups, out, _ in shapes))
+
+
+def _reading_together(
+    model: nn.Module, layers: Mapping[str, nn.Module], batch: Any
+) -> tuple[list[list[str]], Any]:
+    """Layers by what they read, in the order of the first call; and the outputs."""
+    inputs, read = DistinctInputs(), dict[str, list[int]]()
+
+    def see(name: str, module: nn.Module, x: Tensor) -> None:
+        kind = type_of(module)
+        geometry = None if kind is None else kind.geometry(module)
+        read.setdefault(name, []).append(inputs.index(x, geometry))
+
+    with untouched(model), torch.no_grad(), watching(layers, see):
+        outputs = call(model, moved(inputs_of(batch), model))
+    together: dict[tuple[int, ...], list[str]] = {}
+    for name, indices in read.items():
+        together.setdefault(tuple(indices), []).append(name)
+    return list(together.values()), outputs

@@ -1,0 +1,60 @@
+"""The curve of a channel group: which units to keep, and what that costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eckart.layers import norm_width
+from eckart.linalg import nested_removal_losses
+from eckart.methods import Selection
+from eckart.records import ChannelGroup, GroupCurve
+from eckart.stages.curves.problems import Bench
+
+
+def group_curve(
+    bench: Bench, group: ChannelGroup, selection: Selection, multiple: int, fine: bool
+) -> GroupCurve:
+    """Units in the order in which they are kept, and what keeping so many costs.
+
+    Args:
+        bench: what losses are computed from.
+        group: the channels.
+        selection: how units are ranked.
+        multiple: offer only numbers of units that are multiples of this, and all.
+        fine: offer sixteenths of the units in place of eighths.
+    """
+    readings = bench.readings(group)
+    order = selection.order(readings)
+    losses = nested_removal_losses([reading.reader for reading in readings], order).tolist()
+    sizes = [k for k in _sizes(group.size, multiple, fine) if _all_stay(group, order[:k])]
+    return GroupCurve(
+        group,
+        selection.name,
+        tuple(order),
+        {k: losses[k] for k in sizes},
+        _unit_costs(bench, group),
+    )
+
+
+def _sizes(size: int, multiple: int, fine: bool) -> list[int]:
+    """Numbers of units to offer: equal steps, finer ones below; multiples where that is asked."""
+    parts = {*range(1, 17)} if fine else {1, 2, 3, 4, 5, 6, 8, 10, 12, 14}
+    wanted = {round(size * part / 16) for part in parts} | {1, size // 64, size // 32}
+    if multiple > 1:
+        wanted = {max(multiple, round(k / multiple) * multiple) for k in wanted}
+    return sorted({*(k for k in wanted if 1 <= k < size), size})
+
+
+def _all_stay(group: ChannelGroup, kept: Sequence[int]) -> bool:
+    """Whether every layer of the group keeps something to write and to read."""
+    writers, readers = {**group.writers, **group.followers}, group.readers
+    return all(group.rows(name, kept) for name in writers) and all(
+        group.columns(name, kept) for name in readers
+    )
+
+
+def _unit_costs(bench: Bench, group: ChannelGroup) -> dict[str, int]:
+    """Parameters and bytes of the norms that follow, per unit."""
+    norms = [bench.layers[n] for n in group.followers if norm_width(bench.layers[n]) is not None]
+    tensors = [p for norm in norms for p in norm.parameters() if p.dim() == 1 and len(p) > 1]
+    return {"params": len(tensors), "bytes": sum(p.element_size() for p in tensors)}

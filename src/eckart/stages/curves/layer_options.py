@@ -1,0 +1,147 @@
+"""The options of one layer, at every width that its channel groups offer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby, product
+
+from eckart.costs import COSTS
+from eckart.layers import narrowed_piece
+from eckart.methods import Method, Problem, heirs, narrowed_problem
+from eckart.records import Form, GroupCurve, LayerSpec, Option, Piece
+from eckart.records.plans import NARROWED
+from eckart.stages.curves.problems import Bench
+
+_MOST_WORK = 5e11  # about the multiplications of all narrower widths of one layer
+_Widths = tuple[int | None, int | None]
+"""Units that stay of what a layer reads, and of what it writes; None where it has no group."""
+
+
+def whole_options(bench: Bench, spec: LayerSpec, methods: Sequence[Method]) -> list[Option]:
+    """A layer's options at full width."""
+    return _options(bench.problem(spec.name), spec, methods)
+
+
+def narrow_options(
+    bench: Bench,
+    spec: LayerSpec,
+    methods: Sequence[Method],
+    groups: Sequence[GroupCurve],
+    allowed: Callable[[Form], bool],
+) -> Iterator[Option]:
+    """A layer's options at all other widths that its groups offer.
+
+    Each of these comes with the plain layer; the larger the layer, the fewer come with factors, of
+    which only those of an allowed form are compared.
+    """
+    ends = _Ends.of(bench, spec.name, groups)
+    for widths in ends.widths():
+        piece = ends.piece(widths)
+        if piece != ends.problem.piece:
+            yield Option(NARROWED, Form((piece,)), 0.0)
+    if ends.problem.piece.groups > 1:
+        return  # a depthwise convolution is not factored as well
+    step = 1
+    while ends.work(step) > _MOST_WORK:
+        step *= 2
+    for narrow in ends.problems(step):
+        if narrow.piece != ends.problem.piece:
+            options = _options(narrow, spec, methods)
+            yield from _unbeaten([option for option in options if allowed(option.form)])
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """A layer between the groups that it reads and writes; a follower writes what it reads.
+
+    ``columns`` and ``rows`` are the channels left by number of units that stay, from the full one
+    down; without a group there is one entry, for None.
+    """
+
+    bench: Bench
+    name: str
+    problem: Problem
+    reads: GroupCurve | None
+    writes: GroupCurve | None
+    columns: Mapping[int | None, list[int] | None]
+    rows: Mapping[int | None, list[int] | None]
+
+    @classmethod
+    def of(cls, bench: Bench, name: str, groups: Sequence[GroupCurve]) -> _Ends:
+        problem = bench.problem(name)
+        inputs, outputs = problem.piece.inputs, problem.piece.outputs
+        columns: dict[int | None, list[int] | None] = {None: None}
+        rows = dict(columns)
+        reads = next((c for c in groups if name in c.group.readers), None)
+        writes = next((c for c in groups if name in {**c.group.writers, **c.group.followers}), None)
+        if reads is not None:
+            left = reads.group.columns_left
+            columns = {k: left(name, reads.kept(k), inputs) for k in reads.sizes[::-1]}
+        if writes is not None:
+            left = writes.group.rows_left
+            rows = {k: left(name, writes.kept(k), outputs) for k in writes.sizes[::-1]}
+        return cls(bench, name, problem, reads, writes, columns, rows)
+
+    def widths(self, step: int = 1) -> list[_Widths]:
+        """Every joint choice, or every ``step``-th size of each group, from the full one down."""
+        pairs = product(list(self.columns)[::step], list(self.rows)[::step])
+        return [(j, i) for j, i in pairs if self.reads is not self.writes or i == j]
+
+    def piece(self, widths: _Widths) -> Piece:
+        """What is left of the layer."""
+        columns, rows = self.columns[widths[0]], self.rows[widths[1]]
+        return narrowed_piece(
+            self.problem.piece,
+            None if rows is None else len(rows),
+            None if columns is None else len(columns),
+        )
+
+    def work(self, step: int) -> float:
+        """About what it takes to factor at ``widths(step)``, but for the full one."""
+        pieces = [self.piece(widths) for widths in self.widths(step)]
+        sides = (
+            (p.inputs * math.prod(p.kernel), p.outputs * max(p.kernel, default=1))
+            for p in pieces
+            if p != self.problem.piece
+        )
+        return float(sum((columns + rows) ** 3 for columns, rows in sides))
+
+    def problems(self, step: int) -> Iterator[Problem]:
+        """The layer at ``widths(step)``."""
+        shares = {}
+        if self.writes is not None:
+            group, readings = self.writes.group, self.bench.readings(self.writes.group)
+            for size in self.writes.sizes[::-step]:
+                kept = self.writes.kept(size)
+                outputs = self.problem.piece.outputs
+                shares[size] = heirs(group, self.name, readings, kept, outputs)
+        for into, together in groupby(self.widths(step), key=lambda widths: widths[0]):
+            fitted = narrowed_problem(self.problem, None, self.columns[into])
+            for _, out in together:
+                yield narrowed_problem(fitted, None if out is None else shares[out], None)
+
+
+def _options(problem: Problem, spec: LayerSpec, methods: Sequence[Method]) -> list[Option]:
+    """What the methods offer for a problem that costs less than to leave it as it is."""
+    plain = Form((problem.piece,))
+    least = {cost: cost.of(spec, plain) for cost in COSTS.values()}
+    return [
+        Option(method.name, form, loss)
+        for method in methods
+        if method.applies(problem.piece)
+        for form, loss in method.losses(problem)
+        if any(cost.of(spec, form) < most for cost, most in least.items())
+    ]
+
+
+def _unbeaten(options: Sequence[Option]) -> list[Option]:
+    """Options that no other beats in loss and size at once."""
+    kept: list[Option] = []
+    least = float("inf")
+    for option in sorted(options, key=lambda o: (o.form.params, o.loss)):
+        if option.loss < least:
+            kept.append(option)
+            least = option.loss
+    return kept

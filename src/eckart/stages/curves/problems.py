@@ -1,0 +1,42 @@
+"""What losses are computed from: a network, its moments, a damping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import nn
+
+from eckart.methods import Problem, Reading, problem_of, reading_of
+from eckart.records import ChannelGroup, Option
+from eckart.moments import Moments
+
+
+@dataclass
+class Bench:
+    """What the losses are computed from."""
+
+    model: nn.Module
+    moments: Moments
+    damping: float
+
+    @cached_property
+    def layers(self) -> Mapping[str, nn.Module]:
+        """Modules by name."""
+        return dict(self.model.named_modules())
+
+    def problem(self, name: str) -> Problem:
+        """One layer's problem at full width."""
+        return problem_of(self.layers[name], name, self.moments, self.damping)
+
+    def readings(self, group: ChannelGroup) -> list[Reading]:
+        """How every layer that reads a group does."""
+        return [reading_of(self.problem(name), group, name) for name in group.readers]
+
+
+def half_sized(problem: Problem, options: Sequence[Option]) -> Option | None:
+    """The largest option of at most half a layer's parameters, by the last method that has one."""
+    half = [o for o in options if o.form.params <= problem.piece.params / 2]
+    same = [o for o in half if o.method == half[-1].method]
+    return max(same, key=lambda o: o.form.params, default=None)

@@ -1,0 +1,156 @@
+"""Distillation and fine-tuning: gradient steps on what is left, every so often put to the judge."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from math import isfinite
+from typing import final
+
+import torch
+from torch import Tensor
+
+from eckart.errors import CheckpointError
+from eckart.running.progress import tracked
+from eckart.records import Score
+from eckart.stages.heal.distil.objectives import Imitation, Objective
+from eckart.stages.heal.distil.data_passes import passes
+from eckart.stages.heal.distil.resume import Identity, Position, file_in, read, write
+from eckart.stages.heal.distil.training import Recipe, Training, restore, sizes_of, weights
+from eckart.stages.heal.treatments import Case
+from eckart.running.hooks import untouched
+
+PASSES = 2  # over the data, where the number of steps is not given
+_CHECKS = 10  # networks that are judged
+_PATIENCE = 3  # checks in a row, each worse than the one before, and it ends
+_SMALLER = 4  # the rate is divided by this after a divergence
+_ATTEMPTS = 4
+
+
+@final
+@dataclass(frozen=True)
+class Distil:
+    """Train all parameters that require a gradient; those that do not stay as they are.
+
+    Attributes:
+        name: in the registry.
+        objective: what is minimised.
+        recipe: how.
+    """
+
+    name: str = "distil"
+    objective: Objective = field(default_factory=Imitation)
+    recipe: Recipe = field(default_factory=Recipe)
+
+    def needs(self, case: Case) -> str | None:
+        """Parameters to train, in a precision that small steps do not vanish in."""
+        trained = {p.dtype for p in case.student.parameters() if p.requires_grad}
+        if not trained:
+            return "no parameter of the network requires a gradient"
+        unfit = trained - {torch.float32, torch.float64}
+        if unfit:
+            names = ", ".join(sorted(map(str, unfit)))
+            return f"gradient steps need float32 and the network has {names}: use .float()"
+        return None
+
+    def treat(self, case: Case) -> None:
+        """Offer the running average of the weights at ten steps, and what a checkpoint holds."""
+        with untouched(case.teacher):
+            Run(self, case).go_on()
+
+
+@final
+class Run:
+    """One run of steps: where it stands, and what it falls back on."""
+
+    def __init__(self, treatment: Distil, case: Case) -> None:
+        self.treatment, self.case = treatment, case
+        self.steps = case.steps or PASSES * sum(1 for _ in case.batches)
+        self.best = case.student
+        self.at = Position()
+        described = f"{treatment.name}, {treatment.recipe}"
+        self._identity = Identity.of(described, self.steps, case.seed, case.student)
+        self._sizes = sizes_of(case.student)
+        self._path = file_in(case.checkpoint, treatment.name)
+        self._training = self._attempt()
+        if self._path is not None and self._path.exists():
+            like = self._best() | self._training.like()
+            self._resume(*read(self._path, self._identity, like))
+
+    def go_on(self) -> None:
+        """Make the steps that are left, until the end or until they lead nowhere."""
+        at, case = self.at, self.case
+        left = 0 if at.ended else self.steps - at.step
+        source = islice(passes(case.batches, case.seed, at.step, at.begun), left)
+        for begun, batch in tracked(source, self.treatment.name, case.progress, left):
+            fine = self._training.make_step(batch, case.teacher, self.treatment.objective)
+            at.begun, at.step = begun, at.step + 1
+            if not fine:
+                self._roll_back()
+            elif at.step * _CHECKS // self.steps > (at.step - 1) * _CHECKS // self.steps:
+                self._check()
+            if at.ended:
+                return
+
+    def _check(self) -> None:
+        """Put the running average to the judge, and the run on disk."""
+        at, average = self.at, self._training.average
+        verdict = self.case.offer(average, f"step {at.step} of {self.steps}")
+        if verdict.best:
+            self.best, at.accepted = copy.deepcopy(average), True
+        if verdict.score is not None:
+            at.worse = at.worse + 1 if _is_worse(verdict.score, at.last) else 0
+            at.last = verdict.score
+        at.ended = at.step == self.steps or at.worse >= _PATIENCE
+        if at.ended and at.step < self.steps:
+            self.case.remark(f"stopped at step {at.step}: worse at {_PATIENCE} checks in a row")
+        self._save()
+
+    def _roll_back(self) -> None:
+        """Start again from the best network with a smaller rate, or give up."""
+        at = self.at
+        at.first, at.diverged = at.step, at.diverged + 1
+        at.ended = at.diverged == _ATTEMPTS or at.step == self.steps
+        self._training = self._attempt()
+        then = "gave up" if at.ended else f"on at a rate of {self._training.recipe.rate:.2g}"
+        self.case.remark(f"diverged at step {at.step}: back to the best network, {then}")
+        self._save()
+
+    def _attempt(self) -> Training:
+        rate = self.treatment.recipe.rate / _SMALLER**self.at.diverged
+        recipe = replace(self.treatment.recipe, rate=rate)
+        return Training(self.best, recipe, self.steps - self.at.first, self._sizes)
+
+    def _save(self) -> None:
+        if self._path is not None:
+            self.at.losses = self._training.losses
+            write(self._path, self._identity, self.at, self._best() | self._training.tensors())
+
+    def _best(self) -> dict[str, Tensor]:
+        return {f"best/{name}": tensor for name, tensor in weights(self.best)}
+
+    def _resume(self, at: Position, tensors: dict[str, Tensor]) -> None:
+        """Take up a saved run; the judge sees its best network again."""
+        required = self._best() | self._training.tensors()
+        if required.keys() - tensors.keys():
+            raise CheckpointError(f"{self._path} is incomplete: delete it to start anew")
+        self.at = at
+        self.best = restore(copy.deepcopy(self.best), tensors, "best")
+        self._training = self._attempt()
+        self._training.restore(tensors, at.step - at.first, at.losses)
+        self.case.remark(f"goes on from step {at.step}, as {self._path} has it")
+        if at.accepted:
+            self.case.offer(self.best, f"the best up to step {at.step}")
+
+
+def _is_worse(score: Score, last: Score | None) -> bool:
+    """Whether a score falls short of the one before by more than a standard error.
+
+    Not of the run's best: at large steps a network is worse than at its start, and the gain comes
+    as they get smaller.
+    """
+    if last is None:
+        return False
+    error = last.standard_error
+    return score.drop_from(last) > (error if isfinite(error) else 0.0)

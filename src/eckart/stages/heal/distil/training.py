@@ -1,0 +1,170 @@
+"""A network in training: gradient steps, the schedule of their size, and the running average."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import cos, inf, isfinite, pi
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from eckart.running.batches import call, inputs_of
+from eckart.errors import InputError
+from eckart.stages.heal.distil.objectives import Objective
+
+_FAR = 4.0  # times the loss of the start: the steps are too large
+_NOTHING = 1e-3  # a loss so small, in nats or relative, is no sign of anything
+_SMOOTHING = 0.9  # of the loss that is compared with it
+_LEAST = 0.01  # of a tensor's size, so that biases that are zero can move
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: Adam, a linear warm-up, then a cosine to zero.
+
+    Steps are relative to the size of what they change, since factors differ in scale from layer to
+    layer and from network to network. The warm-up is there because the first ones must not undo
+    what least squares found. What is judged is a running average of the weights, so that one can
+    stop at any step.
+
+    Attributes:
+        rate: the largest step size, as a fraction of the root mean square of a tensor's entries;
+            docs/results/healing.md has what others gave.
+        warm_up: share of the steps in which it is reached.
+        clip: the most that the norm of a gradient may be; longer ones are scaled down to it.
+        averaged: share of the steps that the running average looks back on.
+
+    Source: Kingma & Ba 2014 (1412.6980); relative steps: Shazeer & Stern 2018 (1804.04235),
+    section 8; the cosine: Loshchilov & Hutter 2016 (1608.03983), equation 5; the average: Polyak &
+    Juditsky 1992.
+    """
+
+    rate: float = 0.005
+    warm_up: float = 0.05
+    clip: float = 1.0
+    averaged: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not (0 < self.rate < inf and self.clip > 0 and 0 <= self.warm_up < 1):
+            raise InputError(f"{self}: rate and clip are positive, warm_up is in [0, 1)")
+
+    def rate_at(self, step: int, steps: int) -> float:
+        """The step size of step ``step`` of ``steps``.
+
+        Example:
+            >>> [round(Recipe(rate=1.0, warm_up=0.5).rate_at(step, 4), 2) for step in range(4)]
+            [0.5, 1.0, 1.0, 0.5]
+        """
+        warm = max(1, round(self.warm_up * steps))
+        if step < warm:
+            return self.rate * (step + 1) / warm
+        return self.rate * 0.5 * (1 + cos(pi * (step - warm) / (steps - warm)))
+
+
+@final
+class Training:
+    """Gradient steps on a copy of a network in eval mode, which is how it is judged and used.
+
+    Batch norms keep their statistics, and their scales and shifts are trained; dropout is off, as
+    it is in the teacher.
+
+    Attributes:
+        average: the running average of its weights.
+        step: how many steps were made.
+        steps: how many there will be.
+        losses: smoothed loss of the start and of the last steps; None before the first.
+    """
+
+    def __init__(
+        self, start: nn.Module, recipe: Recipe, steps: int, sizes: Sequence[float]
+    ) -> None:
+        """Begin at ``start``; ``sizes`` are what ``sizes_of`` gives."""
+        self.recipe, self.steps, self.step = recipe, steps, 0
+        self.student, self.average = (copy.deepcopy(start).eval() for _ in range(2))
+        self.losses: tuple[float, float] | None = None
+        self._parameters = [p for p in self.student.parameters() if p.requires_grad]
+        groups = [{"params": [p], "size": s} for p, s in zip(self._parameters, sizes, strict=True)]
+        self._optimiser = torch.optim.Adam(groups)
+
+    def make_step(self, batch: Any, teacher: nn.Module, objective: Objective) -> bool:
+        """One step; False where the loss is not finite or far above that of the start."""
+        loss = objective(call(self.student, inputs_of(batch)), batch, teacher)
+        self._optimiser.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self._parameters, self.recipe.clip)
+        if not isfinite(float(norm)) or self._is_far(float(loss.detach())):
+            return False
+        for group in self._optimiser.param_groups:
+            group["lr"] = group["size"] * self.recipe.rate_at(self.step, self.steps)
+        self._optimiser.step()
+        self.step += 1
+        self._update_average()
+        return True
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that is needed to go on, by name, beside ``step`` and ``losses``."""
+        networks = {"student": self.student, "average": self.average}
+        found = {f"{k}/{name}": t for k, net in networks.items() for name, t in weights(net)}
+        for index, parameter in enumerate(self._parameters):
+            for key, value in self._optimiser.state.get(parameter, {}).items():
+                found[f"adam/{index}/{key}"] = value
+        return found
+
+    def like(self) -> dict[str, Tensor]:
+        """A tensor of the shape and dtype of each that ``tensors`` may hold."""
+        found = self.tensors()
+        for index, parameter in enumerate(self._parameters):
+            found[f"adam/{index}/step"] = torch.zeros(())
+            found |= {f"adam/{index}/{key}": parameter for key in ("exp_avg", "exp_avg_sq")}
+        return found
+
+    def restore(
+        self, tensors: Mapping[str, Tensor], step: int, losses: tuple[float, float] | None
+    ) -> None:
+        """Go on from what ``tensors`` gave, and step and losses beside it."""
+        self.step, self.losses = step, losses
+        restore(self.student, tensors, "student")
+        restore(self.average, tensors, "average")
+        for index, parameter in enumerate(self._parameters):
+            prefix = f"adam/{index}/"
+            state = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+            if state:
+                moved = {k: t if k == "step" else t.to(parameter.device) for k, t in state.items()}
+                self._optimiser.state[parameter] = moved
+
+    def _is_far(self, loss: float) -> bool:
+        start, smooth = self.losses or (loss, loss)
+        self.losses = (start, _SMOOTHING * smooth + (1 - _SMOOTHING) * loss)
+        return not isfinite(loss) or self.losses[1] > _FAR * max(start, _NOTHING)
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        share = 1 / max(1.0, self.recipe.averaged * self.steps)
+        pairs = zip(weights(self.average), weights(self.student), strict=True)
+        for (_, mine), (_, new) in pairs:
+            if mine.is_floating_point():
+                mine.lerp_(new, share)
+            else:
+                mine.copy_(new)
+
+
+def sizes_of(network: nn.Module) -> list[float]:
+    """Root mean square of the entries of each tensor that is trained, at least a hundredth."""
+    trained = (p.detach().double() for p in network.parameters() if p.requires_grad)
+    return [max(_LEAST, float(p.square().mean().sqrt())) for p in trained]
+
+
+def weights(network: nn.Module) -> list[tuple[str, Tensor]]:
+    """Parameters and buffers, those that ``state_dict`` leaves out too, each memory once."""
+    return [*network.named_parameters(), *network.named_buffers()]
+
+
+@torch.no_grad()
+def restore(network: nn.Module, tensors: Mapping[str, Tensor], part: str) -> nn.Module:
+    """Fill a network with the tensors of one part of a file."""
+    for name, tensor in weights(network):
+        tensor.copy_(tensors[f"{part}/{name}"])
+    return network
