@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 import eckart
 from benchmarks.networks import accuracy, channel_chains
-from eckart.network.channel_groups import coupling, without_units
 from eckart.layers import weight_of
 from eckart.linalg import group_lasso_path, nested_removal_losses
 from eckart.methods import Reading, narrowed_problem, problem_of, reading_of, selection_named
+from eckart.network.channel_groups import coupling
+from eckart.network.removal import without_units
 from eckart.records import ChannelGroup
 
 Labelled = tuple[Tensor, Tensor]

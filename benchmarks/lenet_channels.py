@@ -22,10 +22,11 @@ from benchmarks.costs import count_params
 from benchmarks.data import cifar10, mnist
 from benchmarks.networks import LeNet5, load_resnet, trained_lenet
 from benchmarks.retraining import Recipe, logits_of, retrained
-from eckart.network.channel_groups import coupling, without_units
 from eckart.errors import BudgetError
 from eckart.linalg import Reader, backward_elimination, debias, group_lasso, group_lasso_path
 from eckart.methods import DEFAULT_METHODS
+from eckart.network.channel_groups import coupling
+from eckart.network.removal import without_units
 
 OUTPUT = Path("benchmarks/results/lenet-channels.json")
 CALIBRATION, BATCH = 2000, 100

@@ -14,17 +14,27 @@ from eckart.errors import (
     NonFiniteError,
     NotMonotoneWarning,
 )
+from eckart.factors import LearnedRanks, factorize
 from eckart.metrics import Embedding, Fisher, Logits, NextToken, Similarity
-from eckart.pipeline import compress, frontier
-from eckart.search.rank import find_rank
-from eckart.records import Budget, Compressed, Curves, FoundRank, Frontier, Healed, Measurement, Plan, Score, ToleranceSearch
 from eckart.moments import Moments
+from eckart.pipeline import Compressed, compress, frontier
+from eckart.records import (
+    Budget,
+    Curves,
+    FoundRank,
+    Frontier,
+    Healed,
+    Measurement,
+    Plan,
+    Score,
+    ToleranceSearch,
+)
 from eckart.scores import accuracy, auc, perplexity, spearman, torch_metric
+from eckart.search.rank import find_rank
 from eckart.stages.allocate import allocate, hull, uniform
 from eckart.stages.apply import apply
 from eckart.stages.calibrate import calibrate
 from eckart.stages.curves import curves
-from eckart.factors import LearnedRanks, factorize
 from eckart.stages.heal import heal
 from eckart.stages.measure import measure
 

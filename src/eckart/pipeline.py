@@ -9,23 +9,33 @@ Calibrate once; every budget after that is one plan, one ``apply`` and one evalu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from eckart.errors import BudgetError, InputError
-from eckart.search.plan import Search, fitted
-from eckart.network.survey import matching, survey
 from eckart.methods import DAMPING, fitting_methods
 from eckart.metrics import AUTO, Probe
-from eckart.running.progress import tracked
-from eckart.network.plan_attribute import made_by
-from eckart.records import Budget, Compressed, Curves, Frontier, Measurement, Plan, Point, Score
 from eckart.moments import Moments
+from eckart.network.plan_attribute import made_by
+from eckart.network.survey import matching, survey
+from eckart.records import (
+    Budget,
+    Curves,
+    Frontier,
+    Measurement,
+    Plan,
+    Point,
+    Score,
+    ToleranceSearch,
+)
 from eckart.records.plans import Scope
+from eckart.running.progress import tracked
 from eckart.scores import Evaluate
+from eckart.search.plan import Search, fitted
 from eckart.stages.allocate import allocate, uniform
 from eckart.stages.apply import apply
 from eckart.stages.calibrate import calibrate
@@ -33,6 +43,37 @@ from eckart.stages.curves import curves
 from eckart.stages.measure import measure
 
 KEEPS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What ``compress`` hands back.
+
+    Attributes:
+        model: the smaller network; the dense one is untouched.
+        plan: what was done to each layer and why the others stayed dense.
+        moments: reusable for any other budget.
+        curves: every option that was considered.
+        before, after: scores of both networks on the set they are reported on, if one was given.
+        evaluations: how many networks were evaluated to meet a tolerance.
+        search: the evaluations that the plan was chosen by, if a tolerance was given.
+    """
+
+    model: nn.Module
+    plan: Plan
+    moments: Moments
+    curves: Curves
+    before: Score | None = None
+    after: Score | None = None
+    evaluations: int = 0
+    search: ToleranceSearch | None = None
+
+    def __str__(self) -> str:
+        if self.before is None or self.after is None:
+            return str(self.plan)
+        drop, error = self.after.drop_from(self.before), self.after.drop_error(self.before)
+        spread = f" ± {error:.4f}" if isfinite(error) else ""
+        return f"{self.plan}; score {self.after.value:.4f}, a drop of {drop:.4f}{spread}"
 
 
 def compress(

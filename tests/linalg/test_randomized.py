@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from eckart.linalg.randomised import krylov, svd as randomized
 from eckart.linalg import randomized_svd
+from eckart.linalg.randomised import krylov
+from eckart.linalg.randomised import svd as randomized
 from eckart.linalg.randomised.gram_svd import full_svd
 from spectra import assert_orthonormal_rows, low_rank, power_law, seeded, with_values
 

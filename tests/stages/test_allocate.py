@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from eckart.costs import COSTS, Cost
 from eckart.errors import BudgetError, InputError
-from eckart.stages.allocate.knapsack import Knapsack, solve
 from eckart.records import Budget, Curves, Form, LayerSpec, Piece
 from eckart.stages.allocate import allocate, hull, unchanged, uniform
+from eckart.stages.allocate.knapsack import Knapsack, solve
 from random_curves import cheapest_loss, curves_of, spec
 
 LOSS = st.one_of(st.sampled_from([0.0, 1.0, 2.0]), st.floats(1e-6, 1e3))

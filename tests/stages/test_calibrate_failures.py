@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from eckart import InputError, NonFiniteError, accuracy, calibrate
-from eckart.network.costs import fingerprint
+from eckart.network.identity import fingerprint
 
 
 def network() -> nn.Sequential:

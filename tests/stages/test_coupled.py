@@ -8,9 +8,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from eckart.stages.allocate import elimination as buckets, coupled
-from eckart.stages.allocate.elimination import States, Table, least_sum
+from eckart.stages.allocate import coupled
+from eckart.stages.allocate import elimination as buckets
 from eckart.stages.allocate.coupled import Column, Coupled, coupled_hull, solve_coupled
+from eckart.stages.allocate.elimination import States, Table, least_sum
 from eckart.stages.allocate.knapsack import Knapsack, Vector, solve
 
 SEEDS = st.integers(0, 10**6)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from eckart import calibrate, curves
-from eckart.network.channel_groups import Coupling, coupling, without_units
 from eckart.layers import weight_of
+from eckart.network.channel_groups import Coupling, coupling
+from eckart.network.removal import without_units
 from eckart.records import ChannelGroup
 from eckart.records.channels import Units
 from stages.channel_networks import KNOWN, REMOVABLE, Group, Known

@@ -8,8 +8,8 @@ from torch import nn
 
 import eckart
 from eckart.methods import low_rank
-from eckart.methods.canonical import canonical_factors
 from eckart.methods.cache import Held
+from eckart.methods.canonical import canonical_factors
 from stages.networks import SmallCnn, mlp
 
 

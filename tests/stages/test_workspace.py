@@ -26,8 +26,8 @@ from eckart import (
     compress,
     curves,
 )
-from eckart.storage.workspace import StoredSums
 from eckart.stages.calibrate.in_parts import groups_within
+from eckart.storage.workspace import StoredSums
 from stages.networks import Attention, SmallCnn, mlp
 from tolerances import tolerance
 

@@ -17,6 +17,19 @@ from safetensors.torch import load_file, save_model
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from eckart.checkpoint.structure import (
+    CHANGED_WEIGHTS,
+    FORMAT,
+    STRUCTURE,
+    WEIGHTS,
+    changed_forms,
+    narrower_norms,
+    plan_in,
+    structure_in,
+    weights_in,
+)
+from eckart.checkpoint.transformers import CONFIG, blank_model, check_merged, convert, describe
+from eckart.checkpoint.weights import check_orders, check_weights
 from eckart.errors import CheckpointError
 from eckart.layers import (
     Factored,
@@ -27,12 +40,10 @@ from eckart.layers import (
     piece_of,
     type_of,
 )
-from eckart.network.third_party import is_pretrained
-from eckart.checkpoint.transformers import CONFIG, blank_model, check_merged, convert, describe
 from eckart.network.plan_attribute import attach_plan, plan_of
+from eckart.network.third_party import is_pretrained
 from eckart.records import Form
-from eckart.checkpoint.structure import CHANGED_WEIGHTS, FORMAT, STRUCTURE, WEIGHTS, changed_forms, narrower_norms, plan_in, structure_in, weights_in
-from eckart.checkpoint.weights import Outline, check_orders, check_weights, outlines_of
+from eckart.storage.tensors import Outline, outlines_of
 
 
 def save(model: nn.Module, directory: str | Path, tokenizer: Any = None) -> None:

@@ -13,7 +13,7 @@ from eckart.errors import CheckpointError
 from eckart.layers import norm_width, type_of
 from eckart.records import Form, Plan
 from eckart.records.forms import MALFORMED
-from eckart.checkpoint.weights import MAX_JSON_BYTES
+from eckart.storage.tensors import MAX_JSON_BYTES
 
 FORMAT = "eckart.network/3"
 WEIGHTS, CHANGED_WEIGHTS, STRUCTURE = "model.safetensors", "eckart.safetensors", "eckart.json"

@@ -17,7 +17,7 @@ from torch import nn
 
 from eckart.errors import CheckpointError, InputError
 from eckart.network.third_party import is_pretrained
-from eckart.checkpoint.weights import MAX_JSON_BYTES, Outline
+from eckart.storage.tensors import MAX_JSON_BYTES, Outline
 
 CONFIG = "config.json"
 _TOKENIZER_FILES = (

@@ -6,40 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from eckart.errors import CheckpointError
-
-MAX_JSON_BYTES = 64 * 1024 * 1024  # of what lies beside the weights; a hostile file may be vast
-Outline = tuple[tuple[int, ...], torch.dtype]
-_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-    "C64": torch.complex64,
-}
-
-
-def outlines_of(path: Path) -> dict[str, Outline]:
-    """Shape and dtype of every tensor in the file; none of them is read.
-
-    Raises:
-        CheckpointError: the file is missing, truncated, or no safetensors file.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            return {n: (tuple(s.get_shape()), _DTYPES[s.get_dtype()]) for n, s in slices.items()}
-    except (OSError, SafetensorError, KeyError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}") from error
+from eckart.storage.tensors import Outline, outlines_of
 
 
 def check_weights(path: Path, expected: Mapping[str, Outline], tied: Mapping[str, str]) -> None:

@@ -10,10 +10,10 @@ import typer
 from eckart.cli.commands.calibrate import calibrate_command
 from eckart.cli.commands.compress import compress_command
 from eckart.cli.commands.demo import demo_command
-from eckart.cli.entry import CommandGroup
 from eckart.cli.commands.evaluate import evaluate_command
 from eckart.cli.commands.frontier import frontier_command
 from eckart.cli.commands.inspect import inspect_command
+from eckart.cli.entry import CommandGroup
 
 __all__ = ["app", "main"]
 

@@ -8,10 +8,10 @@ from numbers import Integral, Real
 from torch import nn
 
 from eckart.errors import InputError
-from eckart.network.survey import matching, survey
 from eckart.layers import piece_of
 from eckart.linalg.admissible import admissible
 from eckart.methods import low_rank_form
+from eckart.network.survey import matching, survey
 from eckart.records import Piece
 
 Rank = int | float

@@ -10,18 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eckart.running.batches import first_examples
 from eckart.errors import InputError
+from eckart.factors.candidates import Layers, Ranks, Reasons, candidates, listed, ranked
 from eckart.layers import Factored, as_matrix, piece_of, rebuild
 from eckart.linalg import random_factors, truncated_svd
 from eckart.methods import DAMPING, low_rank_form, problem_of, weighted_svd
-from eckart.network.plan_attribute import attach_plan
-from eckart.records import Choice, Plan
 from eckart.moments import Moments
-from eckart.records.plans import predicted
+from eckart.network.costs import network_costs, stored_costs
+from eckart.network.identity import check_same_network, fingerprint
+from eckart.network.plan_attribute import attach_plan
 from eckart.network.replacing import copied, installed
-from eckart.factors.candidates import Layers, Ranks, Reasons, candidates, listed, ranked
-from eckart.network.costs import check_same_network, fingerprint, network_costs, stored_costs
+from eckart.records import Choice, Plan
+from eckart.records.plans import predicted
+from eckart.running.batches import first_examples
 
 METHODS = {"svd": "svd", "weighted": "weighted_svd", "random": "random"}
 """What a plan calls each start; with a core, ``+core`` follows."""

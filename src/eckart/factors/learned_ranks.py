@@ -12,20 +12,20 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
-from eckart.running.batches import first_examples
 from eckart.costs import Cost, cost_named
 from eckart.errors import InputError, NotConvergedWarning
+from eckart.factors.candidates import candidates, full_rank, listed
+from eckart.factors.fixed_ranks import factorize
 from eckart.layers import piece_of, weight_of
 from eckart.layers.registry import known_type_of
 from eckart.linalg import priced_rank, truncated_svd
 from eckart.linalg.admissible import WORKING, admissible
 from eckart.methods import low_rank_form
+from eckart.network.costs import trace_sizes
 from eckart.network.plan_attribute import attach_plan, made_by
 from eckart.records import Form, LayerSpec
 from eckart.records.forms import Size
-from eckart.factors.candidates import candidates, full_rank, listed
-from eckart.factors.fixed_ranks import factorize
-from eckart.network.costs import trace_sizes
+from eckart.running.batches import first_examples
 
 _NEAR = 0.05  # relative distance from which the factors of `finish` are another network
 _STORED = ("params", "bytes")  # costs that no forward pass is needed for

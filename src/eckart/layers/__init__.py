@@ -33,7 +33,6 @@ from eckart.layers.registry import (
     type_of,
     weight_of,
 )
-from eckart.network.survey import matching, survey
 from eckart.layers.transposed import TransposedType
 
 register_layer(LinearType())
@@ -57,7 +56,6 @@ __all__ = [
     "composed",
     "factors_in",
     "filled",
-    "matching",
     "narrowed",
     "narrowed_piece",
     "no_narrowing",
@@ -67,7 +65,6 @@ __all__ = [
     "rebuild",
     "refill",
     "register_layer",
-    "survey",
     "type_of",
     "weight_of",
     "weights_of",

@@ -1,6 +1,14 @@
 """Tensor to tensor: no modules, no files."""
 
 from eckart.linalg.black_box.search import BlackBoxRank, black_box_rank
+from eckart.linalg.calculus.factor_fitting import (
+    FactorFit,
+    alternating_least_squares,
+    gradient_refinement,
+)
+from eckart.linalg.calculus.factor_gradients import frobenius_gradients, weighted_gradients
+from eckart.linalg.calculus.lanczos import LargestEigenvalue, largest_eigenvalue
+from eckart.linalg.calculus.rayleigh import rayleigh_gradient, rayleigh_hessian, rayleigh_quotient
 from eckart.linalg.canonical import CanonicalFactors, canonical_factors
 from eckart.linalg.elimination import (
     Reader,
@@ -9,9 +17,6 @@ from eckart.linalg.elimination import (
     refit,
 )
 from eckart.linalg.example_gradients import gradient_grams
-from eckart.linalg.calculus.factor_fitting import FactorFit, alternating_least_squares, gradient_refinement
-from eckart.linalg.calculus.factor_gradients import frobenius_gradients, weighted_gradients
-from eckart.linalg.randomised.gaussian import random_factors
 from eckart.linalg.group_sparsity import (
     GroupLassoPath,
     GroupLassoResult,
@@ -29,7 +34,6 @@ from eckart.linalg.interpolative import (
     SpanningRows,
     spanning_rows,
 )
-from eckart.linalg.calculus.lanczos import LargestEigenvalue, largest_eigenvalue
 from eckart.linalg.low_rank import (
     NestedFactors,
     nested_losses,
@@ -37,15 +41,28 @@ from eckart.linalg.low_rank import (
     truncated_svd,
 )
 from eckart.linalg.patches import Window, patch_gram, patch_total, row_gram
+from eckart.linalg.randomised.gaussian import random_factors
+from eckart.linalg.randomised.ranges import (
+    AdaptiveRange,
+    adaptive_range,
+    range_error_bound,
+    range_finder,
+    subspace_iteration,
+)
 from eckart.linalg.randomised.svd import randomized_svd
-from eckart.linalg.randomised.ranges import AdaptiveRange, adaptive_range, range_error_bound, range_finder, subspace_iteration
-from eckart.linalg.ranks.rules import effective_rank, energy_rank, gavish_donoho_rank, numerical_rank, priced_rank, stable_rank
-from eckart.linalg.calculus.rayleigh import rayleigh_gradient, rayleigh_hessian, rayleigh_quotient
+from eckart.linalg.randomised.weighted_range import WeightedComponents, weighted_components
+from eckart.linalg.ranks.rules import (
+    effective_rank,
+    energy_rank,
+    gavish_donoho_rank,
+    numerical_rank,
+    priced_rank,
+    stable_rank,
+)
+from eckart.linalg.ranks.variational_bayes import VariationalRank, variational_rank
 from eckart.linalg.regression import least_squares, reduced_rank_regression
 from eckart.linalg.separable import SeparableFactors, separable_factors
 from eckart.linalg.tucker import NestedTucker, Tucker2, tucker2
-from eckart.linalg.ranks.variational_bayes import VariationalRank, variational_rank
-from eckart.linalg.randomised.weighted_range import WeightedComponents, weighted_components
 from eckart.linalg.whitening import damped, factor, quadratic_loss, roots
 
 __all__ = [

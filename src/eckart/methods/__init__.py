@@ -1,11 +1,12 @@
 """One file per method, and the registry of them."""
 
 from eckart.methods.canonical import Canonical, canonical_form
-from eckart.methods.selection import Heirs, Ranking, Reading, Selection, eliminated, heirs, largest_norm, lasso_path, narrowed_problem, reading_of
 from eckart.methods.low_rank import LowRank, activation_svd, low_rank_form, weighted_svd
 from eckart.methods.low_rank import svd as plain_svd
+from eckart.methods.narrowing import Heirs, heirs, narrowed_problem
 from eckart.methods.pointwise_first import PointwiseFirst, pointwise_first_form
 from eckart.methods.problem import DAMPING, Problem, problem_of, regular
+from eckart.methods.reading import Reading, reading_of
 from eckart.methods.registry import (
     DEFAULT_METHODS,
     METHODS,
@@ -19,6 +20,7 @@ from eckart.methods.registry import (
     register_selection,
     selection_named,
 )
+from eckart.methods.selection import Ranking, Selection, eliminated, largest_norm, lasso_path
 from eckart.methods.spatial import Spatial, spatial_form
 from eckart.methods.tucker2 import TuckerTwo, tucker2_form
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from eckart.errors import CheckpointError
-from eckart.storage.workspace import header_of, read_tensors, write_tensors
+from eckart.storage.tensors import header_of, read_tensors, write_tensors
 
 FORMAT = "eckart.decomposition/1"
 _log = logging.getLogger("eckart")

@@ -8,10 +8,10 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from eckart.errors import InputError
-from eckart.network.third_party import is_pretrained
-from eckart.methods.selection import Selection
 from eckart.methods.problem import Problem
+from eckart.methods.selection import Selection
 from eckart.metrics import AUTO
+from eckart.network.third_party import is_pretrained
 from eckart.records import Form, Piece
 
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from eckart.running.batches import inputs_of
 from eckart.errors import InputError
-from eckart.running.masks import masks_of, real_rows
 from eckart.metrics.probes import named
+from eckart.running.batches import inputs_of
+from eckart.running.masks import masks_of, real_rows
 
 _ROWS = 256  # rows of logits whose chances are held at once
 IGNORED = -100  # a target that does not count, as in torch and transformers

@@ -11,11 +11,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from eckart.running.batches import inputs_of, tensors_in
 from eckart.errors import InputError
-from eckart.running.masks import masks_of
 from eckart.metrics.logits import IGNORED, divergence, logits_of
 from eckart.metrics.probes import named
+from eckart.running.batches import inputs_of, tensors_in
+from eckart.running.masks import masks_of
 
 _ROWS = 256  # positions whose chances are held at once
 

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from eckart.running.batches import examples_in, inputs_of
 from eckart.errors import InputError
+from eckart.running.batches import examples_in, inputs_of
 
 AUTO = "auto"
 

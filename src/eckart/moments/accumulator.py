@@ -13,10 +13,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from eckart.moments.distinct import DistinctInputs
 from eckart.errors import NonFiniteError
 from eckart.layers import InputSums, LayerType, type_of
 from eckart.linalg import gradient_grams
+from eckart.moments.distinct import DistinctInputs
 from eckart.running.masks import Masks, masks_of, real_part, real_rows
 
 

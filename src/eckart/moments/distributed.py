@@ -10,10 +10,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from eckart.records import LayerSpec
 from eckart.moments import Moments
 from eckart.moments.file_format import PARTS
 from eckart.moments.record import sharing_differs
+from eckart.records import LayerSpec
 
 
 def world() -> tuple[int, int]:

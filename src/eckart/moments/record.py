@@ -15,9 +15,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from eckart.errors import CheckpointError, MismatchError
-from eckart.records.forms import MALFORMED, LayerSpec
 from eckart.moments.file_format import PARTS, fields_in, packed
-from eckart.storage.workspace import StoredSums, Workspace, decompositions_in, write_tensors
+from eckart.records.forms import MALFORMED, LayerSpec
+from eckart.storage.tensors import write_tensors
+from eckart.storage.workspace import StoredSums, Workspace, decompositions_in
 
 FORMAT = "eckart.moments/4"
 

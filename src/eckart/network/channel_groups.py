@@ -16,18 +16,17 @@ import torch
 import torch_pruning
 from torch import Tensor, nn
 
-from eckart.running.batches import call, mapped, moved, tensors_in
 from eckart.layers import (
-    narrowed,
     no_narrowing,
-    norm_width,
     piece_of,
     type_of,
     weight_of,
 )
+from eckart.network.removal import without_units
 from eckart.network.third_party import copied_in
 from eckart.records import ChannelGroup
 from eckart.records.channels import Units
+from eckart.running.batches import call, mapped, moved, tensors_in
 from eckart.running.hooks import untouched
 
 _SAME = 1e-6  # of the largest output, in float64
@@ -78,26 +77,6 @@ def coupling(model: nn.Module, example: Any, dense: Iterable[str] = ()) -> Coupl
     wrong = "the network with its channels removed differs from the one with them masked"
     refused |= {group.name: wrong for group in kept if group not in believed}
     return Coupling(tuple(believed), refused)
-
-
-def without_units(model: nn.Module, kept: Sequence[tuple[ChannelGroup, Sequence[int]]]) -> None:
-    """Remove all other units of each group from the network, in place; weights stay as they are."""
-    rows: dict[str, list[int]] = {}
-    columns: dict[str, list[int]] = {}
-    for group, units in kept:
-        for name in {**group.writers, **group.followers}:
-            rows[name] = group.rows_left(name, units, _outputs_of(model.get_submodule(name)))
-        for name in group.readers:
-            width = piece_of(model.get_submodule(name)).inputs
-            columns[name] = group.columns_left(name, units, width)
-    for name in {**rows, **columns}:
-        module = narrowed(model.get_submodule(name), rows.get(name), columns.get(name))
-        model.set_submodule(name, module)
-
-
-def _outputs_of(module: nn.Module) -> int:
-    width = norm_width(module)
-    return piece_of(module).outputs if width is None else width
 
 
 def _traced(model: nn.Module, example: Any) -> list[ChannelGroup]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +11,10 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.flop_counter import FlopCounterMode
 
-from eckart.running.batches import call, moved
-from eckart.errors import MismatchError
 from eckart.layers import type_of
 from eckart.records import Form
 from eckart.records.forms import Size
+from eckart.running.batches import call, moved
 from eckart.running.hooks import untouched, watching
 
 
@@ -86,32 +84,6 @@ def stored_costs(model: nn.Module) -> dict[str, int]:
     }
 
 
-def fingerprint(model: nn.Module) -> str:
-    """A short hash of all parameters and floating buffers: another network differs.
-
-    Of each tensor its name, its shape and a sample of a thousand entries, the same on any device.
-    """
-    digest = hashlib.sha256()
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        if is_lazy(tensor) or not tensor.is_floating_point():
-            continue
-        flat = tensor.detach().flatten()
-        sample = flat[:: max(1, len(flat) // 1000)].double().cpu()
-        digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(sample.numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
 def _macs(layer: nn.Module, sizes: list[Size]) -> int:
     kind = type_of(layer)
     return 0 if kind is None else sum(Form((kind.piece(layer),)).macs(size) for size in sizes)
-
-
-def check_same_network(model: nn.Module, expected: str, what: str) -> None:
-    """Raise ``MismatchError`` unless the network is the one that moments or a plan were made on."""
-    found = fingerprint(model)
-    if found != expected:
-        raise MismatchError(
-            f"{what} belong to another network (fingerprint {expected}, this one has {found}): "
-            "calibrate this network, with the weights it has now"
-        )

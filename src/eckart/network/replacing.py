@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from eckart.running.batches import call, moved
 from eckart.errors import InputError, LeftDenseWarning
+from eckart.running.batches import call, moved
 from eckart.running.hooks import untouched
 
 

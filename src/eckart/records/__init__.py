@@ -1,12 +1,11 @@
 """The nouns: frozen dataclasses that the stages hand to one another."""
 
 from eckart.records.channels import ChannelGroup, GroupCurve, Removal
+from eckart.records.curves import Curve, Curves, Option, Site
 from eckart.records.forms import Form, LayerSpec, Piece
 from eckart.records.healing import Healed, HealingStep
-from eckart.moments.record import Moments
-from eckart.records.curves import Curve, Curves, Option, Site
 from eckart.records.plans import Budget, Choice, Plan
-from eckart.records.results import Compressed, Frontier, Measurement, Point
+from eckart.records.results import Frontier, Measurement, Point
 from eckart.records.scores import Score
 from eckart.records.searches import FoundRank, ToleranceSearch, Trial
 
@@ -14,7 +13,6 @@ __all__ = [
     "Budget",
     "ChannelGroup",
     "Choice",
-    "Compressed",
     "Curve",
     "Curves",
     "Form",
@@ -25,7 +23,6 @@ __all__ = [
     "HealingStep",
     "LayerSpec",
     "Measurement",
-    "Moments",
     "Option",
     "Piece",
     "Plan",

@@ -9,15 +9,10 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from eckart.errors import CheckpointError, MismatchError
 from eckart.records.forms import MALFORMED
-from eckart.moments.record import Moments
-from eckart.records.curves import Curves
 from eckart.records.plans import Plan
 from eckart.records.scores import Score
-from eckart.records.searches import ToleranceSearch
 
 
 @dataclass(frozen=True)
@@ -204,34 +199,3 @@ class Frontier:
             for key, point in known.items()
             if key not in plans or point.plan.carries_out(plans[key])
         }
-
-
-@dataclass(frozen=True)
-class Compressed:
-    """What ``compress`` hands back.
-
-    Attributes:
-        model: the smaller network; the dense one is untouched.
-        plan: what was done to each layer and why the others stayed dense.
-        moments: reusable for any other budget.
-        curves: every option that was considered.
-        before, after: scores of both networks on the set they are reported on, if one was given.
-        evaluations: how many networks were evaluated to meet a tolerance.
-        search: the evaluations that the plan was chosen by, if a tolerance was given.
-    """
-
-    model: nn.Module
-    plan: Plan
-    moments: Moments
-    curves: Curves
-    before: Score | None = None
-    after: Score | None = None
-    evaluations: int = 0
-    search: ToleranceSearch | None = None
-
-    def __str__(self) -> str:
-        if self.before is None or self.after is None:
-            return str(self.plan)
-        drop, error = self.after.drop_from(self.before), self.after.drop_error(self.before)
-        spread = f" ± {error:.4f}" if isfinite(error) else ""
-        return f"{self.plan}; score {self.after.value:.4f}, a drop of {drop:.4f}{spread}"

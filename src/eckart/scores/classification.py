@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eckart.running.batches import check_rereadable
 from eckart.errors import InputError
 from eckart.metrics import class_axis
 from eckart.records import Score
+from eckart.running.batches import check_rereadable
 from eckart.scores.running import labelled
 
 

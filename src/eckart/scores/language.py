@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eckart.running.batches import check_rereadable
 from eckart.errors import InputError
 from eckart.metrics import IGNORED, Pooling, logits_of, pooled, predicted_tokens
 from eckart.records import Score
+from eckart.running.batches import check_rereadable
 from eckart.scores.running import outputs_over
 
 _ROWS = 256  # positions whose chances are held at once

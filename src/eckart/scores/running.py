@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eckart.running.batches import call, inputs_of, moved
 from eckart.errors import InputError
 from eckart.metrics import logits_of
 from eckart.records import Score
+from eckart.running.batches import call, inputs_of, moved
 from eckart.running.hooks import untouched
 
 Evaluate = Callable[[nn.Module], Score | float]

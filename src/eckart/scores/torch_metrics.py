@@ -8,9 +8,9 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from eckart.running.batches import check_rereadable
 from eckart.errors import InputError
 from eckart.records import Score
+from eckart.running.batches import check_rereadable
 from eckart.scores.running import labelled
 
 

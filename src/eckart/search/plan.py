@@ -8,12 +8,12 @@ from functools import cached_property
 
 from torch import nn
 
-from eckart.search.bisection import smallest_passing
 from eckart.errors import InputError
+from eckart.moments import Moments
 from eckart.network.plan_attribute import made_by
 from eckart.records import Budget, Curves, Plan, Score, ToleranceSearch
-from eckart.moments import Moments
 from eckart.scores import Evaluate
+from eckart.search.bisection import smallest_passing
 from eckart.stages.allocate import allocate, hull, unchanged
 from eckart.stages.apply import apply
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from eckart.search.bisection import checked_tolerance, smallest_passing
 from eckart.errors import EckartError, InputError
 from eckart.layers import as_matrix, piece_of, rebuild, weight_of
-from eckart.network.survey import survey
 from eckart.methods import DAMPING, Method, Problem, methods_named, problem_of
-from eckart.records import Form, FoundRank, Score
 from eckart.moments import Moments
+from eckart.network.identity import check_same_network
 from eckart.network.replacing import copied
+from eckart.network.survey import survey
+from eckart.records import Form, FoundRank, Score
 from eckart.scores import Evaluate
-from eckart.network.costs import check_same_network
+from eckart.search.bisection import checked_tolerance, smallest_passing
 
 
 def find_rank(

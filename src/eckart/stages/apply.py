@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from eckart.costs import COSTS
-from eckart.network.channel_groups import without_units
 from eckart.errors import MismatchError
 from eckart.layers import bias_of, filled, piece_of, rebuild, weight_of
 from eckart.methods import (
@@ -18,11 +17,12 @@ from eckart.methods import (
     problem_of,
     reading_of,
 )
-from eckart.network.plan_attribute import attach_plan
-from eckart.records import Form, Plan
 from eckart.moments import Moments
+from eckart.network.identity import check_same_network
+from eckart.network.plan_attribute import attach_plan
+from eckart.network.removal import without_units
 from eckart.network.replacing import copied, installed
-from eckart.network.costs import check_same_network
+from eckart.records import Form, Plan
 
 
 def apply(model: nn.Module, plan: Plan, moments: Moments, *, inplace: bool = False) -> nn.Module:

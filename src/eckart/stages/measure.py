@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from eckart.running.batches import call, examples_in, first_examples, moved
-from eckart.records import Measurement, Score
-from eckart.scores import Evaluate
 from eckart.network.costs import network_costs
+from eckart.records import Measurement, Score
+from eckart.running.batches import call, examples_in, first_examples, moved
 from eckart.running.hooks import untouched
+from eckart.scores import Evaluate
 
 if TYPE_CHECKING:
     from torch.utils.benchmark import Measurement as Timing

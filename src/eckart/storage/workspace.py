@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any, final
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from eckart.errors import CheckpointError, MismatchError
 from eckart.records.forms import MALFORMED
+from eckart.storage.tensors import read_tensors
 
 FORMAT = "eckart.workspace/1"
 SETTINGS = "workspace.json"
@@ -143,54 +141,3 @@ class StoredSums(Mapping[str, Tensor]):
 def decompositions_in(directory: Path) -> Path:
     """The folder of what was decomposed under the moments of a workspace."""
     return directory / "decompositions"
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[Any]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"cannot read {path}: {error}; delete it, and the same call makes it again"
-        ) from error
-
-
-def read_tensors(path: Path, names: Sequence[str]) -> list[Tensor]:
-    """Some tensors of a file; what of them is not touched is not read either.
-
-    Raises:
-        CheckpointError: the file is missing or damaged.
-    """
-    with _open(path) as file:
-        return [file.get_tensor(name) for name in names]
-
-
-def header_of(path: Path) -> dict[str, str]:
-    """The metadata of a file.
-
-    Raises:
-        CheckpointError: the file is missing or damaged.
-    """
-    with _open(path) as file:
-        return file.metadata() or {}
-
-
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file, whole or not at all.
-
-    Raises:
-        CheckpointError: the disk is full, or cannot be written to.
-    """
-    partial = Path(f"{path}.partial")
-    try:
-        path.parent.mkdir(exist_ok=True)
-        save_file(dict(tensors), partial, metadata=dict(metadata))
-        partial.replace(path)
-    except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
-        size = sum(t.numel() * t.element_size() for t in tensors.values())
-        raise CheckpointError(
-            f"cannot write {path}, {size / 1e6:.0f} MB: {error}; what was finished before is kept: "
-            "make room, and the same call goes on"
-        ) from error

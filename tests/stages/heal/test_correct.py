@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from eckart import heal
-from eckart.stages.heal.channels import kept_channels
 from eckart.running.hooks import amending
+from eckart.stages.heal.channels import kept_channels
 from stages.heal.networks import Residual, compressed, disturbed, images, settled
 from stages.networks import mlp
 

@@ -10,8 +10,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from eckart import InputError
-from eckart.stages.heal.distil.objectives import Imitation, TaskLoss
 from eckart.stages.heal.distil.data_passes import passes
+from eckart.stages.heal.distil.objectives import Imitation, TaskLoss
 from eckart.stages.heal.distil.training import Recipe, Training, sizes_of
 from random_moments import normal
 

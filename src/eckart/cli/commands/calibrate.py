@@ -11,11 +11,18 @@ from torch import nn
 from eckart import Moments, calibrate
 from eckart.cli.entry import stopped
 from eckart.cli.options.grouping import grouped
-from eckart.cli.options.shared import CalibrationOptions, Examples, ImageOptions, ModelOptions, RunOptions, TextOptions
+from eckart.cli.options.shared import (
+    CalibrationOptions,
+    Examples,
+    ImageOptions,
+    ModelOptions,
+    RunOptions,
+    TextOptions,
+)
 from eckart.cli.shown.output import Result, file_to_write, say
 from eckart.errors import CalibrationInterrupted, InputError
 from eckart.metrics import AUTO
-from eckart.network.costs import check_same_network
+from eckart.network.identity import check_same_network
 
 _NONE = "none"
 

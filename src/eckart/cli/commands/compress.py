@@ -7,13 +7,23 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from eckart import Budget, Compressed, Healed, Measurement, compress, measure, save
-from eckart.cli.shown.channels import bound_lines, removal_tables
 from eckart.cli.options.grouping import grouped
 from eckart.cli.options.healing import HealingOptions
-from eckart.cli.options.shared import CalibrationOptions, EvaluationOptions, ImageOptions, ModelOptions, RunOptions, SelectionOptions, TextOptions, judge, option
-from eckart.cli.shown.output import Result, folder_to_write
 from eckart.cli.options.parsing import make_budget, parse_budget, usage_error
 from eckart.cli.options.planning import MomentsOptions, PlanOptions, gather
+from eckart.cli.options.shared import (
+    CalibrationOptions,
+    EvaluationOptions,
+    ImageOptions,
+    ModelOptions,
+    RunOptions,
+    SelectionOptions,
+    TextOptions,
+    judge,
+    option,
+)
+from eckart.cli.shown.channels import bound_lines, removal_tables
+from eckart.cli.shown.output import Result, folder_to_write
 from eckart.cli.shown.tables import before_after_table, plan_table
 from eckart.costs import COSTS
 from eckart.records.plans import Scope

@@ -26,10 +26,10 @@ from eckart import (
     load,
     save,
 )
-from eckart.cli.sources.demo_networks import Digits, load_digits, make_cnn, make_mlp, train
 from eckart.cli.options.grouping import grouped
 from eckart.cli.options.shared import RunOptions, option
 from eckart.cli.shown.output import Result, folder_to_write, say
+from eckart.cli.sources.demo_networks import Digits, load_digits, make_cnn, make_mlp, train
 from eckart.errors import CheckpointError
 from eckart.report import frontier_table, write_report
 

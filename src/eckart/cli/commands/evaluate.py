@@ -10,13 +10,21 @@ import typer
 from torch import nn
 
 from eckart import Measurement, Score, load, measure
-from eckart.running.batches import first_examples, inputs_of
 from eckart.cli.options.grouping import grouped
-from eckart.cli.options.shared import EvaluationOptions, Examples, ImageOptions, ModelOptions, RunOptions, TextOptions, judge
+from eckart.cli.options.shared import (
+    EvaluationOptions,
+    Examples,
+    ImageOptions,
+    ModelOptions,
+    RunOptions,
+    TextOptions,
+    judge,
+)
 from eckart.cli.shown.output import Result
 from eckart.cli.shown.tables import make_table, measurement_table
 from eckart.cli.sources.text_data import Windows
 from eckart.report.formats import significant
+from eckart.running.batches import first_examples, inputs_of
 
 
 @grouped

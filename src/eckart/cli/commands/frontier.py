@@ -12,10 +12,19 @@ from rich.console import RenderableType
 from eckart import curves, frontier
 from eckart.cli.entry import Interrupted, command_line, typed_words
 from eckart.cli.options.grouping import grouped
-from eckart.cli.options.shared import CalibrationOptions, EvaluationOptions, ImageOptions, ModelOptions, RunOptions, TextOptions, judge, option
-from eckart.cli.shown.output import Result, file_to_write
 from eckart.cli.options.parsing import parse_fractions, usage_error
 from eckart.cli.options.planning import MomentsOptions, PlanOptions, gather
+from eckart.cli.options.shared import (
+    CalibrationOptions,
+    EvaluationOptions,
+    ImageOptions,
+    ModelOptions,
+    RunOptions,
+    TextOptions,
+    judge,
+    option,
+)
+from eckart.cli.shown.output import Result, file_to_write
 from eckart.cli.shown.reproducing import point_command
 from eckart.costs import COSTS
 from eckart.pipeline import KEEPS

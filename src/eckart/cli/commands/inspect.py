@@ -11,22 +11,22 @@ import typer
 from rich.table import Table
 from torch import nn
 
-from eckart.running.batches import call
-from eckart.cli.shown.channels import group_tables
 from eckart.cli.options.grouping import grouped
-from eckart.cli.options.shared import ModelOptions, RunOptions
-from eckart.cli.shown.output import Result
 from eckart.cli.options.parsing import parse_size
+from eckart.cli.options.shared import ModelOptions, RunOptions
+from eckart.cli.shown.channels import group_tables
+from eckart.cli.shown.output import Result
 from eckart.cli.shown.tables import make_table
-from eckart.network.channel_groups import coupling
 from eckart.errors import InputError
 from eckart.layers import piece_of
-from eckart.network.survey import survey
 from eckart.metrics import fitting_metric, is_joint, probe_of
 from eckart.moments.accumulator import moment_bytes
+from eckart.network.channel_groups import coupling
+from eckart.network.costs import network_costs
+from eckart.network.survey import survey
 from eckart.records import Form
 from eckart.report.formats import UNKNOWN, short_count
-from eckart.network.costs import network_costs
+from eckart.running.batches import call
 from eckart.running.hooks import untouched
 
 

@@ -11,8 +11,8 @@ from torch import nn
 
 from eckart import Moments, calibrate
 from eckart.cli.entry import stopped
-from eckart.cli.options.shared import CalibrationOptions, Data, Examples, option
 from eckart.cli.options.parsing import parse_names, usage_error
+from eckart.cli.options.shared import CalibrationOptions, Data, Examples, option
 from eckart.errors import CalibrationInterrupted, InputError
 from eckart.methods import DAMPING, METHODS, SELECTIONS, checked_names
 from eckart.metrics import AUTO

@@ -11,12 +11,12 @@ import typer
 from torch import nn
 
 from eckart import accuracy, perplexity
+from eckart.cli.options.parsing import parse_numbers, usage_error
+from eckart.cli.shown.output import say
 from eckart.cli.sources.data import CALIBRATED_ON, REPORTED_ON, ImageData, open_source
 from eckart.cli.sources.hub_models import Dtype, HubModel
 from eckart.cli.sources.images import Batches, Preprocessing
 from eckart.cli.sources.models import load_model
-from eckart.cli.shown.output import say
-from eckart.cli.options.parsing import parse_numbers, usage_error
 from eckart.cli.sources.text_data import Shown, TextData, Windows
 from eckart.errors import InputError
 from eckart.scores import Evaluate

@@ -9,10 +9,10 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
+from eckart.cli.shown.output import say
 from eckart.cli.sources.hub_data import HubData
 from eckart.cli.sources.image_folder import FolderImages, find_image_folders
 from eckart.cli.sources.images import Batches, ImageSet, Preprocessing
-from eckart.cli.shown.output import say
 from eckart.errors import InputError
 
 CALIBRATED_ON = ("train", "training")

@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from eckart import load_pretrained
+from eckart.checkpoint.structure import STRUCTURE
+from eckart.checkpoint.transformers import CONFIG, transformers
 from eckart.cli.shown.output import say
 from eckart.errors import EckartError, InputError
-from eckart.checkpoint.transformers import CONFIG, transformers
-from eckart.checkpoint.structure import STRUCTURE
 
 T = TypeVar("T")
 _PREFIX = "hf:"

@@ -9,11 +9,11 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from eckart.costs import COSTS, Cost, cost_named
-from eckart.stages.allocate.coupled import Coupled, coupled_hull, solve_coupled
 from eckart.errors import BudgetError
-from eckart.stages.allocate.knapsack import Vector, lower_hull, solve
 from eckart.records import Budget, Choice, Curves, Option, Plan, Removal
 from eckart.records.plans import Scope, predicted
+from eckart.stages.allocate.coupled import Coupled, coupled_hull, solve_coupled
+from eckart.stages.allocate.knapsack import Vector, lower_hull, solve
 from eckart.stages.allocate.table import Kept, Menu, assembled
 
 _Key = tuple[tuple[Cost, ...], Scope]

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eckart.stages.allocate.elimination import States
 from eckart.costs import Cost
-from eckart.stages.allocate.coupled import Coupled
-from eckart.stages.allocate.knapsack import Knapsack, Vector
 from eckart.records import Curve, Curves, GroupCurve, Option
+from eckart.stages.allocate.coupled import Coupled
+from eckart.stages.allocate.elimination import States
+from eckart.stages.allocate.knapsack import Knapsack, Vector
 
 
 class Kept(NamedTuple):

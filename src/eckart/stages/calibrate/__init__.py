@@ -12,21 +12,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eckart.running.batches import call, examples_in, first_examples, inputs_of, moved, tensors_in
-from eckart.moments.distributed import any_rank, summed_over_ranks, world
 from eckart.errors import CalibrationInterrupted, InputError, NoGradientError
-from eckart.running.interruptions import deferred_interrupt, until_error
-from eckart.network.survey import survey
 from eckart.layers import type_of
 from eckart.metrics import AUTO, Probe, count_of, fitting_metric, is_joint, name_of, probe_of
-from eckart.moments.accumulator import Accumulator, moment_bytes
-from eckart.running.progress import length_of, tracked
-from eckart.records import Form, LayerSpec
 from eckart.moments import Moments
+from eckart.moments.accumulator import Accumulator, moment_bytes
+from eckart.moments.distributed import any_rank, summed_over_ranks, world
+from eckart.network.costs import network_costs, trace_sizes
+from eckart.network.identity import fingerprint
+from eckart.network.survey import survey
+from eckart.records import Form, LayerSpec
 from eckart.records.forms import Size
-from eckart.stages.calibrate.in_parts import MEMORY_BYTES, NO_GRADIENT, gathered_in
-from eckart.network.costs import fingerprint, network_costs, trace_sizes
+from eckart.running.batches import call, examples_in, first_examples, inputs_of, moved, tensors_in
 from eckart.running.hooks import untouched, watching
+from eckart.running.interruptions import deferred_interrupt, until_error
+from eckart.running.progress import length_of, tracked
+from eckart.stages.calibrate.in_parts import MEMORY_BYTES, NO_GRADIENT, gathered_in
 
 _log = logging.getLogger("eckart")
 _SAMPLE = 64  # examples whose inputs are kept

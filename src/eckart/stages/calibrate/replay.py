@@ -8,8 +8,8 @@ from typing import Any, final
 
 import torch
 
-from eckart.running.batches import tensors_in
 from eckart.errors import InputError
+from eckart.running.batches import tensors_in
 
 
 @final

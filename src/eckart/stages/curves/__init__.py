@@ -10,9 +10,7 @@ from statistics import median
 from torch import nn
 
 from eckart.costs import COSTS
-from eckart.network.channel_groups import Coupling, coupling
 from eckart.errors import InputError
-from eckart.network.survey import matching
 from eckart.methods import (
     DAMPING,
     fitting_methods,
@@ -20,15 +18,17 @@ from eckart.methods import (
     selection_named,
 )
 from eckart.metrics import AUTO, Probe
-from eckart.running.progress import tracked
-from eckart.records import ChannelGroup, Curve, Curves, Form, Option, Site
 from eckart.moments import Moments
-from eckart.stages.curves.problems import Bench
-from eckart.stages.curves.group_curves import group_curve
+from eckart.network.channel_groups import Coupling, coupling
+from eckart.network.identity import check_same_network
+from eckart.network.survey import matching
+from eckart.records import ChannelGroup, Curve, Curves, Form, Option, Site
+from eckart.running.progress import tracked
 from eckart.stages.curves.coherence import coherent
+from eckart.stages.curves.group_curves import group_curve
 from eckart.stages.curves.layer_options import narrow_options, whole_options
+from eckart.stages.curves.problems import Bench
 from eckart.stages.curves.rescaling import rescaled
-from eckart.network.costs import check_same_network
 
 
 def curves(

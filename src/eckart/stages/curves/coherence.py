@@ -17,14 +17,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eckart.running.batches import call, moved, tensors_in
 from eckart.layers import rebuild, weight_of
 from eckart.linalg import quadratic_loss, refit
 from eckart.methods import Problem, methods_named
-from eckart.running.progress import tracked
 from eckart.records import GroupCurve, Option
-from eckart.stages.curves.problems import Bench, half_sized
+from eckart.running.batches import call, moved, tensors_in
 from eckart.running.hooks import untouched
+from eckart.running.progress import tracked
+from eckart.stages.curves.problems import Bench, half_sized
 
 _SHARES = (0.75, 0.5)  # of the units kept where removals are measured
 _MOST = 50.0  # neither ratio is believed beyond this factor

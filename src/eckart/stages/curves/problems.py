@@ -9,8 +9,8 @@ from functools import cached_property
 from torch import nn
 
 from eckart.methods import Problem, Reading, problem_of, reading_of
-from eckart.records import ChannelGroup, Option
 from eckart.moments import Moments
+from eckart.records import ChannelGroup, Option
 
 
 @dataclass

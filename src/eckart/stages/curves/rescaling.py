@@ -15,16 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eckart.running.batches import call, examples_in, first_examples, mapped, moved, repeated
 from eckart.errors import InputError
 from eckart.layers import rebuild
-from eckart.network.third_party import copied_in
 from eckart.methods import methods_named
 from eckart.metrics import METRICS, Measurable, Probe, count_of, probe_of
-from eckart.running.progress import tracked
+from eckart.network.third_party import copied_in
 from eckart.records import Option
-from eckart.stages.curves.problems import Bench, half_sized
+from eckart.running.batches import call, examples_in, first_examples, mapped, moved, repeated
 from eckart.running.hooks import amending, untouched, watching
+from eckart.running.progress import tracked
+from eckart.stages.curves.problems import Bench, half_sized
 
 _FURTHEST = 4.0  # neither way is a ratio believed beyond this factor
 _SEEN = 2.0  # a change is seen where it is so many times that of two equal runs

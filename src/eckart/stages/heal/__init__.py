@@ -10,18 +10,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from eckart.running.batches import call, inputs_of, moved
 from eckart.errors import InputError, MismatchError
+from eckart.moments import Moments
+from eckart.network.identity import check_same_network
 from eckart.network.plan_attribute import plan_of
 from eckart.records import Healed, Plan
-from eckart.moments import Moments
+from eckart.running.batches import call, inputs_of, moved
+from eckart.running.hooks import untouched
 from eckart.scores import Evaluate
 from eckart.stages.heal.closeness import closeness as closeness_to
 from eckart.stages.heal.closeness import compared
 from eckart.stages.heal.correct import Correct
 from eckart.stages.heal.distil import Distil
-from eckart.stages.heal.judge import Judge
 from eckart.stages.heal.distil.objectives import TaskLoss
+from eckart.stages.heal.judge import Judge
 from eckart.stages.heal.parts import Parts, parted
 from eckart.stages.heal.refit import Refit
 from eckart.stages.heal.treatments import (
@@ -32,8 +34,6 @@ from eckart.stages.heal.treatments import (
     register_treatment,
     treatments_named,
 )
-from eckart.network.costs import check_same_network
-from eckart.running.hooks import untouched
 
 register_treatment(Correct())
 register_treatment(Refit())

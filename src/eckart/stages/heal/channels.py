@@ -9,8 +9,8 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 from eckart.layers import Factored, norm_width, piece_of, type_of
-from eckart.running.masks import Masks, real_part
 from eckart.records import Plan
+from eckart.running.masks import Masks, real_part
 
 
 @dataclass(frozen=True)

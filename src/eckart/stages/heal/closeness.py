@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eckart.running.batches import call, inputs_of, tensors_in
 from eckart.errors import InputError
-from eckart.running.masks import masks_of, real_rows
 from eckart.metrics import class_axis, logits_of
 from eckart.records import Score
+from eckart.running.batches import call, inputs_of, tensors_in
 from eckart.running.hooks import untouched
+from eckart.running.masks import masks_of, real_rows
 
 _TEMPERATURE = 4.0
 

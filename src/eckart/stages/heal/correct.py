@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor, nn
 
-from eckart.running.batches import call, inputs_of
 from eckart.layers import (
     Carrying,
     Factored,
@@ -24,6 +23,8 @@ from eckart.layers import (
     type_of,
     weights_of,
 )
+from eckart.running.batches import call, inputs_of
+from eckart.running.hooks import amending, watching
 from eckart.running.masks import Masks, masks_of
 from eckart.running.progress import tracked
 from eckart.stages.heal.channels import (
@@ -36,7 +37,6 @@ from eckart.stages.heal.channels import (
     last_piece,
 )
 from eckart.stages.heal.treatments import Case
-from eckart.running.hooks import amending, watching
 
 _LEAST = 1e-2  # of the teacher's variance; a channel with less is shifted and not scaled
 _FEW = 64  # rows whose own statistics say too little to correct a batch by

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from eckart.running.batches import call, inputs_of, tensors_in
 from eckart.errors import InputError
 from eckart.records import HealingStep, Score
+from eckart.running.batches import call, inputs_of, tensors_in
+from eckart.running.hooks import untouched
 from eckart.scores import Evaluate
 from eckart.stages.heal.treatments import Verdict
-from eckart.running.hooks import untouched
 
 
 class Judge:

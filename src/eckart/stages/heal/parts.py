@@ -14,8 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eckart.running.batches import check_rereadable, examples_in, inputs_of, moved, some_examples, tensors_in
 from eckart.errors import InputError, NonFiniteError
+from eckart.running.batches import (
+    check_rereadable,
+    examples_in,
+    inputs_of,
+    moved,
+    some_examples,
+    tensors_in,
+)
 
 _MOST = 4096  # examples held out, however many there are
 

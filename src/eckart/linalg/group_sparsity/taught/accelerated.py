@@ -8,7 +8,12 @@ from torch import Tensor
 
 from eckart.errors import InputError
 from eckart.linalg.group_sparsity.checks import read_matrix
-from eckart.linalg.group_sparsity.taught.history import History, Quadratic, read_quadratic, relative_change
+from eckart.linalg.group_sparsity.taught.history import (
+    History,
+    Quadratic,
+    read_quadratic,
+    relative_change,
+)
 from eckart.linalg.group_sparsity.taught.proximal import TOLERANCE, prox
 
 

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from eckart.errors import CheckpointError
-from eckart.running.progress import tracked
 from eckart.records import Score
-from eckart.stages.heal.distil.objectives import Imitation, Objective
+from eckart.running.hooks import untouched
+from eckart.running.progress import tracked
 from eckart.stages.heal.distil.data_passes import passes
+from eckart.stages.heal.distil.objectives import Imitation, Objective
 from eckart.stages.heal.distil.resume import Identity, Position, file_in, read, write
 from eckart.stages.heal.distil.training import Recipe, Training, restore, sizes_of, weights
 from eckart.stages.heal.treatments import Case
-from eckart.running.hooks import untouched
 
 PASSES = 2  # over the data, where the number of steps is not given
 _CHECKS = 10  # networks that are judged

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eckart.running.batches import call, inputs_of
 from eckart.errors import InputError
-from eckart.running.masks import Masks, masks_of, real_part
 from eckart.metrics import class_axis, logits_of
+from eckart.running.batches import call, inputs_of
+from eckart.running.masks import Masks, masks_of, real_part
 from eckart.stages.heal.closeness import compared, temperature_for
 
 

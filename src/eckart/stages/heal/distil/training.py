@@ -11,8 +11,8 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from eckart.running.batches import call, inputs_of
 from eckart.errors import InputError
+from eckart.running.batches import call, inputs_of
 from eckart.stages.heal.distil.objectives import Objective
 
 _FAR = 4.0  # times the loss of the start: the steps are too large

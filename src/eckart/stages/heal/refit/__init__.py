@@ -16,8 +16,8 @@ from typing import Any, final
 import torch
 from torch import nn
 
-from eckart.running.batches import inputs_of
 from eckart.layers import Factored, type_of, weights_of
+from eckart.running.batches import inputs_of
 from eckart.running.masks import masks_of
 from eckart.running.progress import tracked
 from eckart.stages.heal.channels import channel_axis, is_what_is_left, kept_channels

@@ -18,8 +18,8 @@ import torch.fx
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eckart.running.batches import call, tensors_in
 from eckart.layers import Factored, factors_in, norm_width, type_of
+from eckart.running.batches import call, tensors_in
 from eckart.running.hooks import amending, watching
 
 _SUMS = (operator.add, operator.iadd, torch.add)

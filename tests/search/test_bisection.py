@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eckart.search.bisection import smallest_passing
 from eckart.errors import InputError, NotMonotoneWarning
 from eckart.records import Score, ToleranceSearch
+from eckart.search.bisection import smallest_passing
 
 
 def search(

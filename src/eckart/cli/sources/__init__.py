@@ -1,0 +1,1 @@
+"""Where networks and data come from."""

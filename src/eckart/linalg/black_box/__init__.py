@@ -1,0 +1,1 @@
+"""The rank of a matrix that can only be asked for products."""

@@ -1,0 +1,1 @@
+"""Gradients and minimisers of factors, and of the Rayleigh quotient."""

@@ -1,0 +1,1 @@
+"""Randomised decompositions, and the ranges they stand on."""

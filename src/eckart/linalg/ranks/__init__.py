@@ -1,0 +1,1 @@
+"""Rules for the rank of a matrix, by its spectrum."""

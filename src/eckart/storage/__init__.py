@@ -1,0 +1,1 @@
+"""Files and folders: each is there whole or not at all."""
