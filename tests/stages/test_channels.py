@@ -18,6 +18,7 @@ from eckart import (
     Curves,
     InputError,
     LeftDenseWarning,
+    Logits,
     Moments,
     Plan,
     allocate,
@@ -305,7 +306,7 @@ def restorable(options: Curves) -> Plan:
 
 def test_a_layer_that_cannot_be_factored_after_all_stays_narrower():
     model, x = Checked(), torch.randn(40, 8)
-    moments = calibrate(model, [x])
+    moments = calibrate(model, [x], metric=Logits(class_dim=1))
     plan = restorable(curves(model, moments))
     with pytest.warns(LeftDenseWarning, match=r"left dense after all: second"):
         smaller = apply(model, plan, moments)
@@ -350,7 +351,7 @@ def test_the_network_itself_is_narrowed_when_asked():
 
 def test_a_budget_holds_where_layers_had_to_be_restored():
     model = Checked()
-    moments = calibrate(model, [torch.randn(40, 8)])
+    moments = calibrate(model, [torch.randn(40, 8)], metric=Logits(class_dim=1))
     plan = restorable(curves(model, moments))
     most = plan.costs["params"]
     with pytest.warns(LeftDenseWarning, match="left dense after all: second"):
