@@ -9,6 +9,7 @@
     │   └── MismatchError                moments, plan or files that belong to another network
     ├── BudgetError (ValueError)         no options meet the budget; says what is reachable
     ├── CheckpointError                  a file is missing, truncated, of another version or hostile
+    │   └── WriteError                   a file cannot be written; what was there is as it was
     └── CalibrationInterrupted           stopped early; ``.moments`` holds what was gathered
 
     EckartWarning (UserWarning)
@@ -20,6 +21,9 @@
 from __future__ import annotations
 
 from typing import Any
+
+MALFORMED = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
+"""What reading JSON of another structure than expected may raise."""
 
 
 class EckartError(Exception):
@@ -55,6 +59,13 @@ class BudgetError(EckartError, ValueError):
 
 class CheckpointError(EckartError):
     """A file that is missing, truncated, of an unknown version, or not to be trusted."""
+
+
+class WriteError(CheckpointError):
+    """A file cannot be written: the disk is full or read-only, or the path is no place for a file.
+
+    What was there before is as it was, and nothing is left beside it.
+    """
 
 
 class CalibrationInterrupted(EckartError):

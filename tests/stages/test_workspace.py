@@ -150,7 +150,7 @@ def test_what_was_half_written_is_removed(tmp_path: Path):
     compress(network(), ROWS, **given)
     finished = {path for path in tmp_path.rglob("*") if path.is_file()}
     for folder in (tmp_path, tmp_path / "decompositions"):
-        for name in (".tmpAb12Cd", "some.safetensors.partial"):
+        for name in (".workspace.json.eckart-0123abcd", ".a.safetensors.eckart-ffffffff"):
             (folder / name).write_bytes(b"half")
     compress(network(), ROWS, **given)
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == finished

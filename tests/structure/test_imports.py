@@ -7,13 +7,13 @@ from sources import SOURCES, Source, imports
 LAYERS = {
     "errors": 0,
     "records": 0,
+    "storage": 0,
     "linalg": 1,
     "running": 1,
     "text": 1,
     "costs": 2,
     "layers": 2,
     "metrics": 2,
-    "storage": 2,
     "moments": 3,
     "network": 3,
     "scores": 3,
@@ -26,7 +26,11 @@ LAYERS = {
     "report": 7,
     "cli": 8,
 }
-SIDEWAYS = {("records", "errors")}  # the only neighbours that may be read
+SIDEWAYS = {  # the only neighbours that may be read
+    ("records", "errors"),
+    ("records", "storage"),
+    ("storage", "errors"),
+}
 PUBLIC = 7  # `eckart` itself, seen from inside: the public names, read from above this layer only
 
 

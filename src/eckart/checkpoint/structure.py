@@ -9,10 +9,9 @@ from typing import Any
 
 from torch import nn
 
-from eckart.errors import CheckpointError
+from eckart.errors import MALFORMED, CheckpointError
 from eckart.layers import norm_width, type_of
 from eckart.records import Form, Plan
-from eckart.records.forms import MALFORMED
 from eckart.storage.tensors import MAX_JSON_BYTES
 
 FORMAT = "eckart.network/3"

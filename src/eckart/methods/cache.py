@@ -15,6 +15,7 @@ from torch import Tensor
 
 from eckart.errors import CheckpointError
 from eckart.storage.tensors import header_of, read_tensors, write_tensors
+from eckart.storage.writing import make_folder
 
 FORMAT = "eckart.decomposition/1"
 _log = logging.getLogger("eckart")
@@ -118,6 +119,7 @@ class OnDisk(Memory):
         for name, value in vars(make()).items():
             tensor = torch.as_tensor(value, dtype=torch.float64).contiguous()
             stored[name] = tensor if name in ("loss", "losses") else tensor.to(dtype)
+        make_folder(path.parent)
         write_tensors(path, stored, title)
         return path
 

@@ -14,9 +14,9 @@ from jaxtyping import Float64
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from eckart.errors import CheckpointError, MismatchError
+from eckart.errors import MALFORMED, CheckpointError, MismatchError
 from eckart.moments.file_format import PARTS, fields_in, packed
-from eckart.records.forms import MALFORMED, LayerSpec
+from eckart.records.forms import LayerSpec
 from eckart.storage.tensors import write_tensors
 from eckart.storage.workspace import StoredSums, Workspace, decompositions_in
 

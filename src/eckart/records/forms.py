@@ -10,8 +10,6 @@ from typing import Any
 from eckart.errors import CheckpointError
 
 Size = tuple[int, ...]
-MALFORMED = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
-"""What reading JSON of another structure than expected may raise."""
 _TRIVIAL_AXIS = (1, 1, 0, 1)  # kernel, stride, padding, dilation of an axis that does nothing
 
 

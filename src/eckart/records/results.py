@@ -9,8 +9,7 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
-from eckart.errors import CheckpointError, MismatchError
-from eckart.records.forms import MALFORMED
+from eckart.errors import MALFORMED, CheckpointError, MismatchError
 from eckart.records.plans import Plan
 from eckart.records.scores import Score
 

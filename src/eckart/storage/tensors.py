@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,10 +10,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from eckart.errors import CheckpointError
+from eckart.storage.writing import written
 
 
 @contextmanager
@@ -47,23 +48,32 @@ def header_of(path: Path) -> dict[str, str]:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file, whole or not at all.
+    """Write a safetensors file, whole or not at all; a tensor at a time goes through the memory.
 
     Raises:
-        CheckpointError: the disk is full, or cannot be written to.
+        WriteError: the disk is full, or cannot be written to; see ``storage.writing``.
     """
-    partial = Path(f"{path}.partial")
-    try:
-        path.parent.mkdir(exist_ok=True)
-        save_file(dict(tensors), partial, metadata=dict(metadata))
-        partial.replace(path)
-    except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
-        size = sum(t.numel() * t.element_size() for t in tensors.values())
-        raise CheckpointError(
-            f"cannot write {path}, {size / 1e6:.0f} MB: {error}; what was finished before is kept: "
-            "make room, and the same call goes on"
-        ) from error
+    laid_out = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name in laid_out:
+        begin, end = end, end + tensors[name].numel() * tensors[name].element_size()
+        header[name] = {
+            "dtype": _NAMES[tensors[name].dtype],
+            "shape": list(tensors[name].shape),
+            "data_offsets": [begin, end],
+        }
+    encoded = json.dumps(header).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    with written(path) as file:
+        file.write(len(encoded).to_bytes(8, "little"))
+        file.write(encoded)
+        for name in laid_out:
+            file.write(_bytes_of(tensors[name]))
+
+
+def _bytes_of(tensor: Tensor) -> memoryview:
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
 
 
 MAX_JSON_BYTES = 64 * 1024 * 1024  # of what lies beside the weights; a hostile file may be vast
@@ -85,6 +95,9 @@ _DTYPES = {
     "BOOL": torch.bool,
     "C64": torch.complex64,
 }
+
+
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
 def outlines_of(path: Path) -> dict[str, Outline]:

@@ -11,9 +11,10 @@ from typing import Any, final
 
 from torch import Tensor
 
-from eckart.errors import CheckpointError, MismatchError
-from eckart.records.forms import MALFORMED
+from eckart.errors import MALFORMED, CheckpointError, MismatchError
+from eckart.storage.leftovers import remove_leftovers
 from eckart.storage.tensors import read_tensors
+from eckart.storage.writing import make_folder, write_json
 
 FORMAT = "eckart.workspace/1"
 SETTINGS = "workspace.json"
@@ -74,13 +75,8 @@ class Workspace:
             return found
         if fresh.shards:
             raise CheckpointError(f"{directory} holds moments but no {SETTINGS}: use a new folder")
-        try:
-            fresh.directory.mkdir(parents=True, exist_ok=True)
-            partial = fresh.directory / f"{SETTINGS}.partial"
-            partial.write_text(json.dumps({"format": FORMAT, "settings": settings}, indent=1))
-            partial.replace(fresh.directory / SETTINGS)
-        except OSError as error:
-            raise CheckpointError(f"cannot begin a workspace in {directory}: {error}") from error
+        make_folder(fresh.directory)
+        write_json(fresh.directory / SETTINGS, {"format": FORMAT, "settings": settings})
         return fresh
 
     def _check_same(self, settings: Mapping[str, Any]) -> None:
@@ -95,10 +91,10 @@ class Workspace:
             )
 
     def _clean(self) -> None:
-        """Remove what was half written when a run was killed; safetensors writes to ``.tmp*``."""
+        """Remove what was half written when a run was killed."""
         for folder in (self.directory, decompositions_in(self.directory)):
-            for path in (*folder.glob(".tmp*"), *folder.glob("*.partial")):
-                path.unlink()
+            if folder.is_dir():
+                remove_leftovers(folder)
 
     @property
     def shards(self) -> list[Path]:

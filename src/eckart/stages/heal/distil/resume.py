@@ -14,9 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from eckart.errors import CheckpointError, InputError
+from eckart.errors import MALFORMED, CheckpointError, InputError
 from eckart.records import Score
-from eckart.records.forms import MALFORMED
 
 FORMAT = "eckart.training/1"
 _CLOSE = 1e-3  # of a weight's norm: what came before, done again, may differ by rounding

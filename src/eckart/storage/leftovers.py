@@ -1,0 +1,97 @@
+"""Files half written: how they are named, and which of them a killed run left behind.
+
+While a file is being written its writer holds a lock on it, which the system takes back when the
+process ends, however it ends. A file of such a name that nobody holds is a leftover.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
+_NAME = re.compile(r"\..+\.eckart-[0-9a-f]{8}", re.DOTALL)
+_LONGEST = 200  # bytes of a name; most systems take 255
+_DAY_S = 24 * 60 * 60
+
+
+def opened_beside(target: Path) -> tuple[BinaryIO, Path]:
+    """A new, empty file in the folder of another, held by this process, and its path.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    while True:
+        path = target.parent / _name_for(target.name)
+        try:
+            number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            continue
+        file = os.fdopen(number, "wb")
+        _hold(number)
+        if _is_at(number, path):
+            return file, path
+        file.close()  # another process took it for a leftover before it was held
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed runs left in a folder; what a living process writes stays."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if _NAME.fullmatch(entry.name)]
+    for name in names:
+        with suppress(OSError):  # gone by now, or not ours to remove
+            _remove_abandoned(folder / name)
+
+
+def is_leftover_name(name: str) -> bool:
+    """Whether a file of that name is one half written."""
+    return _NAME.fullmatch(name) is not None
+
+
+def _name_for(name: str) -> str:
+    if len(os.fsencode(name)) > _LONGEST:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+    return f".{name}.eckart-{secrets.token_hex(4)}"
+
+
+def _hold(number: int) -> bool | None:
+    """Lock an open file; False where another process holds it, None where there are no locks."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network disks
+        return None
+    return True
+
+
+def _remove_abandoned(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    try:
+        held = _hold(number)
+        if held is None:
+            held = time.time() - os.fstat(number).st_mtime > _DAY_S
+        if held and _is_at(number, path):
+            path.unlink()
+    finally:
+        os.close(number)
+
+
+def _is_at(number: int, path: Path) -> bool:
+    """Whether a path still names an open file."""
+    try:
+        return os.path.samestat(os.fstat(number), os.stat(path))
+    except FileNotFoundError:
+        return False
