@@ -66,7 +66,14 @@ def spec_of(module: nn.Module, x: Tensor) -> LayerSpec:
     assert kind is not None
     form = Form((kind.piece(module),))
     itemsize = next(module.parameters()).element_size()
-    return LayerSpec("layer", kind.name, form, (kind.size(module, x[:1]),), itemsize, "layer")
+    return LayerSpec(
+        name="layer",
+        type=kind.name,
+        dense=form,
+        sizes=(kind.size(module, x[:1]),),
+        itemsize=itemsize,
+        input="layer",
+    )
 
 
 def problem_of_layer(module: nn.Module, seed: int = 0) -> Problem:

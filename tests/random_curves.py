@@ -11,7 +11,14 @@ Losses = Sequence[tuple[int, float]]  # (rank, loss)
 
 
 def spec(name: str, piece: Piece, size: tuple[int, ...] = (1,)) -> LayerSpec:
-    return LayerSpec(name, "conv2d" if piece.kernel else "linear", Form((piece,)), (size,), 4, name)
+    return LayerSpec(
+        name=name,
+        type="conv2d" if piece.kernel else "linear",
+        dense=Form((piece,)),
+        sizes=(size,),
+        itemsize=4,
+        input=name,
+    )
 
 
 def curves_of(
@@ -29,7 +36,7 @@ def curves_of(
     }
     defaults = {"dense": {"stem": "asked to stay dense"}, "fingerprint": "f", "damping": 1e-6}
     by_name = {layer.name: layer for layer in specs}
-    return Curves(tuple(found), by_name, totals, **{**defaults, **fields})
+    return Curves(curves=tuple(found), specs=by_name, totals=totals, **{**defaults, **fields})
 
 
 def cheapest_loss(curves: Curves, budget: Budget) -> float | None:

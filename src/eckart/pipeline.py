@@ -45,7 +45,7 @@ from eckart.stages.measure import measure
 KEEPS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Compressed:
     """What ``compress`` hands back.
 
@@ -169,7 +169,14 @@ def compress(
     judge = report or (evaluate if tolerance is None else None)
     before, after = (Score.of(judge(m)) if judge else None for m in (model, smaller))
     return Compressed(
-        smaller, made_by(smaller), moments, options, before, after, search.evaluations, search.last
+        model=smaller,
+        plan=made_by(smaller),
+        moments=moments,
+        curves=options,
+        before=before,
+        after=after,
+        evaluations=search.evaluations,
+        search=search.last,
     )
 
 
@@ -257,7 +264,7 @@ def frontier(
         return measure(network, example, evaluate=evaluate, latency=latency)
 
     dense = measured(model)
-    empty = Frontier(dense, (), metric, moments.fingerprint)
+    empty = Frontier(dense=dense, points=(), metric=metric, fingerprint=moments.fingerprint)
     done = {} if path is None else empty.resumed(path, plans)
 
     def in_order(keys: Iterable[tuple[float, str]]) -> Frontier:

@@ -63,7 +63,14 @@ def test_macs_add_up_over_calls():
     module = layer("strided")
     one = spec_of(module, inputs(module))
     form, macs = one.dense, COSTS["macs"].of
-    twice = LayerSpec("layer", one.type, form, one.sizes * 2, one.itemsize, "layer")
+    twice = LayerSpec(
+        name="layer",
+        type=one.type,
+        dense=form,
+        sizes=one.sizes * 2,
+        itemsize=one.itemsize,
+        input="layer",
+    )
     assert macs(twice, form) == 2 * macs(one, form)
     assert COSTS["params"].of(twice, form) == COSTS["params"].of(one, form)
 

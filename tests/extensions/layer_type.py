@@ -18,9 +18,16 @@ class Conv1dType:
         return None if module.groups == 1 else "groups are not for this example"
 
     def piece(self, module: nn.Module) -> Piece:
-        geometry = (module.kernel_size, module.stride, module.padding, module.dilation)
-        bias = module.bias is not None
-        return Piece(module.in_channels, module.out_channels, *geometry, module.groups, bias)
+        return Piece(
+            module.in_channels,
+            module.out_channels,
+            module.kernel_size,
+            stride=module.stride,
+            padding=module.padding,
+            dilation=module.dilation,
+            groups=module.groups,
+            bias=module.bias is not None,
+        )
 
     def plain(self, piece: Piece, like: Tensor) -> nn.Module:
         geometry = (piece.kernel, piece.stride, piece.padding, piece.dilation)

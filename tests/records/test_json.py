@@ -32,7 +32,17 @@ from eckart.records import (
 )
 
 LINEAR = Piece(8, 6, bias=True)
-CONV = Piece(8, 6, (3, 5), (2, 1), (1, 2), (1, 2), groups=2, bias=True, padding_mode="reflect")
+CONV = Piece(
+    8,
+    6,
+    (3, 5),
+    stride=(2, 1),
+    padding=(1, 2),
+    dilation=(1, 2),
+    groups=2,
+    bias=True,
+    padding_mode="reflect",
+)
 FORMS = {
     "dense": Form((CONV,)),
     "linear": low_rank_form(LINEAR, 3),
@@ -58,18 +68,39 @@ def through_text(data: Any) -> Any:
 def plan(loss: float = 0.1, budget: Budget | None = BUDGETS[0]) -> Plan:
     choices = {"a.0": Choice("weighted_svd", FORMS["linear"], loss)}
     costs, totals = {"params": 60, "macs": 90}, {"params": 100, "macs": 190}
-    return Plan(choices, {"head": "dense is best here"}, loss, costs, totals, "f00", 1e-6, budget)
+    return Plan(
+        choices=choices,
+        dense={"head": "dense is best here"},
+        loss=loss,
+        costs=costs,
+        totals=totals,
+        fingerprint="f00",
+        damping=1e-6,
+        budget=budget,
+    )
 
 
 def measurement(score: Score | None = SCORE) -> Measurement:
-    return Measurement(10, 20, 40, 1.5, 0.1, 4, {"a.0": 20}, score)
+    return Measurement(
+        params=10,
+        macs=20,
+        bytes=40,
+        latency_ms=1.5,
+        latency_spread_ms=0.1,
+        batch=4,
+        layer_macs={"a.0": 20},
+        score=score,
+    )
 
 
 def frontier() -> Frontier:
     points = [
-        Point(k, "eckart", plan(loss=k), measurement(), e) for k, e in ((0.5, 0.01), (1.0, None))
+        Point(keep=k, label="eckart", plan=plan(loss=k), measurement=measurement(), drop_error=e)
+        for k, e in ((0.5, 0.01), (1.0, None))
     ]
-    return Frontier(measurement(None), tuple(points), "params", "f00")
+    return Frontier(
+        dense=measurement(None), points=tuple(points), metric="params", fingerprint="f00"
+    )
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
@@ -79,7 +110,14 @@ def test_forms_come_back(form: Form):
 
 def test_layer_specs_come_back():
     for form, sizes in ((FORMS["dense"], ((8, 9), (4, 4))), (Form((LINEAR,)), ((7,),))):
-        spec = LayerSpec("block.conv", "conv2d", form, sizes, 2, "block.other")
+        spec = LayerSpec(
+            name="block.conv",
+            type="conv2d",
+            dense=form,
+            sizes=sizes,
+            itemsize=2,
+            input="block.other",
+        )
         assert LayerSpec.from_json(through_text(spec.as_json())) == spec
 
 
@@ -323,10 +361,13 @@ def test_a_budget_read_from_hostile_json_is_refused(arguments: dict[str, Any]):
 
 
 def test_a_frontier_is_printed_a_line_for_each_network():
-    plan = Plan({}, {}, 0.0, {}, {}, "f", 1e-6)
-    small = Measurement(1200, 3400, 4800, latency_ms=1.2345, score=Score(0.9))
+    plan = Plan(choices={}, dense={}, loss=0.0, costs={}, totals={}, fingerprint="f", damping=1e-6)
+    small = Measurement(params=1200, macs=3400, bytes=4800, latency_ms=1.2345, score=Score(0.9))
     found = Frontier(
-        Measurement(2400, 5000, 9600), (Point(0.5, "eckart", plan, small),), "params", "f"
+        dense=Measurement(params=2400, macs=5000, bytes=9600),
+        points=(Point(keep=0.5, label="eckart", plan=plan, measurement=small),),
+        metric="params",
+        fingerprint="f",
     )
     assert str(found).splitlines() == [
         "dense                  2,400 parameters, 5,000 multiply-adds",

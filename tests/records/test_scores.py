@@ -11,7 +11,9 @@ from eckart.records import Score
 
 def sampled(*values: float, higher_is_better: bool = True) -> Score:
     samples = torch.tensor(values, dtype=torch.float32)
-    return Score(float(samples.mean()), len(values), higher_is_better, samples)
+    return Score(
+        float(samples.mean()), len(values), higher_is_better=higher_is_better, samples=samples
+    )
 
 
 @pytest.mark.parametrize("value", [nan, inf, -inf])

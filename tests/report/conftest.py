@@ -34,7 +34,7 @@ SIZE = (8, 8)
 
 
 def conv(inputs, outputs, kernel, padding):
-    return Piece(inputs, outputs, kernel, (1, 1), padding, (1, 1))
+    return Piece(inputs, outputs, kernel, stride=(1, 1), padding=padding, dilation=(1, 1))
 
 
 def specs():
@@ -43,7 +43,14 @@ def specs():
     dense |= {"mix": conv(16, 16, (1, 1), (0, 0)), "head": Piece(16, 10, bias=True)}
     types = {name: "Conv2d" if piece.kernel else "Linear" for name, piece in dense.items()}
     return {
-        name: LayerSpec(name, types[name], Form((p,)), (SIZE if p.kernel else (1,),), 4, name)
+        name: LayerSpec(
+            name=name,
+            type=types[name],
+            dense=Form((p,)),
+            sizes=(SIZE if p.kernel else (1,),),
+            itemsize=4,
+            input=name,
+        )
         for name, p in dense.items()
     }
 
@@ -71,13 +78,20 @@ def curves():
     sites = tuple(curve(layers[name], 1 + i) for i, name in enumerate(layers) if name != "mix")
     macs = sum(spec.dense.macs(spec.sizes[0]) for spec in layers.values())
     totals = {"params": total, "macs": macs}
-    return Curves(sites, layers, totals, {"mix": REASON}, "a" * 64, 1e-4)
+    return Curves(
+        curves=sites,
+        specs=layers,
+        totals=totals,
+        dense={"mix": REASON},
+        fingerprint="a" * 64,
+        damping=1e-4,
+    )
 
 
 def score(right):
     samples = torch.zeros(1000)
     samples[:right] = 1
-    return Score(right / 1000, 1000, True, samples)
+    return Score(right / 1000, 1000, higher_is_better=True, samples=samples)
 
 
 def plan(curves, method, keep):
@@ -91,7 +105,15 @@ def plan(curves, method, keep):
     loss = sum(choice.loss for choice in choices.values())
     why = {name: "no option is small enough" for name in curves.specs if name not in choices}
     dense = {**why, **curves.dense}
-    return Plan(choices, dense, loss, {}, dict(curves.totals), curves.fingerprint, 1e-4)
+    return Plan(
+        choices=choices,
+        dense=dense,
+        loss=loss,
+        costs={},
+        totals=dict(curves.totals),
+        fingerprint=curves.fingerprint,
+        damping=1e-4,
+    )
 
 
 def measured(curves, choices, right):
@@ -99,7 +121,14 @@ def measured(curves, choices, right):
     params = curves.totals["params"] - sum(s.dense.params - f.params for s, f in saved)
     less = sum(s.dense.macs(size) - f.macs(size) for s, f in saved for size in s.sizes)
     macs = curves.totals["macs"] - less
-    return Measurement(params, macs, 4 * params, 0.5 + macs / 1e6, 0.01, score=score(right))
+    return Measurement(
+        params=params,
+        macs=macs,
+        bytes=4 * params,
+        latency_ms=0.5 + macs / 1e6,
+        latency_spread_ms=0.01,
+        score=score(right),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -111,8 +140,12 @@ def frontier(curves):
             done = plan(curves, method, keep)
             after = measured(curves, done.choices, right)
             error = after.score.drop_error(dense.score)
-            points.append(Point(keep, label, done, after, error))
-    return Frontier(dense, tuple(points), "params", curves.fingerprint)
+            points.append(
+                Point(keep=keep, label=label, plan=done, measurement=after, drop_error=error)
+            )
+    return Frontier(
+        dense=dense, points=tuple(points), metric="params", fingerprint=curves.fingerprint
+    )
 
 
 @pytest.fixture(scope="session")
@@ -137,9 +170,21 @@ WHOLE = {HOSTILE: REASON, "head": "nothing reads it but the network's output"}
 def group_curve(name):
     writer, reader, size = GROUPS[name]
     units = tuple((unit,) for unit in range(size))
-    group = ChannelGroup(name, size, {writer: units}, {reader: units}, {"norm": units})
+    group = ChannelGroup(
+        name=name,
+        size=size,
+        writers={writer: units},
+        readers={reader: units},
+        followers={"norm": units},
+    )
     losses = {kept: 0.5 * (size - kept) ** 2 for kept in range(1, size + 1)}
-    return GroupCurve(group, "backward_elimination", ORDERS[name], losses, {"params": 2})
+    return GroupCurve(
+        group=group,
+        method="backward_elimination",
+        order=ORDERS[name],
+        losses=losses,
+        costs={"params": 2},
+    )
 
 
 @pytest.fixture(scope="session")
@@ -157,7 +202,9 @@ def coupled(curves):
 def narrowed(frontier, coupled):
     """The frontier whose last point keeps 3 of conv1's 8 channels."""
     ranked = coupled.groups[1]
-    gone = Removal(ranked.group, ranked.method, ranked.kept(3), ranked.losses[3])
+    gone = Removal(
+        group=ranked.group, method=ranked.method, kept=ranked.kept(3), loss=ranked.losses[3]
+    )
     piece = conv(3, 3, (3, 3), (1, 1))
     reader = conv(3, 16, (3, 3), (1, 1))
     point = frontier.points[-1]
@@ -201,11 +248,23 @@ def log():
         return Score(value, 50, higher_is_better=False)
 
     return (
-        HealingStep("start", "as handed in", score(0.4), 0.0, True),
-        HealingStep("correct", "norms", score(0.2), 1.0, True),
-        HealingStep("refit", "ρ = 1", score(0.3), 2.0, False),
-        HealingStep("distil", "<img src=x onerror=window.hacked=3>", None, 0.0, False),
-        HealingStep("refit", "ρ = 0.1", score(0.1), 2.0, True),
+        HealingStep(
+            treatment="start", note="as handed in", score=score(0.4), seconds=0.0, accepted=True
+        ),
+        HealingStep(
+            treatment="correct", note="norms", score=score(0.2), seconds=1.0, accepted=True
+        ),
+        HealingStep(treatment="refit", note="ρ = 1", score=score(0.3), seconds=2.0, accepted=False),
+        HealingStep(
+            treatment="distil",
+            note="<img src=x onerror=window.hacked=3>",
+            score=None,
+            seconds=0.0,
+            accepted=False,
+        ),
+        HealingStep(
+            treatment="refit", note="ρ = 0.1", score=score(0.1), seconds=2.0, accepted=True
+        ),
     )
 
 

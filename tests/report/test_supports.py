@@ -75,9 +75,15 @@ def test_a_group_that_only_a_plan_knows(narrowed, curves):
 
 
 def test_a_layer_with_part_of_a_groups_units(narrowed, curves):
-    group = ChannelGroup("a", 3, {"a": ((0,), (1,), ())}, {"b": ((), (), (0,))}, {})
+    group = ChannelGroup(
+        name="a",
+        size=3,
+        writers={"a": ((0,), (1,), ())},
+        readers={"b": ((), (), (0,))},
+        followers={},
+    )
     plan = narrowed.points[-1].plan
-    plan.removals["a"] = Removal(group, "largest_norm", (1,), 0.5)
+    plan.removals["a"] = Removal(group=group, method="largest_norm", kept=(1,), loss=0.5)
     try:
         supports = Supports(narrowed, curves, curves.specs)
     finally:

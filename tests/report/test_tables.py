@@ -31,7 +31,7 @@ def relabelled(frontier, label):
 
 def rescored(frontier, *values, higher=False):
     """The frontier with other scores, dense first, that have no samples."""
-    scores = [Score(value, 1000, higher) for value in values]
+    scores = [Score(value, 1000, higher_is_better=higher) for value in values]
     points = tuple(
         replace(point, measurement=replace(point.measurement, score=score), drop_error=None)
         for point, score in zip(frontier.points, scores[1:], strict=True)

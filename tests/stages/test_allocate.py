@@ -229,7 +229,7 @@ def test_twenty_budgets_of_a_residual_network_take_seconds():
     specs, losses = [], []
     for i in range(22):
         width, size = 16 * 2 ** (i // 8), 32 // 2 ** (i // 8)
-        piece = Piece(width, width, (3, 3), (1, 1), (1, 1), (1, 1))
+        piece = Piece(width, width, (3, 3), stride=(1, 1), padding=(1, 1), dilation=(1, 1))
         specs.append(spec(f"layer{i}", piece, (size, size)))
         spectrum = np.sort(rng.lognormal(0, 3, 150))[::-1]
         losses.append([(r, float(spectrum[r:].sum())) for r in range(1, 151)])

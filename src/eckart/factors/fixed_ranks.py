@@ -114,12 +114,12 @@ def factorize(
     reasons |= installed(smaller, {name: module for name, (module, _) in built.items()}, example)
     choices = {name: choice for name, (_, choice) in built.items() if name not in reasons}
     plan = Plan(
-        choices,
-        reasons,
-        predicted(choices, {}),
-        _costs(smaller, example),
-        before,
-        whole,
+        choices=choices,
+        dense=reasons,
+        loss=predicted(choices, {}),
+        costs=_costs(smaller, example),
+        totals=before,
+        fingerprint=whole,
         damping=0.0 if moments is None else DAMPING,
         moments="" if moments is None else moments.digest,
     )

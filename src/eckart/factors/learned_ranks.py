@@ -215,7 +215,14 @@ class _Priced:
         """Prices of the ranks of one layer, which has inputs of these sizes."""
         piece, kind = piece_of(layer), known_type_of(layer)
         dense = Form((piece,))
-        spec = LayerSpec(name, kind.name, dense, sizes, weight_of(layer).element_size(), name)
+        spec = LayerSpec(
+            name=name,
+            type=kind.name,
+            dense=dense,
+            sizes=sizes,
+            itemsize=weight_of(layer).element_size(),
+            input=name,
+        )
         ranks = range(1, full_rank(piece))
         costs = [cost.of(spec, low_rank_form(piece, rank)) for rank in ranks]
         whole = [inf, *costs, cost.of(spec, dense)]

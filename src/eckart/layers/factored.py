@@ -212,12 +212,12 @@ def _merged_piece(form: Form) -> Piece:
         first.inputs,
         last.outputs,
         kernel,
-        stride,
-        padding,
-        dilation,
-        first.groups,
-        last.bias,
-        mode,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=first.groups,
+        bias=last.bias,
+        padding_mode=mode,
     )
 
 

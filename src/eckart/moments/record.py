@@ -23,7 +23,7 @@ from eckart.storage.workspace import StoredSums, Workspace, decompositions_in
 FORMAT = "eckart.moments/4"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Moments:
     """Sums over the calibration data, from which every option's loss is known.
 

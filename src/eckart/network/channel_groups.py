@@ -117,7 +117,7 @@ def _group(items: Any, names: Mapping[nn.Module, str]) -> ChannelGroup | None:
         merged = zip(before, units, strict=True)
         known[names[module]] = tuple(tuple(sorted({*a, *b})) for a, b in merged)
     root = names[items[0].dep.target.module]
-    return ChannelGroup(next(iter(sides["writers"]), root), size, **sides)
+    return ChannelGroup(name=next(iter(sides["writers"]), root), size=size, **sides)
 
 
 def _side(module: nn.Module, handler: str) -> str:
@@ -151,11 +151,11 @@ def _joined(a: ChannelGroup, b: ChannelGroup) -> ChannelGroup:
         return {n: left.get(n, none) + right.get(n, nothing) for n in {**left, **right}}
 
     return ChannelGroup(
-        a.name,
-        a.size + b.size,
-        side(a.writers, b.writers),
-        side(a.readers, b.readers),
-        side(a.followers, b.followers),
+        name=a.name,
+        size=a.size + b.size,
+        writers=side(a.writers, b.writers),
+        readers=side(a.readers, b.readers),
+        followers=side(a.followers, b.followers),
     )
 
 

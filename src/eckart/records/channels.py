@@ -11,7 +11,7 @@ Units = tuple[tuple[int, ...], ...]
 """For every unit of a group the channels (or features) that it is in one layer."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ChannelGroup:
     """Channels that leave the network together: unit j is rows of some layers, columns of others.
 
@@ -68,7 +68,7 @@ class ChannelGroup:
         return cls(name=data["name"], size=data["size"], **sides)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Removal:
     """What a plan does to one group.
 
@@ -97,10 +97,10 @@ class Removal:
     def from_json(cls, data: Mapping[str, Any]) -> Removal:
         """The inverse of ``as_json``."""
         group = ChannelGroup.from_json(data["group"])
-        return cls(group, data["method"], tuple(data["kept"]), data["loss"])
+        return cls(group=group, method=data["method"], kept=tuple(data["kept"]), loss=data["loss"])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GroupCurve:
     """How many units of a group may stay, which these are, and the loss that it costs.
 

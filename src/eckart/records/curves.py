@@ -38,7 +38,7 @@ class Curve:
     options: tuple[Option, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Curves:
     """Every site with its options, and what the dense network costs; equal only to itself.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import KW_ONLY, asdict, dataclass, replace
 from math import prod
 from typing import Any
 
@@ -30,6 +30,7 @@ class Piece:
     inputs: int
     outputs: int
     kernel: Size = ()
+    _: KW_ONLY
     stride: Size = ()
     padding: Size = ()
     dilation: Size = ()
@@ -77,7 +78,16 @@ class Piece:
     def pointwise(self, inputs: int, outputs: int, bias: bool = False) -> Piece:
         """A 1×1 piece of other widths, with this one's number of axes and groups."""
         ones, zeros = (1,) * len(self.kernel), (0,) * len(self.kernel)
-        return Piece(inputs, outputs, ones, ones, zeros, ones, self.groups, bias)
+        return Piece(
+            inputs,
+            outputs,
+            ones,
+            stride=ones,
+            padding=zeros,
+            dilation=ones,
+            groups=self.groups,
+            bias=bias,
+        )
 
     def output_size(self, size: Size) -> Size:
         """Positions at the output for an input of ``size``: (height, width), or (rows,)."""
@@ -196,7 +206,7 @@ class Form:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerSpec:
     """A layer that can be compressed, as calibration saw it.
 

@@ -11,7 +11,7 @@ from torch import nn
 from eckart.records.scores import Score
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HealingStep:
     """One network that was judged, or a treatment that could not be done.
 

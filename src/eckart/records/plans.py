@@ -81,7 +81,7 @@ class Choice:
     loss: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """The form of every layer that changes, and why the others stay dense.
 

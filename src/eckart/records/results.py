@@ -14,7 +14,7 @@ from eckart.records.plans import Plan
 from eckart.records.scores import Score
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measurement:
     """What a network costs and how well it does.
 
@@ -59,12 +59,15 @@ class Measurement:
         """The inverse of ``as_json``, but for the score's samples, which are not kept."""
         raw = data["score"]
         score = raw and Score(
-            raw["value"], raw["n"], raw["higher_is_better"], error=raw["standard_error"]
+            raw["value"],
+            raw["n"],
+            higher_is_better=raw["higher_is_better"],
+            error=raw["standard_error"],
         )
         return cls(**{**data, "score": score})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Point:
     """One network of a frontier: what was asked for, what was done, what it gives.
 
@@ -90,7 +93,13 @@ class Point:
         error = nan
         if measurement.score is not None and dense.score is not None:
             error = measurement.score.drop_error(dense.score)
-        return cls(keep, label, plan, measurement, error if isfinite(error) else None)
+        return cls(
+            keep=keep,
+            label=label,
+            plan=plan,
+            measurement=measurement,
+            drop_error=error if isfinite(error) else None,
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Plain dictionary."""
@@ -110,7 +119,7 @@ class Point:
         return cls(**{**data, "plan": plan, "measurement": measured})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Frontier:
     """Accuracy against cost: the dense network and the points, in the order asked for.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from math import isfinite, nan, sqrt
 from typing import Any
 
@@ -26,6 +26,7 @@ class Score:
 
     value: float | int
     n: int | None = None
+    _: KW_ONLY
     higher_is_better: bool = True
     samples: Tensor | None = field(default=None, repr=False, compare=False)
     error: float | None = field(default=None, compare=False)

@@ -10,7 +10,7 @@ from torch import nn
 from eckart.records.scores import Score
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Trial:
     """One candidate that was evaluated.
 
@@ -31,7 +31,7 @@ class Trial:
         return {**self.__dict__, "score": self.score.as_json()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ToleranceSearch:
     """The smallest candidate that is good enough, and all that was tried for it.
 
@@ -98,7 +98,7 @@ class ToleranceSearch:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FoundRank:
     """What ``find_rank`` hands back.
 

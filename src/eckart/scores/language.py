@@ -44,7 +44,9 @@ def perplexity(batches: Iterable[Any]) -> Callable[[nn.Module], Score]:
         nats = torch.cat(parts)
         value = exp(min(float(nats.mean()), _MOST))
         spread = float(nats.std()) if len(nats) > 1 else 0.0
-        return Score(value, len(nats), False, error=value * spread / sqrt(len(nats)))
+        return Score(
+            value, len(nats), higher_is_better=False, error=value * spread / sqrt(len(nats))
+        )
 
     return evaluate
 

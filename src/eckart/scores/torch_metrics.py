@@ -80,6 +80,6 @@ def torch_metric(
                 f"{type(metric).__name__} gives {value.numel()} numbers; a score is one: "
                 "ask it for an average"
             )
-        return Score(float(value), n, higher)
+        return Score(float(value), n, higher_is_better=higher)
 
     return evaluate

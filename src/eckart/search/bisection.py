@@ -72,7 +72,12 @@ def smallest_passing(
     index = row.smallest()
     found = row.trials.get(index)
     search = ToleranceSearch(
-        tolerance, dense, dense_params, tuple(row.trials.values()), found, disorder is None
+        tolerance=tolerance,
+        dense_score=dense,
+        dense_params=dense_params,
+        trials=tuple(row.trials.values()),
+        found=found,
+        monotone=disorder is None,
     )
     return None if found is None else index, search
 
@@ -109,7 +114,7 @@ class _Row:
             score = self.score(index)
             rank = None if self.ranks is None else self.ranks[index]
             gap = score.drop_from(self.dense)
-            self.trials[index] = Trial(self.params[index], score, gap, rank)
+            self.trials[index] = Trial(params=self.params[index], score=score, gap=gap, rank=rank)
         gap = self.trials[index].gap
         return gap < self.tolerance or gap <= 0
 

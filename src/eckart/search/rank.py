@@ -90,9 +90,9 @@ def find_rank(
     before, sizes = Score.of(evaluate(model)), [forms[rank].params for rank in ranks]
     found, search = smallest_passing(sizes, score, before, problem.piece.params, tolerance, ranks)
     if found is None:
-        return FoundRank(layer, chosen.name, copied(model), search)
+        return FoundRank(layer=layer, method=chosen.name, model=copied(model), search=search)
     place(ranks[found])
-    return FoundRank(layer, chosen.name, trial, search)
+    return FoundRank(layer=layer, method=chosen.name, model=trial, search=search)
 
 
 def _layer_named(model: nn.Module, layer: str) -> nn.Module:

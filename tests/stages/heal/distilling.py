@@ -49,6 +49,6 @@ def distance(teacher: nn.Module, batches: list[Batch]) -> Callable[[nn.Module], 
         with torch.no_grad():
             per_example = [(model(x) - teacher(x)).square().mean(1) for x, _ in batches]
         samples = torch.cat(per_example)
-        return Score(float(samples.mean()), len(samples), False, samples)
+        return Score(float(samples.mean()), len(samples), higher_is_better=False, samples=samples)
 
     return evaluate

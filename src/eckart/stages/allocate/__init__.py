@@ -148,24 +148,27 @@ def _plan(
         if size == group.size:
             continue
         removals[group.name] = Removal(
-            group, curve_of.method, curve_of.kept(size), curve_of.losses[size]
+            group=group,
+            method=curve_of.method,
+            kept=curve_of.kept(size),
+            loss=curve_of.losses[size],
         )
         for metric, each in curve_of.costs.items():
             costs[metric] -= each * (group.size - size)
     loss = predicted(choices, removals)
     return Plan(
-        choices,
-        reasons,
-        loss,
-        costs,
-        curves.totals,
-        curves.fingerprint,
-        curves.damping,
-        budget,
-        curves.moments,
-        removals,
-        dict(curves.whole),
-        loss if bound is None else min(bound, loss),
+        choices=choices,
+        dense=reasons,
+        loss=loss,
+        costs=costs,
+        totals=curves.totals,
+        fingerprint=curves.fingerprint,
+        damping=curves.damping,
+        budget=budget,
+        moments=curves.moments,
+        removals=removals,
+        whole=dict(curves.whole),
+        bound=loss if bound is None else min(bound, loss),
     )
 
 

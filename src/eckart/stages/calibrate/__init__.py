@@ -272,7 +272,12 @@ def _spec(name: str, module: nn.Module, sizes: tuple[Any, ...], key: str) -> Lay
         raise TypeError(f"layer {name!r} changed its class to {type(module).__name__} on the way")
     weight: Tensor = module.weight  # type: ignore[assignment]
     return LayerSpec(
-        name, kind.name, Form((kind.piece(module),)), sizes, weight.element_size(), key
+        name=name,
+        type=kind.name,
+        dense=Form((kind.piece(module),)),
+        sizes=sizes,
+        itemsize=weight.element_size(),
+        input=key,
     )
 
 

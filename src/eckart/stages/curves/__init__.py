@@ -124,15 +124,15 @@ def curves(
         options = [replace(o, loss=o.loss * ratios[name]) for o in options]
         found.append(Curve(Site(name, (name,)), (*options, Option("dense", spec.dense, 0.0))))
     return Curves(
-        tuple(found),
-        specs,
-        _totals(moments),
-        reasons,
-        moments.fingerprint,
-        damping,
-        moments.digest,
-        tuple(groups),
-        coupled.refused,
+        curves=tuple(found),
+        specs=specs,
+        totals=_totals(moments),
+        dense=reasons,
+        fingerprint=moments.fingerprint,
+        damping=damping,
+        moments=moments.digest,
+        groups=tuple(groups),
+        whole=coupled.refused,
     )
 
 

@@ -28,11 +28,11 @@ def group_curve(
     losses = nested_removal_losses([reading.reader for reading in readings], order).tolist()
     sizes = [k for k in _sizes(group.size, multiple, fine) if _all_stay(group, order[:k])]
     return GroupCurve(
-        group,
-        selection.name,
-        tuple(order),
-        {k: losses[k] for k in sizes},
-        _unit_costs(bench, group),
+        group=group,
+        method=selection.name,
+        order=tuple(order),
+        losses={k: losses[k] for k in sizes},
+        costs=_unit_costs(bench, group),
     )
 
 

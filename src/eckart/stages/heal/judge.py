@@ -61,7 +61,13 @@ class Judge:
 
     def _write(self, note: str, score: Score | None, accepted: bool) -> None:
         now = time.perf_counter()
-        step = HealingStep(self.treatment, note, score, now - self._time, accepted)
+        step = HealingStep(
+            treatment=self.treatment,
+            note=note,
+            score=score,
+            seconds=now - self._time,
+            accepted=accepted,
+        )
         self.log.append(step)
         self._time = now
 

@@ -56,7 +56,10 @@ class Position:
         """The inverse of ``as_json`` but for the score's samples; values of other types raise."""
         last, losses = data["last"], data["losses"]
         score = last and Score(
-            last["value"], last["n"], last["higher_is_better"], error=last["standard_error"]
+            last["value"],
+            last["n"],
+            higher_is_better=last["higher_is_better"],
+            error=last["standard_error"],
         )
         start, now = losses or (0.0, 0.0)
         at = cls(**{**data, "last": score, "losses": losses and (float(start), float(now))})
