@@ -18,7 +18,6 @@ from eckart import (
     Curves,
     InputError,
     LeftDenseWarning,
-    Logits,
     Moments,
     Plan,
     allocate,
@@ -282,11 +281,12 @@ def test_a_plan_keeps_to_its_budget_and_its_bound(case: Case, limits: dict[str, 
 
 
 class Checked(nn.Module):
-    """Looks at the weight of a layer that loses channels."""
+    """Looks at the weight, of rank four, of a layer that loses channels."""
 
     def __init__(self) -> None:
         super().__init__()
         self.first, self.second, self.third = nn.Linear(8, 24), nn.Linear(24, 24), nn.Linear(24, 3)
+        self.second.weight.data.copy_(torch.randn(24, 4) @ torch.randn(4, 24) / 10)
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(self.first(x))
@@ -306,7 +306,7 @@ def restorable(options: Curves) -> Plan:
 
 def test_a_layer_that_cannot_be_factored_after_all_stays_narrower():
     model, x = Checked(), torch.randn(40, 8)
-    moments = calibrate(model, [x], metric=Logits(class_dim=1))
+    moments = calibrate(model, [x])
     plan = restorable(curves(model, moments))
     with pytest.warns(LeftDenseWarning, match=r"left dense after all: second"):
         smaller = apply(model, plan, moments)
@@ -351,7 +351,7 @@ def test_the_network_itself_is_narrowed_when_asked():
 
 def test_a_budget_holds_where_layers_had_to_be_restored():
     model = Checked()
-    moments = calibrate(model, [torch.randn(40, 8)], metric=Logits(class_dim=1))
+    moments = calibrate(model, [torch.randn(40, 8)])
     plan = restorable(curves(model, moments))
     most = plan.costs["params"]
     with pytest.warns(LeftDenseWarning, match="left dense after all: second"):
