@@ -23,7 +23,7 @@ from benchmarks.peers.low_rank import Spectrum, plain, row_weighted, truncated, 
 from benchmarks.peers.ranks import by_energy, uniform
 from benchmarks.peers.zero_sum import balanced_ranks, loss_changes
 from benchmarks.results_file import Results, Row
-from eckart.methods import DAMPING
+from eckart.records.offer import DAMPING
 from eckart.text import read_text, windows
 
 OUTPUT = Path("benchmarks/results/language-models.json")
@@ -193,7 +193,7 @@ METHODS: dict[str, Method] = {
     "SVD-LLM": alike("whitened"),
     "whitened, global by relative energy": energy,
     "Zero-Sum SVD": zero_sum,
-    "two-sided, uniform": ours("weighted_svd", eckart.uniform),
+    "two-sided, uniform": ours("weighted_svd", eckart.stages.allocate.uniform),
     "two-sided, one budget": ours("weighted_svd"),
     "eckart": ours("pivoted_svd"),
     "eckart, damped": ours("pivoted_svd", damping=DAMPED),

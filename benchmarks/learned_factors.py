@@ -32,7 +32,7 @@ def trained(
     network: nn.Module,
     data: Labelled,
     iterations: int,
-    learned: eckart.LearnedRanks | None = None,
+    learned: eckart.factors.LearnedRanks | None = None,
     rate: float = RATE,
 ) -> nn.Module:
     """The network itself, trained; with its ranks, if there is someone to learn them."""
@@ -73,7 +73,7 @@ def points(
     moments = eckart.calibrate(dense, train[0][:calibration].split(250), progress=False)
     for price in PRICES:
         network = copy.deepcopy(initial)
-        learned = eckart.LearnedRanks(network, price, strength=STRENGTH, growth=GROWTH)
+        learned = eckart.factors.LearnedRanks(network, price, strength=STRENGTH, growth=GROWTH)
         trained(network, train, iterations, learned)
         smaller = learned.finish()
         ranks, of = learned.ranks, {"price": price, "ranks": learned.ranks}

@@ -15,16 +15,10 @@ from torch import Tensor, nn
 
 from benchmarks.data import cifar10, mnist
 from benchmarks.networks import load_resnet, trained_lenet
-from eckart import (
-    NotMonotoneWarning,
-    Score,
-    ToleranceSearch,
-    accuracy,
-    auc,
-    calibrate,
-    compress,
-    find_rank,
-)
+from eckart import Score, accuracy, calibrate, compress, find_rank
+from eckart.errors import NotMonotoneWarning
+from eckart.records import ToleranceSearch
+from eckart.scores import auc
 
 TOLERANCES = (0.001, 0.005, 0.02)
 SEARCHED = {"lenet": ("conv2", "fc1"), "resnet20": ("layer2.0.conv2", "layer3.1.conv1")}

@@ -89,7 +89,7 @@ def scored_pairs(tokenizer: object, data: Path) -> tuple[Pairs, list[float]]:
 
 def judged(tokenizer: object, data: Path) -> Callable[[nn.Module], eckart.Score]:
     """Spearman's correlation with the human scores."""
-    return eckart.spearman(*scored_pairs(tokenizer, data))
+    return eckart.scores.spearman(*scored_pairs(tokenizer, data))
 
 
 @torch.no_grad()

@@ -39,7 +39,7 @@ Less than {tolerance} worse than dense on the {train} training examples; seed {s
 
 | layer | metric | rank | gap | parameters saved | evaluations |
 |---|---|---|---|---|---|"""
-METRICS = {"accuracy": eckart.accuracy, "AUC": eckart.auc}
+METRICS = {"accuracy": eckart.accuracy, "AUC": eckart.scores.auc}
 
 
 @dataclass(frozen=True)

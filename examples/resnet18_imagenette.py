@@ -112,7 +112,7 @@ def budgets(network: Network, keeps: Sequence[float], steps: int) -> Iterator[Ro
     """The whole network at fractions of its parameters: as it is, then healed step by step."""
     plain = network.options("svd")
     for keep in keeps:
-        plan = eckart.uniform(plain, eckart.Budget(params=keep))
+        plan = eckart.stages.allocate.uniform(plain, eckart.Budget(params=keep))
         rival = eckart.apply(network.dense, plan, network.moments)
         yield measured(rival, network.test, method="SVD, uniform", keep=keep)
         small = network.at_most(keep)

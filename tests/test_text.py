@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eckart import InputError
+from eckart.errors import InputError
 from eckart.text import cut, read_text, token_ids, windows
 
 

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from typing_extensions import Unpack
 
 from eckart.errors import BudgetError, InputError
-from eckart.methods import DAMPING, fitting_methods
-from eckart.metrics import AUTO, Probe
+from eckart.methods import fitting_methods
+from eckart.metrics import Probe
 from eckart.moments import Moments
 from eckart.network.plan_attribute import made_by
 from eckart.network.survey import matching, survey
@@ -27,11 +28,13 @@ from eckart.records import (
     Curves,
     Frontier,
     Measurement,
+    Offer,
     Plan,
     Point,
     Score,
     ToleranceSearch,
 )
+from eckart.records.offer import AUTO, Allowed
 from eckart.records.plans import Scope
 from eckart.running.progress import tracked
 from eckart.scores import Evaluate
@@ -86,16 +89,12 @@ def compress(
     of: Scope = "model",
     evaluate: Evaluate | None = None,
     report: Evaluate | None = None,
-    dense: Iterable[str] = (),
-    methods: str | Iterable[str] = AUTO,
-    multiple: int = 1,
-    least_rank: int = 1,
+    offer: Offer | None = None,
     metric: str | Probe | None = AUTO,
-    damping: float = DAMPING,
-    rescale: bool | Probe = False,
     seed: int = 0,
     workspace: str | Path | None = None,
     progress: bool | None = None,
+    **allowed: Unpack[Allowed],
 ) -> Compressed:
     """Make a trained network smaller: calibrate, predict, choose, replace.
 
@@ -114,18 +113,14 @@ def compress(
             tolerance.
         report: scores both networks in the end, on data that nothing was chosen on; without a
             tolerance, ``evaluate`` does as well.
-        dense: names or patterns of layers to leave dense.
-        methods: names of the methods to offer, see ``curves``.
-        multiple: offer only ranks that are multiples of this.
-        least_rank: offer no rank below.
+        offer: what may be done to which layers, and how losses are predicted.
         metric: see ``calibrate``.
-        damping: see ``curves``; more of it where calibration data are few.
-        rescale: see ``curves``.
         seed: of the probes.
         workspace: a folder for networks whose moments do not fit the memory, see ``calibrate``.
             Moments and decompositions that are finished stay in it: after a run was killed, the
             same call goes on, and another budget costs seconds.
         progress: show bars; None shows them on a terminal.
+        **allowed: fields of ``Offer``, in place of one: ``dense=["fc"]``.
 
     Raises:
         InputError: arguments or data that cannot be used; names are checked before calibration.
@@ -140,8 +135,9 @@ def compress(
         True
     """
     goal = _goal(keep, budget, tolerance, of, evaluate)
-    methods = fitting_methods(model, methods)
-    dense = matching(dense, [name for part in survey(model) for name in part])
+    offer = Offer.of(offer, allowed)
+    fitting_methods(model, offer.methods)  # an unknown name fails before anything costly is done
+    matching(offer.dense, [name for part in survey(model) for name in part])
     if not isinstance(batches, Moments):
         moments = calibrate(
             model, batches, metric=metric, seed=seed, workspace=workspace, progress=progress
@@ -153,17 +149,7 @@ def compress(
             "moments have a metric and a seed of their own, and stay where they are: leave out "
             "metric, seed and workspace"
         )
-    options = curves(
-        model,
-        moments,
-        methods=methods,
-        multiple=multiple,
-        least_rank=least_rank,
-        dense=dense,
-        damping=damping,
-        rescale=rescale,
-        progress=progress,
-    )
+    options = curves(model, moments, offer=offer, progress=progress)
     search = Search(model, moments, evaluate, goal)
     smaller, options = fitted(model, moments, options, search.choose)
     judge = report or (evaluate if tolerance is None else None)
@@ -207,7 +193,7 @@ def frontier(
     evaluate: Evaluate | None,
     *,
     keeps: Sequence[float] = KEEPS,
-    metric: str = "params",
+    cost: str = "params",
     of: Scope = "model",
     options: Curves | None = None,
     baselines: bool = True,
@@ -222,8 +208,8 @@ def frontier(
         model: the dense network.
         moments: from ``calibrate``.
         evaluate: as for ``compress``; None leaves scores out.
-        keeps: fractions of ``metric`` to keep.
-        metric: ``"params"``, ``"macs"``, ``"bytes"`` or a cost of your own.
+        keeps: fractions of ``cost`` to keep.
+        cost: ``"params"``, ``"macs"``, ``"bytes"`` or a cost of your own.
         of: what they are fractions of.
         options: curves to choose from; predicted with the default methods when None.
         baselines: also plain SVD at one uniform fraction of the same layers, where in reach.
@@ -242,7 +228,7 @@ def frontier(
     if path is not None and not Path(path).parent.is_dir():
         raise InputError(f"the folder of {path} does not exist; make it first")
     options = options or curves(model, moments, progress=progress)
-    budgets = {float(keep): Budget(costs={metric: float(keep)}, of=of) for keep in keeps}
+    budgets = {float(keep): Budget(costs={cost: float(keep)}, of=of) for keep in keeps}
     least = min(budgets.items())[1]
     _, options = fitted(model, moments, options, lambda offered: allocate(offered, least))
     families = {"eckart": (allocate, options)}
@@ -264,7 +250,7 @@ def frontier(
         return measure(network, example, evaluate=evaluate, latency=latency)
 
     dense = measured(model)
-    empty = Frontier(dense=dense, points=(), metric=metric, fingerprint=moments.fingerprint)
+    empty = Frontier(dense=dense, points=(), cost=cost, fingerprint=moments.fingerprint)
     done = {} if path is None else empty.resumed(path, plans)
 
     def in_order(keys: Iterable[tuple[float, str]]) -> Frontier:

@@ -79,7 +79,7 @@ def test_evaluate_for_people(run, llama, text):
     assert all(word in shown for word in ("perplexity", "tokens_per_second", "parameters"))
 
 
-@pytest.mark.filterwarnings("ignore::eckart.NotMonotoneWarning")  # the weights are random
+@pytest.mark.filterwarnings("ignore::eckart.errors.NotMonotoneWarning")  # the weights are random
 def test_one_file_gives_each_purpose_windows_of_its_own(run, llama, text):
     words = [llama, "--text", text, "--perplexity", text, *CUT, "--no-latency", "--json"]
     strict = document(run("compress", *words, "--tolerance", 0, "--sequences", 2))

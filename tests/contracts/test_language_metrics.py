@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from eckart import Embedding, InputError, NextToken, Similarity, calibrate
+from eckart import Embedding, NextToken, Similarity, calibrate
+from eckart.errors import InputError
 from eckart.metrics import fitting_metric, pooled, predicted_tokens
 from random_moments import normal, seeded
 from tolerances import tolerance

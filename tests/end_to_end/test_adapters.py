@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from eckart import InputError, compress, factorize, load_pretrained, save
+from eckart import compress, factorize, load_pretrained, save
+from eckart.errors import InputError
 from eckart.layers import Carrying, Factored
 from tolerances import tolerance
 from transformer_networks import llama, token_ids

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import eckart
-from eckart import Budget, InputError, calibrate, compress
+from eckart import Budget, calibrate, compress
+from eckart.errors import InputError
 
 
 def network() -> nn.Sequential:
@@ -47,7 +48,7 @@ def test_a_plan_is_applied_with_the_moments_it_was_made_from():
     moments = calibrate(model, [torch.randn(4, 12)])
     other = calibrate(model, [torch.randn(4, 12)])
     plan = eckart.allocate(eckart.curves(model, moments), Budget(params=0.7))
-    with pytest.raises(eckart.MismatchError, match="other moments"):
+    with pytest.raises(eckart.errors.MismatchError, match="other moments"):
         eckart.apply(model, plan, other)
 
 

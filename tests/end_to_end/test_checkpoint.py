@@ -12,17 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from eckart import (
-    Budget,
-    CheckpointError,
-    allocate,
-    apply,
-    compress,
-    curves,
-    load,
-    merge,
-    save,
-)
+from eckart import Budget, allocate, apply, compress, curves, load, merge, save
+from eckart.errors import CheckpointError
 from eckart.layers import Factored
 from eckart.records import Choice
 from tolerances import tolerance

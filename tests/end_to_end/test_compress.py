@@ -14,10 +14,6 @@ import eckart
 from eckart import (
     Budget,
     BudgetError,
-    CheckpointError,
-    InputError,
-    LeftDenseWarning,
-    MismatchError,
     Score,
     accuracy,
     calibrate,
@@ -26,6 +22,7 @@ from eckart import (
     frontier,
     measure,
 )
+from eckart.errors import CheckpointError, InputError, LeftDenseWarning, MismatchError
 from stages.networks import Peeking
 
 
@@ -205,7 +202,7 @@ def test_points_with_layers_left_dense_after_all_are_not_done_again(tmp_path: Pa
     assert len(calls) == 3
 
 
-@pytest.mark.filterwarnings("ignore::eckart.LeftDenseWarning")
+@pytest.mark.filterwarnings("ignore::eckart.errors.LeftDenseWarning")
 def test_the_budget_holds_where_layers_had_to_be_restored():
     model = nn.Sequential(nn.Linear(12, 16), Peeking(), nn.Linear(16, 12)).eval()
     moments = calibrate(model, [torch.randn(4, 5, 12)])
@@ -243,9 +240,7 @@ def test_a_frontier_out_of_reach_measures_nothing(digits, tmp_path: Path):
 
 def test_a_frontier_of_other_options(digits):
     options = curves(digits.model, digits.moments, multiple=4)
-    found = frontier(
-        digits.model, digits.moments, None, keeps=(0.5,), metric="macs", options=options
-    )
+    found = frontier(digits.model, digits.moments, None, keeps=(0.5,), cost="macs", options=options)
     (point,) = found.labelled("eckart")
     assert point.measurement.macs <= 0.5 * found.dense.macs
     assert point.measurement.score is None

@@ -13,16 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from eckart import (
-    CheckpointError,
-    InputError,
-    compress,
-    factorize,
-    load,
-    load_pretrained,
-    merge,
-    save,
-)
+from eckart import compress, factorize, load, load_pretrained, merge, save
+from eckart.errors import CheckpointError, InputError
 from eckart.layers import Factored
 from eckart.methods import DEFAULT_METHODS
 from tolerances import tolerance

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from eckart import Budget, accuracy, allocate, apply, calibrate, curves, measure, uniform
+from eckart import Budget, accuracy, allocate, apply, calibrate, curves, measure
+from eckart.stages.allocate import uniform
 
 networks = pytest.importorskip("benchmarks.networks")
 data = pytest.importorskip("benchmarks.data")

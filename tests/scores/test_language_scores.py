@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from eckart import perplexity, spearman
+from eckart import perplexity
 from eckart.errors import InputError
+from eckart.scores import spearman
 from random_moments import normal
 from transformer_networks import bert, llama, padded, token_ids
 

@@ -9,8 +9,9 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
 
-from eckart import accuracy, auc, torch_metric
+from eckart import accuracy, torch_metric
 from eckart.errors import InputError
+from eckart.scores import auc
 from random_moments import normal
 
 

@@ -9,19 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from eckart import (
-    Budget,
-    LeftDenseWarning,
-    MismatchError,
-    Moments,
-    Plan,
-    allocate,
-    apply,
-    calibrate,
-    curves,
-    hull,
-    measure,
-)
+from eckart import Budget, Moments, Plan, allocate, apply, calibrate, curves, hull, measure
+from eckart.errors import LeftDenseWarning, MismatchError
 from eckart.layers import Factored
 from eckart.methods import DEFAULT_METHODS
 from stages.networks import Peeking, SmallCnn, mlp

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eckart import Fisher, InputError, Logits, Moments, calibrate
+from eckart import Fisher, Logits, Moments, calibrate
+from eckart.errors import InputError
 from stages.networks import Attention, Recorded, SmallCnn, mlp
 from tolerances import tolerance
 

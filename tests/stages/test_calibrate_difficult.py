@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from eckart import InputError, calibrate
+from eckart import calibrate
+from eckart.errors import InputError
 from stages.networks import SmallCnn, mlp
 from tolerances import tolerance
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from eckart import InputError, NonFiniteError, accuracy, calibrate
+from eckart import accuracy, calibrate
+from eckart.errors import InputError, NonFiniteError
 from eckart.network.identity import fingerprint
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from eckart import InputError, NonFiniteError, calibrate
+from eckart import calibrate
+from eckart.errors import InputError, NonFiniteError
 from stages.networks import SmallCnn, mlp
 from tolerances import tolerance
 

@@ -16,8 +16,6 @@ from eckart import (
     Budget,
     BudgetError,
     Curves,
-    InputError,
-    LeftDenseWarning,
     Moments,
     Plan,
     allocate,
@@ -30,13 +28,14 @@ from eckart import (
     measure,
     merge,
     save,
-    uniform,
 )
+from eckart.errors import InputError, LeftDenseWarning
 from eckart.layers import as_matrix, piece_of, weight_of
 from eckart.linalg import quadratic_loss
 from eckart.methods import DEFAULT_METHODS, SELECTIONS, problem_of
 from eckart.records import ChannelGroup, GroupCurve, Removal
 from eckart.records.plans import NARROWED
+from eckart.stages.allocate import uniform
 from stages.channel_networks import KNOWN, REMOVABLE, Known
 from tolerances import tolerance
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from eckart import Curves, InputError, Moments, calibrate, curves
+from eckart import Curves, Moments, calibrate, curves
+from eckart.errors import InputError
 from eckart.layers import composed
 from eckart.methods import Problem, methods_named, problem_of
 from stages.networks import SmallCnn

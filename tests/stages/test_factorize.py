@@ -8,18 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from eckart import (
-    InputError,
-    LeftDenseWarning,
-    MismatchError,
-    NonFiniteError,
-    calibrate,
-    factorize,
-    load,
-    measure,
-    merge,
-    save,
-)
+from eckart import calibrate, factorize, load, measure, merge, save
+from eckart.errors import InputError, LeftDenseWarning, MismatchError, NonFiniteError
 from eckart.layers import Factored, as_matrix
 from eckart.linalg import quadratic_loss
 from eckart.methods import low_rank_form, problem_of

@@ -10,14 +10,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from eckart import (
-    CheckpointError,
-    Embedding,
-    MismatchError,
-    Moments,
-    NoGradientError,
-    calibrate,
-)
+from eckart import Embedding, Moments, calibrate
+from eckart.errors import CheckpointError, MismatchError, NoGradientError
 from eckart.linalg import quadratic_loss
 from tolerances import tolerance
 from transformer_networks import bert, padded, token_ids

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eckart import InputError, LearnedRanks, NonFiniteError
 from eckart.costs import COSTS
-from eckart.errors import NotConvergedWarning
+from eckart.errors import InputError, NonFiniteError, NotConvergedWarning
+from eckart.factors import LearnedRanks
 from eckart.layers import Factored, as_matrix
 from eckart.methods import low_rank_form
 from layer_zoo import LAYERS, layer, piece_of_layer

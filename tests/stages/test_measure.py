@@ -8,7 +8,8 @@ import torchvision
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from eckart import InputError, Score, measure
+from eckart import Score, measure
+from eckart.errors import InputError
 from stages.networks import Attention, SmallCnn, mlp
 
 

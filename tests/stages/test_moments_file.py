@@ -10,7 +10,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from eckart import CheckpointError, MismatchError, Moments, calibrate, curves
+from eckart import Moments, calibrate, curves
+from eckart.errors import CheckpointError, MismatchError
 from stages.networks import Attention, SmallCnn, mlp
 
 

@@ -7,17 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from eckart import (
-    Fisher,
-    InputError,
-    Logits,
-    Moments,
-    allocate,
-    apply,
-    calibrate,
-    compress,
-    curves,
-)
+from eckart import Fisher, Logits, Moments, allocate, apply, calibrate, compress, curves
+from eckart.errors import InputError
 from eckart.layers import rebuild
 from eckart.methods import methods_named, problem_of
 from eckart.metrics import METRICS, Measurable, probe_of

@@ -16,9 +16,6 @@ from torch import Tensor, nn
 from eckart import (
     Budget,
     CalibrationInterrupted,
-    CheckpointError,
-    InputError,
-    MismatchError,
     Moments,
     allocate,
     apply,
@@ -26,6 +23,7 @@ from eckart import (
     compress,
     curves,
 )
+from eckart.errors import CheckpointError, InputError, MismatchError
 from eckart.stages.calibrate.in_parts import groups_within
 from eckart.storage.workspace import StoredSums
 from stages.networks import Attention, SmallCnn, mlp

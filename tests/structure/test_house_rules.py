@@ -2,12 +2,16 @@
 
 import ast
 import importlib
+from statistics import median
 
 import pytest
 
-from sources import NAMES, SOURCES, Source, import_origin, imports
+from sources import NAMES, PACKAGE, SOURCES, Source, import_origin, imports
 
 MOST_LINES = 300
+MEDIAN_LINES = 120
+MOST_LOOSE = 8  # modules beside the rooms
+MOST_PUBLIC = 40
 VAGUE = {"base", "common", "helper", "helpers", "manager", "managers", "misc", "util", "utils"}
 PICKLING_MODULES = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 PICKLING_CALLS = {"torch.load", "torch.save"}
@@ -89,9 +93,20 @@ def exported() -> list[str]:
     return []
 
 
-def test_public_names_are_sorted_and_unique():
+def test_public_names_are_few_sorted_and_unique():
     assert exported(), "eckart/__init__.py needs a literal __all__"
     assert exported() == sorted(set(exported()))
+    assert len(exported()) <= MOST_PUBLIC, "what is rarely used is imported from its submodule"
+
+
+def test_few_modules_lie_beside_the_rooms():
+    loose = [source.name for source in SOURCES if source.path.parent == PACKAGE]
+    assert len(loose) <= MOST_LOOSE, f"{loose}: give one of them a room"
+
+
+def test_the_median_file_is_short():
+    lines = [len(source.path.read_text(encoding="utf-8").splitlines()) for source in SOURCES]
+    assert median(lines) <= MEDIAN_LINES
 
 
 @pytest.mark.parametrize("name", exported())

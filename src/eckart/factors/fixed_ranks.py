@@ -14,13 +14,14 @@ from eckart.errors import InputError
 from eckart.factors.candidates import Layers, Ranks, Reasons, candidates, listed, ranked
 from eckart.layers import Factored, as_matrix, piece_of, rebuild
 from eckart.linalg import random_factors, truncated_svd
-from eckart.methods import DAMPING, low_rank_form, problem_of, weighted_svd
+from eckart.methods import low_rank_form, problem_of, weighted_svd
 from eckart.moments import Moments
 from eckart.network.costs import network_costs, stored_costs
 from eckart.network.identity import check_same_network, fingerprint
 from eckart.network.plan_attribute import attach_plan
 from eckart.network.replacing import copied, installed
 from eckart.records import Choice, Plan
+from eckart.records.offer import DAMPING
 from eckart.records.plans import predicted
 from eckart.running.batches import first_examples
 

@@ -80,7 +80,7 @@ class LearnedRanks:
         >>> import torch, eckart
         >>> network = torch.nn.Sequential(torch.nn.Linear(20, 30), torch.nn.Linear(30, 4))
         >>> x, y = torch.randn(64, 20), torch.randn(64, 4)
-        >>> learned = eckart.LearnedRanks(network, price=1e-3, strength=0.1, growth=1.5)
+        >>> learned = eckart.factors.LearnedRanks(network, price=1e-3, strength=0.1, growth=1.5)
         >>> optimiser = torch.optim.SGD(network.parameters(), 0.05)
         >>> for step in range(200):
         ...     optimiser.zero_grad()

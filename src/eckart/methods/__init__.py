@@ -5,7 +5,7 @@ from eckart.methods.low_rank import LowRank, activation_svd, low_rank_form, weig
 from eckart.methods.low_rank import svd as plain_svd
 from eckart.methods.narrowing import Heirs, heirs, narrowed_problem
 from eckart.methods.pointwise_first import PointwiseFirst, pointwise_first_form
-from eckart.methods.problem import DAMPING, Problem, problem_of, regular
+from eckart.methods.problem import Problem, problem_of, regular
 from eckart.methods.reading import Reading, reading_of
 from eckart.methods.registry import (
     DEFAULT_METHODS,
@@ -37,7 +37,6 @@ register_selection(Ranking("group_lasso", lasso_path))
 register_selection(Ranking("largest_norm", largest_norm))
 
 __all__ = [
-    "DAMPING",
     "DEFAULT_METHODS",
     "METHODS",
     "SELECTIONS",

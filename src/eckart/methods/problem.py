@@ -15,8 +15,8 @@ from eckart.linalg import damped
 from eckart.methods.cache import Forgetful, Held, Memory, OnDisk
 from eckart.moments import Moments
 from eckart.records import Piece
+from eckart.records.offer import DAMPING
 
-DAMPING = 1e-6  # relative to a moment's mean diagonal; float32 products have noise of this order
 _NOISE = 0.25 * torch.finfo(torch.float32).eps  # of sums of float32 products; a tenth was measured
 
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from eckart.errors import InputError
 from eckart.methods.problem import Problem
 from eckart.methods.selection import Selection
-from eckart.metrics import AUTO
 from eckart.network.third_party import is_pretrained
 from eckart.records import Form, Piece
+from eckart.records.offer import AUTO
 
 
 @runtime_checkable

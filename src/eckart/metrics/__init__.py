@@ -8,7 +8,6 @@ from eckart.metrics.embedding import Embedding, Pooling, Similarity, pooled
 from eckart.metrics.logits import IGNORED, Fisher, Logits, class_axis, logits_of
 from eckart.metrics.next_token import NextToken, predicted_tokens
 from eckart.metrics.probes import (
-    AUTO,
     METRICS,
     Measurable,
     Probe,
@@ -28,7 +27,6 @@ register_metric("embedding", Embedding)
 register_metric("similarity", Similarity)
 
 __all__ = [
-    "AUTO",
     "IGNORED",
     "METRICS",
     "Embedding",

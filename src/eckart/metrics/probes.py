@@ -10,9 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from eckart.errors import InputError
+from eckart.records.offer import AUTO
 from eckart.running.batches import examples_in, inputs_of
-
-AUTO = "auto"
 
 
 @runtime_checkable

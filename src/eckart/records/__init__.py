@@ -4,6 +4,7 @@ from eckart.records.channels import ChannelGroup, GroupCurve, Removal
 from eckart.records.curves import Curve, Curves, Option, Site
 from eckart.records.forms import Form, LayerSpec, Piece
 from eckart.records.healing import Healed, HealingStep
+from eckart.records.offer import Offer
 from eckart.records.plans import Budget, Choice, Plan
 from eckart.records.results import Frontier, Measurement, Point
 from eckart.records.scores import Score
@@ -23,6 +24,7 @@ __all__ = [
     "HealingStep",
     "LayerSpec",
     "Measurement",
+    "Offer",
     "Option",
     "Piece",
     "Plan",

@@ -109,7 +109,7 @@ class GroupCurve:
         method: how they were ranked.
         order: all units, the one to keep longest first.
         losses: predicted loss by number of units kept, ascending; the last keeps all, at no loss.
-        costs: by metric, what one unit costs in the followers.
+        costs: by name, what one unit costs in the followers.
     """
 
     group: ChannelGroup

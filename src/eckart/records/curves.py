@@ -45,7 +45,7 @@ class Curves:
     Attributes:
         curves: one per site.
         specs: the layers, by name.
-        totals: cost of the whole dense network by metric, layers that cannot change included.
+        totals: cost of the whole dense network by name, layers that cannot change included.
         dense: layers that stay dense whatever the budget, with the reason.
         fingerprint: of the network the moments were gathered on.
         damping: relative damping of the moments that the losses are measured in.

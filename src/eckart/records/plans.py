@@ -89,7 +89,7 @@ class Plan:
         choices: by layer name.
         dense: reason by layer name.
         loss: predicted loss, the sum over the choices.
-        costs: predicted cost of the whole network by metric; ``totals`` that of the dense one.
+        costs: predicted cost of the whole network by name; ``totals`` that of the dense one.
         budget: what was asked for, if a budget was.
         fingerprint: of the dense network.
         damping: relative damping of the moments.

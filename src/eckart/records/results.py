@@ -26,7 +26,7 @@ class Measurement:
         latency_spread_ms: interquartile range of that time.
         batch: examples in the timed batch.
         layer_macs: multiply-adds by plain layer.
-        score: the task metric, if one was given.
+        score: how well it does, if that was evaluated.
     """
 
     params: int
@@ -128,17 +128,17 @@ class Frontier:
     Attributes:
         dense: the network before.
         points: one per kept fraction and label.
-        metric: the cost that ``keep`` is a fraction of, such as ``"params"``.
+        cost: the cost that ``keep`` is a fraction of, such as ``"params"``.
         fingerprint: of the dense network.
     """
 
     dense: Measurement
     points: tuple[Point, ...]
-    metric: str
+    cost: str
     fingerprint: str
 
     def __str__(self) -> str:
-        rows = [(f"{p.label}, {p.keep:g} of {self.metric}", p.measurement) for p in self.points]
+        rows = [(f"{p.label}, {p.keep:g} of {self.cost}", p.measurement) for p in self.points]
         width = max(len(name) for name, _ in [("dense", self.dense), *rows])
         return "\n".join(
             f"{name:<{width}}  {found}" for name, found in [("dense", self.dense), *rows]
@@ -153,7 +153,7 @@ class Frontier:
         return {
             "dense": self.dense.as_json(),
             "points": [point.as_json() for point in self.points],
-            "metric": self.metric,
+            "cost": self.cost,
             "fingerprint": self.fingerprint,
         }
 
@@ -195,7 +195,7 @@ class Frontier:
         if not Path(path).exists():
             return {}
         saved = Frontier.load(path)
-        if (saved.fingerprint, saved.metric) != (self.fingerprint, self.metric):
+        if (saved.fingerprint, saved.cost) != (self.fingerprint, self.cost):
             raise MismatchError(
                 f"{path} holds the frontier of another network or cost; name another file"
             )

@@ -1,4 +1,4 @@
-"""A task metric of one network."""
+"""How well one network does its task."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from eckart.errors import InputError
 
 @dataclass(frozen=True)
 class Score:
-    """A task metric, with the number of examples behind it.
+    """How well a network does, with the number of examples behind it.
 
     Attributes:
-        value: the metric, such as the fraction correct.
+        value: such as the fraction correct.
         n: number of examples; None when unknown.
         higher_is_better: False for losses and perplexities.
-        samples: the metric of each example, shape (n,), in the order of the data, when it is
+        samples: the score of each example, shape (n,), in the order of the data, when it is
             their mean; differences between networks then have a paired standard error.
         error: standard error of the value; from the samples when they are given.
     """

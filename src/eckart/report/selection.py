@@ -56,7 +56,7 @@ def smallest_within_error(frontier: Frontier) -> int | None:
         for index, point in enumerate(frontier.points)
         if point.label == family and _is_within_error(point, dense)
     ]
-    return min(within, key=lambda i: _cost(frontier.points[i], frontier.metric), default=None)
+    return min(within, key=lambda i: _cost(frontier.points[i], frontier.cost), default=None)
 
 
 def first_selected(frontier: Frontier) -> int:
@@ -84,6 +84,6 @@ def _is_within_error(point: Point, dense: Score | None) -> bool:
     return error is not None and drop <= error
 
 
-def _cost(point: Point, metric: str) -> float:
-    cost = getattr(point.measurement, metric, None)
-    return float(cost) if isinstance(cost, int | float) else point.keep
+def _cost(point: Point, cost: str) -> float:
+    value = getattr(point.measurement, cost, None)
+    return float(value) if isinstance(value, int | float) else point.keep

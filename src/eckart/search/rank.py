@@ -7,12 +7,13 @@ from torch import Tensor, nn
 
 from eckart.errors import EckartError, InputError
 from eckart.layers import as_matrix, piece_of, rebuild, weight_of
-from eckart.methods import DAMPING, Method, Problem, methods_named, problem_of
+from eckart.methods import Method, Problem, methods_named, problem_of
 from eckart.moments import Moments
 from eckart.network.identity import check_same_network
 from eckart.network.replacing import copied
 from eckart.network.survey import survey
 from eckart.records import Form, FoundRank, Score
+from eckart.records.offer import DAMPING
 from eckart.scores import Evaluate
 from eckart.search.bisection import checked_tolerance, smallest_passing
 

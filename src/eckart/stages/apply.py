@@ -120,7 +120,7 @@ def _without(plan: Plan, broken: Mapping[str, str], smaller: nn.Module, moments:
         spec, form = moments.specs[name], Form((piece_of(smaller.get_submodule(name)),))
         if form != spec.dense:
             narrow[name] = form
-        for metric in costs:
-            of = COSTS[metric].of
-            costs[metric] += of(spec, form) - of(spec, plan.choices[name].form)
+        for cost in costs:
+            of = COSTS[cost].of
+            costs[cost] += of(spec, form) - of(spec, plan.choices[name].form)
     return plan.without(broken, narrow, costs)

@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from eckart import Healed, heal
+from eckart import heal
+from eckart.records import Healed
 from stages.heal.distilling import labelled, shuffled, student_of, teacher_network
 
 STEPS = 60

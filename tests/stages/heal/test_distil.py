@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from eckart import InputError, Score, accuracy, heal
+from eckart import Score, accuracy, heal
+from eckart.errors import InputError
 from eckart.stages.heal import TREATMENTS
 from eckart.stages.heal.distil import Distil
 from eckart.stages.heal.distil.training import Recipe

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from eckart import InputError
+from eckart.errors import InputError
 from eckart.stages.heal.distil.data_passes import passes
 from eckart.stages.heal.distil.objectives import Imitation, TaskLoss
 from eckart.stages.heal.distil.training import Recipe, Training, sizes_of

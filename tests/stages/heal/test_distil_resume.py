@@ -9,7 +9,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from eckart import CheckpointError, InputError, heal
+from eckart import heal
+from eckart.errors import CheckpointError, InputError
 from eckart.stages.heal import TREATMENTS
 from eckart.stages.heal.distil import Distil
 from eckart.stages.heal.distil.training import Recipe

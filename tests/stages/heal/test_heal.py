@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from eckart import InputError, MismatchError, NonFiniteError, Score, calibrate, compress, heal
+from eckart import Score, calibrate, compress, heal
+from eckart.errors import InputError, MismatchError, NonFiniteError
 from eckart.stages import heal as package
 from eckart.stages.heal import TREATMENTS, register_treatment
 from eckart.stages.heal.closeness import closeness

@@ -21,8 +21,8 @@ from eckart.cli.options.shared import (
 )
 from eckart.cli.shown.output import Result, file_to_write, say
 from eckart.errors import CalibrationInterrupted, InputError
-from eckart.metrics import AUTO
 from eckart.network.identity import check_same_network
+from eckart.records.offer import AUTO
 
 _NONE = "none"
 

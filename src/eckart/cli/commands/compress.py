@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from eckart import Budget, Compressed, Healed, Measurement, compress, measure, save
+from eckart import Budget, Compressed, compress, measure, save
 from eckart.cli.options.grouping import grouped
 from eckart.cli.options.healing import HealingOptions
 from eckart.cli.options.parsing import make_budget, parse_budget, usage_error
@@ -26,6 +26,7 @@ from eckart.cli.shown.channels import bound_lines, removal_tables
 from eckart.cli.shown.output import Result, folder_to_write
 from eckart.cli.shown.tables import before_after_table, plan_table
 from eckart.costs import COSTS
+from eckart.records import Healed, Measurement
 from eckart.records.plans import Scope
 
 
@@ -89,7 +90,7 @@ def compress_command(
     evaluate = judge(evaluation.take(data)) if evaluation.named(data) else None
     network = model.load()
     gathered = gather(network, source, images.seed, moments.workspace)
-    done, healed = compress(network, gathered, **plan.offered, **goals), None
+    done, healed = compress(network, gathered, offer=plan.offer, **goals), None
     if healed_on is not None:
         healed = healing.healed(done.model, network, healed_on, gathered, images.seed)
         done = replace(done, model=healed.model)

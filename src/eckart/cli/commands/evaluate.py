@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from torch import nn
 
-from eckart import Measurement, Score, load, measure
+from eckart import Score, load, measure
 from eckart.cli.options.grouping import grouped
 from eckart.cli.options.shared import (
     EvaluationOptions,
@@ -23,6 +23,7 @@ from eckart.cli.options.shared import (
 from eckart.cli.shown.output import Result
 from eckart.cli.shown.tables import make_table, measurement_table
 from eckart.cli.sources.text_data import Windows
+from eckart.records import Measurement
 from eckart.report.formats import significant
 from eckart.running.batches import first_examples, inputs_of
 

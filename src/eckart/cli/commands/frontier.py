@@ -64,14 +64,14 @@ def frontier_command(
     batches = evaluation.take(data)
     network = model.load()
     gathered = gather(network, source, images.seed, moments.workspace)
-    options = curves(network, gathered, **plan.offered)
+    options = curves(network, gathered, offer=plan.offer)
     with _resumable(out):
         found = frontier(
             network,
             gathered,
             judge(batches),
             keeps=fractions,
-            metric=cost,
+            cost=cost,
             of=plan.scope,
             options=options,
             baselines=baselines,

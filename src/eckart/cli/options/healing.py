@@ -8,12 +8,13 @@ from typing import Annotated
 
 from torch import nn
 
-from eckart import Healed, Moments, heal
+from eckart import Moments, heal
 from eckart.cli.options.parsing import parse_names, usage_error
 from eckart.cli.options.shared import CalibrationOptions, Data, Examples, needed, option
 from eckart.cli.shown.output import folder_to_write
 from eckart.cli.sources.text_data import TextData
 from eckart.errors import InputError
+from eckart.records import Healed
 from eckart.stages.heal.treatments import TREATMENTS, treatments_named
 
 _LABELLED = {"finetune"}

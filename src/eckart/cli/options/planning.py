@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from torch import nn
 
-from eckart import Moments, calibrate
+from eckart import Moments, Offer, calibrate
 from eckart.cli.entry import stopped
 from eckart.cli.options.parsing import parse_names, usage_error
 from eckart.cli.options.shared import CalibrationOptions, Data, Examples, option
 from eckart.errors import CalibrationInterrupted, InputError
-from eckart.methods import DAMPING, METHODS, SELECTIONS, checked_names
-from eckart.metrics import AUTO
+from eckart.methods import METHODS, SELECTIONS, checked_names
+from eckart.records.offer import AUTO, DAMPING
 from eckart.records.plans import Scope
 
 
@@ -120,13 +120,13 @@ class PlanOptions:
         return "sites" if self.of is Of.sites else "model"
 
     @property
-    def offered(self) -> dict[str, Any]:
-        """What may be done to which layers, as keyword arguments."""
-        return {
-            "methods": AUTO if self.methods == AUTO else parse_names(self.methods),
-            "dense": parse_names(self.dense),
-            "multiple": self.multiple,
-            "least_rank": self.least_rank,
-            "damping": self.damping,
-            "rescale": self.rescale,
-        }
+    def offer(self) -> Offer:
+        """What may be done to which layers."""
+        return Offer(
+            methods=AUTO if self.methods == AUTO else parse_names(self.methods),
+            dense=parse_names(self.dense),
+            multiple=self.multiple,
+            least_rank=self.least_rank,
+            damping=self.damping,
+            rescale=self.rescale,
+        )

@@ -63,14 +63,14 @@ def allocate(curves: Curves, budget: Budget) -> Plan:
     return _plan(curves, [menu[i] for i in picked], budget, bound)
 
 
-def hull(curves: Curves, metric: str = "params") -> list[Plan]:
+def hull(curves: Curves, cost: str = "params") -> list[Plan]:
     """The lower convex hull of predicted loss against one cost, cheapest plan first.
 
     Every plan on it is optimal for its own cost; a sweep over all Lagrange multipliers at once.
 
     Args:
         curves: every site's options.
-        metric: the cost, by name.
+        cost: by name.
 
     Returns:
         Plans without a budget, from the cheapest to dense: one step at one site apart, or, with
@@ -78,7 +78,7 @@ def hull(curves: Curves, metric: str = "params") -> list[Plan]:
 
     Cost: O(options · log options); with channel groups O(options) for each plan.
     """
-    problem, menu = _problem(curves, [metric])
+    problem, menu = _problem(curves, [cost])
     if problem.states:
         columns = coupled_hull(problem)
         return [_plan(curves, [menu[i] for i in c.picked], None, c.loss) for c in columns]
@@ -140,9 +140,9 @@ def _plan(
             continue
         reasons.pop(name, None)
         choices[name] = Choice(option.method, option.form, option.loss)
-        for metric in costs:
-            of = COSTS[metric].of
-            costs[metric] += of(spec, option.form) - of(spec, spec.dense)
+        for cost in costs:
+            of = COSTS[cost].of
+            costs[cost] += of(spec, option.form) - of(spec, spec.dense)
     for curve_of, size in (kept for kept in chosen if isinstance(kept, Kept)):
         group = curve_of.group
         if size == group.size:
@@ -153,8 +153,8 @@ def _plan(
             kept=curve_of.kept(size),
             loss=curve_of.losses[size],
         )
-        for metric, each in curve_of.costs.items():
-            costs[metric] -= each * (group.size - size)
+        for cost, each in curve_of.costs.items():
+            costs[cost] -= each * (group.size - size)
     loss = predicted(choices, removals)
     return Plan(
         choices=choices,
@@ -172,10 +172,10 @@ def _plan(
     )
 
 
-def _problem(curves: Curves, metrics: Sequence[str], of: Scope = "model") -> tuple[Coupled, Menu]:
+def _problem(curves: Curves, names: Sequence[str], of: Scope = "model") -> tuple[Coupled, Menu]:
     """The table of options for these costs, made once."""
     known = _PROBLEMS.setdefault(curves, {})
-    key = (tuple(cost_named(name) for name in metrics), of)
+    key = (tuple(cost_named(name) for name in names), of)
     if key not in known:
         known[key] = assembled(curves, key[0], count_norms=of == "model")
     return known[key]

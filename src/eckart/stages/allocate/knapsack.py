@@ -38,7 +38,7 @@ class Knapsack:
     Attributes:
         site: site of each option, ascending from 0, shape (options,).
         losses: shape (options,).
-        costs: shape (metrics, options).
+        costs: shape (costs, options).
     """
 
     site: Indices

@@ -91,7 +91,7 @@ class _Table:
         return Coupled(options, tuple(self._scopes), np.array(self._cells, np.intp), states)
 
     def _add(self, cell: int, menu: Menu, losses: Vector, costs: Vector) -> None:
-        """Options of the open site, in one cell; costs are (options, metrics)."""
+        """Options of the open site, in one cell; costs are (options, number of costs)."""
         self.menu += menu
         self._sites += [len(self._scopes)] * len(menu)
         self._cells += [cell] * len(menu)

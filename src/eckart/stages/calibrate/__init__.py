@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from eckart.errors import CalibrationInterrupted, InputError, NoGradientError
 from eckart.layers import type_of
-from eckart.metrics import AUTO, Probe, count_of, fitting_metric, is_joint, name_of, probe_of
+from eckart.metrics import Probe, count_of, fitting_metric, is_joint, name_of, probe_of
 from eckart.moments import Moments
 from eckart.moments.accumulator import Accumulator, moment_bytes
 from eckart.moments.distributed import any_rank, summed_over_ranks, world
@@ -23,6 +23,7 @@ from eckart.network.identity import fingerprint
 from eckart.network.survey import survey
 from eckart.records import Form, LayerSpec
 from eckart.records.forms import Size
+from eckart.records.offer import AUTO
 from eckart.running.batches import call, examples_in, first_examples, inputs_of, moved, tensors_in
 from eckart.running.hooks import untouched, watching
 from eckart.running.interruptions import deferred_interrupt, until_error

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from eckart.errors import CalibrationInterrupted, InputError, NoGradientError
 from eckart.layers import piece_of, type_of
-from eckart.metrics import AUTO, Probe, fitting_metric, is_joint, probe_of
+from eckart.metrics import Probe, fitting_metric, is_joint, probe_of
 from eckart.moments import Moments
 from eckart.moments.distinct import DistinctInputs
 from eckart.moments.distributed import world
 from eckart.moments.parts import joined, layers_of, stored
+from eckart.records.offer import AUTO
 from eckart.running.batches import call, inputs_of, moved
 from eckart.running.hooks import untouched, watching
 from eckart.stages.calibrate.replay import Replayed

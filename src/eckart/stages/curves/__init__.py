@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from statistics import median
 
 from torch import nn
+from typing_extensions import Unpack
 
 from eckart.costs import COSTS
-from eckart.errors import InputError
 from eckart.methods import (
-    DAMPING,
     fitting_methods,
     methods_named,
     selection_named,
 )
-from eckart.metrics import AUTO, Probe
 from eckart.moments import Moments
 from eckart.network.channel_groups import Coupling, coupling
 from eckart.network.identity import check_same_network
 from eckart.network.survey import matching
-from eckart.records import ChannelGroup, Curve, Curves, Form, Option, Site
+from eckart.records import ChannelGroup, Curve, Curves, Form, Offer, Option, Site
+from eckart.records.offer import Allowed
 from eckart.running.progress import tracked
 from eckart.stages.curves.coherence import coherent
 from eckart.stages.curves.group_curves import group_curve
@@ -35,13 +34,9 @@ def curves(
     model: nn.Module,
     moments: Moments,
     *,
-    methods: str | Iterable[str] = AUTO,
-    multiple: int = 1,
-    least_rank: int = 1,
-    dense: Iterable[str] = (),
-    damping: float = DAMPING,
-    rescale: bool | Probe = False,
+    offer: Offer | None = None,
     progress: bool | None = None,
+    **allowed: Unpack[Allowed],
 ) -> Curves:
     """Predict the loss ``½ tr(G ΔW A ΔWᵀ)`` of every option of every layer.
 
@@ -53,18 +48,9 @@ def curves(
     Args:
         model: the network that the moments were gathered on.
         moments: from ``calibrate``.
-        methods: names of the methods to offer; ``"auto"`` for those of
-            ``eckart.methods.fitting_methods``.
-        multiple: offer only ranks that are multiples of this (8, say, for a hardware's sake).
-        least_rank: offer no rank below.
-        dense: names or patterns of layers to leave dense.
-        damping: added to A and G, relative to their mean diagonal, or the noise of their products
-            where that is more; losses are in that metric.
-        rescale: multiply each layer's losses by what truncating it at one rank really changes over
-            what is predicted, measured on the sample that the moments carry, see
-            ``eckart.stages.curves.rescaling``. A probe is what that is measured by; True looks it
-            up by the name in the moments.
+        offer: what may be done to which layers, and how losses are predicted.
         progress: show a bar; None shows it on a terminal.
+        **allowed: fields of ``Offer``, in place of one: ``methods=["weighted_svd"]``.
 
     Returns:
         The options that are cheaper than dense in at least one cost, and dense itself.
@@ -87,23 +73,19 @@ def curves(
         >>> print(eckart.curves(network, moments))
         196 options at 2 sites, 1 group of channels; 0 layers stay dense
     """
-    if multiple < 1 or least_rank < 1 or not damping > 0:
-        raise InputError(
-            f"multiple={multiple}, least_rank={least_rank}, damping={damping}: ranks start at 1 "
-            "and the damping is positive"
-        )
+    offer = Offer.of(offer, allowed)
     check_same_network(model, moments.fingerprint, "these moments")
-    methods = fitting_methods(model, methods)
+    methods = fitting_methods(model, offer.methods)
     offered, selection = methods_named(methods), selection_named(methods)
-    kept = matching(dense, [*moments.specs, *moments.skipped])
+    kept = matching(offer.dense, [*moments.specs, *moments.skipped])
     reasons = {**moments.skipped, **dict.fromkeys(kept, "asked to stay dense")}
     specs = {name: spec for name, spec in moments.specs.items() if name not in kept}
-    bench = Bench(model, moments, damping)
+    bench = Bench(model, moments, offer.damping)
     coupled = Coupling((), {})
     if selection is not None:
         coupled = coupling(model, moments.example, dense=reasons)
     groups = [
-        group_curve(bench, group, selection, multiple, not _between(group, coupled.groups))
+        group_curve(bench, group, selection, offer.multiple, not _between(group, coupled.groups))
         for group in tracked(coupled.groups, "ranking channels", progress, len(coupled.groups))
         if selection is not None
     ]
@@ -113,14 +95,15 @@ def curves(
     }
     groups = coherent(bench, groups, whole, progress)
     ratios = dict.fromkeys(whole, 1.0)
-    if rescale:
-        ratios = rescaled(bench, whole, None if rescale is True else rescale, progress)
+    if offer.rescale:
+        probe = None if offer.rescale is True else offer.rescale
+        ratios = rescaled(bench, whole, probe, progress)
         usual = median(list(ratios.values()) or [1.0])  # of the factors they were held against
         groups = [group.times(usual) for group in groups]
-    found, allowed = [], partial(_on_grid, multiple=multiple, least_rank=least_rank)
+    found, on_grid = [], partial(_on_grid, multiple=offer.multiple, least_rank=offer.least_rank)
     for name, spec in tracked(specs.items(), "… with fewer channels", progress, len(specs)):
-        options = [o for o in whole[name] if allowed(o.form)]
-        options += narrow_options(bench, spec, offered, groups, allowed)
+        options = [o for o in whole[name] if on_grid(o.form)]
+        options += narrow_options(bench, spec, offered, groups, on_grid)
         options = [replace(o, loss=o.loss * ratios[name]) for o in options]
         found.append(Curve(Site(name, (name,)), (*options, Option("dense", spec.dense, 0.0))))
     return Curves(
@@ -129,7 +112,7 @@ def curves(
         totals=_totals(moments),
         dense=reasons,
         fingerprint=moments.fingerprint,
-        damping=damping,
+        damping=offer.damping,
         moments=moments.digest,
         groups=tuple(groups),
         whole=coupled.refused,

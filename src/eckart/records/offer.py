@@ -1,0 +1,83 @@
+"""What a user allows to be done to a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypedDict, final
+
+from eckart.errors import InputError
+
+AUTO = "auto"
+DAMPING = 1e-6  # relative to a moment's mean diagonal; float32 products have noise of this order
+
+
+class Allowed(TypedDict, total=False):
+    """The fields of an ``Offer`` as keywords."""
+
+    methods: str | Iterable[str]
+    dense: str | Iterable[str]
+    multiple: int
+    least_rank: int
+    damping: float
+    rescale: Any
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """What may be done to which layers, and how its loss is predicted.
+
+    Attributes:
+        methods: names of the methods to offer; ``"auto"`` for those that fit the network, see
+            ``eckart.methods.fitting_methods``.
+        dense: names or patterns of layers to leave dense.
+        multiple: offer only ranks and numbers of channels that are multiples of this: 8, say,
+            where the hardware wants it.
+        least_rank: offer no rank below.
+        damping: added to ``A`` and ``G``, relative to their mean diagonal, or the noise of their
+            products where that is more. More of it helps where calibration data are few.
+        rescale: multiply each layer's losses by what truncating it at one rank really changes over
+            what is predicted, measured on the sample that the moments carry. A probe is what that
+            is measured by; True looks it up by the name in the moments.
+
+    Raises:
+        InputError: a number is out of range.
+
+    Example:
+        >>> import eckart
+        >>> eckart.Offer(methods=["weighted_svd"], dense=["fc"]).dense
+        ('fc',)
+    """
+
+    methods: str | Iterable[str] = AUTO
+    dense: str | Iterable[str] = ()
+    multiple: int = 1
+    least_rank: int = 1
+    damping: float = DAMPING
+    rescale: Any = False
+
+    def __post_init__(self) -> None:
+        if self.multiple < 1 or self.least_rank < 1 or not self.damping > 0:
+            raise InputError(
+                f"multiple={self.multiple}, least_rank={self.least_rank}, damping={self.damping}: "
+                "ranks start at 1 and the damping is positive"
+            )
+        for name in ("methods", "dense"):  # read once, so that the same offer says the same twice
+            given = getattr(self, name)
+            object.__setattr__(self, name, given if isinstance(given, str) else tuple(given))
+
+    @classmethod
+    def of(cls, offer: Offer | None, allowed: Mapping[str, Any]) -> Offer:
+        """The offer itself, or the one that has these fields.
+
+        Raises:
+            InputError: both are given, or a field is unknown.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(allowed) - set(known))
+        if unknown:
+            raise InputError(f"unknown argument {unknown[0]!r}; an offer has: {', '.join(known)}")
+        if offer is not None and allowed:
+            raise InputError(f"give offer= or {', '.join(sorted(allowed))}=, not both")
+        return cls(**allowed) if offer is None else offer
