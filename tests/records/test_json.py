@@ -98,9 +98,7 @@ def frontier() -> Frontier:
         Point(keep=k, label="eckart", plan=plan(loss=k), measurement=measurement(), drop_error=e)
         for k, e in ((0.5, 0.01), (1.0, None))
     ]
-    return Frontier(
-        dense=measurement(None), points=tuple(points), metric="params", fingerprint="f00"
-    )
+    return Frontier(dense=measurement(None), points=tuple(points), cost="params", fingerprint="f00")
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
@@ -168,7 +166,7 @@ def test_damaged_frontiers_are_refused(text: str, tmp_path: Path):
         Frontier.load(tmp_path / "frontier.json")
 
 
-@pytest.mark.parametrize("key", ["dense", "points", "metric", "fingerprint"])
+@pytest.mark.parametrize("key", ["dense", "points", "cost", "fingerprint"])
 @pytest.mark.parametrize("value", [None, 3, "text", [], {"a": 1}])
 def test_frontiers_of_another_structure_are_refused(key: str, value: Any, tmp_path: Path):
     data = frontier().as_json()
@@ -366,7 +364,7 @@ def test_a_frontier_is_printed_a_line_for_each_network():
     found = Frontier(
         dense=Measurement(params=2400, macs=5000, bytes=9600),
         points=(Point(keep=0.5, label="eckart", plan=plan, measurement=small),),
-        metric="params",
+        cost="params",
         fingerprint="f",
     )
     assert str(found).splitlines() == [

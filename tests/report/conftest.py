@@ -144,7 +144,7 @@ def frontier(curves):
                 Point(keep=keep, label=label, plan=done, measurement=after, drop_error=error)
             )
     return Frontier(
-        dense=dense, points=tuple(points), metric="params", fingerprint=curves.fingerprint
+        dense=dense, points=tuple(points), cost="params", fingerprint=curves.fingerprint
     )
 
 
