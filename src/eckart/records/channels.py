@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
-Units = tuple[tuple[int, ...], ...]
+from eckart.records.excerpts import excerpt
+from eckart.records.reading import Count, Width, read
+
+Units = tuple[tuple[Count, ...], ...]
 """For every unit of a group the channels (or features) that it is in one layer."""
 
 
@@ -25,7 +28,7 @@ class ChannelGroup:
     """
 
     name: str
-    size: int
+    size: Width
     writers: Mapping[str, Units]
     readers: Mapping[str, Units]
     followers: Mapping[str, Units]
@@ -59,13 +62,21 @@ class ChannelGroup:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> ChannelGroup:
+    def from_json(cls, data: Any) -> ChannelGroup:
         """The inverse of ``as_json``."""
-        sides = {
-            side: {k: tuple(tuple(unit) for unit in v) for k, v in data[side].items()}
-            for side in ("writers", "readers", "followers")
-        }
-        return cls(name=data["name"], size=data["size"], **sides)
+        return read(cls, data)
+
+    def contradiction(self) -> str | None:
+        """Every member must say which channels each unit is, and none may be two units."""
+        for layer, units in chain(
+            *(s.items() for s in (self.writers, self.readers, self.followers))
+        ):
+            if len(units) != self.size:
+                return f"it has {self.size} units, and {excerpt(layer)} channels for {len(units)}"
+            channels = list(chain.from_iterable(units))
+            if len(set(channels)) != len(channels):
+                return f"{excerpt(layer)} has a channel that is two units"
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +92,7 @@ class Removal:
 
     group: ChannelGroup
     method: str
-    kept: tuple[int, ...]
+    kept: tuple[Count, ...]
     loss: float
 
     @property
@@ -94,10 +105,16 @@ class Removal:
         return {**asdict(self), "group": self.group.as_json()}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Removal:
+    def from_json(cls, data: Any) -> Removal:
         """The inverse of ``as_json``."""
-        group = ChannelGroup.from_json(data["group"])
-        return cls(group=group, method=data["method"], kept=tuple(data["kept"]), loss=data["loss"])
+        return read(cls, data)
+
+    def contradiction(self) -> str | None:
+        """Some units of the group are kept, each named once, in order."""
+        if not self.kept or self.kept[-1] >= self.group.size:
+            return f"of {self.group.size} units it keeps {excerpt(self.kept)}"
+        ordered = all(one < other for one, other in pairwise(self.kept))
+        return None if ordered else f"the units it keeps are not in order: {excerpt(self.kept)}"
 
 
 @dataclass(frozen=True, kw_only=True)

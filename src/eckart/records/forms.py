@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import KW_ONLY, asdict, dataclass, replace
 from math import prod
 from typing import Any
 
 from eckart.errors import CheckpointError
+from eckart.records.excerpts import excerpt
+from eckart.records.reading import Count, Width, read
 
 Size = tuple[int, ...]
+_MOST_PIECES, _MOST_AXES, _WIDEST = 8, 3, 2**31 - 1
 _TRIVIAL_AXIS = (1, 1, 0, 1)  # kernel, stride, padding, dilation of an axis that does nothing
 
 
@@ -27,17 +29,41 @@ class Piece:
             or none. So many rows of the weight are rows of the identity, and are not stored.
     """
 
-    inputs: int
-    outputs: int
-    kernel: Size = ()
+    inputs: Width
+    outputs: Width
+    kernel: tuple[Width, ...] = ()
     _: KW_ONLY
-    stride: Size = ()
-    padding: Size = ()
-    dilation: Size = ()
-    groups: int = 1
+    stride: tuple[Width, ...] = ()
+    padding: tuple[Count, ...] = ()
+    dilation: tuple[Width, ...] = ()
+    groups: Width = 1
     bias: bool = False
     padding_mode: str = "zeros"
-    carries: int = 0
+    carries: Count = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain dictionary."""
+        return {k: v for k, v in asdict(self).items() if k != "carries" or v}
+
+    @classmethod
+    def unpacked(cls, data: Any) -> Any:
+        """``carries`` is written only where something is carried."""
+        return {"carries": 0, **data} if isinstance(data, dict) else data
+
+    def contradiction(self) -> str | None:
+        """The geometry must agree in length, and the groups must divide the widths."""
+        lengths = {len(s) for s in (self.kernel, self.stride, self.padding, self.dilation)}
+        if len(lengths) > 1 or max(lengths) > _MOST_AXES:
+            return (
+                f"kernel, stride, padding, dilation must agree in length, of at most {_MOST_AXES}"
+            )
+        if self.inputs % self.groups or self.outputs % self.groups:
+            return (
+                f"{self.groups} groups do not divide {self.inputs} inputs, {self.outputs} outputs"
+            )
+        if max((*self.padding, self.carries), default=0) > _WIDEST:
+            return f"padding and carries are at most {_WIDEST}"
+        return None
 
     @property
     def weight_shape(self) -> Size:
@@ -166,14 +192,22 @@ class Form:
 
     def as_json(self) -> list[dict[str, Any]]:
         """Plain lists and dictionaries."""
-        return [_piece_as_json(piece) for piece in self.pieces]
+        return [piece.as_json() for piece in self.pieces]
 
     @classmethod
     def from_json(cls, data: Any) -> Form:
-        """The inverse of ``as_json``; checks every type, for the data may come from anywhere."""
-        if not isinstance(data, list) or not 1 <= len(data) <= 8:
-            raise CheckpointError(f"a form is a list of 1 to 8 pieces, got {data!r:.80}")
-        return cls(tuple(_piece_from_json(item) for item in data))
+        """The inverse of ``as_json``; the data may come from anywhere, see ``records.reading``."""
+        return read(cls, data)
+
+    @classmethod
+    def unpacked(cls, data: Any) -> Any:
+        """A form is written as the list of its pieces."""
+        return {"pieces": data}
+
+    def contradiction(self) -> str | None:
+        """A chain has an end, and nobody needs a long one."""
+        wrong = not 1 <= len(self.pieces) <= _MOST_PIECES
+        return f"a form has 1 to {_MOST_PIECES} pieces, got {len(self.pieces)}" if wrong else None
 
     def check_replaces(self, dense: Piece) -> None:
         """Raise ``CheckpointError`` unless this chain computes a layer of ``dense``'s shape.
@@ -222,8 +256,8 @@ class LayerSpec:
     name: str
     type: str
     dense: Form
-    sizes: tuple[Size, ...]
-    itemsize: int
+    sizes: tuple[tuple[Width, ...], ...]
+    itemsize: Width
     input: str
 
     @property
@@ -236,10 +270,18 @@ class LayerSpec:
         return {**asdict(self), "dense": self.dense.as_json()}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> LayerSpec:
+    def from_json(cls, data: Any) -> LayerSpec:
         """The inverse of ``as_json``."""
-        sizes = tuple(tuple(size) for size in data["sizes"])
-        return cls(**{**data, "dense": Form.from_json(data["dense"]), "sizes": sizes})
+        return read(cls, data)
+
+    def contradiction(self) -> str | None:
+        """A dense layer is one piece, and its inputs have that piece's axes."""
+        if not self.dense.is_plain:
+            return f"its dense form is of one piece, got {len(self.dense.pieces)}"
+        axes = max(1, len(self.piece.kernel))
+        if any(len(size) != axes for size in self.sizes):
+            return f"an input of {axes} axes has sizes of other lengths: {excerpt(self.sizes)}"
+        return None
 
 
 def _axes(pieces: tuple[Piece, ...]) -> list[list[Size]]:
@@ -248,37 +290,3 @@ def _axes(pieces: tuple[Piece, ...]) -> list[list[Size]]:
         return [[(-1,)]]
     columns = zip(*(piece.axes for piece in pieces), strict=True)
     return [[axis for axis in column if axis != _TRIVIAL_AXIS] for column in columns]
-
-
-def _piece_as_json(piece: Piece) -> dict[str, Any]:
-    return {k: v for k, v in asdict(piece).items() if k != "carries" or v}
-
-
-def _piece_from_json(item: Any) -> Piece:
-    fields = set(Piece.__dataclass_fields__)
-    if isinstance(item, dict):
-        item = {"carries": 0, **item}
-    if not isinstance(item, dict) or set(item) != fields:
-        raise CheckpointError(f"a piece has the fields {sorted(fields)}, got {item!r:.120}")
-    counts: dict[str, Any] = {k: item[k] for k in ("inputs", "outputs", "groups")}
-    tuples: dict[str, Any] = {k: item[k] for k in ("kernel", "stride", "padding", "dilation")}
-    if not all(_is_count(value) for value in counts.values()):
-        raise CheckpointError(f"widths and groups must be positive integers, got {counts}")
-    if not all(isinstance(v, list | tuple) and len(v) <= 3 for v in tuples.values()) or not all(
-        _is_count(n, least=int(k != "padding")) for k, v in tuples.items() for n in v
-    ):
-        raise CheckpointError(f"kernel geometry must be short lists of integers, got {tuples}")
-    if len({len(v) for v in tuples.values()}) != 1:
-        raise CheckpointError(f"kernel geometry must agree in length, got {tuples}")
-    if counts["inputs"] % counts["groups"] or counts["outputs"] % counts["groups"]:
-        raise CheckpointError(f"widths must be multiples of the groups, got {counts}")
-    carries, lists = item["carries"], {k: tuple(v) for k, v in tuples.items()}
-    if not isinstance(item["bias"], bool) or not isinstance(item["padding_mode"], str):
-        raise CheckpointError("bias must be true or false and padding_mode a name")
-    if not _is_count(carries, least=0):
-        raise CheckpointError(f"carries is a number of inputs, got {carries!r:.40}")
-    return Piece(**{**item, **counts, **lists})
-
-
-def _is_count(value: Any, least: int = 1) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**31

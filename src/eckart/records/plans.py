@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from typing import Any, Literal
 
 from eckart.errors import InputError
 from eckart.records.channels import Removal
+from eckart.records.excerpts import excerpt
 from eckart.records.forms import Form
+from eckart.records.reading import Count, read
+from eckart.storage.documents import parsed, sealed, unsealed
 
 Scope = Literal["model", "sites"]
 Amount = int | float
@@ -66,10 +69,19 @@ class Budget:
         return {**self.limits, "of": self.of}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Budget:
+    def from_json(cls, data: Any) -> Budget:
         """The inverse of ``as_json``."""
-        own = {k: v for k, v in data.items() if k in {f.name for f in fields(cls)}}
-        return cls(**own, costs={k: v for k, v in data.items() if k not in own})
+        return read(cls, data)
+
+    @classmethod
+    def unpacked(cls, data: Any) -> Any:
+        """All limits are written side by side, and those that are not set are left out."""
+        if not isinstance(data, dict):
+            return data
+        own = dict.fromkeys(("params", "macs", "bytes"))
+        named = {*own, "of"}
+        others = {k: v for k, v in data.items() if k not in named}
+        return {**own, **{k: v for k, v in data.items() if k in named}, "costs": others}
 
 
 @dataclass(frozen=True)
@@ -102,8 +114,8 @@ class Plan:
     choices: Mapping[str, Choice]
     dense: Mapping[str, str]
     loss: float
-    costs: Mapping[str, int]
-    totals: Mapping[str, int]
+    costs: Mapping[str, Count]
+    totals: Mapping[str, Count]
     fingerprint: str
     damping: float
     budget: Budget | None = None
@@ -113,7 +125,7 @@ class Plan:
     bound: float = 0.0
 
     def __str__(self) -> str:
-        kept = ", ".join(f"{v / self.totals[k]:.3f} of {k}" for k, v in self.costs.items())
+        kept = ", ".join(f"{v / max(self.totals[k], 1):.3f} of {k}" for k, v in self.costs.items())
         factored = sum(not choice.form.is_plain for choice in self.choices.values())
         gone = sum(len(removal.removed) for removal in self.removals.values())
         channels = f", {gone} channels removed" if gone else ""
@@ -166,19 +178,34 @@ class Plan:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Plan:
-        """The inverse of ``as_json``."""
-        choices = {
-            name: Choice(c["method"], Form.from_json(c["form"]), c["loss"])
-            for name, c in data["choices"].items()
-        }
-        budget = None if data["budget"] is None else Budget.from_json(data["budget"])
-        removals = {k: Removal.from_json(v) for k, v in data.get("removals", {}).items()}
-        return cls(**{**data, "choices": choices, "budget": budget, "removals": removals})
+    def from_json(cls, data: Any) -> Plan:
+        """The inverse of ``as_json``, and of ``dumps`` read as JSON; a seal is checked.
+
+        Raises:
+            CheckpointError: the data are not those of a plan, or not what was written.
+        """
+        return read(cls, unsealed(data))
+
+    def contradiction(self) -> str | None:
+        """Removals have the names of their groups; costs are parts of totals."""
+        names = [name for name, removal in self.removals.items() if removal.group.name != name]
+        if names:
+            return f"removals[{excerpt(names[0])}] is of another group"
+        beyond = sorted(self.costs.keys() - self.totals.keys())
+        return f"totals lack the costs {excerpt(beyond)}" if beyond else None
 
     def dumps(self) -> str:
-        """JSON text."""
-        return json.dumps(self.as_json(), indent=2)
+        """JSON text with a seal; whoever changes it on purpose deletes the entry ``sha256``."""
+        return json.dumps(sealed(self.as_json()), indent=2)
+
+    @classmethod
+    def loads(cls, text: str | bytes) -> Plan:
+        """The inverse of ``dumps``.
+
+        Raises:
+            CheckpointError: the text is not a plan, or not what was written.
+        """
+        return cls.from_json(parsed(text))
 
 
 def predicted(choices: Mapping[str, Choice], removals: Mapping[str, Removal]) -> float:

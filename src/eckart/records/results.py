@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
-from eckart.errors import MALFORMED, CheckpointError, MismatchError
+from eckart.errors import CheckpointError, MismatchError
 from eckart.records.plans import Plan
+from eckart.records.reading import Count, Width, read
 from eckart.records.scores import Score
+from eckart.storage.documents import read_document, write_document
+from eckart.storage.writing import shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +31,13 @@ class Measurement:
         score: how well it does, if that was evaluated.
     """
 
-    params: int
-    macs: int
-    bytes: int
+    params: Count
+    macs: Count
+    bytes: Count
     latency_ms: float | None = None
     latency_spread_ms: float | None = None
-    batch: int = 1
-    layer_macs: Mapping[str, int] = field(default_factory=dict)
+    batch: Width = 1
+    layer_macs: Mapping[str, Count] = field(default_factory=dict)
     score: Score | None = None
 
     @property
@@ -55,16 +57,9 @@ class Measurement:
         return {**scalars, "layer_macs": dict(self.layer_macs), "score": score}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Measurement:
+    def from_json(cls, data: Any) -> Measurement:
         """The inverse of ``as_json``, but for the score's samples, which are not kept."""
-        raw = data["score"]
-        score = raw and Score(
-            raw["value"],
-            raw["n"],
-            higher_is_better=raw["higher_is_better"],
-            error=raw["standard_error"],
-        )
-        return cls(**{**data, "score": score})
+        return read(cls, data)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,11 +107,9 @@ class Point:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Point:
+    def from_json(cls, data: Any) -> Point:
         """The inverse of ``as_json``."""
-        plan = Plan.from_json(data["plan"])
-        measured = Measurement.from_json(data["measurement"])
-        return cls(**{**data, "plan": plan, "measurement": measured})
+        return read(cls, data)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,28 +151,30 @@ class Frontier:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Frontier:
+    def from_json(cls, data: Any) -> Frontier:
         """The inverse of ``as_json``."""
-        points = tuple(Point.from_json(point) for point in data["points"])
-        return cls(**{**data, "dense": Measurement.from_json(data["dense"]), "points": points})
+        return read(cls, data)
 
     def save(self, path: str | Path) -> None:
-        """Write as JSON; a reader never sees half a file."""
-        partial = Path(f"{path}.partial")
-        partial.write_text(json.dumps(self.as_json(), indent=1))
-        partial.replace(path)
+        """Write as JSON with a seal, whole or not at all.
+
+        Raises:
+            WriteError: the disk is full, or cannot be written to.
+        """
+        write_document(path, self.as_json())
 
     @classmethod
     def load(cls, path: str | Path) -> Frontier:
         """Read what ``save`` wrote.
 
         Raises:
-            CheckpointError: missing or damaged.
+            CheckpointError: missing, or not what was written.
         """
+        content = read_document(path)
         try:
-            return cls.from_json(json.loads(Path(path).read_text()))
-        except (OSError, *MALFORMED) as error:
-            raise CheckpointError(f"cannot read a frontier from {path}: {error}") from error
+            return cls.from_json(content)
+        except CheckpointError as error:
+            raise CheckpointError(f"cannot read a frontier from {shown(path)}: {error}") from error
 
     def resumed(
         self, path: str | Path, plans: Mapping[tuple[float, str], Plan]

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from eckart.errors import InputError
+from eckart.records.reading import Count, read
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Score:
     """
 
     value: float | int
-    n: int | None = None
+    n: Count | None = None
     _: KW_ONLY
     higher_is_better: bool = True
     samples: Tensor | None = field(default=None, repr=False, compare=False)
@@ -85,3 +86,15 @@ class Score:
             "higher_is_better": self.higher_is_better,
             "standard_error": error if isfinite(error) else None,
         }
+
+    @classmethod
+    def from_json(cls, data: Any) -> Score:
+        """The inverse of ``as_json``, but for the samples, which are not kept."""
+        return read(cls, data)
+
+    @classmethod
+    def unpacked(cls, data: Any) -> Any:
+        """Samples are not written, and the standard error under its full name."""
+        if not isinstance(data, dict) or "error" in data or "samples" in data:
+            return data
+        return {"error" if k == "standard_error" else k: v for k, v in data.items()}

@@ -134,7 +134,7 @@ class Run:
         """Take up a saved run; the judge sees its best network again."""
         required = self._best() | self._training.tensors()
         if required.keys() - tensors.keys():
-            raise CheckpointError(f"{self._path} is incomplete: delete it to start anew")
+            raise CheckpointError(f"{self._path} is incomplete: delete it to begin again")
         self.at = at
         self.best = restore(copy.deepcopy(self.best), tensors, "best")
         self._training = self._attempt()

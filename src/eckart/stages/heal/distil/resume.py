@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from eckart.errors import MALFORMED, CheckpointError, InputError
+from eckart.errors import CheckpointError, InputError
 from eckart.records import Score
+from eckart.records.reading import Count
+from eckart.records.reading import read as read_record
+from eckart.storage.documents import parsed
+from eckart.storage.tensors import header_of, outlines_of, read_tensors, write_tensors
+from eckart.storage.writing import make_folder
 
 FORMAT = "eckart.training/1"
 _CLOSE = 1e-3  # of a weight's norm: what came before, done again, may differ by rounding
@@ -37,11 +40,11 @@ class Position:
         losses: smoothed loss at the attempt's start and now.
     """
 
-    step: int = 0
-    begun: int = 0
-    first: int = 0
-    diverged: int = 0
-    worse: int = 0
+    step: Count = 0
+    begun: Count = 0
+    first: Count = 0
+    diverged: Count = 0
+    worse: Count = 0
     accepted: bool = False
     ended: bool = False
     last: Score | None = None
@@ -52,21 +55,18 @@ class Position:
         return {**vars(self), "last": self.last and self.last.as_json()}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Position:
-        """The inverse of ``as_json`` but for the score's samples; values of other types raise."""
-        last, losses = data["last"], data["losses"]
-        score = last and Score(
-            last["value"],
-            last["n"],
-            higher_is_better=last["higher_is_better"],
-            error=last["standard_error"],
-        )
-        start, now = losses or (0.0, 0.0)
-        at = cls(**{**data, "last": score, "losses": losses and (float(start), float(now))})
-        counts = (at.begun, at.first, at.diverged, at.worse)
-        if not all(type(count) is int and 0 <= count <= at.step for count in counts):
-            raise ValueError("its position makes no sense")
-        return at
+    def from_json(cls, data: Any) -> Position:
+        """The inverse of ``as_json`` but for the score's samples.
+
+        Raises:
+            CheckpointError: the data are not those of a position.
+        """
+        return read_record(cls, data)
+
+    def contradiction(self) -> str | None:
+        """No count is larger than the number of steps."""
+        counts = (self.begun, self.first, self.diverged, self.worse)
+        return None if max(counts) <= self.step else f"of {self.step} steps, {counts} are counted"
 
 
 @dataclass(frozen=True)
@@ -91,23 +91,22 @@ class Identity:
         norms = {name: float(p.detach().double().norm()) for name, p in start.named_parameters()}
         return cls(treatment, steps, seed, norms)
 
-    def check(self, path: Path, saved: Mapping[str, Any]) -> None:
+    def check(self, path: Path, saved: Identity) -> None:
         """Raise where a file is another run's."""
         for key in ("treatment", "steps", "seed"):
-            theirs, mine = saved[key], getattr(self, key)
+            theirs, mine = getattr(saved, key), getattr(self, key)
             if theirs != mine:
                 raise CheckpointError(
                     f"{path} holds a run with {key} {theirs!r:.200}, and this one has {mine!r}: "
-                    "name another folder, or delete the file to start anew"
+                    "name another folder, or delete the file to begin again"
                 )
-        norms = saved["norms"]
-        if norms.keys() != self.norms.keys() or not all(
-            isclose(norms[name], norm, rel_tol=_CLOSE, abs_tol=1e-12)
+        if saved.norms.keys() != self.norms.keys() or not all(
+            isclose(saved.norms[name], norm, rel_tol=_CLOSE, abs_tol=1e-12)
             for name, norm in self.norms.items()
         ):
             raise CheckpointError(
                 f"{path} holds a run that started from another network: name another folder, or "
-                "delete the file to start anew"
+                "delete the file to begin again"
             )
 
 
@@ -116,22 +115,23 @@ def file_in(folder: Path | None, treatment: str) -> Path | None:
 
     Raises:
         InputError: the folder is a file.
+        WriteError: it cannot be made.
     """
     if folder is None:
         return None
     if folder.exists() and not folder.is_dir():
         raise InputError(f"checkpoint={folder} is a file; name a folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{treatment}.safetensors"
+    return make_folder(folder) / f"{treatment}.safetensors"
 
 
 def write(path: Path, identity: Identity, at: Position, tensors: Mapping[str, Tensor]) -> None:
-    """Write the file, whole or not at all."""
+    """Write the file, whole or not at all.
+
+    Raises:
+        WriteError: the disk is full, or cannot be written to.
+    """
     position, run = json.dumps(at.as_json()), json.dumps(asdict(identity))
-    partial = path.with_suffix(".partial")
-    copies = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
-    save_file(copies, partial, metadata={"format": FORMAT, "run": run, "position": position})
-    partial.replace(path)
+    write_tensors(path, tensors, {"format": FORMAT, "run": run, "position": position})
 
 
 def read(
@@ -147,23 +147,24 @@ def read(
     Raises:
         CheckpointError: damaged, of another run, or not to be trusted.
     """
+    header = header_of(path)
+    if header.get("format") != FORMAT or not {"run", "position"} <= header.keys():
+        raise CheckpointError(f"{path} holds no training run of the format {FORMAT}")
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            if header.get("format") != FORMAT:
-                raise CheckpointError(f"{path} holds no training run of the format {FORMAT}")
-            identity.check(path, json.loads(header["run"]))
-            tensors = {}
-            for name in file.keys():  # noqa: SIM118
-                fits = name in like and [*like[name].shape] == file.get_slice(name).get_shape()
-                tensors[name] = file.get_tensor(name) if fits else torch.empty(0)
-                if not fits or tensors[name].dtype != like[name].dtype:
-                    raise CheckpointError(f"{path} holds {name!r:.80}, which does not fit the run")
-        at = Position.from_json(json.loads(header["position"]))
-    except (OSError, SafetensorError, InputError, *MALFORMED) as error:
+        saved = read_record(Identity, parsed(header["run"]))
+        at = Position.from_json(parsed(header["position"]))
+    except CheckpointError as error:
         raise CheckpointError(f"cannot read a training run from {path}: {error}") from error
-    if not 0 <= at.step <= identity.steps or not all(
-        bool(torch.isfinite(tensor).all()) for tensor in tensors.values()
-    ):
-        raise CheckpointError(f"{path} is damaged: delete it to start anew")
+    identity.check(path, saved)
+    found = outlines_of(path)
+    for name, outline in found.items():
+        if name not in like or outline != (tuple(like[name].shape), like[name].dtype):
+            raise CheckpointError(f"{path} holds {name!r:.80}, which does not fit the run")
+    tensors = dict(zip(found, read_tensors(path, list(found)), strict=True))
+    if at.step > identity.steps or not all(map(_is_finite, tensors.values())):
+        raise CheckpointError(f"{path} is damaged: delete it to begin again")
     return at, tensors
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return bool(torch.isfinite(tensor).all())
