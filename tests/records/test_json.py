@@ -250,9 +250,7 @@ def test_an_extra_or_a_missing_field_is_refused():
     for change in (lambda piece: piece.update(weights=3), lambda piece: piece.pop("bias")):
         data = deepcopy(FORMS["conv"].as_json())
         change(data[1])
-        with pytest.raises(
-            CheckpointError, match=r"form\.pieces\[1\]: .*(no field|missing)"
-        ):
+        with pytest.raises(CheckpointError, match=r"form\.pieces\[1\]: .*(no field|missing)"):
             Form.from_json(data)
 
 

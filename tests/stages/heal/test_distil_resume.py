@@ -156,14 +156,14 @@ def test_a_damaged_file_is_refused(setting, change):
 def test_what_is_no_file_of_ours_is_refused(setting, content):
     setting.folder.mkdir()
     setting.file.write_bytes(content)
-    with pytest.raises(CheckpointError, match="cannot read a training run"):
+    with pytest.raises(CheckpointError, match="cannot read"):
         setting.run()
 
 
 def test_a_truncated_file_is_refused(setting):
     setting.run(5)
     setting.file.write_bytes(setting.file.read_bytes()[:-50])
-    with pytest.raises(CheckpointError, match="cannot read a training run"):
+    with pytest.raises(CheckpointError, match="cannot read"):
         setting.run()
 
 
