@@ -1,4 +1,4 @@
-"""One file per layer type, the registry of them, and the factored module."""
+"""One file per layer type, their registry, and the factored module."""
 
 from eckart.layers.carrying import Carrying
 from eckart.layers.conv2d import Conv2dType

@@ -1,4 +1,4 @@
-"""The last layer of a pivoted chain: what comes in goes out again, beside combinations of it."""
+"""The last layer of a pivoted chain: it passes its inputs on, beside combinations of them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from eckart.records import Piece
 class Carrying(nn.Module):
     """``y = cat(x, rest(x))[order] + bias`` over the channels: a matrix with rows of the identity.
 
-    Any factor of a chain can be brought to this form, which stores rank² weights less.
+    Any factor of a chain can be brought to this form, which stores rank² fewer weights.
 
     Attributes:
-        rest: a plain layer, without a bias, that gives the channels that are not inputs.
-        order: where each output channel is found, a permutation.
+        rest: a plain layer without a bias, which gives the output channels that are not inputs.
+        order: a permutation: where in ``cat(x, rest(x))`` each output channel is.
         bias: one number per output channel, or None.
 
     Source: Zhao et al. 2025 (2501.19090); interpolative decomposition, Cheng et al. 2005.
@@ -28,7 +28,7 @@ class Carrying(nn.Module):
     order: Tensor
 
     def __init__(self, rest: nn.Module, piece: Piece, like: Tensor) -> None:
-        """Around an uninitialised ``rest``, for the shapes of ``piece``; to be filled."""
+        """Wrap an uninitialised ``rest``; ``take`` or ``fill`` puts the numbers in later."""
         super().__init__()
         self.rest = rest
         self.piece = piece
@@ -37,21 +37,24 @@ class Carrying(nn.Module):
         self.bias = None if bias is None else nn.Parameter(bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Channels are the last axis for a matrix, and before the spatial axes otherwise."""
+        """Channels are the last axis of a matrix; with a kernel they precede the spatial axes."""
         axis = -1 - len(self.piece.kernel)
         y = torch.cat([x, self.rest(x)], axis).index_select(axis, self.order)
         return y if self.bias is None else y + self.bias.reshape(-1, *[1] * (-1 - axis))
 
     @property
     def weight(self) -> Float[Tensor, "out rank *kernel"]:
-        """The whole weight; gradients pass to that of ``rest``."""
+        """The whole weight; gradients pass to the weight of ``rest``."""
         rest: Tensor = self.rest.weight  # type: ignore[assignment]
         eye = torch.eye(self.piece.inputs, dtype=rest.dtype, device=rest.device)
         return torch.cat([eye.reshape(-1, *rest.shape[1:]), rest])[self.order]
 
     @torch.no_grad()
     def take(self, weight: Float[Tensor, "out rank"]) -> bool:
-        """Put a whole weight in, if its rows have all of the identity; whether they have.
+        """Store a whole weight, if its rows contain every row of the identity.
+
+        Returns:
+            Whether they do; if not, nothing is stored.
 
         Cost: O(out · rank).
         """
@@ -72,11 +75,11 @@ class Carrying(nn.Module):
 
     @torch.no_grad()
     def fill(self, rest: Float[Tensor, "others rank"], order: Int64[Tensor, " out"]) -> None:
-        """Put numbers in."""
+        """Copy in the weight of ``rest`` and the order."""
         weight: Tensor = self.rest.weight  # type: ignore[assignment]
         weight.copy_(rest.reshape(weight.shape))
         self.order.copy_(order)
 
     def extra_repr(self) -> str:
-        """Its widths."""
+        """The widths at its input and output."""
         return f"{self.piece.inputs} → {self.piece.outputs}"

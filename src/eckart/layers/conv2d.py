@@ -17,13 +17,13 @@ from eckart.records.forms import Size
 
 @final
 class Conv2dType:
-    """Any stride, padding, padding mode, dilation and groups; depthwise is one channel a group."""
+    """Any stride, padding, padding mode, dilation and groups; depthwise: one channel per group."""
 
     name = "conv2d"
     module: type[nn.Module] = nn.Conv2d
 
     def refusal(self, module: nn.Module) -> str | None:
-        """An even kernel with padding='same' pads unevenly, which no chain of layers repeats."""
+        """Refuse an even kernel with padding='same': a chain of layers cannot pad as unevenly."""
         piece = self.piece(module)
         spans = (d * (k - 1) for k, d in zip(piece.kernel, piece.dilation, strict=True))
         if module.padding == "same" and any(span % 2 for span in spans):
@@ -67,12 +67,12 @@ class Conv2dType:
         return tuple(x.shape[-2:])
 
     def geometry(self, module: nn.Module) -> Hashable:
-        """Everything but the number of output channels and the bias."""
+        """Everything except the number of output channels and the bias."""
         p = self.piece(module)
         return (p.kernel, p.stride, p.padding, p.dilation, p.groups, p.padding_mode)
 
     def input_sums(self, module: nn.Module, x: Tensor) -> InputSums:
-        """Cost: that of ``patch_gram``; the batch is never unfolded."""
+        """Cost: the same as ``patch_gram``; the batch is never unfolded."""
         piece = self.piece(module)
         maps = (x if x.dim() == 4 else x[None]).float()
         kernel, stride, padding, dilation = ((v[0], v[1]) for v in _geometry(piece))

@@ -1,4 +1,4 @@
-"""The module that stands where a factored layer stood, and the way back to a dense one."""
+"""The module that replaces a layer by its factors, and the way back to a dense layer."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from eckart.records import Form, Piece
 
 @final
 class Factored(nn.Sequential):
-    """A chain of plain layers, such as ``nn.Linear``, that stands in for one of them.
+    """A chain of plain layers, such as ``nn.Linear``, that replaces one layer.
 
-    Only the last has the bias. Nothing else is saved: the chain is known by its shapes.
+    Only the last has a bias. Files hold nothing but the weights and the shapes of the chain.
 
     Attributes:
-        stands_for: the layer type that it took the place of; None where that is its factors' own.
+        stands_for: the type of the layer it replaced; None if its factors are of the same type.
     """
 
     stands_for: str | None = None
@@ -42,11 +42,12 @@ class Factored(nn.Sequential):
 
     @torch.no_grad()
     def fill(self, weights: Sequence[Tensor]) -> None:
-        """Put weights in; where the last piece carries, those of an equal chain that does.
+        """Copy weights in.
 
         Args:
-            weights: one per piece, in its ``weight_shape``, of any dtype. That of a last piece that
-                carries has rows of the identity, or the two last are rewritten so that it does.
+            weights: one per piece, in its ``weight_shape``, of any dtype. If the last piece is a
+                carrying one, its weight must contain the rows of the identity; where it does not,
+                the last two weights are rewritten so that it does and the product stays the same.
         """
         last, whole = self[-1], weights
         if type(last) is Carrying:
@@ -58,16 +59,16 @@ class Factored(nn.Sequential):
 
     @staticmethod
     def _pivoted(last: Carrying, before: Tensor, left: Tensor) -> Tensor:
-        """Fill the last with what carries its inputs; the weight that comes before it then."""
+        """Fill the last piece in its carrying form; returns the weight that then goes before it."""
         found = spanning_rows(left.double().flatten(1), before.double().flatten(1))
         last.fill(found.rest, found.order)
         return found.rows.reshape(before.shape)
 
     def merge(self) -> nn.Module:
-        """The dense layer that computes the same; exact but for rounding.
+        """The dense layer that computes the same, up to rounding.
 
         Returns:
-            A plain layer of the class that stood here, of the factors' dtype and device.
+            A plain layer of the class that was replaced, in the factors' dtype and on their device.
         """
         first = self[0]
         weight = composed(weights_of(self), self.form)
@@ -83,7 +84,7 @@ class Factored(nn.Sequential):
 
 
 def factors_in(model: nn.Module) -> dict[str, str]:
-    """The name of every module inside a factored layer, with that of the layer."""
+    """The name of every module inside a factored layer, mapped to the name of that layer."""
     factored = {name: m for name, m in model.named_modules() if type(m) is Factored}
     return {
         f"{name}.{inner}": name
@@ -101,7 +102,7 @@ def weights_of(module: nn.Module) -> list[Tensor]:
 
 @torch.no_grad()
 def refill(module: nn.Module, weights: Sequence[Tensor]) -> None:
-    """Put other weights, of any dtype, into a plain layer or a chain."""
+    """Copy weights, of any dtype, into a plain layer or a chain."""
     if isinstance(module, Factored):
         module.fill(weights)
     else:
@@ -109,7 +110,7 @@ def refill(module: nn.Module, weights: Sequence[Tensor]) -> None:
 
 
 def composed(weights: Sequence[Tensor], form: Form) -> Tensor:
-    """The weight of the one layer that computes what a chain does; gradients pass."""
+    """The weight of the single layer that computes what a chain does; gradients pass through."""
     whole, *others = weights
     groups = form.pieces[0].groups
     for weight, piece in zip(others, form.pieces[1:], strict=True):
@@ -118,7 +119,10 @@ def composed(weights: Sequence[Tensor], form: Form) -> Tensor:
 
 
 def rebuild(module: nn.Module, form: Form, weights: Sequence[Tensor]) -> Factored:
-    """The factored module that replaces a layer: its bias, dtype, device, mode, and the weights."""
+    """The factored module that replaces a layer, with these weights.
+
+    It takes over the layer's bias, dtype, device and mode.
+    """
     factored = Factored(*(_blank_pieces(module, form)))
     _like(factored, module)
     factored.fill(weights)
@@ -127,9 +131,9 @@ def rebuild(module: nn.Module, form: Form, weights: Sequence[Tensor]) -> Factore
 
 
 def blank(module: nn.Module, form: Form) -> nn.Module:
-    """A module of this form and of uninitialised weights, to be filled, in place of ``module``.
+    """A module of this form to replace ``module``, with uninitialised weights.
 
-    Factored where the form has several pieces, otherwise a plain layer.
+    It is factored where the form has several pieces, otherwise a plain layer.
     """
     pieces = _blank_pieces(module, form)
     fresh = pieces[0] if form.is_plain else Factored(*pieces)
@@ -147,7 +151,7 @@ def _blank_pieces(module: nn.Module, form: Form) -> list[nn.Module]:
 
 
 def _like(fresh: nn.Module, module: nn.Module) -> nn.Module:
-    """The fresh module, trainable where and in the mode that the other one is, which it knows."""
+    """The fresh module, with the other's mode, trainable where the other is."""
     if isinstance(fresh, Factored) and isinstance(kind := known_type_of(module), OwnLayout):
         fresh.stands_for = kind.name
     fresh.requires_grad_(weight_of(module).requires_grad)
@@ -156,7 +160,7 @@ def _like(fresh: nn.Module, module: nn.Module) -> nn.Module:
 
 
 def keep_bias_trainable(layer: nn.Module, like: nn.Module) -> None:
-    """Let a layer's bias require a gradient just as another layer's does."""
+    """Make a layer's bias require a gradient if the other layer's does."""
     mine, other = bias_of(layer), bias_of(like)
     if mine is not None and other is not None:
         mine.requires_grad_(other.requires_grad)
@@ -164,7 +168,7 @@ def keep_bias_trainable(layer: nn.Module, like: nn.Module) -> None:
 
 @torch.no_grad()
 def fill(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
-    """Copy weight and bias into a plain layer, in its dtype; a bias only where both have one."""
+    """Copy weight and bias into a plain layer, in its dtype; the bias only where both have one."""
     weight_of(layer).copy_(weight)
     _fill_bias(layer, bias)
 
@@ -177,7 +181,7 @@ def _fill_bias(layer: nn.Module, bias: Tensor | None) -> None:
 
 
 def _in_groups(weight: Tensor, piece: Piece, groups: int) -> Tensor:
-    """A piece's kernel; that of a depthwise one as a diagonal in each of the groups."""
+    """A piece's kernel; a depthwise kernel becomes a diagonal in each of the groups."""
     if piece.groups == groups:
         return weight
     width = len(weight) // groups
@@ -186,7 +190,7 @@ def _in_groups(weight: Tensor, piece: Piece, groups: int) -> Tensor:
 
 
 def _composed(first: Tensor, second: Tensor, groups: int) -> Tensor:
-    """One kernel from two, of any number of axes, whose extents do not overlap in any of them."""
+    """One kernel from two with any number of axes; on each axis at most one is longer than 1."""
     axes = first.dim() - 2
     left, right = second.unflatten(0, (groups, -1)), first.unflatten(0, (groups, -1))
     dense = torch.einsum(
@@ -202,7 +206,7 @@ def _composed(first: Tensor, second: Tensor, groups: int) -> Tensor:
 
 
 def _merged_piece(form: Form) -> Piece:
-    """The dense shapes that a chain stands for; on each axis one piece does the work."""
+    """The shapes of the dense layer that a chain replaces; on each axis one piece does the work."""
     first, last = form.pieces[0], form.pieces[-1]
     axes = [max(column, key=_work) for column in zip(*(p.axes for p in form.pieces), strict=True)]
     kernel, stride, padding, dilation = zip(*axes, strict=True) if axes else ((), (), (), ())

@@ -36,7 +36,7 @@ class LinearType:
         return layer.to_empty(device=like.device)
 
     def size(self, module: nn.Module, x: Tensor) -> Size:
-        """All rows, as the input holds one example."""
+        """All rows, because the input holds one example."""
         return (prod(x.shape[:-1]),)
 
     def geometry(self, module: nn.Module) -> Hashable:

@@ -1,4 +1,4 @@
-"""Plain layers and norms with fewer channels: the same numbers, some rows and columns left out."""
+"""Plain layers and norms with fewer channels: the same numbers without some rows and columns."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from eckart.layers.registry import OwnLayout, bias_of, known_type_of, type_of, w
 from eckart.records import Piece
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.PReLU)
-"""Modules that scale every channel by itself: vectors, one number per channel."""
-_WIDTHS = ("num_features", "num_parameters")  # what they call their number of channels
+"""Modules that scale each channel separately: their parameters have one number per channel."""
+_WIDTHS = ("num_features", "num_parameters")  # their names for the number of channels
 
 
 def no_narrowing(module: nn.Module, role: str) -> str | None:
@@ -38,7 +38,7 @@ def no_narrowing(module: nn.Module, role: str) -> str | None:
 def narrowed_piece(
     piece: Piece, rows: int | None = None, columns: int | None = None, bias: bool | None = None
 ) -> Piece:
-    """The piece with so many output channels, and input channels; None keeps them all."""
+    """The piece with ``rows`` output and ``columns`` input channels; None keeps them all."""
     kept = replace(piece, bias=piece.bias if bias is None else bias)
     if piece.is_depthwise:
         width = piece.groups if rows is None else rows
@@ -49,7 +49,7 @@ def narrowed_piece(
 def narrowed(
     module: nn.Module, rows: Sequence[int] | None = None, columns: Sequence[int] | None = None
 ) -> nn.Module:
-    """A new module with these output channels and input channels only; None keeps them all.
+    """A new module with only these output and input channels; None keeps them all.
 
     Raises:
         InputError: the module is neither of a known layer type nor a norm.
@@ -69,7 +69,7 @@ def narrowed(
 
 
 def filled(module: nn.Module, piece: Piece, weight: Tensor, bias: Tensor | None) -> nn.Module:
-    """A plain layer of these shapes and numbers in the place of ``module``, in its mode."""
+    """A plain layer of these shapes and numbers to replace ``module``, in its mode."""
     layer = known_type_of(module).plain(piece, weight_of(module))
     fill(layer, weight.reshape(piece.weight_shape), bias)
     layer.requires_grad_(weight_of(module).requires_grad)
@@ -78,20 +78,20 @@ def filled(module: nn.Module, piece: Piece, weight: Tensor, bias: Tensor | None)
 
 
 def norm_width(module: nn.Module) -> int | None:
-    """Channels of a norm that can be narrowed; None for any other module."""
+    """The number of channels of a norm that can be narrowed; None for any other module."""
     if type(module) not in _NORMS:
         return None
     return next(int(getattr(module, name)) for name in _WIDTHS if hasattr(module, name))
 
 
 def blank_norm(module: nn.Module, width: int) -> nn.Module:
-    """A norm like ``module`` with so many channels, to be filled."""
+    """A norm like ``module`` with ``width`` channels, whose numbers are still to be filled in."""
     return _narrowed_norm(module, range(width))
 
 
 @torch.no_grad()
 def _narrowed_norm(module: nn.Module, kept: Sequence[int]) -> nn.Module:
-    """The same norm with some channels; every tensor of one number per channel is cut."""
+    """The same norm with only some channels; every tensor with one number per channel is cut."""
     width = norm_width(module)
     if width is None:
         raise InputError(f"{type(module).__name__} cannot be narrowed")

@@ -1,4 +1,4 @@
-"""What a layer type must know, and the table of those that are known."""
+"""What a layer type must provide, and the table of the registered ones."""
 
 from __future__ import annotations
 
@@ -65,23 +65,23 @@ class LayerType(Protocol):
 
 @runtime_checkable
 class OwnLayout(LayerType, Protocol):
-    """A layer type whose modules keep their weight otherwise than torch's; its factors are torch's.
+    """A layer type whose modules store their weight in another layout than torch's layers.
 
-    Its ``plain`` makes layers of torch; the two methods here lead there and back.
+    Its factors are torch layers, which ``plain`` makes; the two methods here convert both ways.
     """
 
     def oriented(self, weight: Tensor) -> Tensor:
         """A view of the weight in torch's layout, (out, in, …)."""
 
     def whole(self, piece: Piece, like: Tensor) -> nn.Module:
-        """An uninitialised layer of this very class."""
+        """An uninitialised layer of the type's own class."""
 
 
 LAYER_TYPES: dict[str, LayerType] = {}
 
 
 def register_layer(kind: LayerType) -> None:
-    """Make a layer type known; a later one of the same name takes its place."""
+    """Register a layer type; a later one of the same name replaces it."""
     LAYER_TYPES[kind.name] = kind
 
 
@@ -120,13 +120,13 @@ def weight_of(module: nn.Module) -> Tensor:
 
 
 def oriented(module: nn.Module, weight: Tensor) -> Tensor:
-    """A tensor in the layout of a module's weight, in torch's; a view."""
+    """A view in torch's layout of a tensor that is in the layout of a module's weight."""
     kind = type_of(module)
     return kind.oriented(weight) if isinstance(kind, OwnLayout) else weight
 
 
 def bias_of(module: nn.Module) -> Tensor | None:
-    """The bias, where there is one."""
+    """The bias, if there is one."""
     bias = getattr(module, "bias", None)
     return bias if isinstance(bias, Tensor) else None
 

@@ -17,19 +17,19 @@ from eckart.records.forms import Size
 
 
 class _Unknown(nn.Module):
-    """Stands for the class while ``transformers`` is not imported: no module is one."""
+    """Stands for the class while ``transformers`` is not imported; no module is an instance."""
 
 
 @final
 class TransposedType:
-    """``y = x W + b`` with W of shape (in, out); all but the layout is that of ``nn.Linear``."""
+    """``y = x W + b`` with W of shape (in, out); except for the layout it is an ``nn.Linear``."""
 
     name = "transposed"
     _linear = LinearType()
 
     @property
     def module(self) -> type[nn.Module]:
-        """The class, once somebody has imported it."""
+        """The class, if ``transformers.pytorch_utils`` has been imported."""
         home = sys.modules.get("transformers.pytorch_utils")
         return cast(type[nn.Module], getattr(home, "Conv1D", _Unknown))
 
@@ -48,7 +48,7 @@ class TransposedType:
 
     def oriented(self, weight: Tensor) -> Tensor:
         """Transposed."""
-        with torch.enable_grad():  # a view that requires a gradient where the weight does
+        with torch.enable_grad():  # the view requires a gradient where the weight does
             return weight.mT
 
     def whole(self, piece: Piece, like: Tensor) -> nn.Module:
@@ -59,7 +59,7 @@ class TransposedType:
         return layer.to(like.dtype).to_empty(device=like.device)
 
     def size(self, module: nn.Module, x: Tensor) -> Size:
-        """All rows, as the input holds one example."""
+        """All rows, because the input holds one example."""
         return self._linear.size(module, x)
 
     def geometry(self, module: nn.Module) -> Hashable:
