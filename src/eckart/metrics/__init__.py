@@ -1,7 +1,8 @@
 """Output metrics: what counts as a change of the network's output.
 
-A metric is a probe: a function of the outputs whose gradient there is one random sample, so that
-``E[g gᵀ]`` is the matrix that output changes are measured in. One file per kind of output.
+A metric is a probe: a random scalar function of the outputs. Its gradient ``g`` at the outputs is
+one random sample, and changes of the output are measured with the matrix ``E[g gᵀ]``. There is one
+file per kind of output.
 """
 
 from eckart.metrics.embedding import Embedding, Pooling, Similarity, pooled

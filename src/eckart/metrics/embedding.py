@@ -1,4 +1,4 @@
-"""The change of an encoder's pooled embedding, and of the similarities that are read off it."""
+"""The change of an encoder's pooled embedding, and of the similarities computed from it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Pooling = Literal["mean", "cls"]
 class Embedding:
     """Half the squared change of the pooled embedding: ``G = E[Jᵀ J]``, without labels.
 
-    All tokens of an example act on its one embedding, so their rows are taken jointly: two errors
-    of one direction add up, which the moments of single rows do not show.
+    All tokens of an example contribute to its one embedding, so their rows are taken jointly: two
+    errors in the same direction add up, and the moments of single rows do not show that.
 
     Attributes:
         pooling: the ``"mean"`` over real tokens, or the first token, ``"cls"``.
-        normalised: the embedding has length one.
+        normalised: whether the embedding is scaled to length one.
         samples: Gaussian directions per batch, whose grams are averaged.
         joint: whether the rows of an example are taken jointly, see ``Probe``.
 
@@ -63,10 +63,10 @@ class Embedding:
 class Similarity:
     """Half the squared change of an example's cosine similarity to another of its batch.
 
-    That is what most embeddings are for: search, clustering, pairs. The other stays as it was, and
-    the mean is taken over all others of the batch, so directions that tell examples apart count
-    for more than those that none of them has. An example alone in its batch is compared with a
-    random direction.
+    Most embeddings are used for similarities: in search, clustering and pairs. The embedding of the
+    other example stays unchanged, and the mean is taken over all others in the batch. Directions
+    that tell examples apart therefore count more than directions in which none of them lies. An
+    example that is alone in its batch is compared with a random direction.
 
     Attributes:
         pooling: the ``"mean"`` over real tokens, or the first token, ``"cls"``.
@@ -86,24 +86,24 @@ class Similarity:
     def __call__(
         self, outputs: Any, batch: Any, generator: torch.Generator
     ) -> Float[Tensor, "samples"]:
-        """``Σ v · embedding`` for each sample, ``v`` a random mixture of the other embeddings."""
+        """``Σ v · embedding`` for each sample, where ``v`` randomly mixes the other embeddings."""
         vectors = self.observed(outputs, batch)
         count, width = vectors.shape
         if count == 1:
             v = torch.randn(self.samples, 1, width, generator=generator).to(vectors) / width**0.5
         else:
             mixture = torch.randn(self.samples, count, count, generator=generator).to(vectors)
-            mixture.diagonal(dim1=1, dim2=2).zero_()  # of the others, not of itself
+            mixture.diagonal(dim1=1, dim2=2).zero_()  # of the other examples only
             v = mixture @ vectors.detach() / (count - 1) ** 0.5
         total: Tensor = (v * vectors).sum((1, 2))
         return total
 
     def observed(self, outputs: Any, batch: Any) -> Tensor:
-        """The embeddings, of length one."""
+        """The embeddings, scaled to length one."""
         return pooled(outputs, batch, self.pooling)
 
     def change(self, found: Tensor, outputs: Any, batch: Any) -> float:
-        """Half the squared change of the similarities, mean over the others."""
+        """Half the squared change of the similarities, averaged over the other examples."""
         before = self.observed(outputs, batch).double()
         change, (count, width) = found.double() - before, before.shape
         if count == 1:

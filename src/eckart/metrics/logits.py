@@ -14,15 +14,17 @@ from eckart.metrics.probes import named
 from eckart.running.batches import inputs_of
 from eckart.running.masks import masks_of, real_rows
 
-_ROWS = 256  # rows of logits whose chances are held at once
-IGNORED = -100  # a target that does not count, as in torch and transformers
+_ROWS = 256  # rows of logits whose log-probabilities are held at once
+IGNORED = -100  # the target that is not counted, as in torch and transformers
 
 
 def logits_of(outputs: Any) -> Tensor:
-    """The tensor of logits in a network's output: itself, ``["logits"]``, ``.logits``, or first.
+    """The tensor of logits in a network's output.
+
+    It is the output itself, its ``["logits"]`` or ``.logits``, or its first element.
 
     Raises:
-        InputError: there is none.
+        InputError: the output holds no such tensor.
     """
     if isinstance(outputs, Tensor):
         return outputs
@@ -42,9 +44,9 @@ class Logits:
     """Squared change of the outputs: ``G = E[Jᵀ J]``, without labels.
 
     Attributes:
-        class_dim: the axis of the classes, where a softmax follows. The mean over it is then
-            removed, because a softmax does not see it. None removes nothing: right for regression,
-            boxes, images and sigmoids, and as good for classifiers.
+        class_dim: the axis of the classes if a softmax follows. The mean over it is then removed,
+            because the softmax ignores it. None removes nothing, which is right for regression,
+            boxes, images and sigmoids, and just as good for classifiers.
 
     Source: Gauss–Newton matrix by random projections (Hutchinson 1990).
     """
@@ -52,7 +54,7 @@ class Logits:
     class_dim: int | None = None
 
     def __call__(self, outputs: Any, batch: Any, generator: torch.Generator) -> Tensor:
-        """``Σ v · logits``, of tokens that are no padding."""
+        """``Σ v · logits`` over tokens that are not padding."""
         logits = logits_of(outputs)
         v = self._seen_by_softmax(torch.randn(logits.shape, generator=generator))
         real = real_vectors(logits, batch)
@@ -64,7 +66,7 @@ class Logits:
         return logits_of(outputs)
 
     def change(self, found: Tensor, outputs: Any, batch: Any) -> float:
-        """Half the squared change of the logits, without what a softmax does not see."""
+        """Half the squared change of the logits, without the part that a softmax ignores."""
         logits = logits_of(outputs)
         change = self._seen_by_softmax(found.double() - logits.double())
         real = real_vectors(logits, batch)
@@ -72,7 +74,7 @@ class Logits:
         return 0.5 * float(change.square().sum())
 
     def _seen_by_softmax(self, values: Tensor) -> Tensor:
-        """Without the mean over the classes; all of it where no softmax is known to follow."""
+        """The values minus their mean over the classes; unchanged if ``class_dim`` is None."""
         dim = None if self.class_dim is None else class_axis(values, self.class_dim)
         return values if dim is None else values - values.mean(dim, keepdim=True)
 
@@ -82,11 +84,11 @@ class Fisher:
     """Cross entropy of the softmax: ``G`` is the Fisher matrix, in nats.
 
     Attributes:
-        temperature: logits are divided by it; above 1 it flattens confident predictions.
-        targets: ``"sampled"`` from the model, the true Fisher, or ``"true"`` ones of the batch,
-            the empirical Fisher.
-        class_dim: axis of the classes; None is 1 for (n, classes) and (n, classes, h, w), and the
-            last for (n, tokens, classes).
+        temperature: logits are divided by it; a value above 1 flattens confident predictions.
+        targets: ``"sampled"`` draws targets from the model (the true Fisher); ``"true"`` takes
+            those of the batch (the empirical Fisher).
+        class_dim: axis of the classes; None means axis 1 for (n, classes) and (n, classes, h, w),
+            and the last axis for (n, tokens, classes).
     """
 
     temperature: float = 1.0
@@ -97,11 +99,11 @@ class Fisher:
         if not self.temperature > 0 or self.targets not in ("sampled", "true"):
             raise InputError(
                 f"Fisher(temperature={self.temperature}, targets={self.targets!r}): the "
-                "temperature is positive, the targets are 'sampled' or 'true'"
+                "temperature must be positive and the targets 'sampled' or 'true'"
             )
 
     def __call__(self, outputs: Any, batch: Any, generator: torch.Generator) -> Tensor:
-        """Cross entropy, summed over what is no padding."""
+        """Cross entropy, summed over everything that is not padding."""
         logits = logits_of(outputs)
         dim = class_axis(logits, self.class_dim)
         if dim is None:
@@ -129,7 +131,7 @@ class Fisher:
         return logits_of(outputs)
 
     def change(self, found: Tensor, outputs: Any, batch: Any) -> float:
-        """Kullback–Leibler divergence from the network as it was, in nats."""
+        """Kullback–Leibler divergence from the original network, in nats."""
         logits = logits_of(outputs)
         dim = class_axis(logits, self.class_dim)
         if dim is None:
@@ -146,20 +148,20 @@ def class_axis(logits: Tensor, given: int | None = None) -> int | None:
 
     Args:
         logits: any shape.
-        given: the axis, if it is known; else 1, and the last for (n, tokens, classes).
+        given: the axis if it is known; otherwise axis 1, or the last for (n, tokens, classes).
     """
     if given is None and logits.dim() < 2:
         return None
     dim = given if given is not None else -1 if logits.dim() == 3 else 1
     if not -logits.dim() <= dim < logits.dim():
-        raise InputError(f"class_dim={dim}: the outputs have the shape {tuple(logits.shape)}")
+        raise InputError(f"class_dim={dim}: the outputs have shape {tuple(logits.shape)}")
     return dim if logits.shape[dim] > 1 else None
 
 
 def divergence(before: Tensor, after: Tensor, rows: Tensor | None = None) -> float:
     """``Σ KL(softmax before ‖ softmax after)`` over the chosen rows of logits, in float64.
 
-    Few rows are held so at once.
+    It takes a few rows at a time to save memory.
     """
     total = 0.0
     for start in range(0, len(before), _ROWS):

@@ -17,7 +17,7 @@ from eckart.metrics.probes import named
 from eckart.running.batches import inputs_of, tensors_in
 from eckart.running.masks import masks_of
 
-_ROWS = 256  # positions whose chances are held at once
+_ROWS = 256  # positions whose probabilities are held at once
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ class NextToken:
     """Cross entropy of the next token: ``G`` is the Fisher matrix, per predicted token.
 
     The loss of an option is then what it adds to the mean negative log-likelihood, in nats.
-    Targets are the ``labels`` of the batch, -100 where nothing is predicted, or its token ids;
-    position t predicts target t + 1. Where the attention mask calls either of the two padding,
-    nothing is predicted. The labels of an encoder with a decoder are not shifted.
+    Targets are the ``labels`` of the batch, with -100 where nothing is predicted, or its token ids.
+    Position t predicts target t + 1; it predicts nothing if the attention mask marks either of the
+    two as padding. The labels of an encoder–decoder model are not shifted.
 
     Attributes:
-        targets: ``"true"`` ones of the batch, the empirical Fisher, or ``"sampled"`` from the
-            model, the true one.
-        samples: how many are drawn per position; 1 with true targets.
+        targets: ``"true"`` takes the targets of the batch (the empirical Fisher); ``"sampled"``
+            draws them from the model (the true Fisher).
+        samples: number of targets drawn per position; must be 1 with true targets.
     """
 
     targets: Literal["true", "sampled"] = "true"
@@ -43,13 +43,13 @@ class NextToken:
         if not known or self.samples < 1 or (self.targets == "true" and self.samples > 1):
             raise InputError(
                 f"NextToken(targets={self.targets!r}, samples={self.samples}): the targets are "
-                "'true', with samples=1, or 'sampled', with one sample or more"
+                "either 'true', with samples=1, or 'sampled', with one sample or more"
             )
 
     def __call__(
         self, outputs: Any, batch: Any, generator: torch.Generator
     ) -> Float[Tensor, "*samples"]:
-        """Cross entropy summed over predicted tokens, for each sample."""
+        """Cross entropy summed over predicted tokens, one value per sample."""
         targets = predicted_tokens(outputs, batch).flatten()
         logits = logits_of(outputs).flatten(0, -2)
         if self.targets == "true":
@@ -72,7 +72,7 @@ class NextToken:
         return logits_of(outputs)
 
     def change(self, found: Tensor, outputs: Any, batch: Any) -> float:
-        """Kullback–Leibler divergence from the network as it was, over predicted tokens."""
+        """Kullback–Leibler divergence from the original network, over predicted tokens."""
         predicted = predicted_tokens(outputs, batch).flatten() != IGNORED
         return divergence(logits_of(outputs).flatten(0, -2), found.flatten(0, -2), predicted)
 
@@ -82,15 +82,15 @@ class NextToken:
 
 
 def predicted_tokens(outputs: Any, batch: Any) -> Int[Tensor, "batch tokens"]:
-    """What each position of the logits predicts, -100 where that is nothing.
+    """The target of each position of the logits, -100 where nothing is predicted.
 
     Args:
-        outputs: the network's, with logits of shape (batch, tokens, vocabulary).
+        outputs: what the network returned, with logits of shape (batch, tokens, vocabulary).
         batch: what the loader gave.
 
     Raises:
-        InputError: no labels or token ids, or of another shape than the logits; or nothing is
-            predicted.
+        InputError: there are no labels or token ids, their shape does not match that of the logits,
+            or nothing is predicted.
     """
     logits, labels = logits_of(outputs), _labels(batch)
     if labels is None or logits.shape[:-1] != labels.shape or labels.dim() != 2:
@@ -98,7 +98,7 @@ def predicted_tokens(outputs: Any, batch: Any) -> Int[Tensor, "batch tokens"]:
         raise InputError(
             "the next-token metric needs logits (batch, tokens, vocabulary) and labels or "
             f"input_ids (batch, tokens), got logits {tuple(logits.shape)} and labels {found}; "
-            "for an encoder with a decoder pass labels= in the batch"
+            "for an encoder–decoder model pass labels= in the batch"
         )
     targets = labels.to(logits.device, torch.int64)
     if named(outputs, "encoder_last_hidden_state") is None:
@@ -125,7 +125,7 @@ def _labels(batch: Any) -> Tensor | None:
 
 
 def _shifted(targets: Tensor, inputs: Any) -> Tensor:
-    """Target t + 1 in place t, where both tokens are real."""
+    """Move target t + 1 to place t, where both tokens are real."""
     following = targets.roll(-1, 1)
     following[:, -1] = IGNORED
     for mask in masks_of(inputs):
@@ -138,7 +138,7 @@ def _shifted(targets: Tensor, inputs: Any) -> Tensor:
 def _drawn(
     logits: Float[Tensor, "rows classes"], samples: int, generator: torch.Generator
 ) -> Int[Tensor, "rows samples"]:
-    """Classes drawn from the softmax: the first whose cumulated chance exceeds a uniform number."""
+    """Draw classes: the first whose cumulative probability exceeds a uniform random number."""
     uniform = torch.rand(len(logits), samples, generator=generator).to(logits.device)
     drawn = []
     for rows, u in zip(logits.split(_ROWS), uniform.split(_ROWS), strict=True):

@@ -1,4 +1,4 @@
-"""What an output metric must do, and the table of those that are known."""
+"""What an output metric must provide, and the table of the registered ones."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ class Probe(Protocol):
     ``batch`` is what the loader gave: inputs, or (inputs, targets). ``generator`` lives on the
     CPU; draw from it there, so that the same seed gives the same probes on every device.
 
-    A probe may also have ``count(batch, outputs) -> int``: what ``N`` grows by for a batch. Without
-    it that is the number of examples.
+    A probe may have ``count(batch, outputs) -> int``, which says by how much a batch increases
+    ``N``. Without it, ``N`` increases by the number of examples.
 
-    And it may have ``joint = True``: the rows of one example, the tokens of a sentence, say, act on
-    one and the same output, where their errors add up. Then the moments are those of the gradient
-    that each example gives a layer's weight, see ``eckart.linalg.gradient_grams``.
+    A probe may also have ``joint = True``. It says that all rows of one example, such as the tokens
+    of a sentence, act on the same output, where their errors add up. The moments are then those of
+    the gradient of a layer's weight per example; see ``eckart.linalg.gradient_grams``.
     """
 
     def __call__(
         self, outputs: Any, batch: Any, generator: torch.Generator
     ) -> Float[Tensor, "*samples"]:
-        """One random scalar to differentiate, or a vector of several, whose grams are averaged."""
+        """A random scalar to differentiate, or a vector of several, whose grams are averaged."""
 
 
 @runtime_checkable
 class Measurable(Probe, Protocol):
-    """A probe whose quadratic form can be held against what really changes."""
+    """A probe whose predicted change can be compared with the real one."""
 
     def observed(self, outputs: Any, batch: Any) -> Tensor:
-        """What is compared; its first axis is the examples."""
+        """The tensor that is compared; its first axis is the examples."""
 
     def change(self, found: Tensor, outputs: Any, batch: Any) -> float:
-        """What ``½ tr(G ΔW A ΔWᵀ)`` predicts to second order, times ``N``.
+        """The real change that ``½ tr(G ΔW A ΔWᵀ)`` predicts to second order, times ``N``.
 
         Args:
             found: ``observed`` of the changed network.
-            outputs: of the network as it was.
-            batch: what both were given.
+            outputs: outputs of the original network.
+            batch: the batch that both networks were run on.
         """
 
 
@@ -56,12 +56,12 @@ METRICS: dict[str, Callable[[], Probe]] = {}
 
 
 def register_metric(name: str, make: Callable[[], Probe]) -> None:
-    """Make an output metric known by name."""
+    """Register an output metric under a name."""
     METRICS[name] = make
 
 
 def probe_of(metric: str | Probe) -> Probe:
-    """The probe of that name, or the probe itself."""
+    """The probe registered under a name; a probe is returned unchanged."""
     if not isinstance(metric, str):
         return metric
     if metric not in METRICS:
@@ -71,10 +71,10 @@ def probe_of(metric: str | Probe) -> Probe:
 
 
 def fitting_metric(model: nn.Module, outputs: Any) -> str:
-    """What ``"auto"`` stands for.
+    """The metric that ``"auto"`` stands for.
 
-    ``"next_token"`` for a network that can generate, but for encoders with a decoder;
-    ``"similarity"`` for outputs with hidden states and no logits; ``"logits"`` for all else.
+    ``"next_token"`` for a network that can generate text, unless it is an encoder–decoder model;
+    ``"similarity"`` for outputs with hidden states but no logits; ``"logits"`` for everything else.
     """
     can_generate = getattr(model, "can_generate", None)
     config = getattr(model, "config", None)
@@ -86,7 +86,7 @@ def fitting_metric(model: nn.Module, outputs: Any) -> str:
 
 
 def name_of(metric: str | Probe | None) -> str | None:
-    """A name that is the same in the next process: no address in it."""
+    """A name that is the same in every process: it contains no memory address."""
     if metric is None or isinstance(metric, str):
         return metric
     named = metric if hasattr(metric, "__qualname__") else type(metric)
@@ -95,7 +95,7 @@ def name_of(metric: str | Probe | None) -> str | None:
 
 
 def count_of(probe: Probe | None, batch: Any, outputs: Any) -> int:
-    """What ``N`` grows by for a batch: predicted tokens, say, or examples."""
+    """By how much a batch increases ``N``: the number of examples, predicted tokens or the like."""
     count = getattr(probe, "count", None)
     return examples_in(inputs_of(batch)) if count is None else int(count(batch, outputs))
 
@@ -106,7 +106,7 @@ def is_joint(probe: Probe | None) -> bool:
 
 
 def named(outputs: Any, name: str) -> Tensor | None:
-    """A tensor of that name among the outputs, as a key or an attribute."""
+    """The tensor with this name in the outputs, as a key or an attribute."""
     found = outputs.get(name) if isinstance(outputs, Mapping) else None
     found = getattr(outputs, name, None) if found is None else found
     return found if isinstance(found, Tensor) else None
