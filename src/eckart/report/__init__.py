@@ -1,4 +1,4 @@
-"""What a person reads: the frontier as a table in the terminal and as one HTML page."""
+"""The frontier for a person to read: a table in the terminal, or one HTML page."""
 
 from eckart.report.page import write_report
 from eckart.report.tables import frontier_table

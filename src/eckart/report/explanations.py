@@ -1,4 +1,4 @@
-"""What the page says in plain words about every method that it draws."""
+"""What the page says in plain words about each method it shows."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from eckart.records import Curves, Frontier
 from eckart.records.plans import NARROWED
 
 EXPLANATIONS = {
-    "svd": "Two thinner layers in a row, the best copy of the weights; it looks at no data.",
+    "svd": "Two thinner layers in a row that copy the weights as well as possible; uses no data.",
     "activation_svd": "Two thinner layers in a row that keep this layer’s outputs on the data.",
     "weighted_svd": "Two thinner layers in a row that keep the whole network’s outputs: an error "
-    "counts for what it changes at the end.",
-    "pivoted_svd": "The same two layers, where some of the outputs pass through the second as they "
-    "are: fewer numbers for the same result.",
-    "spatial": "A convolution as a tall one and a wide one in a row (k×1 and 1×k).",
-    "pointwise_first": "A convolution as one that mixes channels at each position, then one that "
-    "filters (1×1 and k×k).",
+    "counts by how much it changes the network’s output.",
+    "pivoted_svd": "The same two layers, but the second passes some of its inputs on unchanged: "
+    "fewer numbers for the same result.",
+    "spatial": "A convolution split into a tall one and a wide one in a row (k×1 and 1×k).",
+    "pointwise_first": "A convolution that mixes channels at each position, then one that filters "
+    "(1×1 and k×k).",
     "tucker2": "A convolution on fewer channels, between two that mix them (1×1, k×k, 1×1).",
-    "cp": "Each of a few channels is filtered by itself, between two layers that mix them.",
-    "backward_elimination": "Whole channels leave, one after another: always the one whose loss is "
-    "least once the others have taken over its work.",
-    "group_lasso": "Whole channels leave, those that a penalty on channels sets to zero first.",
-    "largest_norm": "Whole channels leave, those with the smallest weights first.",
-    NARROWED: "The same layer with fewer channels: nothing left reads or feeds the others.",
+    "cp": "A few channels, each filtered separately, between two layers that mix them.",
+    "backward_elimination": "Removes whole channels one after another: each time the one that is "
+    "missed least once the others have taken over its work.",
+    "group_lasso": "Removes whole channels: those that a penalty on channels sets to zero first.",
+    "largest_norm": "Removes whole channels: those with the smallest weights first.",
+    NARROWED: "The same layer with fewer channels: no other layer reads or feeds the removed ones.",
 }
 
 
 def explained(frontier: Frontier, curves: Curves) -> dict[str, str]:
-    """The methods of a page with what each does; those without an explanation are left out.
+    """What each method on the page does, by name; methods without an explanation are left out.
 
-    A registered method of your own is explained by the first line of its class's docstring.
+    A method that you registered is explained by the first line of its class's docstring.
     """
     found = dict.fromkeys(_named(frontier, curves))
     return {name: text for name in found if (text := _explanation(name))}

@@ -1,4 +1,4 @@
-"""How numbers are written: one precision for scores, one for fractions, one for losses."""
+"""How numbers are written: one precision each for scores, fractions and losses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PREFIXES = ("", " k", " M", " G", " T", " P")
 
 
 def known(value: float | None) -> float | None:
-    """The value, or None where it is NaN or infinite; JSON has no other word for it."""
+    """The value, or None where it is NaN or infinite, which JSON cannot express."""
     return value if value is not None and isfinite(value) else None
 
 
@@ -21,14 +21,14 @@ class ScoreFormat:
     """How scores are written: in percent, or as plain numbers.
 
     Attributes:
-        percent: for fractions of which more is better, such as an accuracy.
+        percent: whether to write percent: for fractions where higher is better, like an accuracy.
     """
 
     percent: bool
 
     @classmethod
     def of(cls, dense: Score | None) -> ScoreFormat:
-        """Percent where the dense network's score is in [0, 1] and higher is better."""
+        """Percent if the dense network's score is in [0, 1] and higher is better."""
         return cls(dense is not None and dense.higher_is_better and 0 <= dense.value <= 1)
 
     @property
@@ -56,22 +56,22 @@ class ScoreFormat:
 
 
 def fraction(part: int, whole: int) -> str:
-    """After over before, three decimals."""
+    """``part / whole`` with three decimals."""
     return f"{part / whole:.3f}"
 
 
 def milliseconds(value: float | None) -> str:
-    """A latency, three significant digits; whole milliseconds from 100 on."""
+    """A latency with three significant digits; from 100 on in whole milliseconds."""
     return UNKNOWN if value is None else significant(value, 3)
 
 
 def loss_text(loss: float) -> str:
-    """A predicted loss, three significant digits."""
+    """A predicted loss with three significant digits."""
     return significant(loss, 3)
 
 
 def significant(value: float, digits: int) -> str:
-    """That many significant digits; an exponent only for the very large and very small.
+    """The value with this many significant digits; very large and small ones have an exponent.
 
     Example:
         >>> significant(1304.2, 3), significant(0.020371, 3), significant(8.4312e-7, 3)
@@ -89,7 +89,7 @@ def significant(value: float, digits: int) -> str:
 
 
 def short_count(count: int) -> str:
-    """Four significant digits and a prefix.
+    """A count with four significant digits and an SI prefix.
 
     Example:
         >>> short_count(269722), short_count(40551104), short_count(512)

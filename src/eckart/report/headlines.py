@@ -19,7 +19,7 @@ class Headline:
 
 
 def headlines(frontier: Frontier) -> list[Headline]:
-    """Score, costs and, where scores are known, the smallest point that is as good."""
+    """The dense score and costs and, if points have scores, the smallest point that is as good."""
     dense = frontier.dense
     found = [
         *_dense_score(frontier),

@@ -1,4 +1,4 @@
-"""What the page shows of healing: every network that was judged, in order."""
+"""What the page shows about healing: every network that was judged, in order."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Logs = Mapping[tuple[float, str], Sequence[HealingStep]]  # by the (keep, label)
 
 
 def checked_logs(logs: Logs | None, frontier: Frontier) -> Logs:
-    """The logs, once each is of a point of the frontier.
+    """The logs, after a check that each belongs to a point of the frontier.
 
     Raises:
-        InputError: a key that no point has; it lists those that do.
+        InputError: no point has one of the keys; the message lists the points.
     """
     points = {(point.keep, point.label): point_name(point) for point in frontier.points}
     for key in logs or {}:
@@ -33,7 +33,7 @@ def healing_data(log: Sequence[HealingStep] | None) -> dict[str, Any] | None:
     """A log as plain lists; None where no network was judged.
 
     Returns:
-        How scores are written and which way is better, and every step as [treatment, note, score,
+        How scores are written, whether higher is better, and every step as [treatment, note, score,
         standard error, seconds since the start, accepted].
     """
     first = next((step.score for step in log or () if step.score is not None), None)

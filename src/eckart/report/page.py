@@ -50,18 +50,18 @@ def write_report(
 ) -> Path:
     """Write the frontier and everything behind it as one HTML file.
 
-    The page reads nothing from the network: data, style and scripts are in the file, and its
-    content security policy forbids the rest.
+    The page loads nothing from the internet: data, style and scripts are in the file, and its
+    content security policy forbids everything else.
 
     Args:
-        frontier: at least one point; without scores, predicted losses are drawn in their place.
-        curves: the options the points were chosen from; of the same network.
-        path: the file to write; its folder is made.
+        frontier: at least one point; predicted losses are drawn if there are no scores.
+        curves: the options that the points were chosen from, for the same network.
+        path: the file to write; its folder is created.
         title: the page's heading.
-        command: what reproduces the report, shown with a button that copies it.
-        point_command: gives the command that makes one point again, None where there is none.
-        healed: for points whose networks were healed, the log that ``heal`` returned, by the
-            point's ``(keep, label)``.
+        command: the command that reproduces the report, shown with a button that copies it.
+        point_command: gives the command that makes one point again, or None.
+        healed: the logs that ``heal`` returned, by the ``(keep, label)`` of the points whose
+            networks were healed.
 
     Returns:
         The path of the file.
@@ -113,7 +113,7 @@ def _check(frontier: Frontier, curves: Curves) -> None:
 
 
 def _whole(frontier: Frontier, curves: Curves) -> dict[str, str]:
-    """Groups that cannot be narrowed, with the reason, of curves and plans."""
+    """The groups of curves and plans that cannot be narrowed, with the reason."""
     plans = [point.plan.whole for point in frontier.points]
     return {name: reason for part in [*plans, curves.whole] for name, reason in part.items()}
 
@@ -129,7 +129,7 @@ def _environment() -> Environment:
 
 
 def _assets() -> dict[str, str]:
-    """Style and scripts, and the hash by which the page's policy admits the scripts."""
+    """Style, scripts, and the hash that lets the scripts run under the page's policy."""
     folder = resources.files("eckart.report") / "templates"
     texts = [(folder / name).read_text(encoding="utf-8") for name in SCRIPTS]
     script = "\n(() => {\n'use strict';\n" + "\n".join(texts) + "})();\n"
@@ -139,7 +139,7 @@ def _assets() -> dict[str, str]:
 
 
 def _script_json(data: dict[str, Any]) -> Markup:
-    """JSON that cannot end the element it stands in."""
+    """JSON that cannot close the script element around it."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")

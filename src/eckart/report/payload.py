@@ -1,4 +1,4 @@
-"""Everything the page's scripts read, as plain dictionaries and lists."""
+"""All data that the page's scripts read, as plain dictionaries and lists."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from eckart.report.supports import Supports
 from eckart.report.tables import has_latency
 from eckart.report.widths import ends, is_changed
 
-PointCommand = Callable[[Point], str | None]  # what makes this point again
+PointCommand = Callable[[Point], str | None]  # the command that makes a point again
 
 
 def page_data(
@@ -31,16 +31,16 @@ def page_data(
     point_command: PointCommand | None = None,
     healed: Logs | None = None,
 ) -> dict[str, Any]:
-    """The data of the page; every form and reason is written once and then referred to.
+    """The data of the page; every form and reason is stored once and referred to by its index.
 
     Args:
         frontier: at least one point.
         curves: of the same network.
-        point_command: what makes a point again on the command line.
+        point_command: gives the command line that makes a point again.
         healed: healing logs by the (keep, label) of their point.
 
     Returns:
-        Numbers, strings, lists and dictionaries; no NaN, no infinity.
+        Numbers, strings, lists and dictionaries, without NaN or infinity.
     """
     layers, logs = _Layers(frontier, curves), healed or {}
     points = [
@@ -85,7 +85,7 @@ def _point(point: Point, frontier: Frontier, layers: _Layers) -> dict[str, Any]:
 
 
 def _bound(point: Point) -> float | None:
-    """What no other plan is below; baselines are not meant to come near it."""
+    """The loss that no plan can go below; only for our points, because baselines ignore it."""
     return known(point.plan.bound) if point.label == MAIN and point.plan.bound > 0 else None
 
 
@@ -102,7 +102,7 @@ def _measured(measured: Measurement) -> dict[str, Any]:
 
 
 class _Layers:
-    """The rows of the table by layer, and the forms and reasons that points refer to."""
+    """One row per layer, and the forms and reasons that points refer to."""
 
     def __init__(self, frontier: Frontier, curves: Curves) -> None:
         plans = [point.plan for point in frontier.points]
@@ -132,11 +132,11 @@ class _Layers:
         }
 
     def reason_index(self, reason: str | None) -> int | None:
-        """Where the reason stands among the reasons; it is added if new."""
+        """The index of the reason, which is added if it is new."""
         return self.reasons.setdefault(reason, len(self.reasons)) if reason else None
 
     def form_index(self, name: str, choice: Choice | None) -> int | None:
-        """Where the choice stands among the layer's forms; it is added if new."""
+        """The index of the choice among the layer's forms, to which it is added if it is new."""
         if choice is None or not is_changed(choice):
             return None
         key = name, choice
@@ -148,7 +148,7 @@ class _Layers:
 
 
 def _form(choice: Choice, spec: LayerSpec | None) -> list[Any]:
-    """Method, form, rank, parameters, MACs, loss and widths; a list, for there are many."""
+    """Method, form, rank, parameters, MACs, loss and widths; a list to keep the page small."""
     loss = known(choice.loss)
     rounded = None if loss is None else float(f"{loss:.4g}")
     form = choice.form

@@ -11,30 +11,30 @@ MAIN = "eckart"
 
 
 def labels(frontier: Frontier) -> tuple[str, ...]:
-    """The families, ours first, baselines in the order they were asked for."""
+    """The families: ours first, then the baselines in the order they were asked for."""
     found = dict.fromkeys(point.label for point in frontier.points)
     return tuple(sorted(found, key=lambda label: label != MAIN))
 
 
 def point_name(point: Point) -> str:
-    """How a point is called in messages."""
+    """The name of a point in messages."""
     return f"'{point.label}' at keep={point.keep:g}"
 
 
 def has_scores(frontier: Frontier) -> bool:
-    """Whether dense and at least one point have a score."""
+    """Whether the dense network and at least one point have a score."""
     scored = any(point.measurement.score is not None for point in frontier.points)
     return scored and frontier.dense.score is not None
 
 
 def drop_of(point: Point, dense: Score | None) -> float | None:
-    """How much worse than dense; None where either has no score."""
+    """How much worse a point is than the dense network; None where either has no score."""
     score = point.measurement.score
     return None if score is None or dense is None else score.drop_from(dense)
 
 
 def drop_error(point: Point, dense: Score | None) -> float | None:
-    """Standard error of the point's drop: as recorded, or from the samples, or None."""
+    """Standard error of the point's drop: recorded, or else from the samples, or else None."""
     if point.drop_error is not None:
         return known(point.drop_error)
     score = point.measurement.score
@@ -42,7 +42,7 @@ def drop_error(point: Point, dense: Score | None) -> float | None:
 
 
 def smallest_within_error(frontier: Frontier) -> int | None:
-    """The cheapest point of the first family that is as good as dense, to one standard error.
+    """The cheapest point of the first family that is within one standard error of the dense score.
 
     Its drop is at most the drop's own standard error or, where that is unknown, the larger of
     the two scores' standard errors.
@@ -62,7 +62,7 @@ def smallest_within_error(frontier: Frontier) -> int | None:
 def first_selected(frontier: Frontier) -> int:
     """The point a reader sees first: the smallest within error, or else the best one.
 
-    The best by score or, where no score is known, by predicted loss.
+    The best is the one with the best score or, without scores, the least predicted loss.
     """
     found = smallest_within_error(frontier)
     if found is not None:

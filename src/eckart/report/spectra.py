@@ -1,4 +1,4 @@
-"""What is drawn of a site's options: per method, loss against the fraction of parameters kept."""
+"""The lines drawn for each site: loss against the fraction of parameters kept, per method."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Dot = tuple[float, float]  # fraction of the parameters kept, predicted loss
 
 
 def drawn_spectra(curves: Curves) -> list[dict[str, Any]]:
-    """For every site the lines to draw; long ones are thinned, their ends kept.
+    """The lines to draw for every site; long ones are thinned, but their ends are kept.
 
-    Layers at their full width only: what narrower ones lose depends on which channels went.
+    Only layers at full width are drawn: the loss of a narrower one depends on which channels went.
 
     Returns:
-        Site by site: its name, the layers in it, and for every method the options that no cheaper
-        option beats (``line``) and the others (``rest``), as [fraction kept, predicted loss].
+        For each site its name, its layers, and per method the options that no cheaper option beats
+        (``line``) and the others (``rest``), as [fraction kept, predicted loss].
     """
     found = [(curve.site, _by_method(curve, curves.specs)) for curve in curves.curves]
     lines = sum(len(dots) for _, dots in found)
@@ -44,7 +44,7 @@ def _methods(dots_by_method: Mapping[str, Sequence[Dot]], most: int) -> list[dic
 
 
 def _by_method(curve: Curve, specs: Mapping[str, LayerSpec]) -> dict[str, list[Dot]]:
-    """The options that factor the layer and leave it all its channels."""
+    """The options that factor the layer and keep all its channels."""
     dense = specs[curve.site.name].dense
     found: dict[str, list[Dot]] = {}
     for option in curve.options:
@@ -55,7 +55,7 @@ def _by_method(curve: Curve, specs: Mapping[str, LayerSpec]) -> dict[str, list[D
 
 
 def _lower_edge(dots: Sequence[Dot]) -> tuple[list[Dot], list[Dot]]:
-    """Dots sorted by cost, split into those with less loss than all before, and the others."""
+    """Split dots sorted by cost into those with less loss than all before them, and the others."""
     line: list[Dot] = []
     rest: list[Dot] = []
     for dot in dots:

@@ -1,4 +1,4 @@
-"""What the page shows of channel groups: their curves, and which units every point keeps."""
+"""What the page shows about channel groups: their curves, and which units each point keeps."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from eckart.report.widths import in_order
 
 
 class Supports:
-    """The groups in the network's order, each with every set of units that some point keeps.
+    """The groups in the network's order, each with the sets of units that points keep.
 
     Args:
-        frontier: its plans may remove channels of groups that the curves do not have.
-        curves: of the same network.
-        layers: names, in the network's order.
+        frontier: its plans may remove channels of groups that the curves lack.
+        curves: curves of the same network.
+        layers: names of the layers in the network's order.
     """
 
     def __init__(self, frontier: Frontier, curves: Curves, layers: Iterable[str]) -> None:
@@ -30,15 +30,15 @@ class Supports:
         self._known: list[dict[tuple[int, ...], int]] = [{} for _ in self.groups]
 
     def kept_by(self, removals: Mapping[str, Removal]) -> list[int | None]:
-        """For every group where what a plan keeps stands among its supports; None is all."""
+        """For every group the index of the set that a plan keeps; None where it keeps all units."""
         return [self._index(at, removals.get(g.name)) for at, g in enumerate(self.groups)]
 
     def read_by(self, layer: str) -> list[Any] | None:
-        """The group whose channels a layer reads, and which of its units; None for no group."""
+        """The group whose channels a layer reads, and which of its units; None without a group."""
         return self._side([group.readers for group in self.groups], layer)
 
     def written_by(self, layer: str) -> list[Any] | None:
-        """The same for the channels that it writes."""
+        """The group whose channels a layer writes, and which of its units; None without a group."""
         return self._side([{**g.followers, **g.writers} for g in self.groups], layer)
 
     def _index(self, at: int, removal: Removal | None) -> int | None:
@@ -51,7 +51,7 @@ class Supports:
         return known_ones[removal.kept]
 
     def _side(self, sides: Iterable[Mapping[str, Units]], layer: str) -> list[Any] | None:
-        """Index of the group, and the units that are in the layer; null for all of them."""
+        """The index of the group and the units that the layer has; None in place of all units."""
         for at, side in enumerate(sides):
             if layer in side:
                 units = [unit for unit, channels in enumerate(side[layer]) if channels]
@@ -60,7 +60,7 @@ class Supports:
 
 
 def mask(kept: Iterable[int], size: int) -> str:
-    """Which of so many units are kept: one bit each, the first one highest, in hexadecimal.
+    """Which units are kept, in hexadecimal: one bit per unit, the highest bit for the first.
 
     Example:
         >>> mask([0, 1, 5], 6)
@@ -71,7 +71,7 @@ def mask(kept: Iterable[int], size: int) -> str:
 
 
 def by_reason(whole: Mapping[str, str]) -> dict[str, list[str]]:
-    """Names of groups by the reason they share.
+    """Names of groups by their reason.
 
     Example:
         >>> by_reason({"a": "split", "b": "one reader", "c": "split"})
@@ -100,7 +100,7 @@ def _row(group: ChannelGroup, curve: GroupCurve | None) -> dict[str, Any]:
 
 
 def _support(removal: Removal) -> list[Any]:
-    """Method, units as a mask, their number, and loss."""
+    """Method, the units as a mask, the number of units, and the loss."""
     units = mask(removal.kept, removal.group.size)
     return [removal.method, units, len(removal.kept), _rounded(removal.loss)]
 

@@ -1,4 +1,4 @@
-"""The frontier as a table, dense first, then ours, then the baselines."""
+"""The frontier as a table: the dense network, then ours, then the baselines."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from eckart.report.selection import drop_error, drop_of, has_scores, labels
 
 @dataclass(frozen=True)
 class Row:
-    """One network of the frontier, written out.
+    """One network of the frontier as text.
 
     Attributes:
-        label: its family; ``"dense"`` for the network before.
-        cells: the text under each column after the first.
-        index: of the point in the frontier; None for the dense network.
+        label: its family, or ``"dense"`` for the original network.
+        cells: the text in each column after the first.
+        index: the index of the point in the frontier; None for the dense network.
     """
 
     label: str
@@ -29,13 +29,13 @@ class Row:
 
 
 def has_latency(frontier: Frontier) -> bool:
-    """Whether dense and at least one point were timed."""
+    """Whether the dense network and at least one point were timed."""
     timed = any(point.measurement.latency_ms is not None for point in frontier.points)
     return timed and frontier.dense.latency_ms is not None
 
 
 def table_columns(frontier: Frontier) -> tuple[str, ...]:
-    """Names of the columns after the first; latency and score only where they were measured."""
+    """Names of the columns after the first; latency and score only if they were measured."""
     unit = ScoreFormat.of(frontier.dense.score).unit
     latency = ("latency ms",) if has_latency(frontier) else ()
     scores = (f"score{unit}", f"drop{unit}") if has_scores(frontier) else ()
@@ -57,11 +57,11 @@ def table_rows(frontier: Frontier) -> tuple[Row, ...]:
 def frontier_table(frontier: Frontier) -> Table:
     """The frontier as a table for the terminal.
 
-    One row for each network; a family is named once. Scores and drops are in percent where the
-    dense score is a fraction of which more is better, each with its standard error.
+    There is one row per network, and each family is named once. Scores and drops have standard
+    errors; they are in percent if the dense score is in [0, 1] and higher is better.
 
     Args:
-        frontier: dense network and points; scores and latencies that are missing are left out.
+        frontier: dense network and points; columns that were not measured are left out.
 
     Returns:
         A table that ``rich.print`` shows.

@@ -1,4 +1,4 @@
-"""How wide a layer is: the channels left at its ends."""
+"""How wide a layer is: the channels left at its input and output."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Iterable, Sequence
 from eckart.records import ChannelGroup, Choice, Form
 from eckart.records.plans import NARROWED
 
-Ends = tuple[int, int]  # channels (features, for a linear layer) read, and written
+Ends = tuple[int, int]  # channels read and written; features for a linear layer
 
 
 def ends(form: Form) -> Ends:
-    """What the first piece reads and the last one writes."""
+    """The channels that the first piece reads and the last one writes."""
     return form.pieces[0].inputs, form.pieces[-1].outputs
 
 
 def is_changed(choice: Choice | None) -> bool:
-    """Whether a layer is factored, narrower, or both."""
+    """Whether a layer was factored, narrowed, or both."""
     return choice is not None and (not choice.form.is_plain or choice.method == NARROWED)
 
 
 def width_text(form: Form, dense: Form) -> str | None:
-    """Channels kept of all at both ends; None where the layer lost none.
+    """Channels kept out of all at input and output; None where the layer lost none.
 
     Example:
         >>> from eckart.records import Piece
@@ -35,7 +35,7 @@ def width_text(form: Form, dense: Form) -> str | None:
 
 
 def names_text(names: Sequence[str], most: int = 3) -> str:
-    """Some names, the first few of them if they are many.
+    """The names in one text; the first few if there are many.
 
     Example:
         >>> names_text(["conv1", "conv2"]), names_text(["a", "b", "c", "d", "e"], most=2)

@@ -1,4 +1,4 @@
-// Channels: strips of units, and for every group the predicted loss of keeping so many.
+// Channels: strips of units, and for every group the predicted loss by the number of units kept.
 const stripes = (mask) => [...mask].flatMap((digit) => [8, 4, 2, 1].map((bit) => (parseInt(digit, 16) & bit) > 0));
 const groupFigures = [];
 
@@ -12,7 +12,7 @@ function supportOf(point, at) {
   return { flags: stripes(mask).slice(0, group.size), count, method, loss };
 }
 
-// Units side by side: solid those kept, pale those removed.
+// Units side by side: kept ones are solid, removed ones are pale.
 function strip(flags, about) {
   let solid = "";
   for (let from = 0; from < flags.length; from++) {
@@ -27,7 +27,7 @@ function strip(flags, about) {
     svg("path", { class: "part", d: solid }));
 }
 
-// The channels that a layer reads and writes, those ends that lost some.
+// The channels that a layer reads and writes; only the ends that lost some are shown.
 function widthsOf(row, point) {
   const sides = [["in", row.layer.reads, 0], ["out", row.layer.writes, 1]];
   return sides.flatMap(([side, place, end]) => {

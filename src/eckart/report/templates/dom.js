@@ -63,7 +63,7 @@ function foldButton(name, total, show) {
   find(name).after(button);
 }
 
-// One sign per family, so that colour is not needed to tell them apart.
+// One mark per family, so that they differ by more than colour.
 const SIGNS = [
   (r) => `M${-r} 0A${r} ${r} 0 1 1 ${r} 0A${r} ${r} 0 1 1 ${-r} 0Z`,
   (r) => `M${-r * 0.9} ${-r * 0.9}H${r * 0.9}V${r * 0.9}H${-r * 0.9}Z`,
@@ -73,7 +73,7 @@ const SIGNS = [
 const sign = (index, radius) => SIGNS[index % SIGNS.length](radius);
 const colour = (index) => `k${index % 6}`;
 
-// A choice among a few values, as native radio buttons: arrow keys work by themselves.
+// A choice among a few values, as native radio buttons, which bring arrow keys with them.
 function segments(name, values, chosen, onChange) {
   const group = html("span", { class: "group" });
   for (const [value, text] of values) {

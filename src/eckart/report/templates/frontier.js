@@ -10,7 +10,7 @@ const isSpread = (values) => values.length > 0 && Math.min(...values) > 0 && Mat
 const scores = [data.dense, ...data.points].map((point) => point.score).filter((score) => score !== null);
 const lossesOf = () => data.points.map((point) => point.loss).filter((loss) => loss > 0);
 const isLog = () => (ofLoss() ? isSpread(lossesOf()) : !data.higher && isSpread(scores));
-// A tenth worse than dense; half as much again where scores are spread over decades.
+// A tenth worse than dense, or half as much again where scores spread over decades.
 const isNear = (point) => point.score !== null && worse(point.score) <= Math.abs(data.dense.score) * (!data.higher && isSpread(scores) ? 0.5 : 0.1);
 const nearPoints = data.scored ? data.points.filter(isNear) : [];
 const canZoom = nearPoints.length > 1 && nearPoints.length < data.points.length;
@@ -25,7 +25,7 @@ function extent() {
   const values = ofLoss() ? [] : [data.dense.score];
   for (const { point } of shown()) {
     const bar = barOf(point) ?? 0;
-    if (isLog() && !(heightOf(point) > 0)) continue; // goes to the foot of the axis
+    if (isLog() && !(heightOf(point) > 0)) continue; // is drawn at the bottom of the axis
     values.push(heightOf(point) - (isLog() ? 0 : bar), heightOf(point) + bar);
   }
   if (ofLoss() && !isLog()) values.push(0);
@@ -126,7 +126,7 @@ function focusBeside(index, way) {
   if (next) chart.querySelector(`[data-point="${next.index}"]`).focus();
 }
 
-// The selected points once more, above all others.
+// Draws the selected points again, above all others.
 function markFrontier() {
   for (const side of [0, 1]) find(`selected-${side}`).replaceChildren();
   for (const place of chart.querySelectorAll(".point")) {
@@ -165,7 +165,7 @@ function drawLegend() {
   });
   for (const item of find("legend").querySelectorAll("span")) item.style.color = "var(--ink)";
   const known = (key) => data.points.some((point) => point[key] !== null);
-  const bars = !data.scored ? "No scores were measured, so predicted losses are drawn: lower is better. "
+  const bars = !data.scored ? "No scores were measured, so the chart shows predicted losses: lower is better. "
     : known("error") ? "Bars are one standard error. "
     : known("drop_error") ? "Bars are one standard error of the drop from dense. " : "";
   const more = data.points.length > 1 ? " Shift-click, or Shift and Enter, compares a second one." : "";

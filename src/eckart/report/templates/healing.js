@@ -16,7 +16,7 @@ function notHealed() {
     button.addEventListener("click", () => choose(index));
     return button;
   });
-  return [html("p", { class: "note" }, "The selected network was not healed. These were:"), html("p", { class: "choices" }, ...buttons)];
+  return [html("p", { class: "note" }, "The selected network was not healed. These networks were:"), html("p", { class: "choices" }, ...buttons)];
 }
 
 const healedScore = (healing, value) => scoreNumber(value, healing.percent) + (healing.percent ? " %" : "");

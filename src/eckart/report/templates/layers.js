@@ -31,7 +31,7 @@ function sorted(rows) {
   return [...rows].sort((a, b) => (down ? -1 : 1) * (value(a) - value(b)) || a[0].order - b[0].order);
 }
 
-// The layers, each with its row for every point that is shown.
+// The layers, each with one row per point that is shown.
 function shownLayers() {
   const sides = chosenPoints().map(layerRows);
   return data.layers.map((_, order) => sides.map((rows) => rows[order]));
@@ -50,7 +50,7 @@ function drawLayers() {
   find("layers").tFoot.replaceChildren(...drawFoot(chosenPoints(), layers));
 }
 
-// Whether both points do the same to a layer: the same form, and the same channels left.
+// Whether both points treat a layer alike: the same form and the same channels left.
 function isSame([a, b]) {
   if (b === undefined) return true;
   const groups = [a.layer.reads, a.layer.writes].filter((end) => end !== null).map(([at]) => at);
@@ -58,7 +58,7 @@ function isSame([a, b]) {
   return first.chosen[a.order] === second.chosen[a.order] && groups.every((at) => first.kept[at] === second.kept[at]);
 }
 
-// What a cell says: once where the points agree, else for each of them.
+// The text of a cell: once where the points agree, otherwise one text per point.
 function stacked(rows, draw) {
   if (!isComparing()) return draw(rows[0], 0);
   if (isSame(rows)) return [html("div", { class: "stack" }, tag(0, 1), html("div", {}, ...draw(rows[0], 0)))];
@@ -83,7 +83,7 @@ function drawHead() {
   return head;
 }
 
-// First click: largest first; second: the other way; layers by name go in network order.
+// The first click sorts largest first, the second reverses; by name means network order.
 function sortBy(key) {
   sorting.down = sorting.key === key ? !sorting.down : key !== "order";
   sorting.key = key;
@@ -127,8 +127,8 @@ function cost(after, before, most, side) {
 
 const lossParts = (loss, most, side) => [html("span", {}, lossText(loss)), loss === null ? "" : bar(loss, null, most, side)];
 
-// What the channels that went cost, what is in no listed layer (norms, tables of embeddings), and the
-// whole network as measured.
+// The loss of the removed channels, the costs outside the listed layers (norms, embedding tables), and the
+// measured costs of the whole network.
 function drawFoot(points, layers) {
   const wholes = points.map((point) => ({
     params: point.params, paramsBefore: data.dense.params, macs: point.macs, macsBefore: data.dense.macs, loss: point.loss,
@@ -145,7 +145,7 @@ function drawFoot(points, layers) {
   ];
 }
 
-// What the removed channels lose; it is of the groups, not of single layers.
+// The loss of the removed channels; it belongs to groups, not to single layers.
 function removedRow(points) {
   const removed = points.map((point) => {
     const supports = data.groups.map((_, at) => supportOf(point, at)).filter(({ method }) => method !== null);

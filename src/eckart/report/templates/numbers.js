@@ -38,7 +38,7 @@ const power = (value) => {
   const exponent = Math.round(Math.log10(value));
   return "10" + [...String(exponent)].map((digit) => raised[digit]).join("");
 };
-// Powers of ten as such where they are far from one, other values in plain digits.
+// Powers of ten far from one are written as powers, other values in plain digits.
 const tickName = (value) => {
   const size = Math.log10(value);
   const isPower = Math.abs(size - Math.round(size)) < 1e-6;

@@ -1,4 +1,4 @@
-// What follows a selection, and what is added once.
+// What changes with a selection, and what is set up once.
 function show() {
   markPickers();
   markFrontier();

@@ -1,4 +1,4 @@
-// What makes the selected points again, each text with a button that copies it.
+// The commands that make the selected points again, each with a button that copies it.
 function drawRecipes() {
   const blocks = chosenPoints().flatMap((point, side) => [
     ...(point.command === null ? [] : [recipe("on the command line", point.command, side)]),

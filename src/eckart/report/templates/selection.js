@@ -5,7 +5,7 @@ const chosen = () => [selection.index, selection.other].filter((index) => index 
 const chosenPoints = () => chosen().map((index) => data.points[index]);
 const isComparing = () => selection.other !== null;
 
-// A letter in front of what belongs to one of two points; nothing where there is one.
+// The letter that marks which of two points something belongs to; none if there is only one.
 function tag(...sides) {
   if (!isComparing()) return null;
   const letters = sides.map((side) => html("b", { class: `tag side-${side}` }, TAGS[side]));
@@ -28,7 +28,7 @@ function swap() {
   show();
 }
 
-// Two native lists, so that points are chosen by thumb and by keyboard alike.
+// Two native lists, which work by thumb and by keyboard.
 function addPickers() {
   const first = find("pick-a");
   const second = find("pick-b");

@@ -1,4 +1,4 @@
-// Small multiples: for every site the predicted loss of all its options.
+// Small multiples: the predicted loss of all options of every site.
 const FRAME = { width: 232, height: 150, left: 34, right: 226, top: 6, bottom: 128 };
 const DECADES = 6;
 const methods = [];
@@ -7,7 +7,7 @@ for (const layer of data.layers) for (const [method, , rank] of layer.forms) if 
 for (const { method } of data.groups) if (method !== null && !methods.includes(method)) methods.push(method);
 for (const { supports } of data.groups) for (const [method] of supports) if (!methods.includes(method)) methods.push(method);
 
-// One range for all sites and groups, down to where all but a few options lie; the rest runs off the bottom.
+// One range for all sites and groups. It covers all but the few lowest options, which run off the bottom.
 function lossRange() {
   const losses = data.sites.flatMap((site) => site.methods.flatMap(({ line, rest }) => [...line, ...rest]));
   const ofGroups = data.groups.flatMap((group) => group.line);
@@ -96,7 +96,7 @@ function cutMark(row, side) {
   return ringAt(row.method, row.loss, ratio(row.params, row.paramsBefore), `${cutText(row)}, ${row.form}, loss ${lossText(row.loss)}`, side);
 }
 
-// Left of the line is what stays, right of it what is cut off.
+// What is left of the line stays; what is right of it is cut off.
 function ringAt(method, loss, fractionKept, text, side) {
   if (loss === null || fractionKept === null) return [];
   const [x, y] = [across(Math.min(1, fractionKept)), Math.min(FRAME.bottom, down(loss))];

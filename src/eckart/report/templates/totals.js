@@ -1,4 +1,4 @@
-// What the selected point costs and gives, before and after.
+// The costs and scores of the selected point, before and after.
 function bar(part, whole, most, side = 0) {
   const track = html("span", { class: "bar", "aria-hidden": "true" });
   for (const [name, value] of [["whole", whole], [`part side-${side}`, part]]) {
@@ -21,7 +21,7 @@ function drawTotals() {
   find("totals-list").replaceChildren(...items);
 }
 
-// What was done, and how much less a better plan of the same options could lose.
+// What was done, and by how much the best plan with the same options could lose less.
 function lossRemark(point) {
   const changed = point.chosen.filter((form) => form !== null).length;
   const gone = data.groups.reduce((total, { size }, at) => total + size - supportOf(point, at).count, 0);
@@ -51,7 +51,7 @@ function costItem(name, key, points, write) {
   return item(name, facts);
 }
 
-// One line of facts for each of the points: the number, a remark, perhaps a bar.
+// One line of facts per point: the number, a remark, and sometimes a bar.
 function item(name, facts) {
   const lines = facts.map(([after, remark, bar = null], side) => html("dd", {},
     tag(side), html("span", { class: "after" }, after), html("span", { class: "remark" }, remark), bar));

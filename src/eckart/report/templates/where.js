@@ -3,7 +3,7 @@ const WHERE = { params: ["parameters", short, "paramsBefore"], macs: ["MACs", sh
 const where = { key: "params" };
 const columnsChart = find("where");
 
-// Layer by layer, then what is in none: norms and the like, or the removed channels for the loss.
+// One column per layer, then one for the rest: norms and the like or, for the loss, the removed channels.
 function whereColumns() {
   const [, , beforeKey] = WHERE[where.key];
   const sides = chosenPoints().map((point) => layerRows(point));
