@@ -64,7 +64,7 @@ def _first(outputs: Any) -> Tensor:
 def test_the_head_is_left_alone_unless_it_is_named():
     model, given = llama(), [padded(SEQUENCES)]
     moments = compress(model, given, keep=0.9).moments
-    assert "to include it name it in layers=" in moments.skipped["lm_head"]
+    assert "to include it, name it in layers=" in moments.skipped["lm_head"]
     assert "lm_head" in survey(model, "*")[0]
     assert set(survey(model, ["lm_head"])[0]) == {"lm_head"}
     assert survey(model, ["model.*"])[1]["lm_head"] == "not among layers="

@@ -1,4 +1,4 @@
-"""Layers that stay dense for the sake of the module around them."""
+"""Layers that stay dense because of the module around them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _ENCODER = (
     "nn.TransformerEncoderLayer reads its weight itself where batch_first=True; build the encoder "
     "with batch_first=False, with the same weights, to include it"
 )
-_FACTOR = "it is a factor of {!r} already; merge the network to begin anew"
-_HEAD = "it is the head over the vocabulary; to include it name it in layers=, as layers='*' does"
+_FACTOR = "it is already a factor of {!r}; merge the network to begin again"
+_HEAD = "it is the head over the vocabulary; to include it, name it in layers=, as layers='*' does"
 
 
 def reserved(model: nn.Module) -> dict[str, str]:
-    """The layers that another module is made of, or multiplies with by itself, with the reason.
+    """The layers that belong to another module, by name, with the reason.
 
-    The first are the factors of a factored layer. The others are those of torch's attention, and in
-    a torch encoder the two after it, which the fused path reads in evaluation. Where that path can
-    never be taken they are layers like others.
+    They are the factors of factored layers, the layers of torch's attention, and the two linear
+    layers after it in a torch encoder layer. Torch's fused path reads the weights of the last two
+    itself in evaluation; where that path can never be taken, they are layers like any other.
     """
     reasons = {}
     for name, module in model.named_modules():
@@ -34,12 +34,12 @@ def reserved(model: nn.Module) -> dict[str, str]:
 
 
 def _may_fuse(layer: nn.TransformerEncoderLayer) -> bool:
-    """Whether torch may take the fused path; other conditions can change with the data."""
+    """Whether torch may take the fused path; its other conditions can change with the data."""
     return bool(layer.self_attn.batch_first and layer.activation_relu_or_gelu)
 
 
 def heads(model: nn.Module) -> dict[str, str]:
-    """The heads of language models of ``transformers``, which stay dense unless asked for."""
+    """The heads of ``transformers`` language models, which stay dense unless they are named."""
     found = set()
     for module in model.modules():
         head = getattr(module, "get_output_embeddings", lambda: None)()

@@ -1,4 +1,4 @@
-"""The plan that a smaller network carries with it, as a record of what was done."""
+"""The plan that a smaller network carries as a record of what was done."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ATTRIBUTE = "eckart_plan"
 
 
 def attach_plan(model: nn.Module, plan: Plan | None) -> nn.Module:
-    """Let a network carry a plan as its attribute ``eckart_plan``; None takes it away."""
+    """Store a plan in the network's attribute ``eckart_plan``; None removes it."""
     if plan is not None:
         setattr(model, _ATTRIBUTE, plan)
     elif hasattr(model, _ATTRIBUTE):

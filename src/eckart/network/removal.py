@@ -1,4 +1,4 @@
-"""Removing channels from a network: the other units of each group go."""
+"""Remove channels from a network: only the kept units of each group stay."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from eckart.records import ChannelGroup
 
 
 def without_units(model: nn.Module, kept: Sequence[tuple[ChannelGroup, Sequence[int]]]) -> None:
-    """Remove all other units of each group from the network, in place; weights stay as they are."""
+    """Keep only these units of each group, in place; the remaining weights are unchanged."""
     rows: dict[str, list[int]] = {}
     columns: dict[str, list[int]] = {}
     for group, units in kept:

@@ -1,4 +1,4 @@
-"""Put new modules in the place of layers, and take out those that the network does not run with."""
+"""Replace layers by new modules, and undo it where the network does not run with them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from eckart.running.hooks import untouched
 
 
 def copied(model: nn.Module, sharing: Iterable[nn.Module] = ()) -> nn.Module:
-    """A copy; where there can be none, an error that says what to do.
+    """A copy, or an error that says what to do if the network cannot be copied.
 
     Args:
         model: a network or layer.
-        sharing: modules of it that the copy shares: those that will be replaced need no memory.
+        sharing: modules that the copy shares with it: those to be replaced need no extra memory.
     """
     try:
         return copy.deepcopy(model, {id(module): module for module in sharing})
@@ -31,15 +31,16 @@ def copied(model: nn.Module, sharing: Iterable[nn.Module] = ()) -> nn.Module:
 
 
 def installed(model: nn.Module, built: Mapping[str, nn.Module], example: Any) -> dict[str, str]:
-    """Put the modules in; those that the network does not run with are taken out again.
+    """Install modules; those that the network does not run with are removed again.
 
     Args:
-        model: the network, changed.
-        built: by the name of the layer that each replaces.
-        example: inputs to try the network on; None tries nothing.
+        model: the network, changed in place.
+        built: the new modules by the name of the layer that each replaces.
+        example: inputs to try the network on; None skips the trial.
 
     Returns:
-        The reason for each layer that was restored; the caller's caller is warned of them.
+        The reason for each layer that was restored. A warning lists them too; it points at the
+        caller's caller.
     """
     dense = {name: model.get_submodule(name) for name in built}
     _put(model, built)
@@ -69,6 +70,6 @@ def _failure(model: nn.Module, example: Any) -> str | None:
     with untouched(model), torch.no_grad():
         try:
             call(model, moved(example, model))
-        except Exception as error:  # whatever the network raises is the finding
+        except Exception as error:  # any error of the network is what we look for
             return f"{type(error).__name__}: {error}"
     return None

@@ -20,12 +20,12 @@ _ROOT = "it is the whole network; wrap it in nn.Sequential"
 def survey(
     model: nn.Module, only: Iterable[str] | None = None
 ) -> tuple[dict[str, nn.Module], dict[str, str]]:
-    """Layers that can be compressed, by name, and the reason for each other layer with a matrix.
+    """Layers that can be compressed, by name, and why each other layer with a matrix cannot.
 
     Args:
         model: the network.
-        only: names, or shell patterns such as ``"layer1.*"``; None is all layers but the heads of
-            language models.
+        only: names, or shell patterns such as ``"layer1.*"``; None means all layers except the
+            heads of language models.
 
     Raises:
         InputError: a name or pattern matches no layer.
@@ -55,7 +55,7 @@ def survey(
 
 
 def matching(patterns: Iterable[str], names: Iterable[str]) -> set[str]:
-    """The names that any pattern matches; a pattern that matches none is an error."""
+    """The names that match any pattern; a pattern without a match is an error."""
     known, found = list(names), set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         hits = {name for name in known if name == pattern or fnmatchcase(name, pattern)}

@@ -1,4 +1,4 @@
-"""What other libraries made, known without importing them, and copied in spite of them."""
+"""Recognise and copy networks of other libraries without importing those libraries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def is_pretrained(model: nn.Module) -> bool:
 def copied_in(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """A copy in a floating dtype.
 
-    Not by the model's own ``float()`` or ``double()``: those of ``transformers`` refuse a model
-    that was read from a quantised file, although its weights are plain by then.
+    It does not call the model's own ``float()`` or ``double()``. In ``transformers`` those refuse a
+    model that was read from a quantised file, although its weights are plain by then.
     """
     return nn.Module.to(copy.deepcopy(model), dtype)

@@ -1,4 +1,4 @@
-"""What a batch is: inputs alone or (inputs, targets), and how inputs enter a network."""
+"""What a batch is (inputs, or inputs and targets), and how a network is called with it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from eckart.errors import InputError
 
 
 def check_rereadable(batches: Any, what: str, often: str = "once per network") -> None:
-    """Raise ``InputError`` where batches can be read only once, and ``what`` reads them often."""
+    """Raise ``InputError`` if batches can be read only once, because ``what`` reads them often."""
     if isinstance(batches, Iterator):
         raise InputError(
             f"{what} reads its batches {often}, and this is an iterator that can be read only "
@@ -20,7 +20,7 @@ def check_rereadable(batches: Any, what: str, often: str = "once per network") -
 
 
 def inputs_of(batch: Any) -> Any:
-    """The inputs of a batch: the first of a pair, otherwise the batch itself."""
+    """The inputs of a batch: the first element of a pair, otherwise the batch itself."""
     return batch[0] if isinstance(batch, tuple | list) and len(batch) == 2 else batch
 
 
@@ -37,7 +37,7 @@ def examples_in(inputs: Any) -> int:
     """Number of examples: the length of the first tensor's first axis.
 
     Raises:
-        InputError: there is no tensor with an axis, or no example.
+        InputError: no tensor has an axis, or there is no example.
     """
     first = next((t for t in tensors_in(inputs) if t.dim() > 0), None)
     if first is None:
@@ -51,7 +51,7 @@ def examples_in(inputs: Any) -> int:
 
 
 def first_examples(inputs: Any, most: int = 1) -> Any:
-    """The same inputs with at most so many examples, detached copies."""
+    """Detached copies of the inputs with at most ``most`` examples."""
     count = examples_in(inputs)
 
     def head(tensor: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ def first_examples(inputs: Any, most: int = 1) -> Any:
 
 
 def some_examples(batch: Any, rows: list[int]) -> Any:
-    """The same batch, inputs and targets, with these examples only."""
+    """The same batch, inputs and targets, with only these examples."""
     count = examples_in(inputs_of(batch))
 
     def chosen(tensor: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ def some_examples(batch: Any, rows: list[int]) -> Any:
 
 
 def repeated(batch: Any, copies: int) -> Any:
-    """The same batch so many times in a row, along the axis of its examples."""
+    """The batch repeated ``copies`` times along the axis of its examples."""
     count = examples_in(inputs_of(batch))
     return some_examples(batch, [*range(count)] * copies)
 
@@ -84,7 +84,7 @@ def moved(inputs: Any, like: nn.Module) -> Any:
 
 
 def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """A copy with every tensor changed; structure is kept."""
+    """A copy of the same structure in which ``change`` was applied to every tensor."""
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, Mapping):

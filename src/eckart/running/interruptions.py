@@ -1,4 +1,4 @@
-"""Stop a long run between two of its steps, and keep what is done."""
+"""Stop a long run between two steps and keep what is done so far."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def until_error(source: Iterator[Any]) -> Iterator[tuple[Any, BaseException | None]]:
-    """Batches, then the error that ended them if one did."""
+    """Pairs of a batch and None; if an error ends the source, None and that error come last."""
     while True:
         try:
             batch = next(source)
@@ -25,7 +25,7 @@ def until_error(source: Iterator[Any]) -> Iterator[tuple[Any, BaseException | No
 
 @contextmanager
 def deferred_interrupt() -> Iterator[threading.Event]:
-    """Let Ctrl-C take effect between batches; a second one takes effect at once."""
+    """Make Ctrl-C take effect between batches; a second Ctrl-C takes effect at once."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop

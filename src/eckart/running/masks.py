@@ -1,7 +1,7 @@
-"""Which rows of a layer are padding, by the masks that a batch carries.
+"""Which rows of a layer are padding, according to the masks in a batch.
 
-A mask is known by its key: ``…attention_mask``, 2-D, where 1 marks a real token, or
-``…key_padding_mask``, where True marks padding. It is laid on a layer's rows by their shape alone.
+A mask is recognised by its key: ``…attention_mask``, 2-D, where 1 marks a real token, or
+``…key_padding_mask``, where True marks padding. It is matched to a layer's rows by shape alone.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def masks_of(inputs: Any) -> Masks:
     """The masks among a batch's inputs, True where a token is real.
 
     Args:
-        inputs: a mapping; anything else carries none. Masks with more than two axes say who attends
-            to whom and not what is padding.
+        inputs: a mapping; anything else has no masks. Masks with more than two axes are left out,
+            because they say which token attends to which, not what is padding.
     """
     if not isinstance(inputs, Mapping):
         return ()
@@ -33,7 +33,7 @@ def masks_of(inputs: Any) -> Masks:
         if str(key).endswith("attention_mask"):
             found.append(mask != 0)
         elif str(key).endswith("key_padding_mask"):
-            padding = mask if mask.dtype == torch.bool else mask != 0  # -inf where it is added
+            padding = mask if mask.dtype == torch.bool else mask != 0  # additive: -inf
             found.append(~padding)
     return tuple(found)
 
@@ -41,21 +41,22 @@ def masks_of(inputs: Any) -> Masks:
 def real_rows(masks: Masks, leading: Sequence[int]) -> Bool[Tensor, "rows"] | None:
     """Which of the vectors along a tensor's last axis are real; None where all count.
 
-    ``leading`` are the axes before the last. The first of these that fits decides how a mask of
-    shape (batch, tokens) lies on them:
+    A mask of shape (batch, tokens) is matched to the axes before the last. The first of these rules
+    that fits decides:
 
-    1. an axis of length batch and a later one of length tokens, the first such pair; the other
-       axes, such as heads, are all masked alike;
+    1. an axis of length batch and a later one of length tokens, the first such pair; along the
+       other axes, such as heads, the mask is the same;
     2. an axis of length tokens and a later one of length batch;
-    3. one axis of length batch · tokens, tokens running fastest.
+    3. one axis of length batch · tokens, on which tokens run fastest.
 
-    So where batch and tokens are equal, the batch is taken to come first. Nothing fits one row per
-    example, nor packed rows, from which padding was taken before: all of those count. Of several
-    masks that fit, as in an encoder and a decoder of one length, a row is padding if all say so.
+    So if batch and tokens are equal, the batch is assumed to come first. No rule fits tensors with
+    one row per example, or packed rows whose padding was removed before; all their rows count. If
+    several masks fit, as with an encoder and a decoder of the same length, a row is padding only if
+    all of them say so.
 
     Args:
         masks: from ``masks_of``.
-        leading: lengths of the axes before the last.
+        leading: lengths of the tensor's axes before the last.
     """
     laid = [rows for mask in masks if (rows := _laid(mask, leading)) is not None]
     if not laid:
@@ -65,7 +66,7 @@ def real_rows(masks: Masks, leading: Sequence[int]) -> Bool[Tensor, "rows"] | No
 
 
 def _laid(mask: Tensor, leading: Sequence[int]) -> Tensor | None:
-    """The mask at every row; None where it does not fit."""
+    """The mask expanded to every row; None where it does not fit."""
     for grid in (mask, mask.T):
         axes = _axes(leading, *grid.shape)
         if axes is not None:
@@ -79,7 +80,7 @@ def _laid(mask: Tensor, leading: Sequence[int]) -> Tensor | None:
 
 
 def _axes(leading: Sequence[int], first: int, second: int) -> tuple[int, int] | None:
-    """The first axis of length ``first`` with, behind it, the first of length ``second``."""
+    """The first axis of length ``first`` and the first of length ``second`` after it."""
     for at, length in enumerate(leading):
         if length == first and second in leading[at + 1 :]:
             return at, list(leading).index(second, at + 1)
@@ -87,6 +88,6 @@ def _axes(leading: Sequence[int], first: int, second: int) -> tuple[int, int] | 
 
 
 def real_part(x: Tensor, masks: Masks) -> Tensor:
-    """The vectors along the last axis that are no padding; ``x`` itself where all count."""
+    """The vectors along the last axis that are not padding; ``x`` itself where all count."""
     real = real_rows(masks, x.shape[:-1])
     return x if real is None else x.reshape(prod(x.shape[:-1]), -1)[real.to(x.device)]

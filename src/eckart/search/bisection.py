@@ -1,8 +1,8 @@
-"""The smallest of a row of candidates whose score is good enough, in few evaluations.
+"""Find the smallest of a row of candidates whose score is good enough, in few evaluations.
 
-Bisection finds it where scores do not fall as candidates grow. Where they do, it may pass over a
-smaller one that is good enough, so a few below its answer are tried, and the whole row below is
-scanned, in a bounded number of evaluations, when any two of the scores are out of order.
+Bisection finds it if scores never fall as candidates grow. If they do fall, bisection may miss a
+smaller candidate that is good enough. A few candidates below its answer are therefore tried too,
+and if any two scores are out of order, the row below is scanned in a bounded number of evaluations.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from math import isnan
 from eckart.errors import InputError, NotMonotoneWarning
 from eckart.records import Score, ToleranceSearch, Trial
 
-_PROBES = 2  # candidates tried below the answer, besides its neighbour
-_SCANNED = 16  # candidates tried below it where scores are out of order
-_ROUNDING = 1e-9  # of the dense score: no difference
+_PROBES = 2  # candidates tried below the answer in addition to its neighbour
+_SCANNED = 16  # candidates tried below it if scores are out of order
+_ROUNDING = 1e-9  # relative to the dense score; smaller differences count as none
 
 
 def smallest_passing(
@@ -30,27 +30,30 @@ def smallest_passing(
 ) -> tuple[int | None, ToleranceSearch]:
     """The smallest candidate with ``φ(dense) − φ(candidate) < tolerance``, or no gap at all.
 
-    What is certain: the one found passed; the next smaller one, if there is one, was evaluated and
-    did not, nor did any other that was tried below. Scores are out of order where a smaller
-    candidate passes and a larger one does not, or does better than it by more than a tenth of
-    the tolerance and, where they have samples, two standard errors. The one found is the smallest
+    It is certain that the candidate found passed, that the next smaller one (if there is one) was
+    evaluated and failed, and that every other one tried below it failed. Two scores are out of
+    order if a smaller candidate passes and a larger one fails, or if the smaller one is better by
+    more than a tenth of the tolerance and, where they have samples, two standard errors. The
+    candidate found is the smallest that passes in these cases:
 
-    - if scores never fall from one candidate to a larger one: by bisection, ⌈log₂ n⌉ + 1
-      evaluations at most, and two more that look for a smaller one;
-    - if they do and it was noticed, and up to 16 candidates are below the answer of the bisection:
-      all of them are evaluated. Of more, 16 that are evenly spaced are, and the interval below the
-      smallest that passed is bisected. A ``NotMonotoneWarning`` says so.
+    - Scores never fall from one candidate to a larger one. Bisection finds it in at most
+      ⌈log₂ n⌉ + 1 evaluations; two more look for a smaller one.
+    - Scores do fall, the evaluations show it, and at most 16 candidates are below the answer of the
+      bisection. All of them are evaluated.
+
+    With more than 16 below, 16 evenly spaced ones are evaluated, and the interval below the
+    smallest that passed is bisected. A ``NotMonotoneWarning`` reports scores that are out of order.
 
     Args:
-        params: parameters of each candidate, ascending.
-        score: evaluates the candidate of that index; called once for each that is tried.
-        dense: score of the dense network, in whose direction gaps are taken.
-        dense_params: parameters of it.
-        tolerance: from 0 on.
-        ranks: of each candidate, ascending, where they have one.
+        params: number of parameters of each candidate, ascending.
+        score: evaluates the candidate with this index; called once per candidate that is tried.
+        dense: score of the dense network; its direction says which way a gap is positive.
+        dense_params: number of parameters of the dense network.
+        tolerance: zero or more.
+        ranks: the rank of each candidate, ascending, if candidates have one.
 
     Returns:
-        The index, None where no candidate tried passes, and the search.
+        The index, or None if no candidate that was tried passes, and the search.
 
     Raises:
         InputError: the tolerance is negative or NaN.
@@ -83,18 +86,18 @@ def smallest_passing(
 
 
 def checked_tolerance(tolerance: float) -> float:
-    """The tolerance, once it is known to be one.
+    """The tolerance, after a check that it is valid.
 
     Raises:
         InputError: it is negative or NaN.
     """
     if not tolerance >= 0:
-        raise InputError(f"tolerance={tolerance}: a tolerance is zero or more")
+        raise InputError(f"tolerance={tolerance}: a tolerance must be zero or more")
     return float(tolerance)
 
 
 class _Row:
-    """Candidates in ascending order, and those that were tried, in the order of trying."""
+    """Candidates in ascending order, and the trials in the order they were made."""
 
     def __init__(
         self,
@@ -109,7 +112,7 @@ class _Row:
         self.trials: dict[int, Trial] = {}
 
     def passes(self, index: int) -> bool:
-        """Whether it is good enough; evaluates it where that is not known."""
+        """Whether a candidate is good enough; it is evaluated if it was not tried before."""
         if index not in self.trials:
             score = self.score(index)
             rank = None if self.ranks is None else self.ranks[index]
@@ -119,14 +122,14 @@ class _Row:
         return gap < self.tolerance or gap <= 0
 
     def try_all(self, indices: Sequence[int]) -> None:
-        """Evaluate these."""
+        """Evaluate these candidates."""
         for index in indices:
             self.passes(index)
 
     def bisected(self, low: int, high: int) -> int:
-        """Between one that fails and one that passes, the one that passes next to one that fails.
+        """A candidate that passes and whose smaller neighbour fails, between ``low`` and ``high``.
 
-        What is beyond the ends counts as failing, below, and as passing, above.
+        ``low`` counts as failing and ``high`` as passing, also beyond the ends of the row.
         """
         while high - low > 1:
             middle = (low + high) // 2
@@ -134,11 +137,11 @@ class _Row:
         return high
 
     def smallest(self) -> int:
-        """Of those tried that pass; one past the end where there is none."""
+        """The smallest candidate tried that passes; one past the end if none does."""
         return min((i for i in self.trials if self.passes(i)), default=len(self.params))
 
     def disorder(self) -> tuple[Trial, Trial] | None:
-        """A smaller candidate and a larger one that does worse, by more than counts as noise."""
+        """A smaller candidate and a larger one that is worse by more than noise."""
         least = max(self.tolerance / 10, _ROUNDING * abs(self.dense.value))
         for small, large in combinations(sorted(self.trials), 2):
             better, worse = self.trials[small], self.trials[large]
@@ -150,7 +153,7 @@ class _Row:
 
 
 def _warn(row: _Row, disorder: tuple[Trial, Trial], scanned: int) -> None:
-    """Say what is out of order and what was done."""
+    """Warn about what is out of order and say what was done."""
     small, large = (
         f"{t.score.value:.6g} at {t.params if t.rank is None else f'rank {t.rank}'}"
         for t in disorder
@@ -158,8 +161,8 @@ def _warn(row: _Row, disorder: tuple[Trial, Trial], scanned: int) -> None:
     unit = "" if row.ranks is not None else " parameters"
     warnings.warn(
         f"the score is not monotone in the size: {small}{unit}, {large}{unit}; {scanned} more "
-        "candidates were evaluated below what bisection found, and the smallest that passed is "
-        "taken. Evaluate on more examples for steadier scores",
+        "candidates were evaluated below the one that bisection found, and the smallest that "
+        "passed is taken. Evaluate on more examples for steadier scores",
         NotMonotoneWarning,
         stacklevel=4,
     )

@@ -1,4 +1,4 @@
-"""A network to what it costs and how well it does."""
+"""Measure what a network costs and how well it does."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def measure(
     latency: bool = True,
     seconds: float = 0.5,
 ) -> Measurement:
-    """Count parameters, multiply-adds and bytes, time the forward pass, and score.
+    """Count parameters, multiply-adds and bytes, time the forward pass, and score the network.
 
     Args:
         model: any network.
-        example_inputs: a batch of inputs, on which the latency is measured; multiply-adds are
+        example_inputs: a batch of inputs. Latency is measured on all of it; multiply-adds are
             counted for its first example.
-        evaluate: ``evaluate(model)`` gives a number, higher better, or a ``Score``.
-        latency: whether to time; the median and the interquartile range after a warm-up, with as
-            many threads as torch is set to.
-        seconds: least time to spend on timing.
+        evaluate: ``evaluate(model)`` returns a ``Score``, or a number where higher is better.
+        latency: whether to time the forward pass: median and interquartile range after a warm-up,
+            with the number of threads that torch is set to.
+        seconds: minimum time to spend on timing.
 
     Raises:
-        InputError: inputs without a batch axis, or a score that is not finite.
+        InputError: the inputs have no batch axis, or the score is not finite.
     """
     costs = network_costs(model, first_examples(example_inputs))
     timing = _timed(model, example_inputs, seconds) if latency else None
