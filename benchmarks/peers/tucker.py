@@ -7,7 +7,7 @@ import torch
 from tensorly.decomposition import partial_tucker
 from torch import Tensor, nn
 
-from benchmarks.costs import count_params
+from benchmarks.measuring.counts import count_params
 from benchmarks.peers.calibration import Calibration
 from benchmarks.peers.forms import Layer, compressible, dense_size, factored, matrix, replaced
 from benchmarks.peers.low_rank import plain

@@ -7,8 +7,8 @@ import pytest
 from eckart import Budget, accuracy, allocate, apply, calibrate, curves, measure
 from eckart.stages.allocate import uniform
 
-networks = pytest.importorskip("benchmarks.networks")
-data = pytest.importorskip("benchmarks.data")
+networks = pytest.importorskip("benchmarks.subjects.networks")
+data = pytest.importorskip("benchmarks.subjects.data")
 
 
 def test_resnet20_on_cifar10_at_half_its_parameters(data_root: Path):

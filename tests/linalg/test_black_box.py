@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.black_box import DIMENSION, game
+from benchmarks.factorisation_kit.black_box import DIMENSION, game
 from eckart.errors import InputError, NonFiniteError
 from eckart.linalg import black_box_rank
 from random_moments import normal, seeded

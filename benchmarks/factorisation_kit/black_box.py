@@ -1,0 +1,76 @@
+"""The black-box game: find the hidden width of ``‖sin(W₂ cos(W₁ x))‖²`` from outside.
+
+python -m benchmarks.factorisation_kit.black_box --output benchmarks/results/black-box.json
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from eckart.linalg import black_box_rank
+
+DIMENSION, WIDEST, LARGEST = 100, 95, 100.0
+WAYS = {  # name: gradient, dtype of the whole game, games
+    "automatic differentiation, float32": ("automatic", torch.float32, 1000),
+    "finite differences, float64": ("differences", torch.float64, 200),
+    "finite differences, float32": ("differences", torch.float32, 200),
+}
+
+
+def game(seed: int, dtype: torch.dtype) -> tuple[int, Callable[[Tensor], Tensor]]:
+    """The hidden rank, uniform in 1..95, and the function; weights uniform in [0, 100]."""
+    generator = torch.Generator().manual_seed(seed)
+    rank = int(torch.randint(1, WIDEST + 1, (), generator=generator))
+    inner = (torch.rand(rank, DIMENSION, generator=generator) * LARGEST).to(dtype)
+    outer = (torch.rand(DIMENSION, rank, generator=generator) * LARGEST).to(dtype)
+    return rank, lambda x: torch.sin(outer @ torch.cos(inner @ x)).square().sum()
+
+
+def play(gradient: str, dtype: torch.dtype, games: int) -> dict[str, object]:
+    right, gaps, calls, lost = 0, [], [], []
+    start = time.perf_counter()
+    for seed in range(games):
+        rank, function = game(seed, dtype)
+        generator = torch.Generator().manual_seed(seed + 10**6)
+        found = black_box_rank(
+            function, DIMENSION, gradient=gradient, dtype=dtype, generator=generator
+        )
+        right += found.rank == rank
+        gaps.append(found.gap)
+        calls.append(found.calls)
+        if found.rank != rank:
+            lost.append({"seed": seed, "rank": rank, "found": found.rank, "gap": found.gap})
+    return {
+        "games": games,
+        "right": right,
+        "least_gap": min(gaps),
+        "median_gap": statistics.median(gaps),
+        "calls_median": statistics.median(calls),
+        "calls_most": max(calls),
+        "seconds_per_game": (time.perf_counter() - start) / games,
+        "lost": lost,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Games won by each way to a gradient")
+    parser.add_argument("--games", type=int, help="of each kind; default 1000, 200, 200")
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    result = {}
+    for name, (gradient, dtype, games) in WAYS.items():
+        result[name] = play(gradient, dtype, arguments.games or games)
+        print(name, result[name], flush=True)
+    if arguments.output:
+        arguments.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""What the five studies gave, read from their pages."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.tables.markdown import table
+
+PAGES = Path("docs/results")
+Cells = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Where a page says what, in rows with both columns; the last with the cells named counts.
+
+    Attributes:
+        title, way: in the table; what the course did.
+        page: its name.
+        course, ours: the row of the course's method, and of eckart.
+        dense: the row of the dense network; None where only the text has its accuracy.
+        params, accuracy: columns, of numbers or percents, of fractions or percents.
+    """
+
+    title: str
+    way: str
+    page: str
+    course: Cells
+    ours: Cells
+    dense: Cells | None = field(default=None)
+    params: str = "parameters, %"
+    accuracy: str = "accuracy"
+
+
+STUDIES = (
+    Study(
+        "an MLP on MNIST",
+        "SVD of one matrix",
+        "mlp-mnist",
+        {"hidden matrix": "SVD after training", "rank": "10"},
+        {"hidden matrix": "whole network, as eckart.compress", "rank": "10"},
+        {"hidden matrix": "dense"},
+        params="all parameters",
+        accuracy="2 runs",
+    ),
+    Study(
+        "the rank of a network on Iris",
+        "U·core·V",
+        "iris-rank",
+        {"network": "U·core·V, rank 1, from the weights"},
+        {"network": "eckart, both layers, as many parameters"},
+        {"network": "dense"},
+        params="parameters",
+    ),
+    Study(
+        "ResNet-18 on Imagenette",
+        "SVD, uniform",
+        "study-resnet18-imagenette",
+        {"method": "SVD, uniform", "keep": "0.3"},
+        {"method": "eckart", "keep": "0.3"},
+    ),
+    Study(
+        "reconstruction of LeNet-5",
+        "group lasso, least squares",
+        "study-lenet-reconstruction",
+        {"method": "the course's"},
+        {"method": "eckart"},
+    ),
+    Study(
+        "a residual MLP on CIFAR-10",
+        "SVD, one rank",
+        "study-residual-mlp-cifar10",
+        {"kind": "SVD", "rank": "10"},
+        {"kind": "eckart", "rank": "10"},
+        {"kind": "dense"},
+        accuracy="test",
+    ),
+)
+
+
+def studies() -> str:
+    """Accuracy in percent at equal size: the course's method and ours, nothing retrained."""
+    head = ("study", "dense", "parameters kept", "the course's method", "**eckart**")
+    return table(head, [tuple(_row(study)) for study in STUDIES])
+
+
+def _row(study: Study) -> Iterator[str]:
+    path = PAGES / f"{study.page}.md"
+    text = path.read_text()
+    rows = [row for row in _rows(text) if {study.params, study.accuracy} <= row.keys()]
+    course, ours = (_last(rows, where, path) for where in (study.course, study.ours))
+    yield f"[{study.title}]({path})"
+    if study.dense is None:
+        whole, accuracy = 100.0, re.findall(r"dense network's (\S+) %", text)[0]
+    else:
+        dense = _last(rows, study.dense, path)
+        whole, accuracy = _number(dense[study.params]), dense[study.accuracy]
+    yield _percent(accuracy)
+    yield f"{100 * _number(ours[study.params]) / whole:.1f} %"
+    yield f"{_percent(course[study.accuracy])} ({study.way})"
+    yield _percent(ours[study.accuracy])
+
+
+def _rows(text: str) -> Iterator[Cells]:
+    """Every row of every table, by the heads of its columns."""
+    head: list[str] = []
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if not line.startswith("|"):
+            head = []
+        elif not head:
+            head = cells
+        elif not set(line) <= set("|-: "):
+            yield dict(zip(head, cells, strict=True))
+
+
+def _last(rows: list[Cells], where: Cells, path: Path) -> Cells:
+    found = [row for row in rows if where.items() <= row.items()]
+    if not found:
+        raise LookupError(f"{path} has no row with {dict(where)}: name it anew in STUDIES")
+    return found[-1]
+
+
+def _number(cell: str) -> float:
+    return float(cell.replace(",", ""))
+
+
+def _percent(cell: str) -> str:
+    value = _number(cell)
+    return f"{100 * value if value <= 1 else value:.2f}"

@@ -1,0 +1,85 @@
+"""The readers on files made here, and the published figures where the real data is at hand."""
+
+import gzip
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks.subjects import data
+from benchmarks.subjects.networks import accuracy, load_resnet
+
+PIXELS = np.arange(5 * 28 * 28, dtype=np.uint8).reshape(5, 28, 28)
+LABELS = np.array([3, 1, 4, 1, 5], dtype=np.uint8)
+
+
+def idx(values: np.ndarray) -> bytes:
+    sizes = b"".join(size.to_bytes(4, "big") for size in values.shape)
+    return bytes([0, 0, 8, values.ndim]) + sizes + values.tobytes()
+
+
+def test_idx_plain_or_gzipped(tmp_path: Path):
+    folder = tmp_path / "fashion"
+    folder.mkdir()
+    (folder / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(PIXELS)))
+    (folder / "t10k-labels-idx1-ubyte").write_bytes(idx(LABELS))
+    images, labels = data.fashion_mnist(tmp_path, "test")
+    assert torch.equal(images, torch.from_numpy(PIXELS)[:, None] / 255)
+    assert labels.tolist() == LABELS.tolist()
+
+
+def write_parquet(folder: Path, column: str, pixels: np.ndarray) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    encoded = []
+    for image in pixels:
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "PNG")
+        encoded.append({"bytes": buffer.getvalue(), "path": None})
+    table = pyarrow.table({column: encoded, "label": LABELS[: len(pixels)].astype(np.int64)})
+    pyarrow.parquet.write_table(table, folder / "train-00000-of-00001.parquet")
+
+
+def test_mnist_is_read_once_and_again_when_the_file_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(data, "CACHE", tmp_path / "cache")
+    write_parquet(tmp_path / "mnist" / "data", "image", PIXELS)
+    for _ in range(2):
+        images, labels = data.mnist(tmp_path)
+        assert torch.equal(images, torch.from_numpy(PIXELS)[:, None] / 255)
+        assert labels.tolist() == LABELS.tolist()
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    write_parquet(tmp_path / "mnist" / "data", "image", PIXELS[:3])
+    assert len(data.mnist(tmp_path)[0]) == 3
+
+
+def test_cifar_is_normalised_by_channel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(data, "CACHE", tmp_path / "cache")
+    pixels = np.full((2, 32, 32, 3), 255, dtype=np.uint8)
+    write_parquet(tmp_path / "cifar10", "img", pixels)
+    images, _ = data.cifar10(tmp_path, "train")
+    white = [(1 - m) / s for m, s in zip(data.CIFAR_MEAN, data.CIFAR_STD, strict=True)]
+    assert images.shape == (2, 3, 32, 32)
+    assert images[0, :, 5, 7].tolist() == pytest.approx(white)
+
+
+def test_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("ECKART_DATA", raising=False)
+    with pytest.raises(FileNotFoundError, match="ECKART_DATA"):
+        data.mnist()
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        data.mnist(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"train-\*\.parquet"):
+        data.mnist(tmp_path)
+    with pytest.raises(ValueError, match="validation"):
+        data.mnist(tmp_path, "validation")
+
+
+def test_resnet20_reaches_its_published_accuracy(data_root: Path):
+    images, labels = data.cifar10(data_root, "test")
+    assert accuracy(load_resnet(data_root, 20), images[:1000], labels[:1000]) > 0.905
