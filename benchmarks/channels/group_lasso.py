@@ -1,16 +1,10 @@
-"""The group lasso beside its peers: one penalty, a path, and the course's timing problem.
+"""The group lasso beside its peers: one penalty, a path, and the course's timing problem."""
 
-python -m benchmarks.channels.group_lasso --data ../data --output benchmarks/results/group-lasso.json
-"""
-
-import argparse
-import json
 import math
 import os
 import statistics
-import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,10 +13,14 @@ import torch
 from torch import Tensor
 
 import eckart
+from benchmarks.channels.optimality import Judge
+from benchmarks.measuring.clocks import timed
+from benchmarks.measuring.measurement import Measurement
 from benchmarks.measuring.operations import Operations
+from benchmarks.measuring.results_file import Row, write_json
 from benchmarks.peers import group_lasso as peers
-from benchmarks.subjects.data import mnist
-from benchmarks.subjects.networks import trained_lenet
+from benchmarks.subjects.data import CALIBRATION_IMAGES, batches, first, mnist
+from benchmarks.subjects.trained import trained_lenet
 from eckart.linalg import (
     History,
     alpha_max,
@@ -31,60 +29,23 @@ from eckart.linalg import (
     group_lasso,
     group_lasso_path,
 )
-from eckart.linalg.group_sparsity import duality
-from eckart.linalg.group_sparsity.problem import prepare
 
 TOL, RATIO, PENALTIES, ROUNDS = 1e-6, 0.01, 50, 7
+LAYERS = ("fc1", "fc2")
 POINTS = (10, 25, 40)  # of the path, at which peers are timed
-Report = dict[str, Any]
-
-
-class Judge:
-    """How far solutions are from the optimum, relative to ``½ tr(B R⁺ Bᵀ)``."""
-
-    def __init__(self, gram: Tensor, cross: Tensor, alpha: float) -> None:
-        self.gram, self.cross, self.alpha = gram, cross, alpha
-        self.problem = prepare(gram, cross)
-        self.certificate = duality.certify(self.problem)
-        self.scale = 0.5 * float((cross @ torch.linalg.pinv(gram, hermitian=True) * cross).sum())
-        self.optimum = group_lasso(gram, cross, alpha, tol=1e-10).objective
-
-    def objective(self, m: Tensor) -> float:
-        smooth = float(((0.5 * m @ self.gram - self.cross) * m).sum())
-        return smooth + self.alpha * float(m.norm(dim=0).sum())
-
-    def gap(self, m: Tensor) -> float:
-        """The certified gap of any solution, as ours is measured."""
-        consumer = self.problem.consumers[0]
-        columns = torch.arange(m.shape[1])
-        turned = m if consumer.rotation is None else consumer.rotation.mT @ m
-        residual = consumer.cross - turned @ consumer.gram
-        point = duality.Point((columns,), (turned,), (residual,))
-        found = duality.gap(self.problem, self.certificate, point, self.alpha)
-        return found / self.certificate.scale
-
-    def excess(self, objective: float) -> float:
-        return max(objective - self.optimum, 0.0) / self.scale
-
-
-def seconds(run: Callable[[], Any]) -> tuple[float, Any]:
-    """Wall time of one call, and what it returned."""
-    start = time.perf_counter()
-    result = run()
-    return time.perf_counter() - start, result
 
 
 def dgemm_gflops(n: int = 800) -> float:
     """The rate of a float64 product of square matrices on this machine, now."""
     a = torch.randn(n, n, dtype=torch.float64)
-    times = [seconds(lambda: a @ a)[0] for _ in range(20)]
+    times = [timed(lambda: a @ a)[0] for _ in range(20)]
     return 2 * n**3 / min(times) / 1e9
 
 
-def ours(run: Callable[[], Any], rate: float) -> Report:
+def ours(run: Callable[[], Any], rate: float) -> Row:
     """Median and least time, operations, and how near they come to the rate of dgemm."""
     run()
-    times = [seconds(run)[0] for _ in range(ROUNDS)]
+    times = [timed(run)[0] for _ in range(ROUNDS)]
     with Operations() as operations:
         run()
     gflop = operations.total / 1e9
@@ -98,9 +59,9 @@ def ours(run: Callable[[], Any], rate: float) -> Report:
     }
 
 
-def taught(run: Callable[[], History], judge: Judge) -> Report:
+def taught(run: Callable[[], History], judge: Judge) -> Row:
     """A method of the course: to its own rule, and to where it was close enough."""
-    elapsed, history = seconds(run)
+    elapsed, history = timed(run)
     close = [judge.excess(loss) <= TOL for loss in history.losses]
     first = next((i + 1 for i, good in enumerate(close) if all(close[i : i + 10])), None)
     return {
@@ -111,20 +72,20 @@ def taught(run: Callable[[], History], judge: Judge) -> Report:
     }
 
 
-def single(gram: Tensor, cross: Tensor, rate: float) -> Report:
+def single(gram: Tensor, cross: Tensor, rate: float) -> Row:
     """One penalty, all solvers."""
     alpha = RATIO * alpha_max(gram, cross)
     judge = Judge(gram, cross, alpha)
     found = group_lasso(gram, cross, alpha, tol=TOL)
     mine = ours(lambda: group_lasso(gram, cross, alpha, tol=TOL), rate)
     mine |= {"gap": found.gap, "kept": len(found.support), "newton_steps": found.iterations}
-    report: Report = {"alpha": alpha, "eckart": mine}
+    report: Row = {"alpha": alpha, "eckart": mine}
     report["fista"] = taught(lambda: fista(gram, cross, alpha), judge)
     report["alternating"] = taught(lambda: alternating_minimisation(gram, cross, alpha), judge)
-    elapsed, m = seconds(lambda: peers.working_set_fista(gram, cross, alpha, tol=1e-4))
+    elapsed, m = timed(lambda: peers.working_set_fista(gram, cross, alpha, tol=1e-4))
     report["working_set_fista"] = {"seconds": elapsed, "excess": judge.excess(judge.objective(m))}
     problem = peers.regression(gram, cross)
-    elapsed, m = seconds(lambda: peers.skglm(problem, alpha, tol=1e-3))
+    elapsed, m = timed(lambda: peers.skglm(problem, alpha, tol=1e-3))
     report["skglm"] = {"seconds": elapsed, "excess": judge.excess(judge.objective(m))}
     best = min(
         r.get("seconds_to_tolerance") or r["seconds"]
@@ -135,17 +96,17 @@ def single(gram: Tensor, cross: Tensor, rate: float) -> Report:
     return report
 
 
-def to_gap(run: Callable[..., History], judge: Judge, first: int) -> Report:
+def to_gap(run: Callable[..., History], judge: Judge, first: int) -> Row:
     """Least iterations, within a fifth, at which the certified gap is within the tolerance."""
     most = first
-    elapsed, history = seconds(partial(run, max_iterations=most))
+    elapsed, history = timed(partial(run, max_iterations=most))
     while judge.gap(history.solution) > TOL:
         most *= 2
-        elapsed, history = seconds(partial(run, max_iterations=most))
+        elapsed, history = timed(partial(run, max_iterations=most))
     least, good = most // 2, (most, elapsed)
     while good[0] > 1.2 * least:
         middle = int((least * good[0]) ** 0.5)
-        elapsed, history = seconds(partial(run, max_iterations=middle))
+        elapsed, history = timed(partial(run, max_iterations=middle))
         if judge.gap(history.solution) <= TOL:
             good = (middle, elapsed)
         else:
@@ -153,16 +114,16 @@ def to_gap(run: Callable[..., History], judge: Judge, first: int) -> Report:
     return {"iterations": good[0], "seconds": good[1]}
 
 
-def stopped_by_gap(gram: Tensor, cross: Tensor, rate: float, skglm_tol: float) -> Report:
+def stopped_by_gap(gram: Tensor, cross: Tensor, rate: float, skglm_tol: float) -> Row:
     """Every solver stopped where its certified gap is within the tolerance, as if it knew it."""
     alpha = RATIO * alpha_max(gram, cross)
     judge = Judge(gram, cross, alpha)
-    report: Report = {"eckart": ours(lambda: group_lasso(gram, cross, alpha, tol=TOL), rate)}
+    report: Row = {"eckart": ours(lambda: group_lasso(gram, cross, alpha, tol=TOL), rate)}
     report["alternating"] = to_gap(
         partial(alternating_minimisation, gram, cross, alpha), judge, 100
     )
     problem = peers.regression(gram, cross)
-    elapsed, m = seconds(lambda: peers.skglm(problem, alpha, tol=skglm_tol))
+    elapsed, m = timed(lambda: peers.skglm(problem, alpha, tol=skglm_tol))
     report["skglm"] = {"seconds": elapsed, "gap": judge.gap(m), "tol": skglm_tol}
     print(report["skglm"], flush=True)
     report["fista"] = to_gap(partial(fista, gram, cross, alpha), judge, 500)
@@ -171,21 +132,21 @@ def stopped_by_gap(gram: Tensor, cross: Tensor, rate: float, skglm_tol: float) -
     return report
 
 
-def path(gram: Tensor, cross: Tensor, rate: float) -> Report:
+def path(gram: Tensor, cross: Tensor, rate: float) -> Row:
     """Fifty penalties; peers at some of them, started from the exact solution of the one before."""
     found = group_lasso_path(gram, cross, n_alphas=PENALTIES, alpha_min_ratio=RATIO, tol=TOL)
     run = lambda: group_lasso_path(gram, cross, n_alphas=PENALTIES, alpha_min_ratio=RATIO, tol=TOL)  # noqa: E731
     mine = ours(run, rate)
     mine["gap"] = max(result.gap for result in found.results)
     mine["newton_steps"] = sum(result.iterations for result in found.results)
-    report: Report = {"eckart": mine, "points": POINTS}
+    report: Row = {"eckart": mine, "points": POINTS}
     problem = peers.regression(gram, cross)
     for name, solver, tol in (("skglm", peers.skglm, 1e-3), ("sklearn", peers.sklearn, TOL / 2)):
         rows = []
         for point in POINTS:
             alpha, start = found.alphas[point], found.results[point - 1].solution
             judge = Judge(gram, cross, alpha)
-            elapsed, m = seconds(partial(solver, problem, alpha, tol, start))
+            elapsed, m = timed(partial(solver, problem, alpha, tol, start))
             rows.append({"seconds": elapsed, "excess": judge.excess(judge.objective(m))})
             print(name, point, rows[-1], flush=True)
         total = extrapolated([row["seconds"] for row in rows])
@@ -205,7 +166,7 @@ def extrapolated(times: list[float]) -> float:
     return total
 
 
-def course(rate: float) -> Report:
+def course(rate: float) -> Row:
     """The course's timing problem."""
     torch.manual_seed(0)
     x = torch.randn(500, 450, dtype=torch.float64) @ torch.randn(450, 60000, dtype=torch.float64)
@@ -216,7 +177,7 @@ def course(rate: float) -> Report:
     found = group_lasso(gram, cross, alpha, tol=TOL)
     mine = ours(lambda: group_lasso(gram, cross, alpha, tol=TOL), rate)
     mine |= {"gap": found.gap, "kept": len(found.support), "newton_steps": found.iterations}
-    report: Report = {"alpha": alpha, "alpha_max": alpha_max(gram, cross), "eckart": mine}
+    report: Row = {"alpha": alpha, "alpha_max": alpha_max(gram, cross), "eckart": mine}
     report["fista"] = taught(lambda: fista(gram, cross, alpha), judge)
     report["alternating"] = taught(lambda: alternating_minimisation(gram, cross, alpha), judge)
     report["times_faster_than_alternating"] = report["alternating"]["seconds"] / mine["seconds"]
@@ -226,64 +187,61 @@ def course(rate: float) -> Report:
 def moments_of(layer: str, data: Path | None, images: int) -> tuple[Tensor, Tensor]:
     """``R`` and ``B = W R`` of one layer of the trained LeNet-5."""
     model = trained_lenet(data)
-    x, y = (part[:images] for part in mnist(data))
-    batches = list(zip(x.split(250), y.split(250), strict=True))
-    gram = eckart.calibrate(model, batches, metric=None, progress=False).a(layer)[0]
-    return gram, getattr(model, layer).weight.detach().double() @ gram
+    seen = batches(first(mnist(data), images))
+    gram = eckart.calibrate(model, seen, metric=None, progress=False).a(layer)[0]
+    return gram, model.get_submodule(layer).get_parameter("weight").detach().double() @ gram
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Group lasso: seconds and gaps of all solvers")
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--images", type=int, default=2000)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--skip-path", action="store_true")
-    parser.add_argument("--output", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+NOTES = {
+    "excess": "objective above the optimum, relative to half tr(B R+ B'); the optimum is from ours "
+    "at tol 1e-10",
+    "seconds_to_tolerance": "share of the time until ten losses in a row are within the tolerance: "
+    "a stopping rule that knows the optimum",
+    "extrapolated_seconds": "peers are timed at the points only, each from the exact solution of "
+    "the penalty before; logarithms interpolated, constant beyond the ends",
+}
+
+
+def compile_skglm() -> None:
+    """Its first calls take seconds."""
     warnings.filterwarnings("ignore", module="skglm|sklearn")
     tiny = peers.regression(torch.eye(3).double(), torch.eye(3).double())
-    peers.skglm(tiny, 0.1, 1e-3)  # compiles
+    peers.skglm(tiny, 0.1, 1e-3)
     peers.skglm(tiny, 0.1, 1e-3, torch.zeros(3, 3).double())
+
+
+def measure(
+    output: Path,
+    data: Path | None = None,
+    *,
+    images: int = CALIBRATION_IMAGES,
+    layers: Sequence[str] = LAYERS,
+    paths: bool = True,
+) -> None:
+    """The course's problem, then layers of LeNet-5."""
+    compile_skglm()
     rate = dgemm_gflops()
-    result: Report = {
-        "threads": arguments.threads,
-        "images": arguments.images,
+    result: Row = {
+        "threads": torch.get_num_threads(),
+        "images": images,
         "tolerance": TOL,
         "dgemm_gflops": rate,
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
         "load_average_before": os.getloadavg()[0],
-        "notes": {
-            "excess": "objective above the optimum, relative to half tr(B R+ B'); the optimum is "
-            "from ours at tol 1e-10",
-            "seconds_to_tolerance": "share of the time until ten losses in a row are within the "
-            "tolerance: a stopping rule that knows the optimum",
-            "extrapolated_seconds": "peers are timed at the points only, each from the exact "
-            "solution of the penalty before; logarithms interpolated, constant beyond the ends",
-        },
+        "notes": NOTES,
+        "course": course(rate),
     }
-    save = partial(write, result, arguments.output)
-    result["course"] = course(rate)
-    save()
-    for layer in ("fc1", "fc2"):
-        gram, cross = moments_of(layer, arguments.data, arguments.images)
-        result[layer] = {"h": len(cross), "d": len(gram), "single": single(gram, cross, rate)}
-        result[layer]["stopped_by_gap"] = stopped_by_gap(gram, cross, rate, 5e-5)
-        save()
-        if not arguments.skip_path:
-            result[layer]["path"] = path(gram, cross, rate)
-            save()
+    write_json(result, output)
+    for layer in layers:
+        gram, cross = moments_of(layer, data, images)
+        found: Row = {"h": len(cross), "d": len(gram), "single": single(gram, cross, rate)}
+        found["stopped_by_gap"] = stopped_by_gap(gram, cross, rate, 5e-5)
+        if paths:
+            found["path"] = path(gram, cross, rate)
+        result[layer] = found
+        write_json(result, output)
     result["load_average_after"] = os.getloadavg()[0]
-    save()
+    write_json(result, output)
 
 
-def write(result: Report, output: Path | None) -> None:
-    """Print what is known so far and keep it."""
-    text = json.dumps(result, indent=1)
-    print(text, flush=True)
-    if output:
-        output.write_text(text + "\n")
-
-
-if __name__ == "__main__":
-    main()
+MEASUREMENT = Measurement(measure, choices={"layers": LAYERS}, threads=2)

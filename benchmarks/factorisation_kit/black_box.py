@@ -1,10 +1,5 @@
-"""The black-box game: find the hidden width of ``‖sin(W₂ cos(W₁ x))‖²`` from outside.
+"""The black-box game: find the hidden width of ``‖sin(W₂ cos(W₁ x))‖²`` from outside."""
 
-python -m benchmarks.factorisation_kit.black_box --output benchmarks/results/black-box.json
-"""
-
-import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -13,6 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.measuring.measurement import Measurement
+from benchmarks.measuring.results_file import write_json
 from eckart.linalg import black_box_rank
 
 DIMENSION, WIDEST, LARGEST = 100, 95, 100.0
@@ -58,19 +55,13 @@ def play(gradient: str, dtype: torch.dtype, games: int) -> dict[str, object]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Games won by each way to a gradient")
-    parser.add_argument("--games", type=int, help="of each kind; default 1000, 200, 200")
-    parser.add_argument("--output", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
+def measure(output: Path, *, games: int = 0) -> None:
+    """Games of each way to a gradient; 0: as many as each is worth."""
     result = {}
-    for name, (gradient, dtype, games) in WAYS.items():
-        result[name] = play(gradient, dtype, arguments.games or games)
+    for name, (gradient, dtype, usual) in WAYS.items():
+        result[name] = play(gradient, dtype, games or usual)
         print(name, result[name], flush=True)
-    if arguments.output:
-        arguments.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_json(result, output)
 
 
-if __name__ == "__main__":
-    main()
+MEASUREMENT = Measurement(measure)

@@ -1,21 +1,20 @@
 """Three decompositions against LAPACK and the full curve, in float64 on one thread.
 
-python -m benchmarks.factorisation_kit.decompositions
-
 All ranks of a layer by the smaller Gram matrix; weighted components without roots of the moments;
 the largest eigenvalue between proven bounds.
 """
 
-import argparse
-import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from benchmarks.measuring.clocks import timed
+from benchmarks.measuring.measurement import Measurement
+from benchmarks.measuring.results_file import write_json
 from eckart.linalg import (
     largest_eigenvalue,
     output_projection,
@@ -24,7 +23,6 @@ from eckart.linalg import (
     weighted_components,
 )
 
-OUTPUT = Path("benchmarks/results/decompositions.json")
 SHAPES = ((16, 27), (64, 576), (256, 256), (512, 512), (512, 4608), (1000, 1000))
 COMPONENTS, EIGENVALUES = (256, 512, 1024), (256, 512, 1024, 2048)
 LEAST = 0.2  # seconds that a measurement lasts
@@ -34,18 +32,17 @@ Row = dict[str, float]
 def milliseconds(run: Callable[[], object]) -> float:
     """CPU time of one call, the median of as many as fit."""
     run()
-    found, end = [], time.perf_counter() + LEAST
+    found: list[float] = []
+    end = time.perf_counter() + LEAST
     while len(found) < 3 or time.perf_counter() < end:
-        start = time.process_time()
-        run()
-        found.append(1000 * (time.process_time() - start))
+        found.append(1000 * timed(run, time.process_time)[0])
     return statistics.median(found)
 
 
 def moment(n: int) -> Tensor:
     """Second moments of inputs whose scales spread over two orders."""
     rows = torch.randn(4 * n, n, dtype=torch.float64) * torch.logspace(0, -2, n)
-    mixed = rows @ torch.linalg.qr(torch.randn(n, n, dtype=torch.float64))[0]
+    mixed: Tensor = rows @ torch.linalg.qr(torch.randn(n, n, dtype=torch.float64))[0]
     return mixed.mT @ mixed / len(mixed)
 
 
@@ -95,20 +92,23 @@ def eigenvalue(n: int) -> Row:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Decompositions against LAPACK")
-    parser.add_argument("--output", type=Path, default=OUTPUT)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
+def measure(
+    output: Path,
+    seed: int = 0,
+    *,
+    layers: Sequence[int] = tuple(range(len(SHAPES))),
+    sizes: Sequence[int] = COMPONENTS,
+    moments: Sequence[int] = EIGENVALUES,
+) -> None:
+    """The layers of these places among the shapes, and square matrices of these sizes."""
+    torch.manual_seed(seed)
     report = {
-        "ranks": [all_ranks(*shape) for shape in SHAPES],
-        "components": [components(n) for n in COMPONENTS],
-        "eigenvalues": [eigenvalue(n) for n in EIGENVALUES],
+        "ranks": [all_ranks(*SHAPES[i]) for i in layers],
+        "components": [components(n) for n in sizes],
+        "eigenvalues": [eigenvalue(n) for n in moments],
     }
-    print(json.dumps(report, indent=1))
-    arguments.output.write_text(json.dumps(report, indent=1) + "\n")
+    print(report)
+    write_json(report, output)
 
 
-if __name__ == "__main__":
-    main()
+MEASUREMENT = Measurement(measure)

@@ -1,38 +1,29 @@
-"""The smallest ranks and networks under a tolerance, and how many evaluations they took.
+"""The smallest ranks and networks under a tolerance, and how many evaluations they took."""
 
-python -m benchmarks.factorisation_kit.rank_search --data ../data --output benchmarks/results/rank-search.json
-"""
-
-import argparse
-import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from benchmarks.subjects.data import cifar10, mnist
-from benchmarks.subjects.networks import load_resnet, trained_lenet
+from benchmarks.measuring.measurement import Measurement
+from benchmarks.measuring.results_file import Results, Row
+from benchmarks.subjects.data import Labelled, batches
+from benchmarks.subjects.reference import reference
+from benchmarks.subjects.scoring import BATCH
 from eckart import Score, accuracy, calibrate, compress, find_rank
 from eckart.errors import NotMonotoneWarning
 from eckart.records import ToleranceSearch
 from eckart.scores import auc
 
 TOLERANCES = (0.001, 0.005, 0.02)
-SEARCHED = {"lenet": ("conv2", "fc1"), "resnet20": ("layer2.0.conv2", "layer3.1.conv1")}
-CALIBRATION = 2000
-Batches = list[tuple[Tensor, Tensor]]
-
-
-def batches(images: Tensor, labels: Tensor) -> Batches:
-    return list(zip(images.split(500), labels.split(500), strict=True))
+SEARCHED = {"lenet5": ("conv2", "fc1"), "resnet20": ("layer2.0.conv2", "layer3.1.conv1")}
+Batches = list[Labelled]
 
 
 def record(
     network: str, what: str, metric: str, search: ToleranceSearch, before: Score, after: Score
-) -> dict[str, Any]:
+) -> Row:
     """One search in numbers: on the set it chose on, then on the one it is reported on."""
     error = after.drop_error(before)
     return {
@@ -55,7 +46,7 @@ def record(
 
 def searches(
     name: str, model: nn.Module, train: Batches, choose: Batches, test: Batches
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Row]:
     """Single layers, by accuracy and by AUC, then the whole network by accuracy."""
     moments, report = calibrate(model, train), accuracy(test)
     before = report(model)
@@ -67,34 +58,30 @@ def searches(
         done = compress(
             model, moments, tolerance=tolerance, evaluate=accuracy(choose), report=report
         )
-        yield record(name, "network", "accuracy", done.search, done.before, done.after)
+        if done.search is None or done.after is None:
+            raise RuntimeError("a search under a tolerance ends without its record")
+        yield record(name, "network", "accuracy", done.search, before, done.after)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Searches under a tolerance")
-    parser.add_argument("--data", type=Path, help="default: ECKART_DATA")
-    parser.add_argument("--choose", type=int, default=2000, help="first test images, to choose on")
-    parser.add_argument("--test", type=int, default=8000, help="those after, to report on")
-    parser.add_argument("--networks", nargs="+", default=list(SEARCHED), choices=list(SEARCHED))
-    parser.add_argument("--output", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
+def measure(
+    output: Path,
+    data: Path | None = None,
+    *,
+    networks: Sequence[str] = tuple(SEARCHED),
+    choose: int = 1000,
+    test: int = 4000,
+) -> None:
+    """Choose on the first test images, report on those after; rows of other networks stay."""
     warnings.simplefilter("ignore", NotMonotoneWarning)  # the records say it
-    results = []
-    for name in arguments.networks:
-        load, read = (trained_lenet, mnist) if name == "lenet" else (load_resnet, cifar10)
-        images, labels = read(arguments.data, "train")
-        train = batches(images[:CALIBRATION], labels[:CALIBRATION])
-        images, labels = read(arguments.data, "test")
-        cut, end = arguments.choose, arguments.choose + arguments.test
-        choose = batches(images[:cut], labels[:cut])
-        test = batches(images[cut:end], labels[cut:end])
-        for row in searches(name, load(arguments.data), train, choose, test):
-            results.append(row)
-            print(json.dumps(row), flush=True)
-    if arguments.output:
-        arguments.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    results = Results(output)
+    for name in networks:
+        on = reference(name, data, test=choose + test)
+        images, labels = on.test
+        first = batches((images[:choose], labels[:choose]), BATCH)
+        rest = batches((images[choose:], labels[choose:]), BATCH)
+        results.forget(network=name)
+        for row in searches(name, on.model, batches(on.calibration, BATCH), first, rest):
+            results.add(row)
 
 
-if __name__ == "__main__":
-    main()
+MEASUREMENT = Measurement(measure, choices={"networks": tuple(SEARCHED)})

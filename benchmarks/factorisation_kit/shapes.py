@@ -1,23 +1,16 @@
-"""What each shape of a factored convolution adds: accuracy of ResNet-20 by the methods offered.
+"""What each shape of a factored convolution adds: accuracy by the methods that are offered."""
 
-python -m benchmarks.factorisation_kit.shapes --output benchmarks/results/shapes.json
-"""
-
-import argparse
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
 
 import eckart
-from benchmarks.main_path.frontier import Setting, setting
+from benchmarks.measuring.measurement import Measurement
+from benchmarks.measuring.results_file import Results, Row
 from benchmarks.peers.ours import moments_of
-from benchmarks.subjects.networks import accuracy
-from benchmarks.tables import markdown
+from benchmarks.subjects.reference import NETWORKS, Reference, reference
+from benchmarks.subjects.scoring import accuracy
 
 SVD, SPATIAL, CHANNELS = ("weighted_svd",), ("spatial",), ("backward_elimination",)
 TUCKER, POINTWISE, CP = ("tucker2",), ("pointwise_first",), ("cp",)
@@ -35,11 +28,10 @@ OFFERED: dict[str, tuple[str, ...]] = {
     "low rank, spatial, channels, Tucker-2": SVD + TUCKER + SPATIAL + CHANNELS,
     "low rank, spatial, channels, both": SVD + POINTWISE + TUCKER + SPATIAL + CHANNELS,
 }
-Row = dict[str, Any]
 BUDGETS = [("params", k) for k in (0.7, 0.5, 0.3)] + [("macs", k) for k in (0.5, 0.3)]
 
 
-def rows(on: Setting, offered: Sequence[str]) -> Iterator[Row]:
+def rows(on: Reference, offered: Sequence[str]) -> Iterator[Row]:
     """One row for every set of methods and budget."""
     moments = moments_of(on.model, on.calibration)
     for name in offered:
@@ -64,37 +56,23 @@ def rows(on: Setting, offered: Sequence[str]) -> Iterator[Row]:
             }
 
 
-def table(found: Sequence[Row]) -> str:
-    """Accuracy in percent by the methods offered and the budget."""
-    cells = {(row["offered"], row["metric"], row["keep"]): row for row in found}
-    titles = [f"{keep:g} {'MACs' if metric == 'macs' else metric}" for metric, keep in BUDGETS]
-    lines = []
-    for name in dict.fromkeys(row["offered"] for row in found):
-        own = [cells[name, metric, keep] for metric, keep in BUDGETS]
-        texts = [f"{100 * row['accuracy']:.1f}" for row in own]
-        lines.append((name, *texts, f"{own[0]['options']:,}"))
-    return markdown.table(("offered", *titles, "options"), lines)
+def measure(
+    output: Path,
+    data: Path | None = None,
+    *,
+    network: str = "resnet20",
+    offered: Sequence[str] = tuple(OFFERED),
+    test: int = 0,
+) -> None:
+    """What is asked is measured again; other rows of the results stay."""
+    results = Results(output)
+    on = reference(network, data, test=test)
+    for name in offered:
+        results.forget(network=network, offered=name)
+    for row in rows(on, offered):
+        results.add(row)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="What each shape adds to the frontier")
-    parser.add_argument("--data", type=Path, help="data folder; default ECKART_DATA")
-    parser.add_argument("--network", default="resnet20", choices=["resnet20", "resnet32"])
-    parser.add_argument("--offered", nargs="+", default=list(OFFERED), choices=list(OFFERED))
-    parser.add_argument("--test", type=int, default=0, help="test images; 0 for all")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--output", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    on = setting(arguments.network, arguments.data, 2000, arguments.test)
-    found = []
-    for row in rows(on, arguments.offered):
-        found.append(row)
-        print(*row.values(), flush=True)
-        if arguments.output:
-            arguments.output.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    print(table(found))
-
-
-if __name__ == "__main__":
-    main()
+MEASUREMENT = Measurement(
+    measure, choices={"network": NETWORKS, "offered": tuple(OFFERED)}, threads=2
+)

@@ -1,14 +1,9 @@
-"""Tucker-2 of a 512×512×3×3 kernel by us and by TensorLy: error and seconds at equal ranks.
+"""Tucker-2 of a 512×512×3×3 kernel by us and by TensorLy: error and seconds at equal ranks."""
 
-python -m benchmarks.factorisation_kit.tucker --output benchmarks/results/tucker.json
-"""
-
-import argparse
-import json
 import os
 import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import tensorly
@@ -16,6 +11,9 @@ import torch
 from tensorly.decomposition import partial_tucker
 from torch import Tensor
 
+from benchmarks.measuring.clocks import fair_clock, timed
+from benchmarks.measuring.measurement import Measurement
+from benchmarks.measuring.results_file import write_json
 from eckart.linalg import tucker2
 
 ROUNDS, SIDE = 5, 512
@@ -57,44 +55,35 @@ CONTESTANTS: dict[str, Callable[[Tensor, int], Tensor]] = {
 
 def compare(kernel: Tensor, rank: int, rounds: int) -> dict[str, dict[str, float]]:
     """Every contestant in turn, several times, so that a slow spell of the machine meets all."""
-    # one thread is timed by the processor's clock, which a busy machine does not falsify
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     seconds: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
     errors = {}
     for _ in range(rounds):
         for name, run in CONTESTANTS.items():
-            start = clock()
-            found = run(kernel, rank)
-            seconds[name].append(clock() - start)
+            took, found = timed(partial(run, kernel, rank), fair_clock())
+            seconds[name].append(took)
             errors[name] = float((kernel - found).double().norm() / kernel.double().norm())
-            print(f"  {name}: {seconds[name][-1]:.2f} s, {errors[name]:.6f}", flush=True)
+            print(f"  {name}: {took:.2f} s, {errors[name]:.6f}", flush=True)
     return {
         name: {"seconds": statistics.median(seconds[name]), "error": errors[name]}
         for name in CONTESTANTS
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Tucker-2 by us and by TensorLy")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--ranks", nargs="+", type=int, default=[64, 128, 256])
-    parser.add_argument("--output", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(0)
+def measure(
+    output: Path, seed: int = 0, *, rounds: int = ROUNDS, ranks: Sequence[int] = (64, 128, 256)
+) -> None:
+    """Both kernels at every rank."""
+    torch.manual_seed(seed)
     cases = {}
     for name, kernel in {"flat": flat(), "decaying": decaying()}.items():
-        for rank in arguments.ranks:
+        for rank in ranks:
             case = f"{name}, {rank} of {SIDE} channels"
             print(case, flush=True)
-            cases[case] = compare(kernel, rank, arguments.rounds)
+            cases[case] = compare(kernel, rank, rounds)
             first, second, *_ = cases[case].values()
             print(f"  {second['seconds'] / first['seconds']:.1f} times faster", flush=True)
-    result = {"threads": arguments.threads, "load": os.getloadavg()[0], "cases": cases}
-    if arguments.output:
-        arguments.output.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    result = {"threads": torch.get_num_threads(), "load": os.getloadavg()[0], "cases": cases}
+    write_json(result, output)
 
 
-if __name__ == "__main__":
-    main()
+MEASUREMENT = Measurement(measure, threads=2)

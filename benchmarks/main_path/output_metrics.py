@@ -1,22 +1,18 @@
-"""Which output metric ranks layers best: accuracy after compression without fine-tuning.
+"""Which output metric ranks layers best: accuracy after compression, no fine-tuning."""
 
-python -m benchmarks.main_path.output_metrics --data ../data --networks resnet20 resnet32 lenet5
-"""
-
-import argparse
-import json
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 import eckart
-from benchmarks.main_path.frontier import setting
-from benchmarks.peers.ours import FACTORS
-from benchmarks.subjects.networks import accuracy
+from benchmarks.measuring.measurement import Measurement
+from benchmarks.measuring.results_file import Results
+from benchmarks.peers.ours import FACTORS, inputs_alone, moments_of
+from benchmarks.subjects.data import CALIBRATION_IMAGES
+from benchmarks.subjects.reference import NETWORKS, Reference, reference
+from benchmarks.subjects.scoring import accuracy
+from eckart.metrics import Probe
 
-BATCH = 250
-METRICS: dict[str, object] = {
+METRICS: dict[str, Probe | None] = {
     "logits": eckart.Logits(),
     "logits, mean removed": eckart.Logits(class_dim=1),
     "Fisher, sampled": eckart.Fisher(),
@@ -29,41 +25,38 @@ METRICS: dict[str, object] = {
 KEEPS = {"resnet20": (0.5, 0.3), "resnet32": (0.5, 0.3), "lenet5": (0.1, 0.05)}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Compare output metrics")
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--networks", nargs="+", default=list(KEEPS))
-    parser.add_argument("--calibration", type=int, default=2000)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/metrics.json"))
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    rows = []
-    for network in arguments.networks:
-        on = setting(network, arguments.data, arguments.calibration, 0)
-        batches = list(zip(*(part.split(BATCH) for part in on.calibration), strict=True))
-        logits = eckart.calibrate(on.model, batches, progress=False)
-        for name, metric in METRICS.items():
-            if metric is None:
-                moments = replace(logits, output_grams={}, metric=None)
-            else:
-                moments = eckart.calibrate(on.model, batches, metric=metric, progress=False)
-            options = eckart.curves(on.model, moments, methods=FACTORS, progress=False)
+def moments(on: Reference, metric: str) -> eckart.Moments:
+    """By the metric of this name; without one, the inputs are all that is known."""
+    chosen = METRICS[metric]
+    if chosen is None:
+        return inputs_alone(moments_of(on.model, on.calibration))
+    return eckart.calibrate(on.model, on.batches, metric=chosen, progress=False)
+
+
+def measure(
+    output: Path,
+    data: Path | None = None,
+    *,
+    networks: Sequence[str] = NETWORKS,
+    metrics: Sequence[str] = tuple(METRICS),
+    calibration: int = CALIBRATION_IMAGES,
+    test: int = 0,
+) -> None:
+    """With factors alone; what is asked is measured again, other rows of the results stay."""
+    results = Results(output)
+    for network in networks:
+        on = reference(network, data, calibration, test)
+        for metric in metrics:
+            known = moments(on, metric)
+            options = eckart.curves(on.model, known, methods=FACTORS, progress=False)
+            results.forget(network=network, metric=metric)
             for keep in KEEPS[network]:
                 plan = eckart.allocate(options, eckart.Budget(params=keep))
-                value = accuracy(eckart.apply(on.model, plan, moments), *on.test)
-                rows.append(
-                    {
-                        "network": network,
-                        "metric": name,
-                        "keep": keep,
-                        "accuracy": value,
-                        "images": len(on.test[0]),
-                    }
-                )
-                print(f"{network:10} {name:26} {keep:5.2f} {100 * value:6.2f} %", flush=True)
-                arguments.output.write_text(json.dumps(rows, indent=1) + "\n")
+                found = accuracy(eckart.apply(on.model, plan, known), *on.test)
+                row = {"network": network, "metric": metric, "keep": keep, "accuracy": found}
+                results.add(row | {"images": len(on.test[0])})
 
 
-if __name__ == "__main__":
-    main()
+MEASUREMENT = Measurement(
+    measure, choices={"networks": NETWORKS, "metrics": tuple(METRICS)}, threads=2
+)

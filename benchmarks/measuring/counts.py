@@ -29,4 +29,5 @@ def count_macs(model: nn.Module, example: Float[Tensor, "batch ..."]) -> int:
     model.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(example)
-    return counter.get_total_flops() // (2 * len(example))
+    flops: int = counter.get_total_flops()
+    return flops // (2 * len(example))

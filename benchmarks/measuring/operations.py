@@ -41,7 +41,7 @@ class Operations(TorchDispatchMode):
     """Counts while it is entered; elementwise work counts one operation per output entry."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.counts: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -1,4 +1,4 @@
-"""Rows in a JSON file that is written after each, so that a run that was stopped goes on."""
+"""Results as JSON, under one rule for their names: `benchmarks/results/NAME.json`."""
 
 import json
 from pathlib import Path
@@ -7,13 +7,30 @@ from typing import Any, final
 Row = dict[str, Any]
 
 
+def results_path(name: str) -> Path:
+    """Where the results of a measurement are committed."""
+    return Path("benchmarks/results") / f"{name}.json"
+
+
+def committed(name: str) -> Any:
+    """The committed results of a measurement."""
+    return json.loads(results_path(name).read_text(encoding="utf-8"))
+
+
+def write_json(content: object, path: Path) -> None:
+    """Write all of it."""
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
 @final
 class Results:
-    """What a file holds, and what is added to it."""
+    """Rows in a file that is written after each, so that a run that was stopped goes on."""
 
     def __init__(self, path: Path) -> None:
+        """Read the rows that the file holds already."""
         self.path = path
-        self.rows: list[Row] = json.loads(path.read_text()) if path.exists() else []
+        self.rows: list[Row] = json.loads(path.read_text("utf-8")) if path.exists() else []
 
     def has(self, **what: object) -> bool:
         """Whether there is a row with these values."""
@@ -22,6 +39,10 @@ class Results:
     def add(self, *rows: Row) -> None:
         """Print rows and write all of them, these last."""
         for row in rows:
-            print(json.dumps(row), flush=True)
+            print(json.dumps(row, ensure_ascii=False), flush=True)
         self.rows += rows
-        self.path.write_text(json.dumps(self.rows, indent=1) + "\n")
+        write_json(self.rows, self.path)
+
+    def forget(self, **what: object) -> None:
+        """Leave out the rows with these values, which are measured again."""
+        self.rows = [row for row in self.rows if not what.items() <= row.items()]

@@ -36,7 +36,9 @@ def once(
     gather: Callable[[nn.Module, Calibration], Gathered],
 ) -> Callable[[nn.Module, Calibration], Gathered]:
     """Remember the last result for each model while its weights and the data stay the same."""
-    memory: WeakKeyDictionary[nn.Module, tuple[Calibration, list, Gathered]] = WeakKeyDictionary()
+    memory: WeakKeyDictionary[nn.Module, tuple[Calibration, list[tuple[int, int]], Gathered]] = (
+        WeakKeyDictionary()
+    )
 
     @functools.wraps(gather)
     def remembered(model: nn.Module, calibration: Calibration) -> Gathered:

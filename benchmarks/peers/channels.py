@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from benchmarks.measuring.counts import count_params
 from benchmarks.peers.calibration import Calibration, layer_inputs
-from benchmarks.peers.forms import Layer, matrix
+from benchmarks.peers.forms import Layer, layer_at, matrix
 from benchmarks.peers.ranks import check_reachable, largest_within
 from benchmarks.subjects.networks import Chain, channel_chains
 
@@ -43,7 +43,7 @@ def l2_channels(model: nn.Module, calibration: Calibration, keep: float) -> nn.M
     inputs = layer_inputs(model, calibration)
     fitted = copy.deepcopy(model)
     for each in kept:
-        consumer, moment = fitted.get_submodule(each.chain.consumer), inputs[each.chain.consumer]
+        consumer, moment = layer_at(fitted, each.chain.consumer), inputs[each.chain.consumer]
         refit = least_squares(matrix(consumer), moment.moment, each.columns)
         consumer.weight.data.copy_(refit.reshape(consumer.weight.shape))
     return shrunk(fitted, kept)
@@ -53,8 +53,8 @@ def largest(model: nn.Module, fraction: float) -> list[Kept]:
     """Of every chain, this fraction of channels, rounded but at least one, by weight norm."""
     kept = []
     for chain in channel_chains(model):
-        width = len(model.get_submodule(chain.producer).weight)
-        weight = matrix(model.get_submodule(chain.consumer))
+        width = len(layer_at(model, chain.producer).weight)
+        weight = matrix(layer_at(model, chain.consumer))
         of_channel = torch.arange(weight.shape[1]).reshape(width, -1)  # columns of each channel
         order = weight[:, of_channel].square().sum((0, 2)).argsort(descending=True)
         channels = order[: max(1, round(fraction * width))].sort().values
@@ -80,10 +80,10 @@ def shrunk(model: nn.Module, kept: list[Kept]) -> nn.Module:
     """A copy of the model, in eval mode, without the channels that are not kept."""
     small = copy.deepcopy(model).eval()
     for each in kept:
-        _narrow_outputs(small.get_submodule(each.chain.producer), each.channels)
+        _narrow_outputs(layer_at(small, each.chain.producer), each.channels)
         if each.chain.norm:
             _narrow_norm(small.get_submodule(each.chain.norm), each.channels)
-        _narrow_inputs(small.get_submodule(each.chain.consumer), each)
+        _narrow_inputs(layer_at(small, each.chain.consumer), each)
     return small
 
 
@@ -104,7 +104,9 @@ def _set_width(layer: Layer, side: str, width: int) -> None:
     setattr(layer, f"{side}_{'channels' if isinstance(layer, nn.Conv2d) else 'features'}", width)
 
 
-def _narrow_norm(norm: nn.BatchNorm2d, channels: Tensor) -> None:
+def _narrow_norm(norm: nn.Module, channels: Tensor) -> None:
+    if not isinstance(norm, nn.BatchNorm2d):
+        raise TypeError(f"got {type(norm).__name__}, expected BatchNorm2d")
     for name in ("weight", "bias"):
         setattr(norm, name, nn.Parameter(getattr(norm, name).data[channels]))
     for name in ("running_mean", "running_var"):

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 import torch.nn.functional as F
 from jaxtyping import Float, Float64
@@ -22,6 +23,20 @@ def _is_compressible(layer: nn.Module) -> bool:
     return plain and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
 
 
+def layer_at(model: nn.Module, name: str) -> Layer:
+    """The linear layer or convolution of this name."""
+    layer = model.get_submodule(name)
+    if not isinstance(layer, nn.Conv2d | nn.Linear):
+        raise TypeError(f"{name}: got {type(layer).__name__}, expected Conv2d or Linear")
+    return layer
+
+
+def geometry(layer: nn.Conv2d) -> dict[str, Any]:
+    """How the patches of a convolution lie, by the names of its arguments."""
+    names = ("kernel_size", "stride", "padding", "dilation")
+    return {name: getattr(layer, name) for name in names}
+
+
 def matrix(layer: Layer) -> Float64[Tensor, "out in"]:
     """The weight as a matrix: columns of a convolution are (channel, ky, kx)."""
     return layer.weight.detach().flatten(1).double()
@@ -30,7 +45,7 @@ def matrix(layer: Layer) -> Float64[Tensor, "out in"]:
 def input_rows(layer: Layer, x: Float[Tensor, "n ..."]) -> Float[Tensor, "n in positions"]:
     """The inputs that the matrix multiplies: features, or patches of a convolution."""
     if isinstance(layer, nn.Conv2d):
-        return F.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+        return F.unfold(x, **geometry(layer))
     return x.reshape(len(x), -1, layer.in_features).mT
 
 
@@ -62,8 +77,7 @@ def factored(
     """The layer with `left @ right` for its matrix: k×k to r channels, then 1×1; the bias stays."""
     rank, has_bias = len(right), layer.bias is not None
     if isinstance(layer, nn.Conv2d):
-        geometry = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-        first: Layer = nn.Conv2d(layer.in_channels, rank, *geometry, bias=False)
+        first: Layer = nn.Conv2d(layer.in_channels, rank, **geometry(layer), bias=False)
         second: Layer = nn.Conv2d(rank, layer.out_channels, 1, bias=has_bias)
     else:
         first = nn.Linear(layer.in_features, rank, bias=False)
@@ -71,7 +85,7 @@ def factored(
     pair = nn.Sequential(first, second).to(layer.weight)
     first.weight.data.copy_(right.reshape(first.weight.shape))
     second.weight.data.copy_(left.reshape(second.weight.shape))
-    if has_bias:
+    if second.bias is not None and layer.bias is not None:
         second.bias.data.copy_(layer.bias.data)
     return pair
 

@@ -1,59 +1,59 @@
 """Eckart itself in the peers' signature: one calibration per network, then a plan per budget."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 from torch import nn
 
 import eckart
-from benchmarks.peers.calibration import Calibration
+from benchmarks.peers import Compress
+from benchmarks.peers.calibration import Calibration, once
+from benchmarks.subjects.data import batches
 from eckart.methods import DEFAULT_METHODS
-
-BATCH = 250
-_moments: dict[int, tuple[nn.Module, eckart.Moments]] = {}
-_curves: dict[tuple[int, tuple[str, ...]], eckart.Curves] = {}
-
-
-def moments_of(model: nn.Module, calibration: Calibration) -> eckart.Moments:
-    """Moments of the logit metric, gathered once per network."""
-    if id(model) not in _moments:
-        batches = list(zip(*(part.split(BATCH) for part in calibration), strict=True))
-        _moments[id(model)] = (model, eckart.calibrate(model, batches, progress=False))
-    return _moments[id(model)][1]
-
-
-def _compress(
-    model: nn.Module,
-    calibration: Calibration,
-    keep: float,
-    *,
-    methods: tuple[str, ...],
-    metric: str = "params",
-    weigh_outputs: bool = True,
-) -> nn.Module:
-    moments = moments_of(model, calibration)
-    if not weigh_outputs:
-        moments = replace(moments, output_grams={}, metric=None)
-    key = (id(model), methods if weigh_outputs else ("A", *methods))
-    if key not in _curves:
-        _curves[key] = eckart.curves(model, moments, methods=methods, progress=False)
-    plan = eckart.allocate(_curves[key], eckart.Budget(costs={metric: keep}))
-    return eckart.apply(model, plan, moments)
-
 
 LOW_RANK, FACTORS = ("weighted_svd",), ("weighted_svd", "spatial")
 CHANNELS = ("backward_elimination",)
 WITH_CP = ("weighted_svd", "cp", "spatial", "backward_elimination")
-OURS: dict[str, Callable[[nn.Module, Calibration, float], nn.Module]] = {
-    "ours": partial(_compress, methods=DEFAULT_METHODS),
-    "ours_cp": partial(_compress, methods=WITH_CP),
-    "ours_factors": partial(_compress, methods=FACTORS),
-    "ours_channels": partial(_compress, methods=CHANNELS),
-    "ours_low_rank": partial(_compress, methods=LOW_RANK),
-    "ours_a_only": partial(_compress, methods=LOW_RANK, weigh_outputs=False),
-    "ours_macs": partial(_compress, methods=DEFAULT_METHODS, metric="macs"),
-    "ours_cp_macs": partial(_compress, methods=WITH_CP, metric="macs"),
-    "ours_factors_macs": partial(_compress, methods=FACTORS, metric="macs"),
-    "ours_channels_macs": partial(_compress, methods=CHANNELS, metric="macs"),
+
+
+@once
+def moments_of(model: nn.Module, calibration: Calibration) -> eckart.Moments:
+    """Moments of the default metric, gathered once per network."""
+    return eckart.calibrate(model, batches(calibration), progress=False)
+
+
+def inputs_alone(moments: eckart.Moments) -> eckart.Moments:
+    """Without what is known of the outputs: `A` only."""
+    return replace(moments, output_grams={}, metric=None)
+
+
+def ours(methods: tuple[str, ...], cost: str = "params", weigh_outputs: bool = True) -> Compress:
+    """These methods under one budget; their curves are computed once per network."""
+
+    def known(model: nn.Module, calibration: Calibration) -> eckart.Moments:
+        moments = moments_of(model, calibration)
+        return moments if weigh_outputs else inputs_alone(moments)
+
+    @once
+    def curves(model: nn.Module, calibration: Calibration) -> eckart.Curves:
+        return eckart.curves(model, known(model, calibration), methods=methods, progress=False)
+
+    def compressed(model: nn.Module, calibration: Calibration, keep: float) -> nn.Module:
+        budget = eckart.Budget(costs={cost: keep})
+        plan = eckart.allocate(curves(model, calibration), budget)
+        return eckart.apply(model, plan, known(model, calibration))
+
+    return compressed
+
+
+OURS: dict[str, Compress] = {
+    "ours": ours(DEFAULT_METHODS),
+    "ours_cp": ours(WITH_CP),
+    "ours_factors": ours(FACTORS),
+    "ours_channels": ours(CHANNELS),
+    "ours_low_rank": ours(LOW_RANK),
+    "ours_a_only": ours(LOW_RANK, weigh_outputs=False),
+    "ours_macs": ours(DEFAULT_METHODS, cost="macs"),
+    "ours_cp_macs": ours(WITH_CP, cost="macs"),
+    "ours_factors_macs": ours(FACTORS, cost="macs"),
+    "ours_channels_macs": ours(CHANNELS, cost="macs"),
 }

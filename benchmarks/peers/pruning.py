@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from benchmarks.measuring.counts import count_params
 from benchmarks.peers.calibration import Calibration, parameter_gradients
+from benchmarks.peers.forms import layer_at
 from benchmarks.peers.ranks import check_reachable
 from benchmarks.subjects.networks import channel_chains
 
@@ -23,7 +24,7 @@ class _OneStays:
         self.importance = importance
 
     def __call__(self, group: torch_pruning.Group) -> Tensor:
-        scores = self.importance(group).clone()
+        scores: Tensor = self.importance(group).clone()
         scores[scores.argmax()] = torch.inf
         return scores
 
@@ -50,9 +51,7 @@ def _smallest_pruning(
     importance: torch_pruning.importance.Importance,
 ) -> nn.Module:
     """Prune the fewest channels that meet the budget, each trial from the dense network."""
-    channels = sum(
-        len(model.get_submodule(chain.producer).weight) for chain in channel_chains(model)
-    )
+    channels = sum(len(layer_at(model, chain.producer).weight) for chain in channel_chains(model))
 
     def pruned(count: int) -> nn.Module:
         return _pruned(model, calibration, importance, count / channels)

@@ -9,7 +9,15 @@ from torch import Tensor, nn
 
 from benchmarks.measuring.counts import count_params
 from benchmarks.peers.calibration import Calibration
-from benchmarks.peers.forms import Layer, compressible, dense_size, factored, matrix, replaced
+from benchmarks.peers.forms import (
+    Layer,
+    compressible,
+    dense_size,
+    factored,
+    geometry,
+    matrix,
+    replaced,
+)
 from benchmarks.peers.low_rank import plain
 from benchmarks.peers.ranks import check_reachable, largest_within
 
@@ -63,7 +71,7 @@ def _size(layer: Layer, widths: Widths) -> int:
 
 
 def _decomposed(layer: Layer, widths: Widths) -> nn.Module:
-    if not _is_spatial(layer):
+    if not isinstance(layer, nn.Conv2d) or not _is_spatial(layer):
         spectrum = plain(matrix(layer))
         return factored(layer, spectrum.left[:, : widths[0]], spectrum.right[: widths[0]])
     with tensorly.backend_context("pytorch", local_threadsafe=True):
@@ -75,14 +83,13 @@ def _decomposed(layer: Layer, widths: Widths) -> nn.Module:
 
 def _three(layer: nn.Conv2d, core: Tensor, left: Tensor, right: Tensor) -> nn.Sequential:
     """The three convolutions of core (r', r, k, k), left (out, r') and right (in, r)."""
-    geometry = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
     first = nn.Conv2d(layer.in_channels, core.shape[1], 1, bias=False)
-    middle = nn.Conv2d(core.shape[1], core.shape[0], *geometry, bias=False)
+    middle = nn.Conv2d(core.shape[1], core.shape[0], **geometry(layer), bias=False)
     last = nn.Conv2d(core.shape[0], layer.out_channels, 1, bias=layer.bias is not None)
     with torch.no_grad():
         first.weight.copy_(right.T[:, :, None, None])
         middle.weight.copy_(core)
         last.weight.copy_(left[:, :, None, None])
-        if layer.bias is not None:
+        if layer.bias is not None and last.bias is not None:
             last.bias.copy_(layer.bias)
     return nn.Sequential(first, middle, last).to(layer.weight)

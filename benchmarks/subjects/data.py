@@ -15,10 +15,24 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 CACHE = Path(__file__).parents[1] / ".cache"
-CIFAR_MEAN = (0.485, 0.456, 0.406)
+CIFAR_MEAN = (0.485, 0.456, 0.406)  # those of ImageNet: the published networks want them
 CIFAR_STD = (0.229, 0.224, 0.225)
+CALIBRATION_IMAGES = 2000
+BATCH = 250
 
 Labelled = tuple[Float[Tensor, "n channels height width"], Int64[Tensor, " n"]]
+
+
+def batches(data: Labelled, size: int = BATCH) -> list[Labelled]:
+    """Images with their labels, in order."""
+    images, labels = data
+    return list(zip(images.split(size), labels.split(size), strict=True))
+
+
+def first(data: Labelled, count: int) -> Labelled:
+    """The first images with their labels, as tensors of their own: the rest can be let go of."""
+    images, labels = data
+    return images[:count].clone(), labels[:count].clone()
 
 
 def cifar10(root: str | Path | None = None, split: str = "train") -> Labelled:
@@ -65,6 +79,11 @@ def flipped_and_cropped(
     rows, columns = down + torch.arange(height), right + torch.arange(width)
     place = torch.arange(n).view(-1, 1, 1, 1), torch.arange(channels).view(1, -1, 1, 1)
     return padded[(*place, rows[:, None, :, None], columns[:, None, None, :])]
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """Images in the layout that convolutions are fastest in on CPUs; other tensors as they are."""
+    return images.contiguous(memory_format=torch.channels_last) if images.dim() == 4 else images
 
 
 def data_root(root: str | Path | None = None) -> Path:

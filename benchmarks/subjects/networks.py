@@ -1,28 +1,13 @@
 """The reference networks, and where their inner channels pass from layer to layer."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
-from safetensors.torch import load_file
+from jaxtyping import Float
 from torch import Tensor, nn
-
-from benchmarks.subjects.data import (
-    CACHE,
-    Labelled,
-    cifar10,
-    data_root,
-    flipped_and_cropped,
-    mnist,
-    write_tensors,
-)
-
-M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -80,7 +65,8 @@ class CifarResNet(nn.Module):
     def forward(self, x: Float[Tensor, "n 3 32 32"]) -> Float[Tensor, "n 10"]:
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
-        return self.linear(x.mean((2, 3)))
+        logits: Tensor = self.linear(x.mean((2, 3)))
+        return logits
 
 
 def _stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
@@ -104,7 +90,8 @@ class LeNet5(nn.Module):
     def forward(self, x: Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 10"]:
         x = F.max_pool2d(self.conv1(x), 2)
         x = F.max_pool2d(self.conv2(x), 2)
-        return self.fc2(F.relu(self.fc1(x.flatten(1))))
+        logits: Tensor = self.fc2(F.relu(self.fc1(x.flatten(1))))
+        return logits
 
     def chains(self) -> list[Chain]:
         return [Chain(a, None, b) for a, b in pairwise(("conv1", "conv2", "fc1", "fc2"))]
@@ -151,7 +138,9 @@ class DenseNet(nn.Module):
         self.linear = nn.Linear(width, 10)
 
     def forward(self, x: Float[Tensor, "n 3 32 32"]) -> Float[Tensor, "n 10"]:
-        return self.linear(F.relu(self.bn(self.blocks(self.conv(x)))).mean((2, 3)))
+        features: Tensor = F.relu(self.bn(self.blocks(self.conv(x)))).mean((2, 3))
+        logits: Tensor = self.linear(features)
+        return logits
 
 
 def channel_chains(model: nn.Module) -> list[Chain]:
@@ -173,92 +162,3 @@ def _declared(model: nn.Module) -> Iterator[Chain]:
             for chain in module.chains():
                 norm = prefix + chain.norm if chain.norm else None
                 yield Chain(prefix + chain.producer, norm, prefix + chain.consumer)
-
-
-def load_resnet(root: str | Path | None = None, depth: int = 20) -> CifarResNet:
-    """The trained ResNet-20 or -32 of `root/cifar10_resnet`, in eval mode."""
-    path = data_root(root) / "cifar10_resnet" / f"resnet{depth}.safetensors"
-    model = CifarResNet(depth)
-    missing, unexpected = model.load_state_dict(load_file(path), strict=False)
-    wrong = [name for name in missing if not name.endswith("num_batches_tracked")] + unexpected
-    if wrong:
-        raise ValueError(f"{path}: names that do not match ResNet-{depth}: {wrong}")
-    return model.eval()
-
-
-def trained_lenet(root: str | Path | None = None, seed: int = 0, cache: Path = CACHE) -> LeNet5:
-    """LeNet-5 trained for 8 epochs on MNIST, from the cache if it is there; in eval mode."""
-    name = f"lenet5-mnist-seed{seed}"
-    training = Schooling(epochs=8, rate=0.02)
-    return _trained(LeNet5, name, lambda: mnist(root, "train"), training, seed, cache)
-
-
-def trained_densenet(
-    root: str | Path | None = None, seed: int = 0, cache: Path = CACHE
-) -> DenseNet:
-    """DenseNet-22 trained for 8 epochs on CIFAR-10, flipped and cropped; cached, in eval mode."""
-    name = f"densenet22-cifar10-seed{seed}"
-    training = Schooling(8, 0.1, changed=lambda x: channels_last(flipped_and_cropped(x)))
-    return _trained(DenseNet, name, lambda: cifar10(root, "train"), training, seed, cache)
-
-
-@dataclass(frozen=True)
-class Schooling:
-    """SGD, Nesterov momentum 0.9, weight decay 5e-4, step size falling from `rate` by a cosine."""
-
-    epochs: int
-    rate: float
-    batch: int = 64
-    changed: Callable[[Tensor], Tensor] = lambda images: images
-
-
-def _trained(
-    make: Callable[[], M],
-    name: str,
-    read: Callable[[], Labelled],
-    training: Schooling,
-    seed: int,
-    cache: Path,
-) -> M:
-    """The network in eval mode; trained if the cache does not hold it."""
-    path = Path(cache) / f"{name}.safetensors"
-    if not path.exists():
-        write_tensors(_train(make, read(), training, seed).state_dict(), path)
-    model = make()
-    model.load_state_dict(load_file(path))
-    return model.eval()
-
-
-def _train(make: Callable[[], M], data: Labelled, training: Schooling, seed: int) -> M:
-    images, labels = data
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = make()
-        optimizer = torch.optim.SGD(
-            model.parameters(), training.rate, momentum=0.9, nesterov=True, weight_decay=5e-4
-        )
-        steps = training.epochs * -(-len(images) // training.batch)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        for _ in range(training.epochs):
-            for rows in torch.randperm(len(images)).split(training.batch):
-                optimizer.zero_grad()
-                F.cross_entropy(model(training.changed(images[rows])), labels[rows]).backward()
-                optimizer.step()
-                schedule.step()
-    return model
-
-
-def channels_last(images: Tensor) -> Tensor:
-    """Images in the layout that convolutions are fastest in on CPUs; other tensors as they are."""
-    return images.contiguous(memory_format=torch.channels_last) if images.dim() == 4 else images
-
-
-@torch.inference_mode()
-def accuracy(
-    model: nn.Module, images: Float[Tensor, "n ..."], labels: Int64[Tensor, " n"], batch: int = 500
-) -> float:
-    """Fraction of `labels` that the largest logit gives; sets `model` to eval mode."""
-    model.eval()
-    pairs = zip(images.split(batch), labels.split(batch), strict=True)
-    hits = (model(channels_last(x)).argmax(1) == y for x, y in pairs)
-    return sum(int(hit.sum()) for hit in hits) / len(images)

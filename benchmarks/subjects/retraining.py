@@ -71,12 +71,3 @@ def _schedule(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_sc
     rising = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / warm, total_iters=warm)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps - warm)
     return torch.optim.lr_scheduler.SequentialLR(optimizer, [rising, falling], [warm])
-
-
-@torch.no_grad()
-def logits_of(
-    model: nn.Module, images: Float[Tensor, "n ..."], batch: int = 100
-) -> Float[Tensor, "n classes"]:
-    """The model's outputs for all images."""
-    model.eval()
-    return torch.cat([model(x) for x in images.split(batch)])

@@ -1,12 +1,11 @@
-"""Tables of what `benchmarks.channels.lenet_channels` measured, in Markdown."""
+"""Tables of channel removal on LeNet-5 and ResNet-20."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from statistics import mean
 
-from benchmarks.channels.channel_choice import Row
+from benchmarks.measuring.results_file import Row, committed
 from benchmarks.tables.markdown import table
 
-Report = Mapping[str, Sequence[Row]]
 TARGETS = {0.097: "≤ 0.11", 0.05: "≤ 0.26"}
 RETRAINED_TARGETS = {"one epoch on labels": "≥ 98.5", "five epochs of distillation": "≥ 99.0"}
 NAMES = {
@@ -63,14 +62,14 @@ def _lost(rows: Sequence[Row]) -> str:
     return f"{mean(lost):.2f} ({', '.join(f'{value:.2f}' for value in lost)})"
 
 
-def retrained(plain: Sequence[Row], rows: Sequence[Row]) -> str:
+def retrained(budgets: Sequence[Row], retrained: Sequence[Row]) -> str:
     """Accuracy of the joint plan as it is and after each recipe."""
-    joint = [row for row in plain if row["method"] == "joint"]
-    recipes = list(dict.fromkeys(row["recipe"] for row in rows))
+    joint = [row for row in budgets if row["method"] == "joint"]
+    recipes = list(dict.fromkeys(row["recipe"] for row in retrained))
     lines = []
-    for seed, keep in dict.fromkeys((row["seed"], row["keep"]) for row in rows):
+    for seed, keep in dict.fromkeys((row["seed"], row["keep"]) for row in retrained):
         (before,) = (r for r in joint if (r["seed"], r["keep"]) == (seed, keep))
-        cells = {r["recipe"]: r for r in rows if (r["seed"], r["keep"]) == (seed, keep)}
+        cells = {r["recipe"]: r for r in retrained if (r["seed"], r["keep"]) == (seed, keep)}
         lines.append(
             [
                 str(seed),
@@ -101,15 +100,14 @@ def _choice_cell(row: Row) -> str:
     return f"{_percent(row['accuracy'])} ({row['loss']:.3g}{jumped})"
 
 
-MAKERS: dict[str, Callable[[Report], str]] = {
-    "course": lambda report: course(report["course"]),
-    "budgets": lambda report: budgets(report["budgets"]),
-    "retrained": lambda report: retrained(report["budgets"], report["retrained"]),
-    "choice": lambda report: choice(report["choice"]),
-    "choice_resnet20": lambda report: choice(report["choice_resnet20"]),
-}
-"""Every table, by its key in the results."""
-
-
 def _percent(fraction: float, digits: int = 2) -> str:
     return f"{100 * fraction:.{digits}f}"
+
+
+SECTIONS: dict[str, Callable[[], str]] = {
+    "channels course": lambda: course(committed("lenet-course")),
+    "channels budgets": lambda: budgets(committed("lenet-budgets")["budgets"]),
+    "channels retrained": lambda: retrained(**committed("lenet-budgets")),
+    "channels choice": lambda: choice(committed("channel-choice")["lenet5"]),
+    "channels choice_resnet20": lambda: choice(committed("channel-choice")["resnet20"]),
+}

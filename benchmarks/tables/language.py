@@ -1,11 +1,13 @@
 """Tables of the benchmarks on language models and encoders, in Markdown."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from itertools import product
 
+from benchmarks.language.token_metrics import METRICS, SUBJECTS
+from benchmarks.measuring.results_file import Row, committed
+from benchmarks.subjects.language import KEEPS
 from benchmarks.tables.markdown import table
 
-Row = dict[str, Any]
 TEXTS = ("WikiText-2", "Shakespeare")
 
 
@@ -68,9 +70,23 @@ def _by_method(title: str, rows: Sequence[Row], cell: Callable[[str, float], str
     return table([title, *(f"{keep:g}" for keep in keeps)], lines)
 
 
-MAKERS: dict[str, tuple[str, Callable[[Sequence[Row]], str]]] = {
-    "language models": ("language-models", perplexities),
-    "sentence embeddings": ("sentence-embeddings", embeddings),
-    "beyond half": ("sentence-embeddings", beyond_half),
+def token_metrics(rows: Sequence[Row]) -> str:
+    """Multiples of the dense perplexity."""
+    lines = []
+    for network, (_, rescalings) in SUBJECTS.items():
+        for rescale, (metric, title) in product(rescalings, METRICS.items()):
+            key = {"network": network, "metric": metric, "rescale": rescale}
+            found = {
+                r["keep"]: r["perplexity"] / r["dense"] for r in rows if key.items() <= r.items()
+            }
+            name = f"{title}, rescaled" if rescale else title
+            lines.append((network, name, *(f"{found[keep]:.2f}" for keep in KEEPS)))
+    return table(("network", "`G` by", *(f"{keep:g}" for keep in KEEPS)), lines)
+
+
+SECTIONS: dict[str, Callable[[], str]] = {
+    "language models": lambda: perplexities(committed("language-models")),
+    "sentence embeddings": lambda: embeddings(committed("sentence-embeddings")),
+    "beyond half": lambda: beyond_half(committed("sentence-embeddings")),
+    "token metrics": lambda: token_metrics(committed("token-metrics")),
 }
-"""What is between the markers: the file of the results, and how its table is made."""

@@ -1,7 +1,7 @@
 """What the five studies gave, read from their pages."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -118,7 +118,7 @@ def _rows(text: str) -> Iterator[Cells]:
 def _last(rows: list[Cells], where: Cells, path: Path) -> Cells:
     found = [row for row in rows if where.items() <= row.items()]
     if not found:
-        raise LookupError(f"{path} has no row with {dict(where)}: name it anew in STUDIES")
+        raise LookupError(f"{path} has no row with {dict(where)}: correct its name in STUDIES")
     return found[-1]
 
 
@@ -129,3 +129,6 @@ def _number(cell: str) -> float:
 def _percent(cell: str) -> str:
     value = _number(cell)
     return f"{100 * value if value <= 1 else value:.2f}"
+
+
+SECTIONS: dict[str, Callable[[], str]] = {"studies": studies}

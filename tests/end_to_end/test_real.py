@@ -7,12 +7,12 @@ import pytest
 from eckart import Budget, accuracy, allocate, apply, calibrate, curves, measure
 from eckart.stages.allocate import uniform
 
-networks = pytest.importorskip("benchmarks.subjects.networks")
+trained = pytest.importorskip("benchmarks.subjects.trained")
 data = pytest.importorskip("benchmarks.subjects.data")
 
 
 def test_resnet20_on_cifar10_at_half_its_parameters(data_root: Path):
-    model = networks.load_resnet(data_root)
+    model = trained.load_resnet(data_root)
     images, _ = data.cifar10(data_root, "train")
     moments = calibrate(model, images[:500].split(100))
     budget = Budget(params=0.5)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import eckart
-from benchmarks.language.language_models import METHODS, Subject, kept
+from benchmarks.language.language_models import METHODS, kept
+from benchmarks.language.language_subject import Subject
 from eckart.text import windows
 
 transformers = pytest.importorskip("transformers")

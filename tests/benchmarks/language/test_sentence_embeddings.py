@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.language.sentence_embeddings import METHODS, Judge, Subject, correlations, sentences
+from benchmarks.language.judge import Judge, correlations
+from benchmarks.language.sentence_embeddings import METHODS, Subject
+from benchmarks.language.sentences import sentences
 from benchmarks.measuring.counts import weights_kept
 from eckart.metrics import Embedding
 from transformer_networks import bert, padded, token_ids

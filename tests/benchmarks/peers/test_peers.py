@@ -18,7 +18,8 @@ from benchmarks.peers.forms import compressible, factored, matrix
 from benchmarks.peers.low_rank import Spectrum, plain, weighted, weighted_spectra
 from benchmarks.peers.ranks import by_energy, largest_within, size, uniform
 from benchmarks.peers.zero_sum import loss_changes
-from benchmarks.subjects.networks import BasicBlock, CifarResNet, LeNet5, accuracy, channel_chains
+from benchmarks.subjects.networks import BasicBlock, CifarResNet, LeNet5, channel_chains
+from benchmarks.subjects.scoring import accuracy
 from tolerances import tolerance
 
 

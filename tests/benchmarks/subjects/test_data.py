@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from benchmarks.subjects import data
-from benchmarks.subjects.networks import accuracy, load_resnet
+from benchmarks.subjects.scoring import accuracy
+from benchmarks.subjects.trained import load_resnet
 
 PIXELS = np.arange(5 * 28 * 28, dtype=np.uint8).reshape(5, 28, 28)
 LABELS = np.array([3, 1, 4, 1, 5], dtype=np.uint8)
