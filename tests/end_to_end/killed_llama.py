@@ -22,7 +22,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 import eckart
-from eckart.moments.parts import stored
+from eckart.moments.parts import stored_fields
 
 SHAPE: dict[str, Any] = {
     "hidden_size": 32,
@@ -87,7 +87,10 @@ def finished(folder: Path) -> dict[str, int]:
     """What is finished, files and layers with moments, with the time when it was written."""
     written = {}
     for path in (folder / "workspace").rglob("*.safetensors"):
-        names = [path.name, *(stored(path).specs if path.name.startswith("moments") else [])]
+        names = [
+            path.name,
+            *(stored_fields(path)["specs"] if path.name.startswith("moments") else []),
+        ]
         written |= dict.fromkeys(names, path.stat().st_mtime_ns)
     return written
 

@@ -1,7 +1,6 @@
 """A directory that gives the smaller network back to the bit, or a clear refusal."""
 
 import copy
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from eckart import Budget, allocate, apply, compress, curves, load, merge, save
 from eckart.errors import CheckpointError
 from eckart.layers import Factored
 from eckart.records import Choice
+from resealed import weights_in, with_structure, with_weights
 from tolerances import tolerance
 
 
@@ -51,7 +50,9 @@ def test_outputs_come_back_to_the_bit(digits, smaller: nn.Module, directory: Pat
     assert torch.equal(fresh(x), smaller(x))
     assert fresh.eckart_plan == smaller.eckart_plan
     assert fresh.state_dict().keys() == smaller.state_dict().keys()
-    assert sorted(path.name for path in directory.iterdir()) == ["eckart.json", "model.safetensors"]
+    assert not fresh.training
+    weights, structure = weights_in(directory).name, "eckart.json"
+    assert sorted(path.name for path in directory.iterdir()) == [structure, weights]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -152,18 +153,24 @@ def test_another_network_is_refused(digits, directory: Path, change: Any, match:
         refused(fresh, directory, match)
 
 
-@pytest.mark.parametrize("name", ["eckart.json", "model.safetensors"])
+def file_named(directory: Path, name: str) -> Path:
+    return weights_in(directory) if name == "weights" else directory / name
+
+
+@pytest.mark.parametrize("name", ["eckart.json", "weights"])
 def test_a_missing_file_is_refused(digits, directory: Path, name: str):
-    (directory / name).unlink()
-    refused(digits.fresh(), directory, f"cannot read .*{name}")
+    path = file_named(directory, name)
+    path.unlink()
+    refused(digits.fresh(), directory, f"cannot read .*{path.name}")
 
 
-@pytest.mark.parametrize("name", ["eckart.json", "model.safetensors"])
+@pytest.mark.parametrize("name", ["eckart.json", "weights"])
 @pytest.mark.parametrize("fraction", [0.0, 0.01, 0.5, 0.999])
 def test_a_truncated_file_is_refused(digits, directory: Path, name: str, fraction: float):
-    content = (directory / name).read_bytes()
-    (directory / name).write_bytes(content[: int(fraction * len(content))])
-    refused(digits.fresh(), directory, f"cannot read .*{name}")
+    path = file_named(directory, name)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(fraction * len(content))])
+    refused(digits.fresh(), directory, f"cannot read .*{path.name}")
 
 
 def changed_piece(**changes: Any) -> Callable[[dict[str, Any]], Any]:
@@ -194,7 +201,7 @@ HOSTILE = {
     "null": lambda s: None,
     "empty": lambda s: {},
     "format of a number": lambda s: {**s, "format": 7},
-    "a later format": lambda s: {**s, "format": "eckart.network/4"},
+    "a later format": lambda s: {**s, "format": "eckart.network/5"},
     "another format": lambda s: {**s, "format": "eckart.moments/1"},
     "forms in a list": with_forms(lambda forms: []),
     "forms null": with_forms(lambda forms: None),
@@ -238,8 +245,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("change", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_structure_is_refused(digits, directory: Path, change: Any):
-    path = directory / "eckart.json"
-    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with_structure(directory, change)
     refused(digits.fresh(), directory, r"layer|structure|has the format|does not fit")
 
 
@@ -251,8 +257,7 @@ def test_json_that_cannot_be_parsed_is_refused(digits, directory: Path, text: st
 
 @pytest.mark.parametrize("plan", [None, [], "text", {"choices": []}, {"choices": {"a": 1}}])
 def test_a_plan_that_cannot_be_read_is_dropped(digits, smaller, directory: Path, plan: Any):
-    path = directory / "eckart.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "plan": plan}))
+    with_structure(directory, lambda structure: {**structure, "plan": plan})
     fresh, x = load(digits.fresh(), directory), digits.test[0][0]
     assert torch.equal(fresh(x), smaller(x))
     assert not hasattr(fresh, "eckart_plan")
@@ -270,8 +275,7 @@ def test_a_plan_that_cannot_be_read_is_dropped(digits, smaller, directory: Path,
     ids=["surplus", "missing", "shape", "half", "integer"],
 )
 def test_other_tensors_are_refused(digits, directory: Path, change: Any):
-    path = directory / "model.safetensors"
-    save_file(change(load_file(path)), path)
+    with_weights(directory, change)
     refused(digits.fresh(), directory, "does not fit this model")
 
 
@@ -279,11 +283,13 @@ def test_other_tensors_are_refused(digits, directory: Path, change: Any):
 def test_an_order_that_is_none_is_refused(digits, tmp_path: Path, places: list[int]):
     smaller = compress(digits.model, digits.moments, keep=0.5, methods=["pivoted_svd"]).model
     save(smaller, tmp_path)
-    path = tmp_path / "model.safetensors"
-    tensors = load_file(path)
-    name = next(key for key in tensors if key.endswith(".order"))
-    tensors[name] = torch.tensor(places)[torch.zeros(len(tensors[name]), dtype=torch.int64)]
-    save_file(tensors, path)
+
+    def misplaced(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        name = next(key for key in tensors if key.endswith(".order"))
+        zeros = torch.zeros(len(tensors[name]), dtype=torch.int64)
+        return {**tensors, name: torch.tensor(places)[zeros]}
+
+    with_weights(tmp_path, misplaced)
     refused(digits.fresh(), tmp_path, "no permutation")
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from eckart import compress, factorize, load, load_pretrained, merge, save
 from eckart.errors import CheckpointError, InputError
 from eckart.layers import Factored
 from eckart.methods import DEFAULT_METHODS
+from resealed import weights_in, with_structure, with_weights
 from tolerances import tolerance
 from transformer_networks import CAUSAL, bert, llama, token_ids
 
@@ -73,8 +73,8 @@ def test_a_compressed_model_comes_back(smaller, directory: Path):
     assert sorted(path.name for path in directory.iterdir()) == [
         "config.json",
         "eckart.json",
-        "eckart.safetensors",
         "generation_config.json",
+        weights_in(directory).name,
     ]
 
 
@@ -163,10 +163,13 @@ def test_transformers_does_not_read_factors_in_silence(directory: Path):
 
 
 def test_saving_a_dense_model_over_a_smaller_one_leaves_nothing_of_it(smaller, directory: Path):
+    first, index = weights_in(directory).name, directory / "model.safetensors.index.json"
     save(merge(smaller), directory)
-    assert {path.name for path in directory.glob("*.safetensors")} == {"model.safetensors"}
+    assert weights_in(directory).name != first
+    assert set(json.loads(index.read_text())["weight_map"].values()) == {weights_in(directory).name}
     save(smaller, directory)
-    assert {path.name for path in directory.glob("*.safetensors")} == {"eckart.safetensors"}
+    assert weights_in(directory).name == first
+    assert not index.exists()
 
 
 def test_the_tokenizer_goes_along(data_root: Path, smaller, tmp_path: Path):
@@ -188,14 +191,26 @@ def refused(directory: Path, match: str) -> None:
         load_pretrained(directory)
 
 
-@pytest.mark.parametrize("name", ["config.json", "eckart.json", "eckart.safetensors"])
+@pytest.mark.parametrize("name", ["eckart.json", "weights"])
 @pytest.mark.parametrize("fraction", [None, 0.0, 0.5, 0.99])
 def test_missing_and_truncated_files(directory: Path, name: str, fraction: float | None):
-    content = (directory / name).read_bytes()
-    (directory / name).unlink()
+    path = weights_in(directory) if name == "weights" else directory / name
+    content = path.read_bytes()
+    path.unlink()
     if fraction is not None:
-        (directory / name).write_bytes(content[: int(fraction * len(content))])
-    refused(directory, name)
+        path.write_bytes(content[: int(fraction * len(content))])
+    refused(directory, path.name)
+
+
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json"])
+@pytest.mark.parametrize("content", [None, "", "[" * 100_000, '{"model_type": "bert"}'])
+def test_what_lies_beside_for_others_is_not_read(
+    smaller, directory: Path, name: str, content: str | None
+):
+    (directory / name).unlink()
+    if content is not None:
+        (directory / name).write_text(content)
+    assert torch.equal(outputs(load_pretrained(directory)), outputs(smaller))
 
 
 def changed(**changes: Any) -> Callable[[dict[str, Any]], Any]:
@@ -215,6 +230,8 @@ HOSTILE = {
     "a number": changed(architectures=[3]),
     "wider": changed(hidden_size=64),
     "vast": changed(hidden_size=2**40),
+    "many labels": changed(num_labels=10**7),
+    "many experts": changed(num_local_experts=10**7),
     "many layers": changed(num_hidden_layers=10**9),
     "negative": changed(num_hidden_layers=-1),
     "no heads": changed(num_attention_heads=0),
@@ -226,40 +243,46 @@ HOSTILE = {
 
 @pytest.mark.parametrize("change", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_description(directory: Path, change: Callable[[dict[str, Any]], Any]):
-    path = directory / "config.json"
-    path.write_text(json.dumps(change(json.loads(path.read_text()))))
-    refused(directory, r"config\.json|does not fit this model|no such layer|the saved layer")
+    with_structure(directory, lambda s: {**s, "config": change(s["config"])})
+    refused(directory, r"config|no class|does not fit this model|no such layer|the saved layer")
 
 
 def test_code_beside_the_model_is_not_run(directory: Path, smaller):
-    path = directory / "config.json"
     trap = {"AutoConfig": "trap.TrapConfig", "AutoModelForCausalLM": "trap.Trap"}
     (directory / "trap.py").write_text("raise SystemExit('code was run')")
-    config = json.loads(path.read_text())
-    path.write_text(json.dumps({**config, "auto_map": trap, "attn_implementation": "a/kernel"}))
+    more = {"auto_map": trap, "attn_implementation": "a/kernel"}
+    with_structure(directory, lambda s: {**s, "config": {**s["config"], **more}})
     assert torch.equal(outputs(load_pretrained(directory)), outputs(smaller))
-    path.write_text(json.dumps({**config, "auto_map": trap, "model_type": "trap"}))
+    with_structure(directory, lambda s: {**s, "config": {**s["config"], "model_type": "trap"}})
     refused(directory, "cannot read")
 
 
-@pytest.mark.parametrize("name", ["../model.safetensors", "/etc/passwd", None, ["x"]])
+@pytest.mark.parametrize(
+    "name", ["../model.safetensors", "/etc/passwd", None, ["x"], "weights-0123456789abcdef.bin"]
+)
 def test_a_hostile_name_of_the_weights(directory: Path, name: Any):
-    path = directory / "eckart.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "weights": name}))
-    refused(directory, "file of weights")
+    digest = weights_in(directory).stem.removeprefix("weights-")
+    for weights in (name, {"file": name, "digest": digest}):
+        with_structure(directory, lambda s, weights=weights: {**s, "weights": weights})
+        refused(directory, "file of weights")
+
+
+def test_weights_of_another_network(directory: Path, tmp_path: Path):
+    save(llama(), tmp_path / "other")
+    other = weights_in(tmp_path / "other")
+    shutil.copyfile(other, weights_in(directory))
+    refused(directory, "other weights than those")
 
 
 def test_a_hostile_generation_config(directory: Path):
-    (directory / "generation_config.json").write_text("[" * 100_000)
+    with_structure(directory, lambda s: {**s, "generation_config": ["top_k"]})
     refused(directory, "no network can be made")
 
 
 def test_weights_that_do_not_fit(directory: Path):
-    path = directory / "eckart.safetensors"
-    tensors = load_file(path)
-    save_file({**tensors, "model.norm.weight": torch.zeros(31)}, path)
+    with_weights(directory, lambda tensors: {**tensors, "model.norm.weight": torch.zeros(31)})
     refused(directory, r"does not fit this model: 'model\.norm\.weight'")
-    save_file({}, path)
+    with_weights(directory, lambda tensors: {})
     refused(directory, "holds no weights")
 
 
@@ -270,7 +293,7 @@ def test_what_transformers_wrote_is_left_to_it(tmp_path: Path):
 
 def test_another_network_is_left_to_load(tmp_path: Path):
     save(nn.Sequential(nn.Linear(3, 3)), tmp_path)
-    refused(tmp_path, r"cannot read .*config\.json.*eckart\.load")
+    refused(tmp_path, r"no model of transformers: read it by eckart\.load")
     shutil.rmtree(tmp_path)
     refused(tmp_path, r"eckart\.json")
 

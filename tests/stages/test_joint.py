@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from eckart import Embedding, Moments, calibrate
 from eckart.errors import CheckpointError, MismatchError, NoGradientError
 from eckart.linalg import quadratic_loss
+from resealed import content_of, with_tensors
 from tolerances import tolerance
 from transformer_networks import bert, padded, token_ids
 
@@ -166,11 +165,9 @@ class Apart(Embedding):
 def test_sums_of_another_shape_are_refused(tmp_path: Path):
     path = tmp_path / "file"
     calibrate(bert(), BATCHES[:1]).save(path)
-    with safe_open(path, framework="pt") as file:
-        header = file.metadata()
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    name = next(key for key in tensors if key.startswith("joint/"))
-    save_file({**tensors, name: torch.eye(3, dtype=torch.float64)[None]}, path, header)
+    name = next(key for key in content_of(path)[0] if key.startswith("joint/"))
+    eye = torch.eye(3, dtype=torch.float64)[None]
+    with_tensors(path, lambda tensors: {**tensors, name: eye})
     with pytest.raises(CheckpointError, match="do not fit its shapes"):
         Moments.load(path)
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 
 from eckart import Moments, calibrate, curves
 from eckart.errors import CheckpointError, MismatchError
+from resealed import with_metadata, with_tensors
 from stages.networks import Attention, SmallCnn, mlp
 
 
@@ -73,7 +73,7 @@ def test_every_form_of_example_comes_back(moments: Moments, tmp_path: Path, exam
 
 
 def test_a_missing_file_is_refused(tmp_path: Path):
-    with pytest.raises(CheckpointError, match=r"cannot read moments from .*absent"):
+    with pytest.raises(CheckpointError, match=r"cannot read .*absent"):
         Moments.load(tmp_path / "absent")
 
 
@@ -81,22 +81,29 @@ def test_a_missing_file_is_refused(tmp_path: Path):
 def test_a_truncated_file_is_refused(saved: Path, fraction: float):
     content = saved.read_bytes()
     saved.write_bytes(content[: int(fraction * len(content))])
-    with pytest.raises(CheckpointError, match="cannot read moments"):
+    with pytest.raises(CheckpointError, match="cannot read"):
         Moments.load(saved)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\xff" * 100, b'{"format": 1}'])
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes):
     (tmp_path / "file").write_bytes(content)
-    with pytest.raises(CheckpointError, match="cannot read moments"):
+    with pytest.raises(CheckpointError, match="cannot read"):
         Moments.load(tmp_path / "file")
 
 
-@pytest.mark.parametrize("metadata", [None, {"format": "eckart.moments/2"}, {"format": "pt"}])
-def test_safetensors_of_another_format_are_refused(tmp_path: Path, metadata: Any):
+@pytest.mark.parametrize("metadata", [None, {"format": "eckart.moments/4"}, {"format": "pt"}])
+def test_safetensors_without_digests_are_refused(tmp_path: Path, metadata: Any):
     save_file({"weight": torch.ones(2)}, tmp_path / "file", metadata)
-    with pytest.raises(CheckpointError, match=r"no moments of the format eckart.moments/4"):
+    with pytest.raises(CheckpointError, match=r"no digests, and its format is '\w+"):
         Moments.load(tmp_path / "file")
+
+
+@pytest.mark.parametrize("format_", ["eckart.moments/6", "eckart.decomposition/2"])
+def test_files_of_another_format_are_refused(saved: Path, format_: str):
+    with_metadata(saved, lambda metadata: {**metadata, "format": format_})
+    with pytest.raises(CheckpointError, match=r"no moments of the format eckart.moments/5"):
+        Moments.load(saved)
 
 
 @pytest.mark.parametrize(
@@ -113,24 +120,33 @@ def test_safetensors_of_another_format_are_refused(tmp_path: Path, metadata: Any
         lambda meta: {**meta, "rows": {}},
         lambda meta: {k: v for k, v in meta.items() if k != "fingerprint"},
         lambda meta: {**meta, "surplus": 1},
+        lambda meta: {**meta, "examples": -5},
+        lambda meta: {**meta, "outputs": 0},
+        lambda meta: {**meta, "batches": 1.5},
+        lambda meta: {**meta, "rows": dict.fromkeys(meta["rows"], "many")},
+        lambda meta: {**meta, "metric": ["logits"]},
+        lambda meta: {**meta, "skipped": {"k": 3}},
+        lambda meta: {**meta, "model_costs": {"params": "all"}},
+        lambda meta: {**meta, "fingerprint": None},
+        lambda meta: {**meta, "sample": {"value": 3}},
+        lambda meta: {**meta, "specs": [{**meta["specs"][0], "sizes": [[-1]]}]},
+        lambda meta: {**meta, "specs": [{**meta["specs"][0], "itemsize": "4"}]},
+        lambda meta: {**meta, "specs": [{**meta["specs"][0], "name": 3}]},
     ],
 )
 def test_a_malformed_structure_is_refused(saved: Path, change: Any):
-    with safe_open(saved, framework="pt") as file:
-        meta = json.loads(file.metadata()["moments"])
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        header = {**file.metadata(), "moments": json.dumps(change(meta))}
-    save_file(tensors, saved, header)
-    with pytest.raises(CheckpointError, match=r"moments|form"):
+    def in_json(metadata: dict[str, str]) -> dict[str, str]:
+        return {**metadata, "moments": json.dumps(change(json.loads(metadata["moments"])))}
+
+    with_metadata(saved, in_json)
+    with pytest.raises(CheckpointError, match=r"cannot read moments"):
         Moments.load(saved)
 
 
-def test_sums_of_another_shape_are_refused(saved: Path):
-    with safe_open(saved, framework="pt") as file:
-        header = file.metadata()
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    tensors["gram/k"] = torch.eye(3, dtype=torch.float64)[None]
-    save_file(tensors, saved, header)
+@pytest.mark.parametrize("name", ["gram/k", "diagonal/gram/k", "output/k", "total/k"])
+def test_sums_of_another_shape_are_refused(saved: Path, name: str):
+    eye = torch.eye(3, dtype=torch.float64)[None]
+    with_tensors(saved, lambda tensors: {**tensors, name: eye})
     with pytest.raises(CheckpointError, match="do not fit its shapes"):
         Moments.load(saved)
 

@@ -279,7 +279,7 @@ TORN = [
     "{}",
     "\0",
     '{"format": "eckart.workspace/0"}',
-    '{"format": "eckart.workspace/1"}',
+    '{"format": "eckart.workspace/3"}',
 ]
 
 
@@ -383,5 +383,5 @@ def test_control_c_keeps_the_finished_parts(tmp_path: Path, log: pytest.LogCaptu
 def test_the_settings_are_plain_json(tmp_path: Path):
     calibrate(network(), ROWS, workspace=tmp_path / "new" / "folder")
     data = json.loads((tmp_path / "new" / "folder" / "workspace.json").read_text())
-    assert data["format"] == "eckart.workspace/1"
+    assert data["format"] == "eckart.workspace/2"
     assert data["settings"]["layers"] == ["0", "2", "4", "6"]

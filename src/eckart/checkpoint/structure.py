@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor
 
+from eckart.checkpoint.folder import STRUCTURE, is_weights
+from eckart.checkpoint.names import Named
 from eckart.errors import MALFORMED, CheckpointError
 from eckart.layers import norm_width, type_of
 from eckart.records import Form, Plan
-from eckart.storage.tensors import MAX_JSON_BYTES
+from eckart.storage.reading import read_json, read_sealed
+from eckart.storage.tensors import TensorFile, opened_tensors
 
-FORMAT = "eckart.network/3"
-WEIGHTS, CHANGED_WEIGHTS, STRUCTURE = "model.safetensors", "eckart.safetensors", "eckart.json"
+FORMAT = "eckart.network/4"
 
 
 def structure_in(directory: Path) -> dict[str, Any]:
@@ -25,45 +27,70 @@ def structure_in(directory: Path) -> dict[str, Any]:
         CheckpointError: it is missing, damaged, vast, or of another version.
     """
     path = directory / STRUCTURE
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise CheckpointError(f"{path} is too large to be a network's structure")
-        structure = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}") from error
+    structure = read_json(path)
     if not isinstance(structure, dict) or not str(structure.get("format")).startswith("eckart."):
         raise CheckpointError(f"{path} is no structure that eckart wrote")
     if structure["format"] != FORMAT:
         raise CheckpointError(
             f"{path} has the format {structure['format']!r:.60}; this version reads {FORMAT!r}: "
-            "install the version of eckart that wrote it"
+            "load it with the version of eckart that wrote it, and save eckart.merge(model) there; "
+            "or compress again"
         )
-    return structure
+    return read_sealed(path)
 
 
-def weights_in(directory: Path, structure: Mapping[str, Any]) -> Path:
-    """The file of weights that belongs to it."""
-    name = structure.get("weights", WEIGHTS)
-    if name not in (WEIGHTS, CHANGED_WEIGHTS):
+@contextmanager
+def opened_network(directory: Path) -> Iterator[tuple[dict[str, Any], TensorFile]]:
+    """The structure in a folder and the weights that it names, open.
+
+    A save that comes in between is noticed: then the new network is read.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or the two do not belong together.
+    """
+    with ExitStack() as stack:
+        structure = structure_in(directory)
+        while True:
+            try:
+                weights = stack.enter_context(_opened_weights(directory, structure))
+                break
+            except CheckpointError:
+                now = structure_in(directory)
+                if now == structure:
+                    raise
+                structure = now
+        yield structure, weights
+
+
+@contextmanager
+def _opened_weights(directory: Path, structure: Mapping[str, Any]) -> Iterator[TensorFile]:
+    described = structure.get("weights")
+    name = described.get("file") if isinstance(described, dict) else described
+    if not isinstance(described, dict) or not is_weights(name):
         raise CheckpointError(f"the structure names {name!r:.80} as the file of weights")
-    return directory / str(name)
+    with opened_tensors(directory / str(name)) as file:
+        if file.header.digest != described.get("digest"):
+            raise CheckpointError(
+                f"{file.path} holds other weights than those that {STRUCTURE} was written with"
+            )
+        yield file
 
 
-def changed_forms(structure: Mapping[str, Any], model: nn.Module) -> dict[str, Form]:
+def changed_forms(structure: Mapping[str, Any], model: Named) -> dict[str, Form]:
     """The form of each layer that changed, checked against the dense layer it replaces."""
     raw = structure.get("forms")
     if not isinstance(raw, dict):
         raise CheckpointError("the structure holds no forms")
-    layers, weights = dict(model.named_modules()), model.state_dict()
     forms = {}
     for name, data in raw.items():
-        kind = type_of(layers[name]) if name in layers and f"{name}.weight" in weights else None
-        if kind is None:
+        layer = model.modules.get(name)
+        kind = None if layer is None else type_of(layer)
+        if layer is None or kind is None or not isinstance(layer.weight, Tensor):
             raise CheckpointError(
                 f"the saved network has a factored layer {name!r:.80}, and the fresh model has no "
                 "such layer: make it with the class and arguments of the original"
             )
-        dense = kind.piece(layers[name])
+        dense = kind.piece(layer)
         try:
             form = Form.from_json(data)
             form.check_replaces(dense)
@@ -74,9 +101,9 @@ def changed_forms(structure: Mapping[str, Any], model: nn.Module) -> dict[str, F
     return forms
 
 
-def narrower_norms(structure: Mapping[str, Any], model: nn.Module) -> dict[str, int]:
+def narrower_norms(structure: Mapping[str, Any], model: Named) -> dict[str, int]:
     """Channels of each norm that lost some."""
-    raw, modules = structure.get("norms"), dict(model.named_modules())
+    raw, modules = structure.get("norms"), model.modules
     if not isinstance(raw, dict):
         raise CheckpointError("the structure holds no norms")
     norms = {}

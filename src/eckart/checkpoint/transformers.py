@@ -15,11 +15,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from eckart.errors import CheckpointError, InputError
+from eckart.errors import CheckpointError, InputError, WriteError
 from eckart.network.third_party import is_pretrained
-from eckart.storage.tensors import MAX_JSON_BYTES, Outline
+from eckart.storage.header import Outline
+from eckart.storage.reading import read_json
 
-CONFIG = "config.json"
+CONFIG, _GENERATION = "config.json", "generation_config.json"
+_COUNTED = ("layer", "expert", "head", "label")
+_FEW = 1000  # of them make no harm, whatever the weights are
 _TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -61,25 +64,36 @@ def transformers() -> Any:
     return transformers
 
 
-def describe(model: nn.Module, directory: Path, tokenizer: Any = None) -> None:
-    """Write what ``blank_model`` reads, and the tokenizer, beside the weights.
+def describe(model: nn.Module, directory: Path, tokenizer: Any = None) -> dict[str, Any]:
+    """What ``blank_model`` reads; it is also written, with the tokenizer, for ``transformers``.
 
     Args:
         model: any network; of one that is not of ``transformers`` there is nothing to write.
         directory: where.
         tokenizer: None copies the one where the model came from, if that is a local folder.
+
+    Raises:
+        WriteError: the disk is full.
     """
-    if is_pretrained(model):
-        config: Any = copy.deepcopy(model.config)
-        config.architectures = [type(model).__name__]
-        config.dtype = model.dtype
-        config.save_pretrained(directory)
-        if model.can_generate():  # type: ignore[operator]
-            model.generation_config.save_pretrained(directory)  # type: ignore[union-attr, operator]
-    if tokenizer is not None:
-        tokenizer.save_pretrained(directory)
-    elif is_pretrained(model) and model.name_or_path:
-        _copy_files(Path(str(model.name_or_path)), _TOKENIZER_FILES, directory)
+    try:
+        if is_pretrained(model):
+            config: Any = copy.deepcopy(model.config)
+            config.architectures = [type(model).__name__]
+            config.dtype = model.dtype
+            config.save_pretrained(directory)
+            if model.can_generate():  # type: ignore[operator]
+                model.generation_config.save_pretrained(directory)  # type: ignore[union-attr, operator]
+        if tokenizer is not None:
+            tokenizer.save_pretrained(directory)
+        elif is_pretrained(model) and model.name_or_path:
+            _copy_files(Path(str(model.name_or_path)), _TOKENIZER_FILES, directory)
+    except OSError as error:
+        raise WriteError(
+            f"cannot write {directory}: {error.strerror}; the network that was there is as it was"
+        ) from error
+    names = {"config": CONFIG, "generation_config": _GENERATION}
+    found = {key: directory / name for key, name in names.items()}
+    return {key: read_json(path) if path.exists() else None for key, path in found.items()}
 
 
 def _copy_files(source: Path, names: Iterable[str], target: Path) -> None:
@@ -88,43 +102,62 @@ def _copy_files(source: Path, names: Iterable[str], target: Path) -> None:
             shutil.copyfile(source / name, target / name)
 
 
-def blank_model(directory: Path, outlines: Mapping[str, Outline]) -> nn.Module:
-    """The dense model that ``config.json`` tells of, in eval mode: its weights are not initialised.
+def blank_model(
+    directory: Path, structure: Mapping[str, Any], outlines: Mapping[str, Outline]
+) -> nn.Module:
+    """The dense model that a structure describes, in eval mode: its weights are not initialised.
 
     Buffers that are computed and not saved, such as rotary frequencies, are right. Memory that is
     not written to is not used, so the weights take none until they are filled.
 
     Args:
-        directory: holds ``config.json``.
+        directory: where the structure is, for messages and the model's ``name_or_path``.
+        structure: what ``describe`` returned is in it.
         outlines: of the tensors that will fill it; each gets the dtype it has there.
 
     Raises:
         CheckpointError: the description is missing or damaged, or of a class that
             ``transformers`` does not have; code beside the file is never run.
     """
-    library, path = transformers(), directory / CONFIG
-    config = _config(library, path)
-    kind = _architecture(library, config, path)
+    library = transformers()
+    check_sizes(structure.get("config"), outlines)
+    config = _config(library, structure.get("config"), directory)
+    kind = _architecture(library, config, directory)
     floating = Counter(dtype for _, dtype in outlines.values() if dtype.is_floating_point)
     if not floating:
         raise CheckpointError(f"{directory} holds no weights")
-    layers = getattr(config, "num_hidden_layers", 0)
-    if isinstance(layers, int) and layers > len(outlines):
-        raise CheckpointError(
-            f"{path} tells of {layers} layers, and the weights are {len(outlines)} tensors: the "
-            "two do not belong together"
-        )
     try:
         model: Any = _uninitialised(kind, config, floating.most_common(1)[0][0])
-        if model.can_generate() and (directory / "generation_config.json").is_file():
-            model.generation_config = library.GenerationConfig.from_pretrained(directory)
+        if model.can_generate() and structure.get("generation_config") is not None:
+            described = copy.deepcopy(structure["generation_config"])
+            model.generation_config = library.GenerationConfig.from_dict(described)
     except Exception as error:  # of any library, for the file may hold anything
         raise CheckpointError(
-            f"no network can be made from {path}: {type(error).__name__}: {error}"
+            f"no network can be made from the config in {directory}: {type(error).__name__}: "
+            f"{error!s:.500}"
         ) from error
     found = {name: dtype for name, (_, dtype) in outlines.items()}
     convert(model, {name: _own_dtype(name, found) for name in model.state_dict()})
     return model.eval()  # type: ignore[no-any-return]
+
+
+def check_sizes(described: Any, outlines: Mapping[str, Outline]) -> None:
+    """Raise where a description counts layers, experts, heads or labels that no weight has.
+
+    Making the model would take memory and time for each of them before its weights are compared.
+    """
+    widths = [size for shape, _ in outlines.values() for size in shape]
+    most = max(_FEW, len(outlines), *widths) if widths else _FEW
+    items = described.items() if isinstance(described, dict) else ()
+    for key, value in items:
+        counted = type(value) is int and any(word in str(key) for word in _COUNTED)
+        if counted and value > most:
+            raise CheckpointError(
+                f"the config has {key} = {value}, and no weight is of such a size: the two do not "
+                "belong together"
+            )
+        for nested in value if isinstance(value, list) else [value]:
+            check_sizes(nested, outlines)
 
 
 def _uninitialised(kind: Any, config: Any, dtype: torch.dtype) -> Any:
@@ -142,23 +175,24 @@ def _uninitialised(kind: Any, config: Any, dtype: torch.dtype) -> Any:
     return model
 
 
-def _config(library: Any, path: Path) -> Any:
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise CheckpointError(f"{path} is too large to be a model's description")
-        return library.AutoConfig.from_pretrained(
-            path.parent, local_files_only=True, trust_remote_code=False
+def _config(library: Any, described: Any, directory: Path) -> Any:
+    if described is None:
+        raise CheckpointError(
+            f"{directory} holds no model of transformers: read it by "
+            "eckart.load(model, directory), with a fresh model of the original class"
         )
-    except CheckpointError:
-        raise
+    try:
+        kind = library.models.auto.configuration_auto.CONFIG_MAPPING[described["model_type"]]
+        config = kind.from_dict(copy.deepcopy(described))
+        config.name_or_path = str(directory)
+        return config
     except Exception as error:  # of any library, for the file may hold anything
         raise CheckpointError(
-            f"cannot read {path}: {type(error).__name__}: {error}; only for models of transformers "
-            "does eckart.save write one, other networks are read by eckart.load(model, directory)"
+            f"cannot read the config in {directory}: {type(error).__name__}: {error!s:.500}"
         ) from error
 
 
-def _architecture(library: Any, config: Any, path: Path) -> Any:
+def _architecture(library: Any, config: Any, directory: Path) -> Any:
     """The class, one of the library's own for that configuration."""
     names = config.architectures
     name = names[0] if isinstance(names, list) and names else None
@@ -166,7 +200,7 @@ def _architecture(library: Any, config: Any, path: Path) -> Any:
     fits = isinstance(kind, type) and issubclass(kind, library.PreTrainedModel)
     if not fits or kind.config_class is not type(config):  # type: ignore[union-attr]
         raise CheckpointError(
-            f"{path}: transformers has no class {name!r:.80} for a "
+            f"{directory}: transformers has no class {name!r:.80} for a "
             f"{type(config).__name__}: make the model yourself, and eckart.load(model, directory)"
         )
     return kind

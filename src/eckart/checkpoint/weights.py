@@ -1,4 +1,4 @@
-"""What a safetensors file holds, by its header alone, and whether that is what it should be."""
+"""Which tensors a file of weights must hold, and whether it does, by its header alone."""
 
 from __future__ import annotations
 
@@ -8,22 +8,79 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from eckart.checkpoint.names import Named
 from eckart.errors import CheckpointError
-from eckart.storage.tensors import Outline, outlines_of
+from eckart.layers import norm_width
+from eckart.records import Form
+from eckart.storage.header import Outline
 
 
-def check_weights(path: Path, expected: Mapping[str, Outline], tied: Mapping[str, str]) -> None:
-    """Compare the file's header, before any tensor is read, with what is expected.
+def outlines_with(
+    model: Named, forms: Mapping[str, Form], norms: Mapping[str, int]
+) -> dict[str, Outline]:
+    """Shape and dtype of every tensor that a network has once some layers and norms changed."""
+    outlines: dict[str, Outline] = {
+        name: (tuple(tensor.shape), tensor.dtype) for name, tensor in model.state.items()
+    }
+    for layer, form in forms.items():
+        dense = model.modules[layer].weight
+        for name in [name for name in outlines if name.startswith(f"{layer}.")]:
+            del outlines[name]  # those of weight norm and pruning too, which go with the layer
+        outlines |= outlines_of_form(layer, form, dense.dtype)  # type: ignore[arg-type]
+    for norm, width in norms.items():
+        dense_width = norm_width(model.modules[norm])
+        for name, (shape, dtype) in list(outlines.items()):
+            if name.rpartition(".")[0] == norm and shape == (dense_width,):
+                outlines[name] = ((width,), dtype)
+    return outlines
+
+
+def outlines_of_form(layer: str, form: Form, dtype: torch.dtype) -> dict[str, Outline]:
+    """Shape and dtype of every tensor of one layer."""
+    outlines: dict[str, Outline] = {}
+    for index, piece in enumerate(form.pieces):
+        place = layer if form.is_plain else f"{layer}.{index}"
+        if piece.carries:
+            outlines[f"{place}.rest.weight"] = (piece.rest.weight_shape, dtype)
+            outlines[f"{place}.order"] = ((piece.outputs,), torch.int64)
+        else:
+            outlines[f"{place}.weight"] = (piece.weight_shape, dtype)
+        if piece.bias:
+            outlines[f"{place}.bias"] = ((piece.outputs,), dtype)
+    return outlines
+
+
+def tied_names(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """For every tensor, the first name, by the alphabet, of those that are one and the same."""
+    first: dict[tuple[object, ...], str] = {}
+    tied = {}
+    for name in sorted(state):
+        tensor = state[name]
+        if tensor.layout != torch.strided or not tensor.numel() or tensor.is_meta:
+            tied[name] = name
+            continue
+        key = (tensor.data_ptr(), tensor.device, tensor.dtype, tensor.shape, tensor.stride())
+        tied[name] = first.setdefault(key, name)
+    return tied
+
+
+def check_weights(
+    path: Path,
+    found: Mapping[str, Outline],
+    expected: Mapping[str, Outline],
+    tied: Mapping[str, str],
+) -> None:
+    """Compare a file's header, before any tensor is read, with what is expected.
 
     Args:
-        path: the file.
+        path: of the file, for the message.
+        found: shape and dtype by name, in the file.
         expected: shape and dtype by name.
-        tied: for every name, the first of those that share its memory; the file holds one of them.
+        tied: for every name, the first of those that are one tensor; the file holds one of them.
 
     Raises:
-        CheckpointError: the file is unreadable, or anything is missing, surplus or different.
+        CheckpointError: anything is missing, surplus or different.
     """
-    found = outlines_of(path)
     first: dict[str, str] = {}
     for name in found:
         twin = first.setdefault(tied.get(name, name), name)

@@ -17,7 +17,7 @@ from eckart.errors import CheckpointError
 from eckart.storage.tensors import header_of, read_tensors, write_tensors
 from eckart.storage.writing import make_folder
 
-FORMAT = "eckart.decomposition/1"
+FORMAT = "eckart.decomposition/2"
 _log = logging.getLogger("eckart")
 
 D = TypeVar("D")  # a dataclass of tensors and numbers

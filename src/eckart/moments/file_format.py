@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
-from eckart.errors import InputError
+from eckart.errors import CheckpointError, InputError
 from eckart.records.forms import LayerSpec
+from eckart.storage.header import Header
 
+FORMAT = "eckart.moments/5"
 PARTS = {"gram": "grams", "total": "totals", "output": "output_grams", "joint": "joint_grams"}
 """The field whose tensors have names in the file that begin so."""
+
+_COUNTS = ("examples", "outputs", "batches")
 
 
 def packed(value: Any, leaves: list[Tensor]) -> Any:
@@ -28,38 +33,86 @@ def packed(value: Any, leaves: list[Tensor]) -> Any:
     raise InputError(f"an example of type {type(value).__name__} cannot be saved with the moments")
 
 
-def _unpacked(data: Any, tensors: Mapping[str, Tensor]) -> Any:
-    (kind, value), *_ = data.items()
+def unpacked(data: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """The inverse of ``packed``, by the tensors of a file.
+
+    Raises:
+        One of ``MALFORMED``: the structure is not one that ``packed`` makes.
+    """
+    ((kind, value),) = data.items()
     if kind == "tensor":
-        return tensors[f"example/{value}"].clone()  # a view would hold on to the whole file
+        return tensors[f"example/{value}"]
     if kind == "dict":
-        return {k: _unpacked(v, tensors) for k, v in value.items()}
-    if kind == "value":
+        return {k: unpacked(v, tensors) for k, v in value.items()}
+    if kind == "value" and not isinstance(value, dict | list):
         return value
-    items = [_unpacked(item, tensors) for item in value]
+    if kind not in ("tuple", "list"):
+        raise ValueError(f"{kind!r:.40} is not a kind of example")
+    items = [unpacked(item, tensors) for item in value]
     return tuple(items) if kind == "tuple" else items
 
 
-def fields_in(meta: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """The fields of ``Moments`` from a file's metadata and tensors; the shapes are checked."""
-    sums: dict[str, dict[str, Tensor]] = {field: {} for field in PARTS.values()}
-    for key, tensor in tensors.items():
-        part, _, name = key.partition("/")
-        if part in PARTS:
-            sums[PARTS[part]][name] = tensor
-    specs = [LayerSpec.from_json(spec) for spec in meta["specs"]]
+def described_in(header: Header) -> dict[str, Any]:
+    """The fields of ``Moments`` that are not tensors, checked against the shapes in the file.
+
+    Raises:
+        CheckpointError: the file holds something else.
+        One of ``MALFORMED``: it was damaged, or made by somebody else.
+    """
+    found = header.metadata.get("format", "none")
+    if found != FORMAT:
+        raise CheckpointError(
+            f"it holds no moments of the format {FORMAT} but {found!r:.60}: calibrate again"
+        )
+    meta = json.loads(header.metadata["moments"])
+    specs = [_spec(raw) for raw in meta["specs"]]
+    _check_numbers(meta, specs)
+    shapes = {name: entry.shape for name, entry in header.entries.items()}
     for spec in specs:
-        _check_sums(spec, meta["rows"], sums)
-    inputs = {key: _unpacked(meta[key], tensors) for key in ("example", "sample")}
-    return {**meta, **sums, "specs": {spec.name: spec for spec in specs}, **inputs}
+        _check_sums(spec, meta["rows"], shapes)
+    return {**meta, "specs": {spec.name: spec for spec in specs}}
 
 
-def _check_sums(spec: LayerSpec, rows: Mapping[str, int], sums: Mapping[str, Any]) -> None:
+def _spec(raw: Any) -> LayerSpec:
+    spec = LayerSpec.from_json(raw)
+    if not all(isinstance(text, str) for text in (spec.name, spec.type, spec.input)):
+        raise TypeError("a layer's name, type and input are texts")
+    sizes = [n for size in spec.sizes for n in size]
+    if not all(_is_count(n, least=1) for n in [*sizes, spec.itemsize]) or not spec.dense.is_plain:
+        raise ValueError(f"layer {spec.name!r:.80} has no such sizes")
+    return spec
+
+
+def _check_numbers(meta: Mapping[str, Any], specs: list[LayerSpec]) -> None:
+    least = int(bool(specs))  # an interrupted pass may have nothing
+    counts = [*(meta[name] for name in _COUNTS), *meta["rows"].values()]
+    if not all(_is_count(count, least) for count in counts):
+        raise ValueError(f"{', '.join(_COUNTS)} and rows are counts")
+    if not all(_is_count(cost, 0) for cost in meta["model_costs"].values()):
+        raise ValueError("costs are whole numbers")
+    texts = [meta["fingerprint"], meta["metric"] or "", *meta["skipped"].values()]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("fingerprint, metric and reasons are texts")
+
+
+def _check_sums(
+    spec: LayerSpec, rows: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]
+) -> None:
     groups, out, inputs = spec.piece.matrix_shape
-    gram, total = sums["grams"][spec.input], sums["totals"][spec.input]
-    output, joint = (sums[part].get(spec.name) for part in ("output_grams", "joint_grams"))
-    fits = gram.shape == (groups, inputs, inputs) and total.shape == (groups, inputs)
-    fits = fits and (output is None or output.shape == (groups, out, out))
-    fits = fits and (joint is None or (joint.shape == gram.shape and output is not None))
-    if not fits or spec.input not in rows:
-        raise ValueError(f"the sums of layer {spec.name!r} do not fit its shapes")
+    gram, total = (groups, inputs, inputs), (groups, inputs)
+    needed = {
+        f"gram/{spec.input}": gram,
+        f"total/{spec.input}": total,
+        f"diagonal/gram/{spec.input}": total,
+    }
+    if f"joint/{spec.name}" in shapes:
+        needed[f"joint/{spec.name}"] = gram
+    if {f"output/{spec.name}", f"joint/{spec.name}"} & shapes.keys():
+        needed[f"output/{spec.name}"] = (groups, out, out)
+        needed[f"diagonal/output/{spec.name}"] = (groups, out)
+    if any(shapes.get(name) != shape for name, shape in needed.items()) or spec.input not in rows:
+        raise ValueError(f"the sums of layer {spec.name!r:.80} do not fit its shapes")
+
+
+def _is_count(value: Any, least: int) -> bool:
+    return type(value) is int and least <= value < 2**63

@@ -11,16 +11,14 @@ from typing import Any
 
 import torch
 from jaxtyping import Float64
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from eckart.errors import MALFORMED, CheckpointError, MismatchError
-from eckart.moments.file_format import PARTS, fields_in, packed
+from eckart.errors import CheckpointError, MismatchError
+from eckart.moments.file_format import FORMAT, PARTS, packed
+from eckart.moments.parts import joined_fields, whole_fields
 from eckart.records.forms import LayerSpec
 from eckart.storage.tensors import write_tensors
 from eckart.storage.workspace import StoredSums, Workspace, decompositions_in
-
-FORMAT = "eckart.moments/4"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,21 +224,10 @@ class Moments:
             CheckpointError: the file is missing, damaged, or of another format; or calibration in
                 the workspace is not finished.
         """
-        if Path(path).is_dir():
-            from eckart.moments.parts import joined  # which loads the single files by this
-
-            return joined(Workspace.read(path))
+        fields = joined_fields(Workspace.read(path)) if Path(path).is_dir() else whole_fields(path)
         try:
-            with safe_open(path, framework="pt") as file:
-                header = file.metadata() or {}
-                if header.get("format") != FORMAT:
-                    raise CheckpointError(
-                        f"{path} holds no moments of the format {FORMAT} but "
-                        f"{header.get('format', 'none')!r:.60}: calibrate anew"
-                    )
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            return cls(**fields_in(json.loads(header["moments"]), tensors))
-        except (OSError, SafetensorError, *MALFORMED) as error:
+            return cls(**fields)
+        except TypeError as error:  # a field too many, or one too few
             raise CheckpointError(f"cannot read moments from {path}: {error}") from error
 
 

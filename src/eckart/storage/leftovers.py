@@ -10,10 +10,15 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
+import stat
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from eckart.errors import WriteError
 
 try:
     import fcntl
@@ -42,6 +47,41 @@ def opened_beside(target: Path) -> tuple[BinaryIO, Path]:
         if _is_at(number, path):
             return file, path
         file.close()  # another process took it for a leftover before it was held
+
+
+@contextmanager
+def folder_beside(target: Path) -> Iterator[Path]:
+    """A new, empty folder beside a file, held by this process and removed at the end.
+
+    Raises:
+        WriteError: it cannot be made.
+    """
+    path = target.parent / _name_for(target.name)
+    try:
+        path.mkdir()
+        number = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise WriteError(f"cannot write in {target.parent}: {error.strerror}") from error
+    try:
+        _hold(number)
+        path.mkdir(exist_ok=True)  # in case another process took it for a leftover before that
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(number)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Wait until no other process holds a folder, and hold it; where there are no locks, do not."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        if fcntl is not None:
+            with suppress(OSError):
+                fcntl.flock(number, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(number)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -80,11 +120,14 @@ def _hold(number: int) -> bool | None:
 def _remove_abandoned(path: Path) -> None:
     number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     try:
-        held = _hold(number)
-        if held is None:
-            held = time.time() - os.fstat(number).st_mtime > _DAY_S
-        if held and _is_at(number, path):
-            path.unlink()
+        abandoned = _hold(number)
+        if abandoned is None:
+            abandoned = time.time() - os.fstat(number).st_mtime > _DAY_S
+        if abandoned and _is_at(number, path):
+            if stat.S_ISDIR(os.fstat(number).st_mode):
+                shutil.rmtree(path)
+            else:
+                path.unlink()
     finally:
         os.close(number)
 

@@ -1,40 +1,163 @@
-"""Files of tensors: written whole or not at all, read by header first."""
+"""Files of tensors: written whole or not at all, read by header first, every number checked."""
 
 from __future__ import annotations
 
-import json
+import hashlib
+import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO, final
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from eckart.errors import CheckpointError
-from eckart.storage.writing import written
+from eckart.storage.digests import BLOCK_BYTES
+from eckart.storage.header import (
+    Entry,
+    Header,
+    Outline,
+    bytes_of,
+    encoded,
+    header_for,
+    read_header,
+)
+from eckart.storage.reading import opened, told_of_reading
+from eckart.storage.writing import shown, written
+
+
+@final
+@dataclass(frozen=True)
+class TensorFile:
+    """A file of tensors that is open; its header was read and checked.
+
+    Attributes:
+        path: for messages.
+        header: names, shapes, dtypes, digests and metadata.
+    """
+
+    path: Path
+    header: Header
+    _file: BinaryIO
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.header.entries
+
+    def read(self, name: str) -> Tensor:
+        """One tensor, in memory of its own; the others are not read.
+
+        Raises:
+            CheckpointError: there is none of that name, or its numbers are not those written.
+
+        Cost: reading and hashing, block by block: the hash has 1.2 GB/s on one core.
+        """
+        entry = self._entry(name)
+        try:
+            tensor = torch.empty(entry.shape, dtype=entry.dtype)
+        except (RuntimeError, TypeError) as error:
+            raise CheckpointError(f"cannot read {shown(self.path)}: {error}") from error
+        whole = tensor.flatten().view(torch.uint8).numpy().data
+        digest = hashlib.sha256()
+        self._file.seek(self.header.start + entry.begin)
+        for begin in range(0, len(whole), BLOCK_BYTES):
+            block = whole[begin : begin + BLOCK_BYTES]
+            with told_of_reading(self.path):
+                found = self._file.readinto(block)  # type: ignore[attr-defined]
+            if found != len(block):
+                raise CheckpointError(f"cannot read {shown(self.path)}: it ends early")
+            digest.update(block)
+        self._check(name, entry, digest.hexdigest())
+        return tensor
+
+    def read_finite(self, name: str) -> Tensor:
+        """One tensor, without NaN and infinity.
+
+        Raises:
+            CheckpointError: as ``read``, or it holds some.
+        """
+        tensor = self.read(name)
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f"{shown(self.path)}: {name!r:.80} holds NaN or infinity")
+        return tensor
+
+    def check(self) -> None:
+        """Check the numbers of every tensor, a block at a time.
+
+        Raises:
+            CheckpointError: some are not those that were written; the message names the tensor.
+        """
+        for name, entry in self.header.entries.items():
+            digest = hashlib.sha256()
+            self._file.seek(self.header.start + entry.begin)
+            for begin in range(entry.begin, entry.end, BLOCK_BYTES):
+                with told_of_reading(self.path):
+                    digest.update(self._file.read(min(BLOCK_BYTES, entry.end - begin)))
+            self._check(name, entry, digest.hexdigest())
+
+    def mapped(self) -> dict[str, Tensor]:
+        """All tensors, as views of the file, of which the system reads what is touched.
+
+        They are not checked here; see ``check``.
+        """
+        entries = self.header.entries.items()
+        if not any(entry.end for _, entry in entries):
+            return {name: torch.empty(entry.shape, dtype=entry.dtype) for name, entry in entries}
+        whole = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
+        return {name: self._view(whole, entry) for name, entry in entries}
+
+    def _view(self, whole: mmap.mmap, entry: Entry) -> Tensor:
+        count = prod(entry.shape)
+        if not count:
+            return torch.empty(entry.shape, dtype=entry.dtype)
+        start = self.header.start + entry.begin
+        return torch.frombuffer(whole, dtype=entry.dtype, count=count, offset=start).reshape(
+            entry.shape
+        )
+
+    def _entry(self, name: str) -> Entry:
+        if name not in self.header.entries:
+            raise CheckpointError(f"{shown(self.path)} holds no tensor {name!r:.80}")
+        return self.header.entries[name]
+
+    def _check(self, name: str, entry: Entry, digest: str) -> None:
+        if digest != entry.digest:
+            raise CheckpointError(
+                f"{shown(self.path)} is damaged: the numbers of {name!r:.80} are not those that "
+                "were written"
+            )
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Any]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"cannot read {path}: {error}; delete it, and the same call makes it again"
-        ) from error
+def opened_tensors(path: str | Path, header: Header | None = None) -> Iterator[TensorFile]:
+    """A file that ``write_tensors`` wrote, open for reading.
+
+    Args:
+        path: of the file.
+        header: as it was read before; None reads it.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or was written by another tool.
+    """
+    with opened(path) as (file, size):
+        if header is None:
+            try:
+                header = read_header(file, size)
+            except (OSError, CheckpointError) as error:
+                raise CheckpointError(f"cannot read {shown(path)}: {error}") from error
+        yield TensorFile(Path(path), header, file)
 
 
 def read_tensors(path: Path, names: Sequence[str]) -> list[Tensor]:
-    """Some tensors of a file; what of them is not touched is not read either.
+    """Some tensors of a file, each in memory of its own; the others are not read.
 
     Raises:
         CheckpointError: the file is missing or damaged.
     """
-    with _open(path) as file:
-        return [file.get_tensor(name) for name in names]
+    with told_to_delete(), opened_tensors(path) as file:
+        return [file.read(name) for name in names]
 
 
 def header_of(path: Path) -> dict[str, str]:
@@ -43,72 +166,49 @@ def header_of(path: Path) -> dict[str, str]:
     Raises:
         CheckpointError: the file is missing or damaged.
     """
-    with _open(path) as file:
-        return file.metadata() or {}
-
-
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file, whole or not at all; a tensor at a time goes through the memory.
-
-    Raises:
-        WriteError: the disk is full, or cannot be written to; see ``storage.writing``.
-    """
-    laid_out = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
-    header: dict[str, Any] = {"__metadata__": dict(metadata)}
-    end = 0
-    for name in laid_out:
-        begin, end = end, end + tensors[name].numel() * tensors[name].element_size()
-        header[name] = {
-            "dtype": _NAMES[tensors[name].dtype],
-            "shape": list(tensors[name].shape),
-            "data_offsets": [begin, end],
-        }
-    encoded = json.dumps(header).encode()
-    encoded += b" " * (-len(encoded) % 8)
-    with written(path) as file:
-        file.write(len(encoded).to_bytes(8, "little"))
-        file.write(encoded)
-        for name in laid_out:
-            file.write(_bytes_of(tensors[name]))
-
-
-def _bytes_of(tensor: Tensor) -> memoryview:
-    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
-
-
-MAX_JSON_BYTES = 64 * 1024 * 1024  # of what lies beside the weights; a hostile file may be vast
-
-
-Outline = tuple[tuple[int, ...], torch.dtype]
-
-
-_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-    "C64": torch.complex64,
-}
-
-
-_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+    with told_to_delete(), opened_tensors(path) as file:
+        return dict(file.header.metadata)
 
 
 def outlines_of(path: Path) -> dict[str, Outline]:
     """Shape and dtype of every tensor in the file; none of them is read.
 
     Raises:
-        CheckpointError: the file is missing, truncated, or no safetensors file.
+        CheckpointError: the file is missing, damaged, or was written by another tool.
     """
+    with opened_tensors(path) as file:
+        return file.header.outlines
+
+
+@contextmanager
+def told_to_delete() -> Iterator[None]:
+    """What to do about a damaged file of a workspace goes into the message."""
     try:
-        with safe_open(path, framework="pt") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            return {n: (tuple(s.get_shape()), _DTYPES[s.get_dtype()]) for n, s in slices.items()}
-    except (OSError, SafetensorError, KeyError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}") from error
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; delete it, and the same call makes it again") from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file with digests, whole or not at all; see ``storage.writing``.
+
+    Args:
+        path: of the file.
+        tensors: by name; one at a time is copied to the CPU.
+        metadata: texts that go along.
+
+    Raises:
+        InputError: a tensor cannot be stored as it is.
+        WriteError: the disk is full, or cannot be written to.
+
+    Cost: hashing at 1.2 GB/s on one core, and writing.
+    """
+    write_with_header(path, tensors, header_for(tensors, metadata))
+
+
+def write_with_header(path: Path, tensors: Mapping[str, Tensor], header: Header) -> None:
+    """Write tensors under a header that was made for them, as ``write_tensors`` does."""
+    with written(path) as file:
+        file.write(encoded(header))
+        for name in header.entries:
+            file.write(bytes_of(tensors[name]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -11,12 +10,14 @@ from typing import Any, final
 
 from torch import Tensor
 
-from eckart.errors import MALFORMED, CheckpointError, MismatchError
+from eckart.errors import CheckpointError, MismatchError
+from eckart.storage.header import Header
 from eckart.storage.leftovers import remove_leftovers
-from eckart.storage.tensors import read_tensors
-from eckart.storage.writing import make_folder, write_json
+from eckart.storage.reading import read_sealed, write_sealed
+from eckart.storage.tensors import opened_tensors, told_to_delete
+from eckart.storage.writing import make_folder
 
-FORMAT = "eckart.workspace/1"
+FORMAT = "eckart.workspace/2"
 SETTINGS = "workspace.json"
 
 
@@ -50,14 +51,16 @@ class Workspace:
             CheckpointError: there is none, or it cannot be read.
         """
         path = Path(directory).absolute() / SETTINGS
-        try:
-            data = json.loads(path.read_text())
-            if data["format"] != FORMAT:
-                raise CheckpointError(f"{path} has another format than {FORMAT}")
-            settings = data["settings"]
-            return cls(path.parent, {**settings, "layers": [str(n) for n in settings["layers"]]})
-        except (OSError, *MALFORMED) as error:
-            raise CheckpointError(f"cannot read a workspace from {path}: {error}") from error
+        data = read_sealed(path)
+        if data.get("format") != FORMAT:
+            raise CheckpointError(
+                f"{path} has the format {data.get('format')!r:.60}, and this version reads "
+                f"{FORMAT}: calibrate again, in another folder"
+            )
+        settings = data.get("settings")
+        if not isinstance(settings, dict) or not _are_texts(settings.get("layers")):
+            raise CheckpointError(f"{path} does not name the layers of a workspace")
+        return cls(path.parent, settings)
 
     @classmethod
     def opened(cls, directory: str | Path, settings: Mapping[str, Any]) -> Workspace:
@@ -76,7 +79,7 @@ class Workspace:
         if fresh.shards:
             raise CheckpointError(f"{directory} holds moments but no {SETTINGS}: use a new folder")
         make_folder(fresh.directory)
-        write_json(fresh.directory / SETTINGS, {"format": FORMAT, "settings": settings})
+        write_sealed(fresh.directory / SETTINGS, {"format": FORMAT, "settings": settings})
         return fresh
 
     def _check_same(self, settings: Mapping[str, Any]) -> None:
@@ -114,18 +117,25 @@ class StoredSums(Mapping[str, Tensor]):
     Args:
         part: what the tensors' names in the files begin with.
         files: by key, the file that holds its tensor.
+        headers: of the files, read once.
     """
 
-    def __init__(self, part: str, files: Mapping[str, Path]) -> None:
-        self.part, self.files = part, dict(files)
+    def __init__(
+        self, part: str, files: Mapping[str, Path], headers: Mapping[Path, Header]
+    ) -> None:
+        self.part, self.files, self.headers = part, dict(files), dict(headers)
 
     def __getitem__(self, key: str) -> Tensor:
-        path = self.files[key]
-        return read_tensors(path, [f"{self.part}/{key}"])[0]
+        return self._read(key, f"{self.part}/{key}")
 
     def diagonal(self, key: str) -> Tensor:
         """The diagonal of every matrix of one stack, for which the rest is not read."""
-        return read_tensors(self.files[key], [f"diagonal/{self.part}/{key}"])[0].clone()
+        return self._read(key, f"diagonal/{self.part}/{key}")
+
+    def _read(self, key: str, name: str) -> Tensor:
+        path = self.files[key]
+        with told_to_delete(), opened_tensors(path, self.headers[path]) as file:
+            return file.read_finite(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.files)
@@ -137,3 +147,7 @@ class StoredSums(Mapping[str, Tensor]):
 def decompositions_in(directory: Path) -> Path:
     """The folder of what was decomposed under the moments of a workspace."""
     return directory / "decompositions"
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)

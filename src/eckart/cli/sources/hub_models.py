@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from eckart import load_pretrained
-from eckart.checkpoint.structure import STRUCTURE
+from eckart.checkpoint.folder import STRUCTURE
 from eckart.checkpoint.transformers import CONFIG, transformers
 from eckart.cli.shown.output import say
 from eckart.errors import EckartError, InputError

@@ -17,7 +17,7 @@ from eckart.metrics import Probe, fitting_metric, is_joint, probe_of
 from eckart.moments import Moments
 from eckart.moments.distinct import DistinctInputs
 from eckart.moments.distributed import world
-from eckart.moments.parts import joined, layers_of, stored
+from eckart.moments.parts import finished_layers
 from eckart.records.offer import AUTO
 from eckart.running.batches import call, inputs_of, moved
 from eckart.running.hooks import untouched, watching
@@ -67,7 +67,7 @@ def gathered_in(
     workspace = Workspace.opened(
         directory, {**made_of, "data": data.digest, "layers": list(layers)}
     )
-    done = {name for path in workspace.shards for name in layers_of(stored(path), layers)}
+    done = finished_layers(workspace)
     missing = {name: layer for name, layer in layers.items() if name not in done}
     for group in groups_within(model, missing, data.first, memory_bytes, metric):
         path = workspace.next_shard()
@@ -81,7 +81,7 @@ def gathered_in(
                 "from there",
                 error.moments,
             ) from error.__cause__
-    whole = joined(workspace)
+    whole = Moments.load(workspace.directory)
     if metric is not None and not whole.specs:
         raise NoGradientError
     return whole

@@ -1,0 +1,125 @@
+"""The folder of a network: one rename changes it from the old network to the new one.
+
+::
+
+    eckart.json                          the structure, and which file holds the weights
+    weights-0123456789abcdef.safetensors its name is its content, so two networks never share one
+    config.json, …                       for ``transformers`` and for readers; eckart reads none
+
+New weights are written beside the old ones. The rename of ``eckart.json``, which names them, is the
+moment of change; what belongs to the old network is removed after it, or by the next save.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from eckart.errors import MALFORMED, CheckpointError, WriteError
+from eckart.storage.header import header_for
+from eckart.storage.leftovers import folder_beside, held, remove_leftovers
+from eckart.storage.reading import read_json, write_sealed
+from eckart.storage.tensors import write_with_header
+from eckart.storage.writing import make_folder, shown, writable, write_bytes, write_json
+
+STRUCTURE = "eckart.json"
+INDEX = "model.safetensors.index.json"
+_WEIGHTS = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
+_EARLIER = ("model.safetensors", "eckart.safetensors")  # of transformers, and of formats up to 3
+_PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+
+
+def is_weights(name: Any) -> bool:
+    """Whether a file of weights may have this name."""
+    return isinstance(name, str) and _WEIGHTS.fullmatch(name) is not None
+
+
+@contextmanager
+def replaceable(directory: str | Path, for_transformers: bool) -> Iterator[Path]:
+    """A folder that one save at a time may change, and an empty one in it for what is prepared.
+
+    Raises:
+        WriteError: it cannot be written to, or holds pickled weights.
+    """
+    folder = make_folder(directory)
+    writable(folder / STRUCTURE)
+    pickled = [name for name in _PICKLED if (folder / name).exists()]
+    if for_transformers and pickled:
+        raise WriteError(
+            f"cannot save to {shown(folder)}: transformers would read {pickled[0]} there instead; "
+            "give another folder"
+        )
+    with held(folder):
+        remove_leftovers(folder)
+        with folder_beside(folder / STRUCTURE) as prepared:
+            yield prepared
+
+
+def replace_network(
+    folder: Path,
+    structure: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    prepared: Path,
+    with_index: bool,
+) -> None:
+    """Put a network in the place of the one in a folder.
+
+    Args:
+        folder: whose network is replaced.
+        structure: of the new one, without its weights.
+        weights: of the new one.
+        prepared: files that go along.
+        with_index: name the weights as ``transformers`` looks for them.
+
+    Raises:
+        WriteError: the disk is full, or a file cannot be written.
+    """
+    files = sorted(path for path in prepared.rglob("*") if path.is_file())
+    for path in files:
+        _place_of(path, prepared, folder)
+    header = header_for(weights, {"format": "pt"})
+    name = f"weights-{header.digest[:16]}.safetensors"
+    described = {**structure, "weights": {"file": name, "digest": header.digest}}
+    try:
+        write_with_header(folder / name, weights, header)
+        write_sealed(folder / STRUCTURE, described)
+    except BaseException:
+        if not _named(folder, name):
+            _remove(folder, [name])
+        raise
+    _remove(folder, [INDEX, *_EARLIER])
+    for path in files:
+        write_bytes(_place_of(path, prepared, folder), path.read_bytes())
+    if with_index:
+        size = sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
+        index = {"metadata": {"total_size": size}, "weight_map": dict.fromkeys(weights, name)}
+        write_json(folder / INDEX, index)
+    old = [p.name for p in folder.iterdir() if is_weights(p.name) and p.name != name]
+    _remove(folder, old)
+
+
+def _named(folder: Path, weights: str) -> bool:
+    """Whether the network in a folder may have this file of weights."""
+    if not (folder / STRUCTURE).exists():
+        return False
+    try:
+        return bool(read_json(folder / STRUCTURE)["weights"]["file"] == weights)
+    except (CheckpointError, *MALFORMED):
+        return False
+
+
+def _place_of(path: Path, prepared: Path, folder: Path) -> Path:
+    place = folder / path.relative_to(prepared)
+    make_folder(place.parent)
+    return writable(place)
+
+
+def _remove(folder: Path, names: list[str]) -> None:
+    for name in names:
+        with suppress(OSError):
+            (folder / name).unlink()

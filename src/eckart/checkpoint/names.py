@@ -1,0 +1,86 @@
+"""The names of a network's modules and tensors, without those that a wrapper adds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from eckart.errors import InputError
+
+_WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module"}
+_COMPILED = {"OptimizedModule": "_orig_mod"}
+
+
+@dataclass(frozen=True)
+class Named:
+    """A network by plain names: those it would have outside ``DataParallel`` and ``compile``.
+
+    Attributes:
+        modules: by plain name.
+        places: the name in this network of each of them.
+        state: what ``state_dict`` holds, by plain name.
+        keys: the name in ``state_dict`` of each of them.
+    """
+
+    modules: Mapping[str, nn.Module]
+    places: Mapping[str, str]
+    state: Mapping[str, Tensor]
+    keys: Mapping[str, str]
+
+
+def named(model: nn.Module) -> Named:
+    """The modules and the state of a network.
+
+    Raises:
+        InputError: two tensors have one plain name, or the state holds what is not a tensor.
+    """
+    wrappers = {n: inner for n, m in model.named_modules() if (inner := _inner(m)) is not None}
+    modules = {name: module for name, module in model.named_modules() if name not in wrappers}
+    places = {_plain(name, wrappers): name for name in modules}
+    state = model.state_dict()
+    keys = {_plain(key, wrappers): key for key in state}
+    if len(keys) < len(state):
+        raise InputError("two tensors of this network have one name: rename one of its modules")
+    for key, value in state.items():
+        _check_tensor(key, value)
+    return Named(
+        {plain: modules[place] for plain, place in places.items()},
+        places,
+        {plain: state[key] for plain, key in keys.items()},
+        keys,
+    )
+
+
+def inside(model: nn.Module) -> nn.Module:
+    """The network in its wrappers."""
+    inner = _inner(model)
+    return model if inner is None else inside(getattr(model, inner))
+
+
+def _inner(module: nn.Module) -> str | None:
+    """The attribute that holds what a module wraps; None for one that wraps nothing."""
+    attribute = {**_WRAPPERS, **_COMPILED}.get(type(module).__name__)
+    ours = type(module).__module__.partition(".")[0] == "torch"
+    return attribute if ours and attribute in module._modules else None
+
+
+def _plain(name: str, wrappers: Mapping[str, str]) -> str:
+    place, kept = "", []
+    for part in name.split("."):
+        if wrappers.get(place) != part:
+            kept.append(part)
+        place = f"{place}.{part}" if place else part
+    return ".".join(kept)
+
+
+def _check_tensor(key: str, value: Any) -> None:
+    if isinstance(value, Tensor):
+        return
+    layer = key.removesuffix("_extra_state").rstrip(".") or "the network"
+    raise InputError(
+        f"{layer!r:.80} keeps a {type(value).__name__} in its state, and only tensors can be "
+        "written: let its get_extra_state return a tensor, or save it apart"
+    )

@@ -1,0 +1,113 @@
+"""A network to a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from eckart.checkpoint.folder import replace_network, replaceable
+from eckart.checkpoint.names import Named, inside, named
+from eckart.checkpoint.structure import FORMAT
+from eckart.checkpoint.transformers import check_merged, describe
+from eckart.checkpoint.weights import outlines_of_form, tied_names
+from eckart.errors import InputError
+from eckart.layers import Factored, norm_width, piece_of, type_of
+from eckart.network.plan_attribute import plan_of
+from eckart.network.third_party import is_pretrained
+from eckart.records import Form
+from eckart.storage.header import check_storable
+
+
+def save(model: nn.Module, directory: str | Path, tokenizer: Any = None) -> None:
+    """Write weights and ``eckart.json`` for ``load``.
+
+    After a kill or a full disk at any moment, the folder loads as the network that was there or as
+    this one. The structure is read off the network itself; the plan it carries goes along as
+    provenance. Beside a model of ``transformers`` go ``config.json``, its generation settings and
+    the tokenizer. Where such a model has plain layers, ``model.safetensors.index.json`` leads
+    ``from_pretrained`` to the weights; with factored or narrowed layers there is none, because
+    ``from_pretrained`` would fill the layers it misses with random numbers.
+
+    Args:
+        model: any network, with or without factored layers. ``DataParallel`` and ``torch.compile``
+            around it or in it are left out. Adapters must be merged into it.
+        directory: made if need be; the network there, also one that ``transformers`` wrote to
+            ``model.safetensors``, is replaced.
+        tokenizer: of ``transformers``; None copies the one of the local folder the model is from.
+
+    Raises:
+        InputError: the network holds adapters of ``peft``, or tensors that no file can hold. It is
+            found before anything is written.
+        WriteError: the disk is full or read-only, or the folder holds pickled weights, which
+            ``transformers`` would read instead.
+
+    Cost: hashing the weights at 1.2 GB/s on one core, and writing them.
+    """
+    check_merged(model)
+    inner, parts = inside(model), named(model)
+    weights = _storable(parts.state)
+    plan, forms = plan_of(model) or plan_of(inner), _forms_of(parts)
+    _check_loads_again(parts, forms)
+    changed = plan is not None or not all(form.is_plain for form in forms.values())
+    structure = {
+        "format": FORMAT,
+        "version": version("eckart"),
+        "forms": {name: form.as_json() for name, form in forms.items()},
+        "norms": {n: w for n, m in parts.modules.items() if (w := norm_width(m)) is not None},
+        "plan": plan and plan.as_json(),
+    }
+    with replaceable(directory, is_pretrained(inner)) as prepared:
+        structure |= describe(inner, prepared, tokenizer)
+        with_index = is_pretrained(inner) and not changed
+        replace_network(Path(directory), structure, weights, prepared, with_index)
+
+
+def _storable(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a file can hold, each tensor once."""
+    for name, tensor in state.items():
+        if is_lazy(tensor):
+            raise InputError(f"the tensor {name!r:.80} is not initialised: run the network once")
+        check_storable(name, tensor)
+    tied = tied_names(state)
+    return {name: tensor for name, tensor in state.items() if tied[name] == name}
+
+
+def _forms_of(parts: Named) -> dict[str, Form]:
+    """The form of every layer of a known type, factored or plain, but for the factors' own."""
+    forms = dict[str, Form]()
+    inside_factors = {
+        f"{name}.{inner}"
+        for name, module in parts.modules.items()
+        if type(module) is Factored
+        for inner, _ in module.named_modules()
+    }
+    for name, module in parts.modules.items():
+        if type(module) is Factored:
+            forms[name] = module.form
+        elif name and name not in inside_factors and type_of(module) is not None:
+            forms[name] = Form((piece_of(module),))
+    return forms
+
+
+def _check_loads_again(parts: Named, forms: Mapping[str, Form]) -> None:
+    """Raise where ``load`` would not find what it looks for in a factored layer."""
+    for layer, form in forms.items():
+        if form.is_plain:
+            continue
+        found = {
+            name: (tuple(tensor.shape), tensor.dtype)
+            for name, tensor in parts.state.items()
+            if name.startswith(f"{layer}.")
+        }
+        dtypes = [dtype for _, dtype in found.values() if dtype.is_floating_point]
+        if not dtypes or found != outlines_of_form(layer, form, dtypes[0]):
+            raise InputError(
+                f"the factored layer {layer!r:.80} holds {sorted(found)!r:.200}, which load could "
+                "not put back: take off what was added to it (a parametrization, pruning or other "
+                "hooks), or eckart.merge the network first"
+            )

@@ -1,0 +1,95 @@
+"""Files that others may have damaged or made: opened with care, JSON read within bounds."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from eckart.errors import MALFORMED, CheckpointError
+from eckart.storage.digests import digest_of_json
+from eckart.storage.writing import shown, write_json
+
+MAX_JSON_BYTES = 64 * 1024 * 1024  # a hostile file may be vast, and parsing takes twenty times that
+_DIGEST = "digest"
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[tuple[BinaryIO, int]]:
+    """A regular file, open for reading, and its size in bytes.
+
+    Raises:
+        CheckpointError: it is missing, cannot be read, or is a folder, a device or a pipe.
+    """
+    with told_of_reading(path):
+        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # which does not wait for a pipe
+    found = os.fstat(number)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(number)
+        raise CheckpointError(f"cannot read {shown(path)}: it is not a regular file")
+    with os.fdopen(number, "rb") as file:
+        yield file, found.st_size
+
+
+@contextmanager
+def told_of_reading(path: str | Path) -> Iterator[None]:
+    """Errors of the system as one of ours that names the file."""
+    try:
+        yield
+    except (OSError, ValueError) as error:  # a null in the name is a ValueError
+        raise CheckpointError(f"cannot read {shown(path)}: {error}") from error
+
+
+def read_json(path: str | Path, most: int = MAX_JSON_BYTES) -> Any:
+    """What a file of JSON holds.
+
+    Raises:
+        CheckpointError: it is missing, has more bytes than ``most``, or is not JSON.
+    """
+    with opened(path) as (file, size):
+        if size > most:
+            raise CheckpointError(
+                f"cannot read {shown(path)}: it has {size} bytes, more than the {most} that such a "
+                "file may have"
+            )
+        with told_of_reading(path):
+            text = file.read(most)
+    try:
+        return json.loads(text)
+    except MALFORMED as error:
+        raise CheckpointError(f"cannot read {shown(path)}: it is not JSON: {error}") from error
+
+
+def write_sealed(path: str | Path, value: dict[str, Any]) -> None:
+    """Write a dictionary as JSON with a digest of its content, whole or not at all.
+
+    Raises:
+        WriteError: see ``storage.writing``.
+    """
+    write_json(path, {**value, _DIGEST: digest_of_json(value)})
+
+
+def read_sealed(path: str | Path) -> dict[str, Any]:
+    """What ``write_sealed`` wrote, without the digest, which is checked.
+
+    Raises:
+        CheckpointError: as ``read_json``; or the content is not what was written.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{shown(path)} is not a file that eckart wrote")
+    digest = value.pop(_DIGEST, None)
+    try:
+        whole = digest == digest_of_json(value)
+    except MALFORMED:
+        whole = False
+    if not whole:
+        raise CheckpointError(
+            f"{shown(path)} was changed or damaged after it was written: its content does not have "
+            "its digest"
+        )
+    return value
