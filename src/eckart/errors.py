@@ -10,7 +10,9 @@
     ├── BudgetError (ValueError)         no options meet the budget; says what is reachable
     ├── CheckpointError                  a file is missing, truncated, of another version or hostile
     │   └── WriteError                   a file cannot be written; what was there is as it was
-    └── CalibrationInterrupted           stopped early; ``.moments`` holds what was gathered
+    ├── CalibrationInterrupted           stopped early; ``.moments`` holds what was gathered
+    ├── FrontierInterrupted              stopped early; ``.frontier`` holds the points measured
+    └── HealingInterrupted               stopped early; ``.healed`` holds the best network so far
 
     EckartWarning (UserWarning)
     ├── LeftDenseWarning                 a planned replacement was undone, with the reason
@@ -79,6 +81,30 @@ class CalibrationInterrupted(EckartError):
     def __init__(self, message: str, moments: Any) -> None:
         super().__init__(message)
         self.moments = moments
+
+
+class FrontierInterrupted(EckartError):
+    """A frontier stopped before its last point; no point that was measured is lost.
+
+    Attributes:
+        frontier: the points so far. The same call with the same ``path`` goes on after them.
+    """
+
+    def __init__(self, message: str, frontier: Any) -> None:
+        super().__init__(message)
+        self.frontier = frontier
+
+
+class HealingInterrupted(EckartError):
+    """Healing failed after it had found something better, which is not lost.
+
+    Attributes:
+        healed: what ``heal`` would have returned at that moment: the best network, and the log.
+    """
+
+    def __init__(self, message: str, healed: Any) -> None:
+        super().__init__(message)
+        self.healed = healed
 
 
 class EckartWarning(UserWarning):

@@ -17,7 +17,7 @@ from typing import Any
 from torch import nn
 from typing_extensions import Unpack
 
-from eckart.errors import BudgetError, InputError
+from eckart.errors import BudgetError, FrontierInterrupted, InputError
 from eckart.methods import fitting_methods
 from eckart.metrics import Probe
 from eckart.moments import Moments
@@ -44,6 +44,7 @@ from eckart.stages.apply import apply
 from eckart.stages.calibrate import calibrate
 from eckart.stages.curves import curves
 from eckart.stages.measure import measure
+from eckart.storage.writing import writable
 
 KEEPS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 
@@ -222,11 +223,17 @@ def frontier(
     Raises:
         BudgetError: a fraction is out of reach; nothing has been measured then.
         CheckpointError, MismatchError: the file at ``path`` is damaged or of another network.
+        WriteError: ``path`` cannot be written; said before anything is measured.
+        FrontierInterrupted: Ctrl-C, an error of ``evaluate``, or a full disk, once there are
+            points; they are its ``.frontier``, and in the file as far as that could be written.
+            The same call goes on.
     """
     if not keeps:
         raise InputError("keeps is empty: give at least one fraction")
     if path is not None and not Path(path).parent.is_dir():
         raise InputError(f"the folder of {path} does not exist; make it first")
+    if path is not None and writable(path).exists():
+        Frontier.load(path)  # better now than after the first measurement
     options = options or curves(model, moments, progress=progress)
     budgets = {float(keep): Budget(costs={cost: float(keep)}, of=of) for keep in keeps}
     least = min(budgets.items())[1]
@@ -256,12 +263,22 @@ def frontier(
     def in_order(keys: Iterable[tuple[float, str]]) -> Frontier:
         return replace(empty, points=tuple(done[key] for key in keys if key in done))
 
-    for key, plan in tracked(plans.items(), "measuring", progress, len(plans)):
-        if key not in done:
-            smaller = apply(model, plan, moments)
-            done[key] = Point.of(*key, made_by(smaller), measured(smaller), dense)
-        if path is not None:
-            in_order([*plans, *(key for key in done if key not in plans)]).save(path)
+    try:
+        for key, plan in tracked(plans.items(), "measuring", progress, len(plans)):
+            if key not in done:
+                smaller = apply(model, plan, moments)
+                done[key] = Point.of(*key, made_by(smaller), measured(smaller), dense)
+            if path is not None:
+                in_order([*plans, *(key for key in done if key not in plans)]).save(path)
+    except (Exception, KeyboardInterrupt) as error:
+        if not done:
+            raise
+        found = in_order(plans)
+        raise FrontierInterrupted(
+            f"stopped after {len(found.points)} of {len(plans)} networks, which are in .frontier "
+            f"of this error ({type(error).__name__}{': ' * bool(str(error))}{error})",
+            found,
+        ) from error
     return in_order(plans)
 
 

@@ -128,6 +128,10 @@ def test_budgets_come_back(budget: Budget):
     }
 
 
+def test_a_budget_is_the_same_by_name_and_among_the_costs():
+    assert Budget(costs={"params": 0.5, "latency": 3}) == Budget(params=0.5, costs={"latency": 3})
+
+
 @pytest.mark.parametrize("budget", [None, *BUDGETS], ids=str)
 def test_plans_come_back(budget: Budget | None):
     before = plan(budget=budget)

@@ -15,7 +15,7 @@ from typing import Any
 from typer.core import TyperGroup
 
 from eckart.cli.shown.output import Result, say
-from eckart.errors import CalibrationInterrupted, EckartError, InputError
+from eckart.errors import CalibrationInterrupted, EckartError, FrontierInterrupted, InputError
 
 _words: ContextVar[tuple[str, ...]] = ContextVar("words", default=())
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -25,8 +25,8 @@ class Interrupted(Exception):
     """A command was interrupted; the message says what was kept and how to go on."""
 
 
-def stopped(error: CalibrationInterrupted, message: str) -> Exception:
-    """What to raise for a calibration that stopped: it was interrupted, or the data failed."""
+def stopped(error: CalibrationInterrupted | FrontierInterrupted, message: str) -> Exception:
+    """What to raise for work that stopped: it was interrupted, or something failed."""
     if isinstance(error.__cause__, KeyboardInterrupt):
         return Interrupted(message)
     return InputError(f"{error.__cause__}; {message}")

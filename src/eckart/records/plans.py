@@ -19,6 +19,7 @@ Scope = Literal["model", "sites"]
 Amount = int | float
 
 
+_OWN = ("params", "macs", "bytes")  # costs that a budget has an argument for
 NARROWED = "narrowed"
 """Method of a layer that only lost channels."""
 
@@ -33,7 +34,7 @@ class Budget:
         params, macs, bytes: the limits; None is no limit.
         of: what fractions are taken of: all of the ``"model"``, or the ``"sites"``, which are
             the layers that can be compressed. Absolute amounts always count the same scope.
-        costs: limits on costs that were registered beside the three above, by name.
+        costs: limits by name, also on costs that were registered beside the three above.
     """
 
     params: Amount | None = None
@@ -52,6 +53,10 @@ class Budget:
             raise InputError(f"budget limits {', '.join(twice)} twice: by name and in costs=")
         for name, limit in self._given.items():
             _check_limit(name, limit)
+        for name in self.costs.keys() & set(_OWN):  # the same budget, however it was said
+            object.__setattr__(self, name, self.costs[name])
+        others = {name: limit for name, limit in self.costs.items() if name not in _OWN}
+        object.__setattr__(self, "costs", others)
 
     @property
     def limits(self) -> dict[str, Amount]:
@@ -61,7 +66,7 @@ class Budget:
 
     @property
     def _given(self) -> dict[str, Amount]:
-        own = {name: getattr(self, name) for name in ("params", "macs", "bytes")}
+        own = {name: getattr(self, name) for name in _OWN}
         return {k: v for k, v in {**own, **self.costs}.items() if v is not None}
 
     def as_json(self) -> dict[str, Any]:
@@ -78,8 +83,7 @@ class Budget:
         """All limits are written side by side, and those that are not set are left out."""
         if not isinstance(data, dict):
             return data
-        own = dict.fromkeys(("params", "macs", "bytes"))
-        named = {*own, "of"}
+        own, named = dict.fromkeys(_OWN), {*_OWN, "of"}
         others = {k: v for k, v in data.items() if k not in named}
         return {**own, **{k: v for k, v in data.items() if k in named}, "costs": others}
 

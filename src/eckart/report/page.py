@@ -20,6 +20,7 @@ from eckart.report.healing import Logs, checked_logs
 from eckart.report.payload import PointCommand, page_data
 from eckart.report.supports import by_reason
 from eckart.report.tables import table_columns, table_rows
+from eckart.storage.writing import make_folder, write_text
 
 SCRIPTS = (
     "dom.js",
@@ -69,6 +70,7 @@ def write_report(
     Raises:
         InputError: the frontier is empty, or a healing log belongs to none of its points.
         MismatchError: frontier and curves belong to different networks.
+        WriteError: the file cannot be written; an older one stays as it was.
 
     Cost: O(points × layers + options) time. Long curves are thinned: 150 kB for ResNet-20
     and 10 points, 1.2 MB for 1,000 layers of 10 options each and 36 points.
@@ -96,10 +98,9 @@ def write_report(
             **_assets(),
         )
     )
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(page, encoding="utf-8")
-    return target
+    make_folder(Path(path).parent)
+    write_text(path, page)
+    return Path(path)
 
 
 def _check(frontier: Frontier, curves: Curves) -> None:

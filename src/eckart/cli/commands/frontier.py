@@ -10,7 +10,7 @@ from typing import Annotated
 from rich.console import RenderableType
 
 from eckart import curves, frontier
-from eckart.cli.entry import Interrupted, command_line, typed_words
+from eckart.cli.entry import Interrupted, command_line, stopped, typed_words
 from eckart.cli.options.grouping import grouped
 from eckart.cli.options.parsing import parse_fractions, usage_error
 from eckart.cli.options.planning import MomentsOptions, PlanOptions, gather
@@ -27,6 +27,7 @@ from eckart.cli.options.shared import (
 from eckart.cli.shown.output import Result, file_to_write
 from eckart.cli.shown.reproducing import point_command
 from eckart.costs import COSTS
+from eckart.errors import FrontierInterrupted
 from eckart.pipeline import KEEPS
 from eckart.report import frontier_table, write_report
 
@@ -100,7 +101,13 @@ def _resumable(out: Path | None) -> Iterator[None]:
     """Say how to go on when interrupted."""
     try:
         yield
+    except FrontierInterrupted as error:
+        raise stopped(error, _to_go_on(out)) from error
     except KeyboardInterrupt as error:
-        if out is None:
-            raise Interrupted("give --out FILE.json to keep the points that are done") from error
-        raise Interrupted(f"the points so far are in {out}; run the same to go on") from error
+        raise Interrupted("no point was measured yet") from error
+
+
+def _to_go_on(out: Path | None) -> str:
+    if out is None:
+        return "give --out FILE.json to keep the points that are done"
+    return f"the points so far are in {out}; run the same to go on"

@@ -11,9 +11,9 @@ from torch import nn
 from eckart import Moments, heal
 from eckart.cli.options.parsing import parse_names, usage_error
 from eckart.cli.options.shared import CalibrationOptions, Data, Examples, needed, option
-from eckart.cli.shown.output import folder_to_write
+from eckart.cli.shown.output import folder_to_write, say
 from eckart.cli.sources.text_data import TextData
-from eckart.errors import InputError
+from eckart.errors import HealingInterrupted, InputError
 from eckart.records import Healed
 from eckart.stages.heal.treatments import TREATMENTS, treatments_named
 
@@ -79,14 +79,19 @@ class HealingOptions:
     def healed(
         self, smaller: nn.Module, dense: nn.Module, batches: Examples, moments: Moments, seed: int
     ) -> Healed:
-        """The healed network."""
-        return heal(
-            smaller,
-            dense,
-            batches,
-            moments=moments,
-            treatments=self.treatments,
-            steps=self.steps,
-            checkpoint=self.heal_checkpoint,
-            seed=seed,
-        )
+        """The healed network; the best so far, with a warning, where healing fails on the way."""
+        try:
+            return heal(
+                smaller,
+                dense,
+                batches,
+                moments=moments,
+                treatments=self.treatments,
+                steps=self.steps,
+                checkpoint=self.heal_checkpoint,
+                seed=seed,
+            )
+        except HealingInterrupted as error:
+            say(f"eckart: warning: {error.__cause__}; the best network so far is kept")
+            found: Healed = error.healed
+            return found

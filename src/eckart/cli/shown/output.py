@@ -14,6 +14,7 @@ from typing import Any, TextIO
 from rich.console import Console, RenderableType
 
 from eckart.errors import InputError
+from eckart.storage.writing import make_folder, writable
 
 _WIDE = 160  # columns where there is no terminal to ask
 
@@ -52,11 +53,13 @@ def file_to_write(path: Path | None) -> Path | None:
 
     Raises:
         InputError: it is a folder.
+        WriteError: it cannot be written.
     """
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         if path.is_dir():
             raise InputError(f"{path} is a folder; name a file")
+        writable(path)
     return path
 
 
@@ -69,7 +72,7 @@ def folder_to_write(path: Path | None) -> Path | None:
     if path is not None:
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; name a folder")
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
     return path
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from eckart.errors import InputError, MismatchError
+from eckart.errors import HealingInterrupted, InputError, MismatchError
 from eckart.moments import Moments
 from eckart.network.identity import check_same_network
 from eckart.network.plan_attribute import plan_of
@@ -92,6 +92,8 @@ def heal(
         InputError: data that can be read only once, are empty or hold NaN; an evaluation that
             returns NaN; an unknown treatment; a teacher whose outputs have another shape.
         MismatchError: moments or plan of another network.
+        HealingInterrupted: an error, such as a full disk, after something better than
+            ``compressed`` was found; that is its ``.healed``. Before, the error itself is raised.
 
     Cost: that of the treatments; per network judged, a pass of both over the held-out part.
 
@@ -125,7 +127,22 @@ def heal(
                 _tried(treatment, Case(student, teacher, *data, *talk), judge)
         except KeyboardInterrupt:
             judge.remark("interrupted")
+        except Exception as error:
+            if judge.model is compressed:
+                raise
+            raise _interrupted(error, judge, compressed) from error
     return Healed(_as_before(judge.model, compressed), tuple(judge.log))
+
+
+def _interrupted(error: Exception, judge: Judge, compressed: nn.Module) -> HealingInterrupted:
+    """What to raise for a failure: it holds the best network."""
+    what = f"{type(error).__name__}: {error}"
+    judge.remark(f"failed: {what}")
+    return HealingInterrupted(
+        f"healing failed in {judge.treatment!r} ({what}); the best network so far is in .healed of "
+        "this error",
+        Healed(_as_before(judge.model, compressed), tuple(judge.log)),
+    )
 
 
 def _tried(treatment: Treatment, case: Case, judge: Judge) -> None:
