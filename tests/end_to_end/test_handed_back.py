@@ -120,7 +120,7 @@ def test_a_full_disk_leaves_the_old_frontier_and_hands_back_the_new(dense, tmp_p
     assert dense.frontier(dense.evaluate(), path) == caught.value.frontier
 
 
-@pytest.mark.parametrize("damage", ["", "{}", '{"sha256": "f"}'])
+@pytest.mark.parametrize("damage", ["", "{}", '{"digest": "f"}'])
 def test_a_damaged_file_is_found_before_anything_is_measured(dense, tmp_path, damage):
     (tmp_path / "f.json").write_text(damage)
     with pytest.raises(CheckpointError, match=r"f\.json"):

@@ -44,7 +44,7 @@ def test_after_a_kill_at_any_moment_it_loads_as_one_of_the_two(tmp_path: Path):
     networks = {"dense": plain(0), "factored": factorize(plain(1), rank=40)}
     save(networks["dense"], tmp_path)
     found, left = set(), set()
-    for round_ in range(10):
+    for round_ in range(100):  # on a busy machine the first kills come before the first save
         child = os.fork()
         if child == 0:
             for _ in range(1000):
@@ -56,6 +56,8 @@ def test_after_a_kill_at_any_moment_it_loads_as_one_of_the_two(tmp_path: Path):
         os.waitpid(child, 0)
         found.add(of_whom(tmp_path, networks, lambda: plain(2)))
         left |= files(tmp_path)
+        if round_ >= 9 and len(found) == 2 and len(left) > 3:
+            break
     assert found == {"dense", "factored"}
     assert len(left) > 3  # some kills came in the middle
     save(networks["dense"], tmp_path)

@@ -107,10 +107,10 @@ def test_a_whole_number_is_a_loss_too():
 
 def test_a_plan_that_was_changed_is_refused_unless_on_purpose():
     text = PLAN.dumps().replace('"loss": 0.25', '"loss": 0.125')
-    with pytest.raises(CheckpointError, match=r"not what was written.*delete its entry 'sha256'"):
+    with pytest.raises(CheckpointError, match=r"not have its digest; .*delete its entry 'digest'"):
         Plan.loads(text)
     changed = json.loads(text)
-    del changed["sha256"]
+    del changed["digest"]
     assert Plan.from_json(changed).choices["b"].loss == 0.125
 
 

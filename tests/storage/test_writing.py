@@ -216,7 +216,7 @@ def test_after_a_kill_at_any_moment_it_is_the_old_file_or_the_new_one(tmp_path: 
     """A child writes 1 MB again and again; every file that is found after it died is whole."""
     target, size = tmp_path / "a", 1_000_000
     found = set()
-    for round_ in range(12):
+    for round_ in range(100):  # on a busy machine the first kills come before the first file
         child = os.fork()
         if child == 0:
             for value in range(256):
@@ -229,6 +229,8 @@ def test_after_a_kill_at_any_moment_it_is_the_old_file_or_the_new_one(tmp_path: 
             content = target.read_bytes()
             assert content == content[:1] * size
             found.add(content[0])
+        if round_ >= 11 and len(found) > 1:
+            break
     assert len(found) > 1
     write_bytes(target, b"")
     assert names(tmp_path) == ["a"]

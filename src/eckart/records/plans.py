@@ -183,12 +183,12 @@ class Plan:
 
     @classmethod
     def from_json(cls, data: Any) -> Plan:
-        """The inverse of ``as_json``, and of ``dumps`` read as JSON; a seal is checked.
+        """The inverse of ``as_json``, and of ``dumps`` read as JSON; a digest is checked.
 
         Raises:
             CheckpointError: the data are not those of a plan, or not what was written.
         """
-        return read(cls, unsealed(data))
+        return read(cls, unsealed(data, required=False))
 
     def contradiction(self) -> str | None:
         """Removals have the names of their groups; costs are parts of totals."""
@@ -199,7 +199,7 @@ class Plan:
         return f"totals lack the costs {excerpt(beyond)}" if beyond else None
 
     def dumps(self) -> str:
-        """JSON text with a seal; whoever changes it on purpose deletes the entry ``sha256``."""
+        """JSON text with a digest; whoever changes it on purpose deletes the entry ``digest``."""
         return json.dumps(sealed(self.as_json()), indent=2)
 
     @classmethod

@@ -12,8 +12,11 @@ from eckart.errors import CheckpointError, MismatchError
 from eckart.records.plans import Plan
 from eckart.records.reading import Count, Width, read
 from eckart.records.scores import Score
-from eckart.storage.documents import read_document, write_document
+from eckart.storage.documents import unsealed
+from eckart.storage.reading import read_json, write_sealed
 from eckart.storage.writing import shown
+
+MAX_BYTES = 256 * 1024 * 1024  # of a frontier: 36 plans of a thousand layers take a tenth of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,12 +159,12 @@ class Frontier:
         return read(cls, data)
 
     def save(self, path: str | Path) -> None:
-        """Write as JSON with a seal, whole or not at all.
+        """Write as JSON with a digest, whole or not at all.
 
         Raises:
             WriteError: the disk is full, or cannot be written to.
         """
-        write_document(path, self.as_json())
+        write_sealed(path, self.as_json())
 
     @classmethod
     def load(cls, path: str | Path) -> Frontier:
@@ -170,9 +173,9 @@ class Frontier:
         Raises:
             CheckpointError: missing, or not what was written.
         """
-        content = read_document(path)
+        data = read_json(path, MAX_BYTES)
         try:
-            return cls.from_json(content)
+            return cls.from_json(unsealed(data, required=False))
         except CheckpointError as error:
             raise CheckpointError(f"cannot read a frontier from {shown(path)}: {error}") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections.abc import Iterator
@@ -10,12 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from eckart.errors import MALFORMED, CheckpointError
-from eckart.storage.digests import digest_of_json
+from eckart.errors import CheckpointError
+from eckart.storage.documents import parsed, sealed, unsealed
 from eckart.storage.writing import shown, write_json
 
 MAX_JSON_BYTES = 64 * 1024 * 1024  # a hostile file may be vast, and parsing takes twenty times that
-_DIGEST = "digest"
 
 
 @contextmanager
@@ -58,10 +56,8 @@ def read_json(path: str | Path, most: int = MAX_JSON_BYTES) -> Any:
             )
         with told_of_reading(path):
             text = file.read(most)
-    try:
-        return json.loads(text)
-    except MALFORMED as error:
-        raise CheckpointError(f"cannot read {shown(path)}: it is not JSON: {error}") from error
+    with _named(path):
+        return parsed(text)
 
 
 def write_sealed(path: str | Path, value: dict[str, Any]) -> None:
@@ -70,7 +66,7 @@ def write_sealed(path: str | Path, value: dict[str, Any]) -> None:
     Raises:
         WriteError: see ``storage.writing``.
     """
-    write_json(path, {**value, _DIGEST: digest_of_json(value)})
+    write_json(path, sealed(value))
 
 
 def read_sealed(path: str | Path) -> dict[str, Any]:
@@ -82,14 +78,14 @@ def read_sealed(path: str | Path) -> dict[str, Any]:
     value = read_json(path)
     if not isinstance(value, dict):
         raise CheckpointError(f"{shown(path)} is not a file that eckart wrote")
-    digest = value.pop(_DIGEST, None)
+    with _named(path):
+        content: dict[str, Any] = unsealed(value, required=True)
+    return content
+
+
+@contextmanager
+def _named(path: str | Path) -> Iterator[None]:
     try:
-        whole = digest == digest_of_json(value)
-    except MALFORMED:
-        whole = False
-    if not whole:
-        raise CheckpointError(
-            f"{shown(path)} was changed or damaged after it was written: its content does not have "
-            "its digest"
-        )
-    return value
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"cannot read {shown(path)}: {error}") from error
