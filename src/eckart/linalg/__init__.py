@@ -1,4 +1,4 @@
-"""Tensor to tensor: no modules, no files."""
+"""Linear algebra on tensors. Nothing here knows of modules or files."""
 
 from eckart.linalg.black_box.search import BlackBoxRank, black_box_rank
 from eckart.linalg.calculus.factor_fitting import (

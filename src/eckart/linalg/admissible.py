@@ -1,7 +1,7 @@
-"""What every decomposition asks of its input, said once: a real, finite, non-empty matrix.
+"""Checks of what every decomposition needs as its input: a real, finite, non-empty matrix.
 
-Half-precision matrices are admitted and worked on in float32. Views (transposed, expanded,
-strided) are ordinary input. Complex, integer and ``meta`` tensors are refused by name.
+Half-precision matrices are accepted and computed in float32. Views (transposed, expanded,
+strided) are ordinary input. Complex, integer and ``meta`` tensors raise an error that names them.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ WORKING = {  # stored dtype: the dtype of the arithmetic
 
 
 def admissible_matrix(matrix: Tensor, name: str = "matrix") -> Tensor:
-    """The matrix, detached and in its working dtype, once it is known to be usable.
+    """Check a matrix and return it detached, in its working dtype.
 
     Args:
         matrix: any tensor.
-        name: what the message calls it.
+        name: what an error message calls it.
 
     Returns:
-        Shape (m, n), float32 or float64, sharing memory with ``matrix`` where no cast is needed.
+        Shape (m, n), float32 or float64; it shares memory with ``matrix`` if no cast is needed.
 
     Raises:
-        InputError: it is not two-dimensional, empty, complex, of integers, or on ``meta``.
-        NonFiniteError: it holds NaN or infinity.
+        InputError: it does not have two axes, or is empty, complex, integer or on ``meta``.
+        NonFiniteError: it contains NaN or infinity.
 
     Cost: O(m·n).
 
@@ -47,14 +47,15 @@ def admissible_matrix(matrix: Tensor, name: str = "matrix") -> Tensor:
 
 
 def admissible(values: Tensor, name: str) -> Tensor:
-    """The same for a tensor of any shape."""
+    """Do the same for a tensor of any shape."""
     if values.is_meta:
         raise InputError(f"{name} is on the meta device and holds no numbers; move it to a device")
     if values.dtype not in WORKING:
         known = ", ".join(str(dtype).removeprefix("torch.") for dtype in WORKING)
         raise InputError(f"{name} is {values.dtype}; expected real floating point: {known}")
     if values.numel() == 0:
-        raise InputError(f"{name} is empty, shape {tuple(values.shape)}; every side needs a number")
+        got = f"{name} is empty, shape {tuple(values.shape)}"
+        raise InputError(f"{got}; every side needs at least one entry")
     values = values.detach()
     if not all(bool(end.isfinite()) for end in torch.aminmax(values)):
         raise NonFiniteError(f"{name} holds NaN or infinity; find out where they come from")
@@ -62,10 +63,10 @@ def admissible(values: Tensor, name: str) -> Tensor:
 
 
 def admissible_moment(moment: Tensor, size: int, name: str) -> Tensor:
-    """A square matrix of the given size; O(size²).
+    """Check a square matrix of the given size; O(size²).
 
     Raises:
-        InputError: another shape, or as for `admissible_matrix`.
+        InputError: it has another shape, or `admissible_matrix` refuses it.
     """
     moment = admissible_matrix(moment, name)
     if moment.shape != (size, size):
@@ -74,25 +75,25 @@ def admissible_moment(moment: Tensor, size: int, name: str) -> Tensor:
 
 
 def admissible_stack(values: Tensor, name: str) -> Tensor:
-    """The tensor detached and in float64, whatever its number of axes, once it is usable; O(size).
+    """Check a tensor with any number of axes and return it detached, in float64; O(size).
 
     Raises:
-        InputError: it is empty, complex, of integers, or on ``meta``.
-        NonFiniteError: it holds NaN or infinity.
+        InputError: it is empty, complex, integer or on ``meta``.
+        NonFiniteError: it contains NaN or infinity.
     """
     return admissible(values, name).double()
 
 
 def admissible_problem(weight: Tensor, a: Tensor, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A weight and its moments in float64, once they are usable and fit; O(size).
+    """Check that a weight and its moments fit, and return them in float64; O(size).
 
     Args:
         weight: shape (groups, out, in); axes after ``out`` count as one.
-        a: of the inputs, (groups, in, in).
-        g: of the outputs, (groups, out, out).
+        a: second moment of the inputs, (groups, in, in).
+        g: second moment of the output gradients, (groups, out, out).
 
     Raises:
-        InputError: shapes that do not fit, or as for `admissible_stack`.
+        InputError: the shapes do not fit, or `admissible_stack` refuses a tensor.
     """
     named = {"weight": weight, "a": a, "g": g}
     weight, a, g = (admissible_stack(values, name) for name, values in named.items())
@@ -106,10 +107,10 @@ def admissible_problem(weight: Tensor, a: Tensor, g: Tensor) -> tuple[Tensor, Te
 
 
 def check_rank(rank: int, shape: tuple[int, ...] | torch.Size, name: str = "rank") -> None:
-    """Refuse a rank that the shape does not have.
+    """Check that a matrix of this shape can have the rank.
 
     Raises:
-        InputError: it is below 1 or above the smaller side.
+        InputError: the rank is below 1 or above the smaller side.
     """
     most = min(shape)
     if not 1 <= rank <= most:
@@ -118,17 +119,17 @@ def check_rank(rank: int, shape: tuple[int, ...] | torch.Size, name: str = "rank
 
 
 def check_count(count: int, name: str) -> None:
-    """Refuse what is below zero.
+    """Check that a count is not negative.
 
     Raises:
         InputError: it is negative.
     """
     if count < 0:
-        raise InputError(f"{name}={count}: expected a number from 0 on")
+        raise InputError(f"{name}={count}: expected 0 or more")
 
 
 def unit_scale(values: Tensor) -> float:
-    """1, or the largest entry where squares of such numbers could leave the dtype's range."""
+    """1, or the largest absolute entry if its square could overflow or underflow."""
     low, high = torch.aminmax(values)
     largest = max(-float(low), float(high))
     return 1.0 if largest == 0 or 1e-9 < largest < 1e9 else largest

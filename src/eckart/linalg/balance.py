@@ -10,7 +10,7 @@ from torch import Tensor
 def balanced(
     first: Float[Tensor, "groups rank inner"], second: Float[Tensor, "groups out rank *k"]
 ) -> tuple[Float[Tensor, "groups rank inner"], Float[Tensor, "groups out rank *k"]]:
-    """Both factors with equal norms for every component; one without length is left as it is."""
+    """Rescale both factors to equal norms per component; a zero component is not changed."""
     longer, shorter = first.norm(dim=2), second.movedim(2, 1).flatten(2).norm(dim=2)
     scale = (longer / shorter.clamp_min(1e-300)).sqrt()
     scale = torch.where((longer > 0) & (shorter > 0), scale, 1.0)

@@ -1,7 +1,8 @@
-"""A convolution kernel as a sum of products of vectors, one over each of its axes (CP).
+"""A convolution kernel as a sum of products of vectors, one vector for each axis (CP).
 
-For given vectors over channels and positions the rest is least squares, so what is minimised
-depends on those alone (variable projection), under the whole of ``A`` and ``G``.
+Once the vectors over channels and positions are given, the rest is a least-squares problem. The
+objective therefore depends on these vectors only (variable projection). It uses the full ``A`` and
+``G``.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from eckart.linalg.balance import balanced
 from eckart.linalg.whitening import damped, factor, quadratic_loss
 
 _ITERATIONS, _HISTORY = 100, 20
-_SETTLED = 1e-9  # a change of the loss, as a fraction of the whole kernel's, or of a step
-_RIDGE, _MORE = 1e-9, 1e-6  # relative; keep components that have become collinear solvable
+_SETTLED = 1e-9  # stop at a smaller step, or a smaller change of the loss (of no kernel: ½)
+_RIDGE, _MORE = 1e-9, 1e-6  # relative; they keep the system solvable if components are collinear
 
 
 @dataclass(frozen=True)
@@ -44,19 +45,19 @@ def canonical_factors(
     g: Float64[Tensor, "out out"],
     rank: int,
 ) -> CanonicalFactors:
-    """Minimise ``½ tr(G ΔW A ΔWᵀ)`` from vectors drawn at random, the same in every call.
+    """Minimise ``½ tr(G ΔW A ΔWᵀ)`` from random vectors, which are the same in every call.
 
-    With the rows ``V`` = first ⊙ middle, the best last factor is ``W A Vᵀ (V A Vᵀ)⁻¹``, and what it
-    leaves is ``½ tr(G W A Wᵀ) − ½ tr(Fᵀ Vᵀ (V A Vᵀ)⁻¹ V F)`` with ``F = A Wᵀ G^½``; L-BFGS takes it
-    down over first and middle.
+    With the rows ``V`` = first ⊙ middle, the best last factor is ``W A Vᵀ (V A Vᵀ)⁻¹``. The loss is
+    then ``½ tr(G W A Wᵀ) − ½ tr(Fᵀ Vᵀ (V A Vᵀ)⁻¹ V F)`` with ``F = A Wᵀ G^½``. L-BFGS minimises it
+    over first and middle.
 
     Args:
-        kernel: weight, its positions as one axis.
+        kernel: weight, with its positions as one axis.
         a: damped second moment of the patches, in = c · k ordered (c, k).
         g: damped second moment of the output gradients.
         rank: number of components.
 
-    Cost: at most some 100 times O(rank·in² + rank·out·in + rank³).
+    Cost: at most about 100 times O(rank·in² + rank·out·in + rank³).
 
     Source: Golub & Pereyra 1973 for the elimination; Lebedev et al. 2015 (1412.6553) for the use.
     """
@@ -104,7 +105,7 @@ def _rows(first: Tensor, middle: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _explained(rows: Tensor, a: Tensor, seen: Tensor) -> tuple[float, Tensor]:
-    """``tr(Fᵀ Vᵀ (V A Vᵀ)⁻¹ V F)`` and its gradient over the rows V; F is ``seen``."""
+    """``tr(Fᵀ Vᵀ (V A Vᵀ)⁻¹ V F)`` and its gradient in the rows V; F is ``seen``."""
     weighted = rows @ a
     gram = weighted @ rows.mT
     gram.diagonal().add_(_RIDGE * gram.diagonal().mean())

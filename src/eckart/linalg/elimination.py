@@ -1,7 +1,7 @@
-"""Which columns of a matrix to keep so that its output can be reconstructed from them.
+"""Choose columns of a matrix to keep so that its output can be reconstructed from them.
 
 For a kept set S the best matrix is the least-squares refit ``M = W A[:, S] A[S, S]⁻¹``, whatever G
-is, and the loss that is left is ``½ tr(G W (A - A[:, S] A[S, S]⁻¹ A[S, :]) Wᵀ)``.
+is. The remaining loss is ``½ tr(G W (A - A[:, S] A[S, S]⁻¹ A[S, :]) Wᵀ)``.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from torch import Tensor
 from eckart.errors import InputError
 from eckart.linalg.admissible import admissible_stack
 
-_STEPS = 1024  # units are eliminated one by one up to so many, then several between two updates
-_PENDING = 128  # columns whose removal is not yet multiplied out
-_CUT = 0.9  # share of the columns left below which what is gone is cut away
+_STEPS = 1024  # up to this number of units, one goes at a time; beyond it, several per update
+_PENDING = 128  # most removed columns whose update is not yet multiplied out
+_CUT = 0.9  # cut removed columns away once at most this share of the columns is left
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Reader:
     Attributes:
         a: damped second moment of its inputs, shape (in, in).
         pull: ``Wᵀ G W``, shape (in, in).
-        columns: columns of each unit; those of no unit are always kept.
+        columns: columns of each unit; columns that belong to no unit are always kept.
     """
 
     a: Float64[Tensor, "in in"]
@@ -63,9 +63,9 @@ def nested_removal_losses(
 ) -> Float64[Tensor, " sizes"]:
     """Loss of keeping the first k units of an order and refitting, for every k from 0.
 
-    With A permuted to that order and ``A = L Lᵀ``, inputs are ``L z`` with white innovations z, and
-    what the columns from k on add to the first k are the innovations from there: the loss is
-    half the squared norm of the later columns of ``G^½ W L``. One factorisation for all k.
+    Permute A to this order and factor ``A = L Lᵀ``: the inputs are ``L z`` with white innovations
+    z. The innovations from k on are what the first k columns cannot predict, so the loss is half
+    the squared norm of the later columns of ``G^½ W L``. One factorisation serves all k.
 
     Returns:
         Shape (units + 1,), not increasing, zero at the end.
@@ -87,19 +87,19 @@ def nested_removal_losses(
 
 
 def backward_elimination(readers: Sequence[Reader]) -> list[int]:
-    """Units in the order in which they are best kept: the last one is the first to go.
+    """Order the units from the most important to the first one to remove.
 
-    Greedy from the full set: the unit goes whose removal, with all that is left refitted, adds the
-    least loss. With ``P = A[S, S]⁻¹`` and ``C = Mᵀ G M`` of the refit M, removing the columns j
-    adds ``½ tr(C[j, j] P[j, j]⁻¹)``, and both are updated by low-rank products.
+    The search starts from the full set and is greedy: it removes the unit that adds the least loss
+    when all others are refitted. With ``P = A[S, S]⁻¹`` and ``C = Mᵀ G M`` of the refit M, removing
+    the columns j adds ``½ tr(C[j, j] P[j, j]⁻¹)``. Low-rank products update both.
 
     Returns:
         All units, most important first.
 
     Cost: O(in³) per reader.
 
-    Source: second-order pruning of layer outputs as in Hassibi and Stork 1993 (optimal brain
-        surgeon), for blocks of columns and with G.
+    Source: Hassibi and Stork 1993 (optimal brain surgeon): second-order pruning, here of layer
+        outputs, for blocks of columns and with G.
     """
     _check_some(readers)
     states = [_Elimination(reader) for reader in readers]
@@ -122,10 +122,11 @@ def _check_some(readers: Sequence[Reader]) -> None:
 
 
 class _Elimination:
-    """One reader while its units go.
+    """The state of one reader while its units are removed.
 
-    The updates of ``P`` and ``C`` are collected as factors and multiplied out a block at a time:
-    matrix products instead of one pass over memory per unit. Now and then what is gone is cut away.
+    The updates of ``P`` and ``C`` are collected as factors and multiplied out a block at a time.
+    This takes matrix products instead of one pass over memory per unit. Now and then the removed
+    columns are cut away.
     """
 
     rows: Tensor
@@ -140,7 +141,7 @@ class _Elimination:
         self._forget()
 
     def added(self, units: Sequence[int]) -> Float64[Tensor, " units"]:
-        """Loss that the removal of each of these units would add."""
+        """Loss that removing each of these units would add."""
         lengths = {len(self.columns[unit]) for unit in units}
         result = self.pull.new_zeros(len(units))
         for length in lengths - {0}:
@@ -155,7 +156,7 @@ class _Elimination:
         return result
 
     def remove(self, unit: int) -> None:
-        """Refit without a unit."""
+        """Remove a unit and refit the others."""
         at = self.columns[unit]
         if len(at) == 0:
             return
@@ -178,7 +179,7 @@ class _Elimination:
         stays = self.stays
         if stays.sum() <= _CUT * len(stays):
             self.inverse, self.pull = self.inverse[stays][:, stays], self.pull[stays][:, stays]
-            places = stays.cumsum(0) - 1  # of no meaning for what is gone
+            places = stays.cumsum(0) - 1  # meaningless for removed columns
             self.columns = [places[at] for at in self.columns]
             self.stays = stays[stays]
         self._forget()
@@ -197,7 +198,7 @@ def _outside(reader: Reader) -> Int64[Tensor, " columns"]:
 
 
 def _lower(a: Float64[Tensor, "in in"]) -> Float64[Tensor, "in in"]:
-    """A Cholesky factor; R of the root's QR where rounding made A indefinite."""
+    """A Cholesky factor; from a QR of the root of A if rounding made A indefinite."""
     lower, info = torch.linalg.cholesky_ex(a)
     if bool(info):
         values, vectors = torch.linalg.eigh(a)

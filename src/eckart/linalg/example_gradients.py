@@ -1,4 +1,4 @@
-"""Second moments of the gradients that single examples give a weight."""
+"""Second moments of a weight's gradients for single examples."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch import Tensor
 def gradient_grams(
     x: Float[Tensor, "examples rows in"], g: Float[Tensor, "examples rows out"]
 ) -> tuple[Float[Tensor, "in in"], Float[Tensor, "out out"]]:
-    """``Σ Dᵀ D`` and ``Σ D Dᵀ`` with ``D = gᵀ x``, the gradient of ``W`` by one example.
+    """``Σ Dᵀ D`` and ``Σ D Dᵀ`` with ``D = gᵀ x``, the gradient of ``W`` for one example.
 
     Args:
-        x: inputs of a layer; a row of zeros counts for nothing.
-        g: gradients at its outputs.
+        x: inputs of a layer; a row of zeros adds nothing.
+        g: gradients of its outputs.
 
     Returns:
         Both sums over the examples, in the dtype of the arguments.
 
     Cost: per example O(rows² (in + out) + rows (in² + out²)), or O(in · out · (rows + in + out))
-        where that is less.
+        if that is less.
 
     Example:
         >>> import torch
@@ -28,7 +28,7 @@ def gradient_grams(
         >>> torch.allclose(inner.trace(), outer.trace())
         True
 
-    Source: Shampoo, Gupta et al. 2018 (1802.09568), whose two factors these are.
+    Source: Gupta et al. 2018 (1802.09568), Shampoo: these are its two factors.
     """
     rows, columns, out = x.shape[1], x.shape[2], g.shape[2]
     through_rows = rows**2 * 2 * (columns + out) + rows * (columns**2 + out**2)

@@ -1,4 +1,4 @@
-"""Rows of a matrix that span the others: a low-rank matrix as some of its rows, and the rest."""
+"""A low-rank matrix as some of its rows, plus coefficients that give the other rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from eckart.errors import InputError
 from eckart.linalg.admissible import admissible_matrix
 
-_BOUND = 2.0  # no coefficient larger than this, so that rounding of the rows is not magnified
+_BOUND = 2.0  # largest coefficient, so that rounding of the rows is not magnified
 _EXCHANGES = 200
 
 
@@ -23,7 +23,7 @@ class SpanningRows:
     Attributes:
         rows: shape (rank, in).
         rest: coefficients of the other rows, shape (out - rank, rank).
-        order: where each row of ``M`` is found, a permutation, shape (out,).
+        order: a permutation, shape (out,): the place of each row of ``M``.
     """
 
     rows: Float64[Tensor, "rank in"]
@@ -34,22 +34,22 @@ class SpanningRows:
 def spanning_rows(
     left: Float64[Tensor, "out rank"], right: Float64[Tensor, "rank in"]
 ) -> SpanningRows:
-    """Rewrite ``left @ right`` so that its rank many best rows give all others.
+    """Rewrite ``left @ right`` so that ``rank`` of its rows give all others.
 
-    It stores rank² numbers less than two factors do. Rows are chosen by partial pivoting, then
-    exchanged while some coefficient is above two.
+    This stores rank² fewer numbers than two factors do. Rows are chosen by partial pivoting, then
+    exchanged while a coefficient is above two.
 
     Args:
-        left: first factor; the rank is less than ``out``, and what they make may be of a lower one.
+        left: first factor; the rank is less than ``out``. The product may have a lower rank.
         right: second factor.
 
     Raises:
-        InputError: the widths do not join, or there is no row beyond the rank.
+        InputError: the widths of the factors differ, or the rank is not less than ``out``.
 
     Cost: O((out + in) rank²).
 
-    Source: interpolative decomposition, Cheng, Gimbutas, Martinsson & Rokhlin 2005; the exchanges:
-    Goreinov et al. 2010, maxvol; its use for layers: Zhao et al. 2025 (2501.19090).
+    Source: Cheng, Gimbutas, Martinsson & Rokhlin 2005 for the interpolative decomposition; Goreinov
+        et al. 2010 (maxvol) for the exchanges; Zhao et al. 2025 (2501.19090) for the use in layers.
 
     Example:
         >>> import torch
@@ -63,11 +63,11 @@ def spanning_rows(
     out, rank = left.shape
     if len(right) != rank or not rank < out:
         raise InputError(
-            f"spanning_rows: factors of {tuple(left.shape)} and {tuple(right.shape)}: their widths "
-            "join, and the rank is less than the number of rows"
+            f"spanning_rows: factors of shapes {tuple(left.shape)} and {tuple(right.shape)}; "
+            "expected (out, rank) and (rank, in) with rank less than out"
         )
     coordinates = left @ torch.linalg.qr(right.mT, mode="r").R.mT  # of the rows of the matrix
-    coordinates = F.pad(coordinates, (0, rank - coordinates.shape[1]))  # a rank beyond the inputs
+    coordinates = F.pad(coordinates, (0, rank - coordinates.shape[1]))  # if the rank exceeds ``in``
     permutation, lower, _ = torch.linalg.lu(coordinates)
     places = permutation.argmax(0)  # of the rows, the best first
     top, bottom = lower[:rank], lower[rank:]
@@ -79,7 +79,7 @@ def spanning_rows(
 
 
 def _exchanged(rest: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-    """Swap a row that is kept for one that is not while that has a large coefficient."""
+    """Swap kept rows for others as long as a coefficient is too large."""
     rank = rest.shape[1]
     for _ in range(_EXCHANGES):
         largest = int(rest.abs().argmax())

@@ -1,6 +1,6 @@
-"""Nested low-rank factors of a matrix: one decomposition, every rank and its loss.
+"""Nested low-rank factors of a matrix: one decomposition gives every rank and its loss.
 
-With ``loss(M) = ½ tr(G (W - M) A (W - M)ᵀ)``, ``A`` over inputs and ``G`` over outputs.
+The loss is ``loss(M) = ½ tr(G (W - M) A (W - M)ᵀ)``, with ``A`` over inputs and ``G`` over outputs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class NestedFactors:
     Attributes:
         left: shape (groups, out, rank).
         right: shape (groups, rank, in).
-        losses: shape (rank + 1,), predicted loss of ranks 0 to full, summed over groups.
+        losses: shape (rank + 1,), predicted loss of each rank from 0 to full, summed over groups.
     """
 
     left: Float64[Tensor, "groups out rank"]
@@ -35,14 +35,14 @@ class NestedFactors:
     losses: Float64[Tensor, " ranks"]
 
     def balanced(self, rank: int) -> tuple[Tensor, Tensor]:
-        """The factors of one rank, each component's scale split evenly between them."""
+        """The factors of one rank, with each component's scale split evenly between them."""
         right, left = balanced(self.right[:, :rank], self.left[..., :rank])
         return left, right
 
     def with_core(self, rank: int) -> tuple[Tensor, Tensor, Tensor]:
-        """``U, core, V`` of one rank: all of each component's scale on the core's diagonal.
+        """``U, core, V`` of one rank, with each component's whole scale on the core's diagonal.
 
-        A component that is zero keeps a one there, so that its factors can still learn.
+        A factor of length zero counts as one there, so that the component can still learn.
         """
         left, right = self.left[..., :rank], self.right[:, :rank]
         over, under = (torch.where(n > 0, n, 1.0) for n in (left.norm(dim=1), right.norm(dim=2)))
@@ -52,8 +52,8 @@ class NestedFactors:
 def output_projection(weight: Matrix, a: Inputs, g: Outputs | None = None) -> NestedFactors:
     """The optimal factors under ``A`` and ``G``: ``M = G^-½ Uᵣ Uᵣᵀ G^½ W``.
 
-    ``U`` are the leading eigenvectors of ``G^½ W A Wᵀ G^½``; ``A`` is never inverted and full rank
-    gives ``W`` back. Without ``g``, ``G = I``.
+    The columns of ``U`` are the leading eigenvectors of ``G^½ W A Wᵀ G^½``. ``A`` is never
+    inverted, and full rank gives ``W`` back. Without ``g``, ``G = I``.
 
     Source: Eckart and Young 1936 in the metric of K-FAC (Martens and Grosse 2015, 1503.05671).
     Cost: O(out·in² + out²·in + out³).
@@ -73,17 +73,19 @@ def output_projection(weight: Matrix, a: Inputs, g: Outputs | None = None) -> Ne
 def truncated_svd(
     weight: Matrix, a: Inputs | None = None, g: Outputs | None = None
 ) -> NestedFactors:
-    """The plain singular value decomposition, its losses measured under ``A`` and ``G``.
+    """The plain singular value decomposition, with its losses measured under ``A`` and ``G``.
 
-    Dropping components i, j costs ``½ Σ σᵢσⱼ (uᵢᵀGuⱼ)(vᵢᵀAvⱼ)``: a tail sum of one matrix. Without
-    ``a`` and ``g`` both are ``I``, and what is dropped costs half its squares.
+    Dropping a set of components costs ``½ Σ σᵢσⱼ (uᵢᵀGuⱼ)(vᵢᵀAvⱼ)`` over all its pairs i, j: for
+    every rank a tail sum of one matrix. Without ``a`` and ``g`` both are ``I``, and the loss is
+    half the sum of the dropped squares.
 
-    The vectors are those of the Gram matrix on the smaller side and the other factor is the product
-    with them, so full rank gives ``W`` back and the losses are those of what is built. Components
-    below 10⁻⁸ of the largest may mix, which costs less than the rounding of a float32 weight.
+    The vectors come from the Gram matrix on the smaller side, and the other factor is the product
+    of ``W`` with them. So full rank gives ``W`` back, and the losses are exact for the factors that
+    are built. Components below 10⁻⁸ of the largest may mix, which costs less than the rounding of a
+    float32 weight.
 
-    Cost: O(out·in·min(out, in) + out³ + in³); the decomposition alone takes three quarters
-        (1000×1000) to a seventh (512×4608) of the time of a direct one.
+    Cost: O(out·in·min(out, in) + out³ + in³). The decomposition alone takes between three quarters
+        (1000×1000) and a seventh (512×4608) of the time of a direct one.
     """
     if a is None or g is None:
         weight = admissible_stack(weight, "weight")
@@ -108,7 +110,7 @@ def nested_losses(
     a: Inputs,
     g: Outputs,
 ) -> Float64[Tensor, " ranks"]:
-    """Predicted loss of dropping all components from rank r on, for every r."""
+    """Predicted loss of keeping the first r components, for every r from 0."""
     named = {"left": left, "right": right, "a": a, "g": g}
     left, right, a, g = (admissible_stack(values, name) for name, values in named.items())
     joint = (left.mT @ g @ left) * (right @ a @ right.mT)
@@ -118,9 +120,10 @@ def nested_losses(
 
 
 def _principal(weight: Matrix, a: Inputs) -> tuple[Tensor, Tensor]:
-    """What ``_leading`` gives of ``W A Wᵀ``, or where it is smaller ``Fᵀ Wᵀ W F``, ``A = F Fᵀ``.
+    """Leading eigenpairs of ``W A Wᵀ``, or of ``Fᵀ Wᵀ W F`` with ``A = F Fᵀ`` if it is smaller.
 
-    The vectors are then orthonormal and span the columns of ``W F``, however small the values.
+    Either way the vectors are orthonormal and span the columns of ``W F``, however small the values
+    are.
     """
     if weight.shape[1] <= weight.shape[2]:
         return _leading(weight @ a @ weight.mT, weight.shape[1])
@@ -130,7 +133,7 @@ def _principal(weight: Matrix, a: Inputs) -> tuple[Tensor, Tensor]:
 
 
 def _solved_transposed(lift: Tensor, vectors: Tensor) -> Tensor:
-    """``lift⁻ᵀ vectors``; by substitution where it is a triangle."""
+    """``lift⁻ᵀ vectors``, by substitution if ``lift`` is triangular."""
     triangular = torch.equal(lift, lift.tril())
     solved: Tensor = (
         torch.linalg.solve_triangular(lift.mT, vectors, upper=True)
@@ -141,7 +144,7 @@ def _solved_transposed(lift: Tensor, vectors: Tensor) -> Tensor:
 
 
 def _leading(symmetric: Float64[Tensor, "groups n n"], count: int) -> tuple[Tensor, Tensor]:
-    """The largest eigenvalues, not negative and descending, with their vectors."""
+    """The largest eigenvalues, clamped at zero and descending, with their vectors."""
     values, vectors = torch.linalg.eigh((symmetric + symmetric.mT) / 2)
     return values.flip(-1)[:, :count].clamp_min(0), vectors.flip(-1)[..., :count]
 

@@ -1,11 +1,11 @@
 """Second moment of convolution patches, without unfolding the feature map.
 
-With ``p`` running over output positions, the patch moment
-``A[(c, k), (c', k')] = sum_p x[c, s p + k] x[c', s p + k']`` depends on kernel offsets ``k, k'``
-only through their difference, but for the window that ``p`` runs over. So the map is multiplied
-once by each of its shifts, and what lies outside a window is subtracted: strips of rows, and
-strips of columns, themselves windowed in the rows (inclusion and exclusion). Rows may have any
-stride; with a stride along the columns the map is unfolded in that one direction.
+With ``p`` running over output positions, the patch moment is
+``A[(c, k), (c', k')] = sum_p x[c, s p + k] x[c', s p + k']``. Apart from the window that ``p`` runs
+over, it depends on the kernel offsets ``k, k'`` only through their difference. So the map is
+multiplied once by each of its shifts, and the part outside a window is subtracted: strips of rows,
+and strips of columns which are windowed in the rows in turn (inclusion and exclusion). Rows may
+have any stride. With a stride along the columns the map is unfolded in that one direction.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Window:
         return (size + 2 * self.padding[axis] - span - 1) // self.stride[axis] + 1
 
     def seen(self, axis: int, size: int, offset: int, difference: int) -> range:
-        """Pixels that ``offset`` meets where ``offset + difference`` meets one too."""
+        """Pixels under ``offset``, for the positions where ``offset + difference`` has one too."""
         step, shift = self.stride[axis], difference * self.dilation[axis]
         start = offset * self.dilation[axis] - self.padding[axis]
         stop = start + step * (self.positions(axis, size) - 1) + 1
@@ -61,7 +61,7 @@ def row_gram(rows: Float[Tensor, "n groups c positions"]) -> Gram:
 
 
 def patch_total(x: Float[Tensor, "n c h w"], window: Window) -> Float[Tensor, "groups patch"]:
-    """Sum of all patches; entries ordered (channel, ky, kx) as in a flattened weight."""
+    """Sum of all patches, with entries ordered (channel, ky, kx) as in a flattened weight."""
     plane = x.sum(0)
     kh, kw = window.kernel
     total = x.new_zeros(len(plane), kh, kw)
@@ -83,8 +83,9 @@ def patch_gram(x: Float[Tensor, "n c h w"], window: Window) -> Float[Tensor, "gr
         Shape (groups, patch, patch) with patch = channels / groups · kh · kw, entries ordered
         (channel, ky, kx) as in a flattened convolution weight.
 
-    Cost: (kh (2 kw - 1) - kw + 1) products of O(n h w c²) with horizontal stride 1, 13 for a 3×3
-    kernel; kh (kh + 1) / 2 · kw² / stride with another; an unfold costs kh² kw².
+    Cost: (kh (2 kw - 1) - kw + 1) products of O(n h w c²) with horizontal stride 1, which is 13 for
+        a 3×3 kernel; kh (kh + 1) / 2 · kw² / stride products with another stride. An unfold would
+        cost kh² kw².
     """
     (kh, kw), groups = window.kernel, window.groups
     channels = x.shape[1] // groups
@@ -100,7 +101,7 @@ Block = tuple[int, int, int, int, Gram]
 
 
 def _unfolded(x: Tensor, window: Window) -> Iterator[Block]:
-    """Blocks from maps unfolded along their columns: any horizontal stride."""
+    """Blocks from maps unfolded along their columns, for any horizontal stride."""
     n, c, h, w = x.shape
     kw, groups = window.kernel[1], window.groups
     maps = x.new_zeros(kw, c, h, n, window.positions(1, w))
@@ -118,7 +119,7 @@ def _unfolded(x: Tensor, window: Window) -> Iterator[Block]:
 
 
 def _shifted(x: Tensor, window: Window) -> Iterator[Block]:
-    """Blocks from the flattened rows and their shifts: horizontal stride 1."""
+    """Blocks from the flattened rows and their shifts, for horizontal stride 1."""
     n, c, h, w = x.shape
     (kh, kw), step = window.kernel, window.dilation[1]
     gap = step * (kw - 1)
@@ -137,7 +138,7 @@ def _shifted(x: Tensor, window: Window) -> Iterator[Block]:
 
 
 class _Edges:
-    """The outermost columns of the maps, where windows end, laid out to be cut column by column."""
+    """The outermost columns of the maps, where windows end, stored column by column."""
 
     def __init__(self, maps: Float[Tensor, "groups c h n w"], reach: int) -> None:
         self.width = maps.shape[-1]
@@ -146,7 +147,7 @@ class _Edges:
         self._parts = [part.transpose(3, 4).contiguous() for part in parts]
 
     def columns(self, start: int, stop: int) -> Maps:
-        """Columns ``start`` to ``stop``, all within reach of one edge, as rows of their own."""
+        """Columns ``start`` to ``stop`` as rows; all lie within reach of one edge."""
         part = self._parts[0]
         if stop > part.shape[3]:
             part, offset = self._parts[1], self.width - self._parts[1].shape[3]
@@ -155,14 +156,14 @@ class _Edges:
 
 
 def _overlap(flat: Maps, shift: int) -> tuple[Maps, Maps]:
-    """The parts of the flattened rows that meet under a shift."""
+    """The parts of the flattened rows that overlap after a shift."""
     length = flat.shape[-1] - abs(shift)
     a, b = max(-shift, 0), max(shift, 0)
     return flat[..., a : a + length], flat[..., b : b + length]
 
 
 def _strips(edges: _Edges, window: Window, kx: int, dx: int) -> list[tuple[Maps, Maps]]:
-    """The pixels left and right of the columns that offset ``kx`` meets, with their partners."""
+    """The pixels left and right of the columns under offset ``kx``, with their partners."""
     width, shift = edges.width, dx * window.dilation[1]
     seen, low, high = window.seen(1, width, kx, dx), max(0, -shift), width - max(0, shift)
     ends = [(low, min(seen.start, high)), (seen.stop, high)]
@@ -170,7 +171,7 @@ def _strips(edges: _Edges, window: Window, kx: int, dx: int) -> list[tuple[Maps,
 
 
 def _row_windows(left: Maps, right: Maps, dy: int, window: Window) -> Iterator[tuple[int, Gram]]:
-    """For every kernel row ``ky``, the product over its window of rows with those ``dy`` below."""
+    """For every kernel row ``ky``, the product of its window of rows with the rows ``dy`` below."""
     height, shift = left.shape[2], dy * window.dilation[0]
     depth = max(0, height - shift)
     upper, lower = left[:, :, :depth], right[:, :, shift:]

@@ -1,7 +1,7 @@
-"""Least squares from sums: a matrix, of full or of bounded rank, that maps inputs to targets.
+"""Least squares from moments: a matrix of full or bounded rank that maps inputs to targets.
 
-With ``R = E[x xᵀ]`` and ``C = E[t xᵀ]``, ``E ‖t − M x‖²`` under a metric ``G`` on the targets is
-``tr(G (E[t tᵀ] − C Mᵀ − M Cᵀ + M R Mᵀ))``.
+With ``R = E[x xᵀ]`` and ``C = E[t xᵀ]``, the error ``E ‖t − M x‖²`` under a metric ``G`` on the
+targets is ``tr(G (E[t tᵀ] − C Mᵀ − M Cᵀ + M R Mᵀ))``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def least_squares(
 
     Args:
         cross: C.
-        gram: R, damped; by its symmetric root where Cholesky fails.
+        gram: R, damped; inverted through its symmetric root if Cholesky fails.
 
     Cost: O(in³ + out·in²) per group.
     """
@@ -38,10 +38,10 @@ def reduced_rank_regression(
     g: Float64[Tensor, "groups out out"],
     rank: int,
 ) -> tuple[Float64[Tensor, "groups out rank"], Float64[Tensor, "groups rank in"]]:
-    """The least-squares matrix of a rank: ``M = G^-½ Uᵣ Uᵣᵀ G^½ C R⁻¹``, as two factors.
+    """The least-squares matrix of a given rank, ``M = G^-½ Uᵣ Uᵣᵀ G^½ C R⁻¹``, as two factors.
 
-    ``U`` are the leading eigenvectors of ``G^½ C R⁻¹ Cᵀ G^½``; with targets ``W x`` it is the
-    output projection.
+    The columns of ``U`` are the leading eigenvectors of ``G^½ C R⁻¹ Cᵀ G^½``. With targets ``W x``
+    this is the output projection.
 
     Args:
         cross: C.

@@ -1,11 +1,11 @@
-"""A convolution kernel as kh×1 followed by 1×kw, for every number of channels between.
+"""A convolution kernel as kh×1 followed by 1×kw, for every number of channels in between.
 
-With the kernel regrouped as ``T`` of shape (in·kh, kw·out), weighted by roots of ``G`` on the
-outputs and of the second moment ``H`` across a row of the patch, and ``V = F Fᵀ`` the marginal
-second moment of vertical patches, the first factor is ``F⁻ᵀ`` times the leading left singular
-vectors of ``Fᵀ T``: orthonormal in ``V``, and optimal for ``A = V ⊗ H``. The second factor is least
-squares under the full ``A``, and one Cholesky factor gives the losses of all nested sizes, exact
-for what is built.
+The kernel is regrouped as ``T`` of shape (in·kh, kw·out) and weighted by two roots: that of ``G``
+on the outputs, and that of the second moment ``H`` across a row of the patch. ``V = F Fᵀ`` is the
+marginal second moment of vertical patches. The first factor is ``F⁻ᵀ`` times the leading left
+singular vectors of ``Fᵀ T``. It is orthonormal in ``V``, and optimal for ``A = V ⊗ H``. The second
+factor is a least-squares fit under the full ``A``. One Cholesky factor gives the losses of all
+nested sizes, exact for the factors that are built.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class SeparableFactors:
         first: shape (groups, rank, c, kh).
         targets: lifted outputs projected on the orthonormal basis, (groups, out, rank · kw).
         triangle: Cholesky factor of the basis' second moment, (groups, rank · kw, rank · kw).
-        unlift: back from weighted outputs, (groups, out, out).
-        losses: shape (rank + 1,), predicted loss of ranks 0 to the largest, over groups.
+        unlift: takes weighted outputs back to outputs, (groups, out, out).
+        losses: shape (rank + 1,), predicted loss of each rank from 0, summed over groups.
     """
 
     first: Float64[Tensor, "groups rank c kh"]
@@ -43,7 +43,7 @@ class SeparableFactors:
     losses: Float64[Tensor, " ranks"]
 
     def balanced(self, rank: int) -> tuple[Tensor, Tensor]:
-        """First and second factor of one rank, each component's scale split between them.
+        """First and second factor of one rank, with each component's scale split between them.
 
         Returns:
             Shapes (groups, rank, c, kh) and (groups, out, rank, kw).
@@ -53,7 +53,7 @@ class SeparableFactors:
         return first.unflatten(2, self.first.shape[2:]), second
 
     def lifted_second(self, rank: int) -> Float64[Tensor, "groups out basis"]:
-        """The second factor of one rank for the outputs that ``G`` is the identity of."""
+        """The second factor of one rank, in the output coordinates in which ``G`` is identity."""
         width = self.targets.shape[-1] // self.first.shape[1] * rank
         triangle = self.triangle[:, :width, :width]
         solved: Tensor = torch.linalg.solve_triangular(
@@ -68,7 +68,7 @@ def separable_factors(
     g: Float64[Tensor, "groups out out"],
     max_rank: int,
 ) -> SeparableFactors:
-    """Nested factors kh×1 then 1×kw under the weights ``A`` and ``G``.
+    """Nested factors kh×1, then 1×kw, under the weights ``A`` and ``G``.
 
     Args:
         kernel: weight per group, shape (groups, out, c, kh, kw).
@@ -76,8 +76,8 @@ def separable_factors(
         g: damped second moment of the output gradients.
         max_rank: the largest rank that will be asked for.
 
-    Cost: O(out in² + kw² rank (c kh)² + (c kh)³ + (kw rank)³) per group; the smaller of c·kh and
-        kw·out is what is decomposed.
+    Cost: O(out in² + kw² rank (c kh)² + (c kh)³ + (kw rank)³) per group; the decomposition is on
+        the smaller of c·kh and kw·out.
     """
     if max_rank < 1:
         raise InputError(f"max_rank={max_rank}: expected at least 1")
@@ -101,7 +101,7 @@ def separable_factors(
 
 
 def _basis_gram(first: Tensor, a: Tensor) -> Float64[Tensor, "groups basis basis"]:
-    """Second moment of what the first factor hands on, entries ordered (rank, kx)."""
+    """Second moment of the first factor's outputs, with entries ordered (rank, kx)."""
     groups, rank, c, kh = first.shape
     kw, rows = a.shape[3], first.flatten(2)
     gram = first.new_empty(groups, rank, kw, rank, kw)
@@ -114,7 +114,7 @@ def _basis_gram(first: Tensor, a: Tensor) -> Float64[Tensor, "groups basis basis
 
 
 def _nested_cholesky(gram: Tensor, kw: int) -> tuple[Float64[Tensor, "groups basis basis"], int]:
-    """Cholesky factor, and the largest rank for which it exists; leading ranks share it."""
+    """The Cholesky factor of the largest rank for which it exists; smaller ranks share it."""
     size = gram.shape[-1]
     while True:
         lower, info = torch.linalg.cholesky_ex(gram[:, :size, :size])
@@ -126,7 +126,7 @@ def _nested_cholesky(gram: Tensor, kw: int) -> tuple[Float64[Tensor, "groups bas
 
 
 def _first_factor(lifted: Kernel, a: Tensor, max_rank: int) -> Float64[Tensor, "groups rank c kh"]:
-    """Leading directions, with ``A`` taken for the Kronecker product of its two marginals."""
+    """Leading directions, as if ``A`` were the Kronecker product of its two marginals."""
     groups, out, c, kh, kw = lifted.shape
     blocks = a.reshape(groups, c, kh, kw, c, kh, kw)
     vertical = blocks.diagonal(dim1=3, dim2=6).mean(-1).reshape(groups, c * kh, c * kh)
@@ -142,12 +142,12 @@ def _first_factor(lifted: Kernel, a: Tensor, max_rank: int) -> Float64[Tensor, "
     rank = min(max_rank, c * kh, kw * out, _rank(values, c * kh * kw))
     spanned = vectors[..., :rank]
     if not inner:
-        spanned, _ = torch.linalg.qr(spread @ spanned)  # completes groups of less rank
+        spanned, _ = torch.linalg.qr(spread @ spanned)  # completes groups of lower rank
     first: Tensor = torch.linalg.solve(root.mT, spanned)
     return first.mT.reshape(groups, rank, c, kh)
 
 
 def _rank(values: Tensor, size: int) -> int:
-    """Numerical rank, the largest of all groups, at least one."""
+    """The largest numerical rank of all groups, at least one."""
     floor = values[:, :1] * size * torch.finfo(values.dtype).eps
     return max(1, int((values > floor).sum(-1).max()))

@@ -1,8 +1,8 @@
 """Tucker-2 of a convolution kernel: 1×1 to fewer inputs, k×k to fewer outputs, 1×1 back.
 
-Two ways to it. ``tucker2`` is the plain decomposition of one pair of ranks, by alternation.
-``NestedTucker`` is weighted by ``A`` and ``G`` and knows every pair of ranks: it takes the inputs
-of the nested 1×1 then k×k factors and gives, for them, the best outputs and core there are.
+There are two ways to get one. ``tucker2`` is the plain decomposition for one pair of ranks, found
+by alternation. ``NestedTucker`` is weighted by ``A`` and ``G`` and knows every pair of ranks: it
+takes the inputs from nested factors (1×1, then k×k) and finds the best outputs and core for them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Tucker2:
         left: orthonormal columns, shape (out, outputs).
         core: shape (outputs, inputs, *k).
         right: orthonormal rows, shape (inputs, c).
-        error: Frobenius norm of what is lost, over that of the kernel.
+        error: Frobenius norm of the difference, divided by that of the kernel.
     """
 
     left: Float[Tensor, "out outputs"]
@@ -43,15 +43,16 @@ def tucker2(
 ) -> Tucker2:
     """Minimise ``‖W − left · core · right‖²_F`` over the two channel axes of a kernel.
 
-    Starts from the singular vectors of the inputs' unfolding, whose error is at most √2 times the
-    least, and alternates: the outputs are the leading eigenvectors for the inputs at hand, and the
-    other way round. Eigenvectors of Gram matrices, no larger than the channels: in the kernel's
-    precision, and in float64 for the last time, which makes up for the rounding of the others.
+    It starts from the singular vectors of the inputs' unfolding, whose error is at most √2 times
+    the least, and alternates: the outputs are the leading eigenvectors for the current inputs, and
+    the other way round. The Gram matrices are no larger than the channels. Their eigenvectors are
+    computed in the kernel's precision, and the last ones in float64, which makes up for the
+    rounding of the others.
 
     Args:
         kernel: shape (out, c, *k), real floating point.
-        outputs: channels that are left of ``out``.
-        inputs: channels that are left of ``c``.
+        outputs: number of channels to keep of ``out``.
+        inputs: number of channels to keep of ``c``.
         sweeps: most alternations between the start and the last one.
         tolerance: stop when a sweep lowers the error, relative to the kernel's norm, by no more.
 
@@ -59,8 +60,8 @@ def tucker2(
         Factors in the kernel's dtype, detached.
 
     Raises:
-        InputError: fewer than two axes, ranks that the kernel does not have, a tensor that holds no
-            real numbers; NonFiniteError for NaN and infinity.
+        InputError: the kernel has fewer than two axes, a rank is too large, or the tensor does not
+            hold real numbers. NonFiniteError for NaN and infinity.
 
     Cost: O(sweeps·(out·c·k·(outputs + inputs) + out³ + c³)).
 
@@ -106,32 +107,32 @@ def _alternated(
 
 
 def _project(W: Float[Tensor, "n c k"], basis: Tensor) -> Float[Tensor, "n rank k"]:
-    """The middle axis in an orthonormal basis."""
+    """Project the middle axis on an orthonormal basis."""
     return torch.einsum("nck,cr->nrk", W, basis)
 
 
 def _leading(tensor: Float[Tensor, "n m k"], count: int) -> tuple[Tensor, Tensor]:
-    """Leading singular vectors of the first unfolding, and the energy that they hold."""
+    """Leading singular vectors of the first unfolding, and the energy they hold."""
     rows = tensor.flatten(1)
     values, vectors = torch.linalg.eigh(rows @ rows.mT)
     return vectors.flip(-1)[:, :count], values[-count:].sum()
 
 
 def _error(total: Tensor, kept: Tensor) -> float:
-    """Relative to the norm of all; zero for nothing."""
+    """Error relative to the norm of the whole; zero for a zero kernel."""
     return float((1 - kept / total).clamp_min(0).sqrt()) if total > 0 else 0.0
 
 
 @dataclass(frozen=True)
 class NestedTucker:
-    """Weighted Tucker-2 of every pair of ranks, from nested 1×1 then k×k factors.
+    """Weighted Tucker-2 of every pair of ranks, from nested factors (1×1, then k×k).
 
-    With ``r`` inputs given, fitting ``k×k`` and ``1×1`` behind them is a least-squares problem of
-    reduced rank under ``A`` and ``G``, whose optimum is the projection of the unrestricted fit on
-    its leading ``s`` directions: nothing but the choice of the inputs is approximate.
+    With ``r`` inputs given, fitting ``k×k`` and ``1×1`` behind them is a reduced-rank least-squares
+    problem under ``A`` and ``G``. Its optimum is the projection of the unrestricted fit on its
+    leading ``s`` directions. Only the choice of the inputs is approximate.
 
     Attributes:
-        factors: of the kernel with its positions as one axis, shape (groups, out, c, 1, k).
+        factors: factors of the kernel with its positions as one axis, (groups, out, c, 1, k).
 
     Source: Kim et al. 2016 (1511.06530) for the shape; Izenman 1975, "Reduced-rank regression for
         the multivariate linear model", for the fit.
@@ -141,13 +142,13 @@ class NestedTucker:
 
     @property
     def most(self) -> int:
-        """The largest rank of the inputs that the factors hold."""
+        """The largest rank of the inputs that the factors have."""
         return self.factors.first.shape[1]
 
     def losses(self, inputs: Iterable[int]) -> dict[int, Float64[Tensor, " outputs"]]:
-        """For some ranks of the inputs, the predicted loss of every rank of the outputs, from 0.
+        """For each given rank of the inputs, the predicted loss of every output rank from 0.
 
-        Cost: O(out³) for each, and once O(out² basis).
+        Cost: O(out³ + out² basis) for each rank.
         """
         found = {}
         for rank in inputs:
@@ -157,7 +158,7 @@ class NestedTucker:
         return found
 
     def built(self, outputs: int, inputs: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The three kernels of one pair of ranks, the scale of each component split.
+        """The three kernels of one pair of ranks, with the scale of each component split evenly.
 
         Returns:
             Shapes (groups, inputs, c), (groups, outputs, inputs, k), (groups, out, outputs).
@@ -169,7 +170,7 @@ class NestedTucker:
         return right, inner.reshape(core.shape), left
 
     def _directions(self, inputs: int) -> tuple[Tensor, Tensor]:
-        """What the fit explains of the lifted outputs, by direction, descending."""
+        """Energy of the lifted outputs that the fit explains, by direction, descending."""
         width = self.factors.targets.shape[-1] // self.most * inputs
         explained = self.factors.targets[..., :width]
         values, vectors = torch.linalg.eigh(explained @ explained.mT)

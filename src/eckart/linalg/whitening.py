@@ -9,31 +9,32 @@ from torch import Tensor
 from eckart.errors import InputError
 from eckart.linalg.admissible import admissible_stack
 
-_TINY = 1e-30  # the least mean diagonal; below it a moment counts as zero
+_TINY = 1e-30  # a moment whose mean diagonal is smaller counts as zero
 
 
 def damped(
     gram: Float[Tensor, "*b n n"], damping: float, noise: float = 0.0
 ) -> Float64[Tensor, "*b n n"]:
-    """``gram`` made symmetric, plus ``damping`` times its mean diagonal on the diagonal.
+    """Make ``gram`` symmetric and add ``damping`` times its mean diagonal to the diagonal.
 
-    No less is added than the noise: in a large moment that of the products grows beyond the mean
-    diagonal, eigenvalues turn negative, and whatever is built on it would go the slow ways round.
+    The amount added is never below the noise. In a large moment the noise of the products exceeds
+    the damping, eigenvalues turn negative, and Cholesky factorisations fail and fall back to
+    slower ways.
 
-    An all-zero moment becomes a minute multiple of the identity, so that what is built on it
-    falls back to the unweighted answer at no predicted loss.
+    An all-zero moment becomes a tiny multiple of the identity. Decompositions then fall back to the
+    unweighted answer with no predicted loss.
 
     Args:
         gram: second moments, shape (*batch, n, n).
-        damping: relative to the mean of the diagonal, from 0 on.
-        noise: of the moments' eigenvalues, relative to their Frobenius norm.
+        damping: relative to the mean of the diagonal, at least 0.
+        noise: noise of the moments' eigenvalues, relative to the moments' Frobenius norm.
 
     Raises:
-        InputError: a negative damping, an empty, complex or integer moment, or one on ``meta``;
-            NonFiniteError: NaN or infinity. As for all functions here.
+        InputError: a damping below 0 or infinite; an empty, complex or integer moment, or one on
+            ``meta``. NonFiniteError for NaN and infinity.
     """
     if not 0 <= damping < float("inf"):
-        raise InputError(f"damping={damping}: expected a number from 0 on")
+        raise InputError(f"damping={damping}: expected a finite number, 0 or more")
     gram = admissible_stack(gram, "gram")
     scale = gram.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(0)
     rounding = noise * torch.linalg.matrix_norm(gram)
@@ -54,7 +55,7 @@ def roots(
 
 
 def factor(gram: Float64[Tensor, "*b n n"]) -> Float64[Tensor, "*b n n"]:
-    """Some ``F`` with ``F Fᵀ = gram``: Cholesky, or the symmetric root where that fails; O(n³)."""
+    """An ``F`` with ``F Fᵀ = gram``: Cholesky, or the symmetric root if that fails; O(n³)."""
     gram = admissible_stack(gram, "gram")
     lower, info = torch.linalg.cholesky_ex(gram)
     return lower if not info.any() else roots(gram)[0]

@@ -1,1 +1,1 @@
-"""The rank of a matrix that can only be asked for products."""
+"""The number of directions that a function depends on, found from its values or gradients."""

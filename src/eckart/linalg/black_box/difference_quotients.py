@@ -1,8 +1,8 @@
-"""Gradients of a scalar function from its values, with the step chosen by what the function shows.
+"""Gradients of a scalar function from its values, with a step that suits the function.
 
-Fourth-order central differences. Steps are powers of two and points are rounded to multiples of
-them, so that ``x ± h`` and ``x ± 2h`` are exact in the points' dtype: what remains is the rounding
-within the function, divided by h, and the fifth derivative, times h⁴.
+These are fourth-order central differences. Steps are powers of two, and points are rounded to
+multiples of them, so ``x ± h`` and ``x ± 2h`` are exact in the points' dtype. Two errors remain:
+the rounding inside the function, divided by h, and the fifth derivative, times h⁴.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from torch import Tensor
 Values = Callable[[Tensor], float]
 
 _STENCIL = ((1, 8), (-1, -8), (2, -1), (-2, 1))  # steps and weights, in twelfths
-_SAMPLES = 12  # points and coordinates on which a step is tried
-_SCALES = (1.0, 0.1, 0.01, 0.001)  # of the points, as multiples of what was asked for
+_SAMPLES = 12  # pairs of a point and a coordinate on which a step is tried
+_SCALES = (1.0, 0.1, 0.01, 0.001)  # scales of the points, as multiples of the one given
 
 
 @dataclass(frozen=True)
 class Step:
-    """Where and how finely to difference.
+    """The scale of the points and the step of the differences.
 
     Attributes:
         scale: standard deviation of the points.
         width: h, a power of two.
-        noise: error of a derivative, relative to the root mean square of derivatives.
+        noise: error of a derivative, relative to the root mean square of the derivatives.
     """
 
     scale: float
@@ -41,7 +41,7 @@ def difference_gradient(function: Values, point: Float[Tensor, " n"], width: flo
     """``(8 (f(x + h) − f(x − h)) − (f(x + 2h) − f(x − 2h))) / 12h`` in every coordinate; 4n calls.
 
     Args:
-        function: its value as a float.
+        function: takes a point and returns a float.
         point: rounded to a multiple of ``width``, as `rounded` does.
         width: h.
 
@@ -56,7 +56,7 @@ def difference_gradient(function: Values, point: Float[Tensor, " n"], width: flo
 
 
 def rounded(point: Tensor, width: float) -> Tensor:
-    """The nearest multiple of the step."""
+    """Round to the nearest multiple of the step."""
     return (point / width).round() * width
 
 
@@ -67,18 +67,19 @@ def best_step(
     dtype: torch.dtype,
     generator: torch.Generator | None = None,
 ) -> Step:
-    """The scale of points and the step at which derivatives agree best with those at half the step.
+    """Choose the step whose derivatives agree best with those at half the step, and a scale.
 
-    The largest scale that is within a factor of two of the best, since points far apart say more.
+    The scale is the largest one whose noise is within a factor of two of the least, because points
+    that lie far apart say more.
 
     Args:
-        function: its value as a float.
-        dimension: of the points.
+        function: takes a point and returns a float.
+        dimension: dimension of the points.
         scale: the largest standard deviation of the points.
-        dtype: of the points.
-        generator: of the points.
+        dtype: dtype of the points.
+        generator: random generator that draws the points.
 
-    Cost: some 4,000 calls in float32, 8,000 in float64.
+    Cost: about 4,000 calls in float32, 8,000 in float64.
     """
     found = [_step_at(function, dimension, scale * part, dtype, generator) for part in _SCALES]
     least = min(step.noise for step in found)
@@ -97,7 +98,7 @@ def _step_at(
     largest = math.floor(math.log2(scale / 64))
     widths = [2.0**k for k in range(largest, math.ceil(math.log2(scale * eps * 4)), -1)]
     points = scale * torch.randn(_SAMPLES, dimension, dtype=dtype, generator=generator)
-    points = rounded(points, widths[0])  # and with it to every other width
+    points = rounded(points, widths[0])  # multiples of every smaller width too
     which = torch.randint(dimension, (_SAMPLES,), generator=generator).tolist()
     pairs = list(zip(points, which, strict=True))
     slopes = [[_slope(function, point, i, width) for point, i in pairs] for width in widths]

@@ -1,8 +1,8 @@
-"""How many directions a function looks at: the rank of its gradients at sampled points.
+"""The number of directions that a function depends on: the rank of its gradients at random points.
 
-``f(x) = h(W x)`` with ``W`` of r rows has its gradients ``Wᵀ ∇h`` in the row space of ``W``,
-whatever ``h``: the rank of enough of them is r. They are sampled a few at a time until their
-singular values fall off a cliff down to rounding, and some more confirm it.
+If ``f(x) = h(W x)`` and ``W`` has r rows, then its gradients ``Wᵀ ∇h`` lie in the row space of
+``W``, whatever ``h`` is, and enough of them have rank r. They are sampled a few at a time until
+their singular values drop sharply to the level of rounding. Some more gradients confirm the drop.
 """
 
 from __future__ import annotations
@@ -22,31 +22,30 @@ from eckart.errors import InputError, NonFiniteError
 from eckart.linalg.admissible import WORKING
 from eckart.linalg.black_box.difference_quotients import best_step, difference_gradient, rounded
 
-_BATCH = 8  # gradients between looks at the spectrum, and as many more than the rank at the end
+_BATCH = 8  # gradients between two looks at the spectrum; also the surplus over the rank at the end
 _CLIFF = 10.0  # ratio of neighbouring singular values that ends the search
-_FLOOR = 10.0  # how far above the noise of one gradient the first value that is noise may be
-_ABYSS = 1e4  # a fall that counts wherever it ends: noise may be worse than where it was tried
-_NOISIEST = (
-    0.1  # differences that agree no better with those of half the step show nothing for sure
-)
-_MOST = 3  # gradients per dimension, when there is no cliff
+_FLOOR = 10.0  # the first value that is noise may be this factor above the noise of one gradient
+_ABYSS = 1e4  # a drop that counts even if it ends above the noise floor, which is an estimate
+_NOISIEST = 0.1  # relative noise of a gradient from which no rank is sure
+_MOST = 3  # most gradients per dimension, if there is no cliff
 
 Black = Callable[[Tensor], Any]  # Any: a number or a scalar of torch, numpy or JAX
 
 
 @dataclass(frozen=True)
 class BlackBoxRank:
-    """What the gradients told.
+    """The rank that was found, and the evidence for it.
 
     Attributes:
-        rank: the number of directions.
-        gap: ratio of the last singular value that counts to the first that does not; where none is
-            left (rank = dimension) to the largest that noise could explain; infinite for rank 0.
-        sure: whether the gap is ten or more, and the noise of a gradient less than a tenth.
-        noise: error of one gradient, relative to its length: rounding, or as observed.
-        gradients: how many were sampled.
-        calls: of the function, or of the gradient where that was given.
-        singular_values: of the matrix of gradients, of unit length or less, descending.
+        rank: number of directions.
+        gap: ratio of the last singular value that counts to the first one that does not. If all
+            count (rank = dimension), the ratio is to the largest value that noise could explain.
+            Infinite for rank 0.
+        sure: whether the gap is at least ten and the noise of a gradient is below a tenth.
+        noise: error of one gradient, relative to its length: that of rounding, or as observed.
+        gradients: number of gradients sampled.
+        calls: number of calls of the function, or of the gradient if one was given.
+        singular_values: those of the matrix of gradients, each of length one or less, descending.
     """
 
     rank: int
@@ -69,26 +68,26 @@ def black_box_rank(
 ) -> BlackBoxRank:
     """The least r for which ``f(x) = h(W x)`` with some ``W`` of shape (r, dimension).
 
-    Points are Gaussian around zero. Differences choose their step and, up to a thousandth of
-    ``scale``, the scale of the points by themselves. What no sampled point shows is not counted:
-    a direction that matters on a small set only needs points from there.
+    Points are Gaussian around zero. Differences choose their own step and, down to a thousandth of
+    ``scale``, their own scale of the points. A direction that no sampled point shows is not
+    counted: one that matters only on a small set needs points from that set.
 
     Args:
-        function: takes a point of shape (dimension,), gives a scalar.
-        dimension: of the points.
-        gradient: a function from a point to its gradient (of torch, numpy or JAX, so that a JAX
-            function goes with ``lambda x: jax.grad(f)(x.numpy())``); "automatic" differentiation by
-            torch, with differences where the result has no graph; or "differences".
+        function: takes a point of shape (dimension,) and returns a scalar.
+        dimension: dimension of the points.
+        gradient: a function from a point to its gradient in torch, numpy or JAX (for a JAX function
+            write ``lambda x: jax.grad(f)(x.numpy())``); or "automatic" for differentiation by
+            torch, which falls back to differences if the result has no graph; or "differences".
         scale: standard deviation of the points.
-        dtype: of the points: float32 or float64.
-        generator: of the points.
+        dtype: dtype of the points, float32 or float64.
+        generator: random generator that draws the points.
 
     Raises:
-        InputError: a dimension, scale, dtype or result that cannot be.
+        InputError: a dimension, scale, dtype or result that is not valid.
         NonFiniteError: a gradient with NaN or infinity.
 
-    Cost: r + 8 to r + 16 gradients where there is a cliff, 3·dimension where not; a gradient by
-        differences is 4·dimension calls, and the choice of the step some 4,000 more in float32,
+    Cost: r + 8 to r + 16 gradients if there is a cliff, 3·dimension if not. A gradient by
+        differences takes 4·dimension calls, and the choice of the step about 4,000 more in float32,
         8,000 in float64.
 
     Source: Constantine, Dow and Wang 2014 (1304.2070), active subspaces, section 2.1.
@@ -117,7 +116,7 @@ def black_box_rank(
 
 
 class _Sampler:
-    """Gradients at random points, counting calls."""
+    """Gradients at random points, with a count of the calls."""
 
     def __init__(
         self,
@@ -132,14 +131,14 @@ class _Sampler:
         found = self.gradient(self.point())
         if not isinstance(found, Tensor):
             try:
-                found = torch.from_numpy(np.array(found))  # a copy: JAX's cannot be written to
+                found = torch.from_numpy(np.array(found))  # a copy: JAX arrays are read-only
             except (TypeError, ValueError) as error:
                 raise InputError(f"a gradient is a {type(found).__name__}: {error}") from error
         return found.detach()
 
     @property
     def calls(self) -> int:
-        """Of what was handed in, so far."""
+        """Number of calls so far of the function or gradient that was given."""
         return self.count()
 
 
@@ -154,12 +153,12 @@ class _Counted:
         return self.function(point)
 
     def value(self, point: Tensor) -> float:
-        """As a number, outside of any graph."""
+        """The value as a float, without a graph."""
         with torch.no_grad():
             return _number(self(point))
 
     def slope(self, point: Tensor) -> Tensor:
-        """By automatic differentiation."""
+        """The gradient by automatic differentiation."""
         with torch.enable_grad():
             point = point.requires_grad_()
             slope = torch.autograd.grad(self(point), point, allow_unused=True)[0]
@@ -174,7 +173,7 @@ def _source(
     dtype: torch.dtype,
     generator: torch.Generator | None,
 ) -> _Sampler:
-    """Gradients by the way that was asked for."""
+    """Gradients by the chosen way."""
     rounding = 30 * torch.finfo(dtype).eps
 
     def point() -> Tensor:
@@ -184,7 +183,7 @@ def _source(
         counted = _Counted(gradient)
         return _Sampler(counted, point, rounding, lambda: counted.calls)
     if gradient not in ("automatic", "differences"):
-        raise InputError(f"gradient={gradient!r}: expected a function, 'automatic', 'differences'")
+        raise InputError(f"gradient={gradient!r}: give a function, 'automatic' or 'differences'")
     counted = _Counted(function)
     if gradient == "automatic" and _has_graph(counted, point()):
         return _Sampler(counted.slope, point, rounding, lambda: counted.calls)
@@ -203,10 +202,10 @@ def _source(
 def _has_graph(function: _Counted, point: Tensor) -> bool:
     """Whether torch can differentiate the result; one call."""
     with torch.enable_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a tensor with a graph made a number
+        warnings.simplefilter("ignore")  # torch warns when a tensor with a graph becomes a number
         try:
             result = function(point.requires_grad_())
-        except RuntimeError:  # a tensor with a graph handed to numpy
+        except RuntimeError:  # a tensor with a graph was passed to numpy
             return False
     if not (isinstance(result, Tensor) and result.requires_grad):
         return False
@@ -215,7 +214,7 @@ def _has_graph(function: _Counted, point: Tensor) -> bool:
 
 
 def _number(result: Any) -> float:
-    """A result as a number.
+    """Convert a result to a float.
 
     Raises:
         InputError: it is not one real number.
@@ -224,7 +223,7 @@ def _number(result: Any) -> float:
         if math.prod(getattr(result, "shape", ())) == 1:
             return float(result.item() if hasattr(result, "item") else result)
     except (TypeError, ValueError):
-        pass  # what it is says the error below
+        pass  # the error below says what it is
     shape = f" of shape {tuple(result.shape)}" if hasattr(result, "shape") else ""
     raise InputError(
         f"the function gave a {type(result).__name__}{shape}; expected one real number"
@@ -232,10 +231,10 @@ def _number(result: Any) -> float:
 
 
 def _checked(gradient: Tensor, dimension: int) -> Float64[Tensor, " n"]:
-    """The gradient in float64.
+    """Check a gradient and return it in float64.
 
     Raises:
-        InputError: another shape than a point's; NonFiniteError: NaN or infinity.
+        InputError: its shape is not that of a point. NonFiniteError for NaN and infinity.
     """
     if gradient.shape != (dimension,) or gradient.dtype not in WORKING:
         got = f"{gradient.dtype} of shape {tuple(gradient.shape)}"
@@ -247,10 +246,10 @@ def _checked(gradient: Tensor, dimension: int) -> Float64[Tensor, " n"]:
 
 
 def _cliff(gradients: Float64[Tensor, "k n"], noise: float) -> tuple[int, float, Tensor]:
-    """Rank, gap and singular values: the steepest fall that ends in the noise.
+    """Rank, gap and singular values; the rank is where the steepest drop into the noise starts.
 
-    Gradients are scaled to unit length, those shorter than the median only by that: their noise is
-    no smaller than that of the others.
+    Gradients are scaled to unit length. Those shorter than the median are divided by the median
+    length instead, because their noise is no smaller than that of the others.
     """
     lengths = gradients.norm(dim=1, keepdim=True)
     rows = gradients / lengths.clamp_min(max(float(lengths.median()), 1e-300))
@@ -264,5 +263,5 @@ def _cliff(gradients: Float64[Tensor, "k n"], noise: float) -> tuple[int, float,
     if len(falls) and falls.max() > 0:
         rank = int(falls.argmax())
         return rank + 1, float(falls[rank]), values
-    complete = len(rows) > rows.shape[1]  # more gradients than dimensions, and none of them noise
+    complete = len(rows) > rows.shape[1]  # more gradients than dimensions, and no value is noise
     return len(values), float(values[-1]) / floor if complete else 0.0, values

@@ -1,1 +1,1 @@
-"""Gradients and minimisers of factors, and of the Rayleigh quotient."""
+"""Gradients and minimisers: of factored least squares, and of the Rayleigh quotient."""

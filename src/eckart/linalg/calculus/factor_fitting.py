@@ -1,7 +1,7 @@
-"""Factors of the weighted problem improved from a given start: half-steps, or gradient steps.
+"""Improve given factors of the weighted problem, by alternating or by gradient steps.
 
-The closed form is `output_projection`. These two are for what it does not offer: starting from
-factors that are nearly right, stopping early, and changing one factor at a time.
+The closed form is `output_projection`. These two can do what it cannot: start from factors that are
+nearly right, stop early, and change one factor at a time.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ from eckart.errors import EckartWarning
 from eckart.linalg.admissible import check_count
 from eckart.linalg.calculus.factor_gradients import admissible_problem
 
-_RTOL = 1e-13  # of the eigenvalues of a small Gram matrix that is inverted
+_RTOL = 1e-13  # smaller eigenvalues of a Gram matrix, relative to its largest, are not inverted
 Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
 class FactorFit:
-    """Where the iteration came to.
+    """The factors that the iteration ended with, and its losses.
 
     Attributes:
         left: U, shape (out, rank), in the dtype of the weight.
-        right: V, shape (rank, in), the same.
+        right: V, shape (rank, in), in the same dtype.
         losses: ``½ tr(G E A Eᵀ)`` at the start and after every step; they never rise.
-        slope: what one more preconditioned gradient step promises, relative to the loss of M = 0.
+        slope: first-order decrease of one more preconditioned gradient step, relative to the loss
+            at M = 0.
     """
 
     left: Float[Tensor, "out rank"]
@@ -52,29 +53,30 @@ def alternating_least_squares(
     steps: int = 100,
     tolerance: float = 1e-12,
 ) -> FactorFit:
-    """Minimise ``½ tr(G (W − U V) A (W − U V)ᵀ)`` over U, then V, in turn.
+    """Minimise ``½ tr(G (W − U V) A (W − U V)ᵀ)`` over U and over V in turn.
 
-    ``U ← W A Vᵀ (V A Vᵀ)⁻¹`` and ``V ← (Uᵀ G U)⁻¹ Uᵀ G W``, where the gradients vanish; G drops out
-    of the first and A of the second. From a start that is orthogonal to no leading component it
-    finds the global minimum, with the factor ``(σᵣ₊₁/σᵣ)⁴`` in the excess loss for each step.
+    The updates are ``U ← W A Vᵀ (V A Vᵀ)⁻¹`` and ``V ← (Uᵀ G U)⁻¹ Uᵀ G W``, where the gradients
+    vanish. G cancels in the first and A in the second. If the start is not orthogonal to a leading
+    component, the iteration finds the global minimum, and each step multiplies the excess loss by
+    ``(σᵣ₊₁/σᵣ)⁴``.
 
     Args:
         weight: W, shape (out, in), real floating point.
         a: A, (in, in), symmetric positive semidefinite.
-        g: G, (out, out), the same.
-        left: U to start from, (out, r).
-        right: V to start from, (r, in).
-        steps: at most this many.
-        tolerance: ends when `FactorFit.slope` is below.
+        g: G, (out, out), symmetric positive semidefinite.
+        left: the U to start from, (out, r).
+        right: the V to start from, (r, in).
+        steps: largest number of steps.
+        tolerance: the iteration ends when `FactorFit.slope` is not above it.
 
     Returns:
         The factors, computed in float64, detached.
 
     Raises:
-        InputError: shapes that do not fit, unusable dtypes; NonFiniteError for NaN and infinity.
+        InputError: shapes that do not fit, unusable dtypes. NonFiniteError for NaN and infinity.
 
     Warns:
-        EckartWarning: the steps were used up above the tolerance.
+        EckartWarning: the slope was still above the tolerance after the last step.
 
     Cost: O(steps·out·in·(out + in)).
 
@@ -106,29 +108,29 @@ def gradient_refinement(
     steps: int = 300,
     tolerance: float = 1e-12,
 ) -> FactorFit:
-    """Minimise the same by gradient steps in both factors at once.
+    """Minimise the same loss by gradient steps in both factors at once.
 
-    Each gradient is preconditioned by its factor's own block of the Hessian, which makes the steps
-    independent of how the product is split, and their length is exact: along a direction the loss
+    Each gradient is preconditioned by its factor's own block of the Hessian, so the steps do not
+    depend on how the product is split. The line search is exact, because along a direction the loss
     is a polynomial of degree four.
 
     Args:
         weight: W, shape (out, in), real floating point.
         a: A, (in, in), symmetric positive semidefinite.
-        g: G, (out, out), the same.
-        left: U to start from, (out, r).
-        right: V to start from, (r, in).
-        steps: at most this many.
-        tolerance: ends when `FactorFit.slope` is below.
+        g: G, (out, out), symmetric positive semidefinite.
+        left: the U to start from, (out, r).
+        right: the V to start from, (r, in).
+        steps: largest number of steps.
+        tolerance: the iteration ends when `FactorFit.slope` is not above it.
 
     Returns:
         The factors, computed in float64, detached.
 
     Raises:
-        InputError: shapes that do not fit, unusable dtypes; NonFiniteError for NaN and infinity.
+        InputError: shapes that do not fit, unusable dtypes. NonFiniteError for NaN and infinity.
 
     Warns:
-        EckartWarning: the steps were used up above the tolerance.
+        EckartWarning: the slope was still above the tolerance after the last step.
 
     Cost: O(steps·out·in·(out + in)).
 
@@ -163,14 +165,14 @@ class _Weighted:
         return float(((self.G @ left @ self.A) * right).sum())
 
     def direction(self, U: Tensor, V: Tensor) -> tuple[Tensor, Tensor, float]:
-        """Minus the preconditioned gradients, and the first-order decrease along them."""
+        """The negative preconditioned gradients, and the first-order decrease along them."""
         E = self.W - U @ V
         dU = E @ self.A @ V.mT @ _inverse(V @ self.A @ V.mT)
         dV = _inverse(U.mT @ self.G @ U) @ U.mT @ self.G @ E
         return dU, dV, self.inner(E, dU @ V + U @ dV)
 
     def best_length(self, U: Tensor, V: Tensor, dU: Tensor, dV: Tensor) -> float:
-        """The minimum of ``½ ‖E − t F − t² H‖²`` in the metric, F and H the change of U V."""
+        """The t of least ``½ ‖E − t F − t² H‖²`` in the metric; U V changes by t F + t² H."""
         E, F, H = self.W - U @ V, dU @ V + U @ dV, dU @ dV
         products = {
             "EF": self.inner(E, F),
@@ -199,7 +201,7 @@ def _iterate(
     tolerance: float,
     dtype: torch.dtype,
 ) -> FactorFit:
-    """Steps until the slope is below the tolerance."""
+    """Take steps until the slope is not above the tolerance."""
     check_count(steps, "steps")
     scale = max(problem.whole, 1e-300)
     losses, slope = [], math.inf
@@ -220,6 +222,6 @@ def _iterate(
 
 
 def _inverse(gram: Tensor) -> Tensor:
-    """Of a small positive semidefinite matrix, directions without length left out."""
+    """Pseudo-inverse of a small positive semidefinite matrix; directions of no length drop out."""
     inverse: Tensor = torch.linalg.pinv((gram + gram.mT) / 2, hermitian=True, rtol=_RTOL)
     return inverse

@@ -1,6 +1,6 @@
-"""The gradients of factored least squares, plain and weighted; derived in docs/calculus.md.
+"""The gradients of factored least squares, plain and weighted.
 
-Results are detached from the graph of the arguments.
+docs/calculus.md derives them. Results are detached from the graph of the arguments.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ Pair = tuple[Float[Tensor, "out rank"], Float[Tensor, "rank2 in"]]
 
 @torch.no_grad()
 def frobenius_gradients(target: Tensor, left: Tensor, core: Tensor, right: Tensor) -> Pair:
-    """Of ``½ ‖X − U D V‖²_F`` in U and V: ``−E (D V)ᵀ`` and ``−(U D)ᵀ E``, ``E = X − U D V``.
+    """Gradients of ``½ ‖X − U D V‖²_F`` in U and in V.
+
+    They are ``−E (D V)ᵀ`` and ``−(U D)ᵀ E`` with ``E = X − U D V``.
 
     Args:
         target: X, shape (out, in), real floating point.
@@ -28,7 +30,7 @@ def frobenius_gradients(target: Tensor, left: Tensor, core: Tensor, right: Tenso
         right: V, (s, in).
 
     Raises:
-        InputError: shapes that do not fit, unusable dtypes; NonFiniteError for NaN and infinity.
+        InputError: shapes that do not fit, unusable dtypes. NonFiniteError for NaN and infinity.
 
     Cost: O(out·in·(r + s)).
 
@@ -50,7 +52,9 @@ def frobenius_gradients(target: Tensor, left: Tensor, core: Tensor, right: Tenso
 
 @torch.no_grad()
 def weighted_gradients(weight: Tensor, a: Tensor, g: Tensor, left: Tensor, right: Tensor) -> Pair:
-    """Of ``½ tr(G (W − U V) A (W − U V)ᵀ)`` in U and in V: ``−G E A Vᵀ`` and ``−Uᵀ G E A``.
+    """Gradients of ``½ tr(G (W − U V) A (W − U V)ᵀ)`` in U and in V.
+
+    They are ``−G E A Vᵀ`` and ``−Uᵀ G E A`` with ``E = W − U V``.
 
     Args:
         weight: W, shape (out, in), real floating point.
@@ -60,7 +64,7 @@ def weighted_gradients(weight: Tensor, a: Tensor, g: Tensor, left: Tensor, right
         right: V, (r, in).
 
     Raises:
-        InputError: shapes that do not fit, unusable dtypes; NonFiniteError for NaN and infinity.
+        InputError: shapes that do not fit, unusable dtypes. NonFiniteError for NaN and infinity.
 
     Cost: O(out·in·(out + in)).
 
@@ -79,7 +83,7 @@ def weighted_gradients(weight: Tensor, a: Tensor, g: Tensor, left: Tensor, right
 def admissible_problem(
     weight: Tensor, a: Tensor, g: Tensor, left: Tensor, right: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """W, A, G, U and V, once they are known to fit."""
+    """Check that W, A, G, U and V fit, and return them."""
     W, (out, inputs) = admissible_matrix(weight, "weight"), weight.shape
     A, G = admissible_moment(a, inputs, "a"), admissible_moment(g, out, "g")
     U, V = admissible_matrix(left, "left"), admissible_matrix(right, "right")

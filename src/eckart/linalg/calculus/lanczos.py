@@ -1,8 +1,9 @@
-"""The largest eigenvalue of a symmetric matrix, with a proof, and without decomposing the matrix.
+"""The largest eigenvalue of a symmetric matrix, with a proof, and without an eigendecomposition.
 
-The Lanczos process climbs the Rayleigh quotient as fast as products with the matrix allow. What it
-reaches is a lower bound. That nothing lies above, a Cholesky factorisation shows: ``μ I − A`` has
-one if and only if ``μ`` exceeds every eigenvalue. It costs a small part of a decomposition.
+The Lanczos process raises the Rayleigh quotient as fast as products with the matrix allow. The
+value that it reaches is a lower bound. A Cholesky factorisation then proves the upper bound ``μ``:
+``μ I − A`` has one if and only if ``μ`` exceeds every eigenvalue. It costs a small part of an
+eigendecomposition.
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ from torch import Tensor
 from eckart.errors import InputError
 from eckart.linalg.calculus.rayleigh import admissible_symmetric
 
-_EVERY = 5  # products between looks at the small problem
-_MOST = 300  # products in all, after which the decomposition is cheaper
+_EVERY = 5  # products between two looks at the small problem
+_MOST = 300  # most products in all; beyond it an eigendecomposition is cheaper
 
 
 @dataclass(frozen=True)
 class LargestEigenvalue:
-    """Where the largest eigenvalue lies.
+    """Bounds of the largest eigenvalue.
 
     Attributes:
-        lower: the Rayleigh quotient of ``vector``, which the largest eigenvalue is not below.
-        upper: a number that it is below: safe as a Lipschitz constant.
+        lower: the Rayleigh quotient of ``vector``; the largest eigenvalue is not below it.
+        upper: a number above the largest eigenvalue, safe as a Lipschitz constant.
         vector: of unit length, shape (n,).
-        products: with the matrix.
+        products: number of products with the matrix.
     """
 
     lower: float
@@ -45,16 +46,17 @@ def largest_eigenvalue(
 
     Args:
         matrix: A, shape (n, n), real floating point, symmetric, definite or not.
-        tolerance: relative to the largest eigenvalue by absolute value, from 1e-12 on.
-        generator: of the starting vectors.
+        tolerance: relative to the largest absolute eigenvalue, at least 1e-12 and below 1.
+        generator: random generator that draws the starting vectors.
 
     Returns:
         Both bounds and the vector, computed in float64, detached.
 
     Raises:
-        InputError: not symmetric, or unusable; NonFiniteError for NaN and infinity.
+        InputError: the matrix is not symmetric or cannot be used. NonFiniteError for NaN and
+            infinity.
 
-    Cost: O(k·n² + n³/3) with k products, some 20 to 100.
+    Cost: O(k·n² + n³/3) with k products, about 20 to 100.
 
     Source: Golub and Van Loan 2013, sections 10.1 and 4.2; Kuczyński and Woźniakowski 1992 for the
         random start.
@@ -65,7 +67,7 @@ def largest_eigenvalue(
         (True, True, True)
     """
     if not 1e-12 <= tolerance < 1:
-        raise InputError(f"tolerance={tolerance}: expected a fraction of the norm from 1e-12 on")
+        raise InputError(f"tolerance={tolerance}: expected at least 1e-12 and less than 1")
     A = admissible_symmetric(matrix).double()
     scale = float(A.abs().max())
     if scale == 0:
@@ -75,7 +77,7 @@ def largest_eigenvalue(
 
 
 def _search(A: Tensor, tolerance: float, generator: torch.Generator | None) -> LargestEigenvalue:
-    """Lanczos from random vectors until the bound above holds; else a decomposition."""
+    """Lanczos from random vectors until the upper bound holds; else an eigendecomposition."""
     products, wanted = 0, tolerance / 2
     while products < min(_MOST, 2 * len(A) + 2 * _EVERY):
         lower, vector, norm, used = _climb(A, wanted, _MOST - products, generator)
@@ -83,7 +85,7 @@ def _search(A: Tensor, tolerance: float, generator: torch.Generator | None) -> L
         upper = lower + tolerance * norm
         if _exceeds_all(A, upper):
             return LargestEigenvalue(lower, upper, vector, products)
-        wanted = wanted / 100  # stopped below the top: once more, and further
+        wanted = wanted / 100  # stopped below the top: try again, with a smaller residual
     values, vectors = torch.linalg.eigh(A)
     rounding = len(A) * torch.finfo(A.dtype).eps * float(values.abs().max())
     top = float(values[-1])
@@ -93,7 +95,11 @@ def _search(A: Tensor, tolerance: float, generator: torch.Generator | None) -> L
 def _climb(
     A: Tensor, wanted: float, most: int, generator: torch.Generator | None
 ) -> tuple[float, Tensor, float, int]:
-    """Quotient, vector, norm of A so far and products, with a residual of ``wanted`` norms."""
+    """Climb until the residual is at most ``wanted`` times the norm of A.
+
+    Returns:
+        The quotient, its vector, the largest norm seen so far, and the number of products.
+    """
     n = len(A)
     vector = torch.randn(n, dtype=A.dtype, device=A.device, generator=generator)
     basis, images = [vector / vector.norm()], []
@@ -115,7 +121,7 @@ def _climb(
 
 
 def _exceeds_all(A: Tensor, bound: float) -> bool:
-    """Whether every eigenvalue is below the bound: ``bound I − A`` is positive definite."""
+    """Whether every eigenvalue is below the bound, so ``bound I − A`` is positive definite."""
     shifted = -A
     shifted.diagonal().add_(bound)
     return not bool(torch.linalg.cholesky_ex(shifted)[1])

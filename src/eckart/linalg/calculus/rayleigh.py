@@ -1,7 +1,7 @@
-"""The Rayleigh quotient of a symmetric matrix and its derivatives; derived in docs/calculus.md.
+"""The Rayleigh quotient of a symmetric matrix and its derivatives.
 
-Its stationary points are the eigenvectors, its values there the eigenvalues. Results are detached
-from the graph of the arguments.
+Its stationary points are the eigenvectors, and its values there are the eigenvalues.
+docs/calculus.md derives the derivatives. Results are detached from the graph of the arguments.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def rayleigh_gradient(matrix: Tensor, vector: Tensor) -> Float[Tensor, " n"]:
 def rayleigh_hessian(matrix: Tensor, vector: Tensor) -> Float[Tensor, "n n"]:
     """``∇²ρ = 2 (A − ρ I − x ∇ρᵀ − ∇ρ xᵀ) / xᵀ x``; O(n²).
 
-    At an eigenvector of unit length it is ``2 (A − λ I)``: negative semidefinite at the largest.
+    At an eigenvector of unit length it is ``2 (A − λ I)``. At the one with the largest eigenvalue
+    this is negative semidefinite.
 
     Args:
         matrix: A, shape (n, n), real floating point, symmetric.
@@ -83,10 +84,10 @@ def rayleigh_hessian(matrix: Tensor, vector: Tensor) -> Float[Tensor, "n n"]:
 
 
 def admissible_symmetric(matrix: Tensor, name: str = "matrix") -> Float[Tensor, "n n"]:
-    """The matrix, once it is known to be symmetric up to rounding.
+    """Check that a matrix is symmetric up to rounding, and return its symmetric part.
 
     Raises:
-        InputError: it is not square or not symmetric, or as for `admissible_matrix`.
+        InputError: it is not square or not symmetric, or `admissible_matrix` refuses it.
     """
     A = admissible_matrix(matrix, name)
     if A.shape[0] != A.shape[1]:
@@ -102,5 +103,5 @@ def _admissible_pair(matrix: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
     if x.shape != A.shape[:1]:
         raise InputError(f"vector has shape {tuple(x.shape)}; expected ({len(A)},)")
     if not x.any():
-        raise InputError("vector is zero, where the quotient is not defined")
+        raise InputError("vector is zero, and the quotient is not defined there")
     return A, x.to(A.dtype)

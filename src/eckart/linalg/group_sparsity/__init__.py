@@ -1,4 +1,4 @@
-"""The group lasso on second moments: a solver to use, and three methods to learn from."""
+"""The group lasso on second moments: a solver to use, and three textbook methods to learn from."""
 
 from eckart.linalg.group_sparsity.debiasing import debias
 from eckart.linalg.group_sparsity.path import group_lasso_path

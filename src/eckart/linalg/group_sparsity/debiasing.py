@@ -24,16 +24,17 @@ def debias(
     unpenalised: Sequence[Any] = (),
     damping: float = 1e-8,
 ) -> tuple[Float64[Tensor, "out in"], ...]:
-    """Refit by least squares on the groups that are not zero; never worse on ``f`` than before.
+    """Refit the groups that are not zero by least squares; ``f`` never rises.
 
-    Minimises ``½ tr(M R Mᵀ) - tr(B Mᵀ) + ½ ε ‖M - M₀‖²`` over matrices with the support of ``M₀``,
-    with ``ε`` as ``damping`` times the largest diagonal entry of ``R``. Damping towards ``M₀``, not
-    zero, is what makes ``f(M) ≤ f(M₀)``. Unpenalised columns are refitted too.
+    This minimises ``½ tr(M R Mᵀ) - tr(B Mᵀ) + ½ ε ‖M - M₀‖²`` over matrices with the support of
+    ``M₀``, where ``ε`` is ``damping`` times the largest diagonal entry of ``R``. The damping pulls
+    towards ``M₀``, not towards zero, which guarantees ``f(M) ≤ f(M₀)``. Unpenalised columns are
+    refitted too.
 
     Args:
-        gram: ``R``, shape (in, in), or one per consumer, as in `group_lasso`.
-        cross: ``B``, shape (out, in), likewise.
-        solution: ``M₀``, shape (out, in), likewise.
+        gram: ``R``, shape (in, in), or a list with one per consumer, as in `group_lasso`.
+        cross: ``B``, shape (out, in), or a list.
+        solution: ``M₀``, shape (out, in), or a list.
         groups: as in `group_lasso`.
         unpenalised: as in `group_lasso`.
         damping: relative, 0 or more.
@@ -42,7 +43,7 @@ def debias(
         One matrix per consumer.
 
     Raises:
-        InputError: as in `group_lasso`, or a solution of another shape.
+        InputError: as in `group_lasso`; a solution of the wrong shape; a negative damping.
         NonFiniteError: NaN or infinity.
 
     Cost: O(k³ + h k² + h d) with k columns kept.
@@ -59,7 +60,8 @@ def debias(
     problem = prepare(gram, cross, groups, unpenalised)
     given = [solution] if isinstance(solution, Tensor) else list(solution)
     if len(given) != len(problem.consumers):
-        raise InputError(f"solution: {len(given)} matrices for {len(problem.consumers)} consumers")
+        got = f"{len(given)} matrices for {len(problem.consumers)} consumers"
+        raise InputError(f"solution: {got}; give one per consumer")
     pairs = list(zip(problem.consumers, given, strict=True))
     parts = [penalised_part(consumer, matrix, "solution") for consumer, matrix in pairs]
     kept = problem.group_squares(parts) > 0
@@ -75,9 +77,9 @@ def _refitted(
     columns: Int64[Tensor, " k"],
     damping: float,
 ) -> Float64[Tensor, "h in"]:
-    """One Newton step of the proximal problem, which is quadratic; the old columns if no better."""
+    """One exact Newton step of the quadratic problem; the old columns if it does not help."""
     before = given[:, columns]
-    if consumer.rotation is not None:  # rows outside of B's span only cost
+    if consumer.rotation is not None:  # rows outside the span of B only raise the objective
         before = consumer.rotation.mT @ before
     gram, cross = consumer.gram[columns][:, columns], consumer.cross[:, columns]
     residual = cross - before @ gram
@@ -89,5 +91,5 @@ def _refitted(
 def _smooth(
     gram: Float64[Tensor, "k k"], cross: Float64[Tensor, "r k"], m: Float64[Tensor, "r k"]
 ) -> float:
-    """``f`` over the columns that are kept."""
+    """``f`` over the kept columns."""
     return float(((0.5 * m @ gram - cross) * m).sum())

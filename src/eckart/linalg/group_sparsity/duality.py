@@ -1,9 +1,10 @@
-"""How far from the optimum a matrix can be: the duality gap on the whole problem.
+"""The duality gap of the whole problem: how far from the optimum a matrix can be.
 
-The dual of the group lasso is ``max_Z -½ tr(Z R Zᵀ)`` over every ``Z`` whose residual ``B - Z R``
-has group norms of at most ``alpha w_j``. The residual of least squares is about zero, so a mixture
-``Z = s M + (1 - s) M_ls`` is feasible for some ``s`` close to 1. Its residual is computed, not
-assumed, so the bound holds for rank-deficient ``R`` and for ``B`` outside its range.
+The dual of the group lasso is ``max_Z -½ tr(Z R Zᵀ)`` over all ``Z`` whose residual ``B - Z R`` has
+group norms of at most ``alpha w_j``. The residual of least squares is about zero, so a mixture
+``Z = s M + (1 - s) M_ls`` is feasible for some ``s`` close to 1. The residual of least squares is
+computed, not assumed to be zero. The bound therefore holds for rank-deficient ``R`` and for ``B``
+outside its range.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from torch import Tensor
 from eckart.linalg.group_sparsity.problem import Problem, sum_groups
 from eckart.linalg.regression import least_squares
 
-_DAMPING = 1e-10  # of least squares, relative to the largest diagonal entry
+_DAMPING = 1e-10  # damping of least squares, relative to the largest diagonal entry
 
 
 @dataclass(frozen=True)
 class Point:
-    """A matrix by its columns that are not zero, and its residual ``B - M R``, per consumer."""
+    """The nonzero columns of a matrix, and its residual ``B - M R``, per consumer."""
 
     columns: tuple[Int64[Tensor, " _"], ...]
     compact: tuple[Float64[Tensor, "_ _"], ...]
@@ -33,7 +34,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Certificate:
-    """Least squares once per problem, from which every gap follows in O(h d).
+    """A least-squares solution, computed once per problem; every gap then costs O(h d).
 
     Attributes:
         norms: group norms of ``M_ls``.
@@ -41,7 +42,7 @@ class Certificate:
         residuals: ``B - M_ls R`` per consumer.
         squares: squared group norms of the residuals.
         energy: ``tr(M_ls R M_lsᵀ)``.
-        scale: ``-f(M_ls)``, at most ``½ tr(B R⁺ Bᵀ)``: what gaps are relative to.
+        scale: ``-f(M_ls)``, at most ``½ tr(B R⁺ Bᵀ)``; gaps are relative to it.
     """
 
     norms: Float64[Tensor, " groups"]
@@ -53,7 +54,7 @@ class Certificate:
 
 
 def certify(problem: Problem) -> Certificate:
-    """Least squares with a little damping; O(d³ + h d²)."""
+    """Solve least squares with a little damping; O(d³ + h d²)."""
     solutions, fits, residuals, energy, scale = [], [], [], 0.0, 0.0
     for consumer in problem.consumers:
         solved = least_squares(consumer.cross, lifted(consumer.gram, _DAMPING))
@@ -76,7 +77,7 @@ def lifted(gram: Float64[Tensor, "d d"], damping: float) -> Float64[Tensor, "d d
 
 
 def floor(problem: Problem) -> float:
-    """Lower bound of the objective for every alpha: least squares; O(d³ + h d²)."""
+    """The minimum of least squares, a lower bound of the objective; O(d³ + h d²)."""
     total = 0.0
     for consumer in problem.consumers:
         lower = torch.linalg.cholesky(consumer.gram)
@@ -97,7 +98,7 @@ def objective(problem: Problem, point: Point, alpha: float) -> float:
 
 
 def gap(problem: Problem, certificate: Certificate, point: Point, alpha: float) -> float:
-    """Upper bound of ``objective - optimum``, absolute; O(h d)."""
+    """An absolute upper bound of ``objective - optimum``; O(h d)."""
     primal = objective(problem, point, alpha)
     share = _feasible_share(problem, certificate, point.residuals, alpha)
     if share is None:

@@ -1,11 +1,11 @@
-"""The group lasso where hardly anything is pruned: a fixed point from least squares.
+"""The group lasso when almost nothing is pruned: a fixed-point iteration from least squares.
 
 Alternating minimisation in the scales of ``newton.py`` is ``δ_j ← δ_j ‖G_j‖ / l_j``, with
-``‖G_j‖ = ‖M_j‖ / δ_j``. Where the penalty is a small part of the objective it contracts quickly
-from least squares, and a sweep costs a tenth of a Newton step. Anderson's mixing of the logarithms
-makes it quicker still. Where groups are bound for zero it is slow, and is given up at once.
+``‖G_j‖ = ‖M_j‖ / δ_j``. If the penalty is a small part of the objective, this contracts quickly
+from least squares, and a sweep costs a tenth of a Newton step. Anderson mixing of the logarithms
+makes it faster still. It is slow if some groups go to zero, and then it stops at once.
 
-Source: Argyriou, Evgeniou and Pontil 2008; mixing of Anderson 1965, as in Walker and Ni 2011.
+Source: Argyriou, Evgeniou and Pontil 2008; Anderson 1965 for the mixing, as in Walker and Ni 2011.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch import Tensor
 from eckart.linalg.group_sparsity.problem import Problem, sum_groups
 
 _SWEEPS = 8
-_DOOMED = 0.4  # a group this much below its limit, relatively, is bound for zero
-_CONTRACTION = 0.5  # slower than this it is given up
+_DOOMED = 0.4  # a group with log(‖G_j‖ / l_j) below minus this will go to zero
+_CONTRACTION = 0.5  # give up if a sweep contracts less than this
 
 Scales = Float64[Tensor, " groups"]
 
@@ -28,14 +28,15 @@ def dense_scales(problem: Problem, scales: Scales, limits: Scales, tol: float) -
 
     Args:
         problem: reduced and damped.
-        scales: of least squares, ``‖M_j‖ / l_j``.
+        scales: the scales of least squares, ``‖M_j‖ / l_j``.
         limits: ``alpha w_j``.
-        tol: on the largest relative violation.
+        tol: bound of the largest relative violation.
 
     Returns:
-        None where groups are bound for zero. At the limit of sweeps, what was reached.
+        The scales after the last sweep, even if they do not meet ``tol``; None if groups go to
+        zero or the iteration is slow.
 
-    Cost: O(d³ / 3 + h d²) per sweep, at most 9.
+    Cost: O(d³ / 3 + h d²) per sweep, at most 8 sweeps.
     """
     kept = scales > 1e-10 * scales.max()
     points: list[Tensor] = []
@@ -70,7 +71,7 @@ def _residual_norms(problem: Problem, scales: Scales) -> Scales:
 
 
 def _mixed(points: list[Tensor], steps: list[Tensor]) -> Tensor:
-    """The next point: the combination of the last ones whose steps cancel best, and its step."""
+    """The next point: the combination of the last ones with the smallest step, plus that step."""
     moved = points[-1] + steps[-1]
     if len(points) == 1:
         return moved

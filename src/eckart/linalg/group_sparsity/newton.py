@@ -1,18 +1,19 @@
 """The group lasso on a few groups: projected Newton in one variable per group.
 
 With ``l_j ‖M_j‖ = min_δ ½ (‖M_j‖² / δ_j + l_j² δ_j)``, where ``l_j = alpha w_j``, the matrix ``M``
-can be minimised out. What is left is convex in ``δ ≥ 0`` and has one variable per group, however
-many rows there are:
+can be eliminated. The remaining objective is convex in ``δ ≥ 0`` and has one variable per group,
+however many rows there are:
 
     φ(δ) = ½ Σ l_j² δ_j - ½ tr(B (R + Δ⁻¹)⁻¹ Bᵀ),     M = B (R + Δ⁻¹)⁻¹ = G Δ,  G = B - M R
     ∂φ/∂δ_j = ½ (l_j² - ‖G_j‖²),     ∂²φ/∂δ_j∂δ_k = Σ (GᵀG ∘ Q) over the block (j, k)
 
-with ``Q = R - R (R + Δ⁻¹)⁻¹ R``. All inverses are of ``I + Δ^½ R Δ^½``, which is never singular.
+with ``Q = R - R (R + Δ⁻¹)⁻¹ R``. Only ``I + Δ^½ R Δ^½`` is ever inverted, and it is never singular.
 For one group of one column ``1 / ‖G‖`` is linear in ``δ``, so Newton solves ``1 / ‖G_j‖ = 1 / l_j``
-rather than ``‖G_j‖² = l_j²``: the same Hessian, another right side, fewer steps from afar.
+rather than ``‖G_j‖² = l_j²``. The Hessian is the same and only the right side changes, but it takes
+fewer steps from a distant start.
 
-Source: the variational form of Bach et al. 2012 (1108.0775), section 1.4.2; projection of Bertsekas
-1982; the secular equation in reciprocal form as in Moré and Sorensen 1983, section 3.
+Source: Bach et al. 2012 (1108.0775), section 1.4.2, for the variational form; Bertsekas 1982 for
+the projection; Moré and Sorensen 1983, section 3, for the secular equation in reciprocal form.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 _HALVINGS = 40
-_RIDGE = 1e-11  # of the Hessian with unit diagonal; duplicate columns make it singular
-_DECREASE = 1e-4  # Armijo
-_PATIENCE = 2  # steps that change neither φ nor the violation
+_RIDGE = 1e-11  # added to the Hessian of unit diagonal, which duplicate columns make singular
+_DECREASE = 1e-4  # Armijo's constant
+_PATIENCE = 2  # most steps in a row that change neither φ nor the violation
 _RESOLUTION = 4e-15  # relative change of φ that rounding hides
 
 Scales = Float64[Tensor, " groups"]
@@ -39,9 +40,9 @@ class Block:
 
     Attributes:
         gram: ``R`` of the columns.
-        cross: ``B`` of the columns, turned to as few rows as can be.
+        cross: ``B`` of the columns; its rows may be rotated so that there are fewer.
         owner: the group of each column, counted within the working set.
-        single: column j is group j, so that sums over blocks are not needed.
+        single: whether column j is group j, so that no sums over blocks are needed.
     """
 
     gram: Float64[Tensor, "d d"]
@@ -55,9 +56,10 @@ class Minimum:
     """Where Newton's method stopped.
 
     Attributes:
-        scales: ``δ``; groups that are pruned are exact zeros.
-        violation: largest ``|‖G_j‖ / l_j - 1|``, of groups at zero only if above.
-        steps: Newton steps.
+        scales: ``δ``; exactly zero for pruned groups.
+        violation: largest ``|‖G_j‖ / l_j - 1|``; a group at zero counts only if it is above its
+            limit.
+        steps: number of Newton steps.
     """
 
     scales: Scales
@@ -67,7 +69,7 @@ class Minimum:
 
 @dataclass(frozen=True)
 class _Value:
-    """``φ`` at some scales, and what was factored on the way."""
+    """``φ`` at some scales, with the factorisations that it needed."""
 
     phi: float
     scales: Scales
@@ -83,9 +85,9 @@ def projected_newton(
     Args:
         blocks: one per consumer.
         limits: ``alpha w_j``, positive.
-        scales: where to start.
-        tol: on the largest relative violation.
-        max_steps: of Newton's method.
+        scales: the start.
+        tol: bound of the largest relative violation.
+        max_steps: largest number of Newton steps.
 
     Cost: about 9 d³ operations per step and consumer, with d columns in the working set.
     """
@@ -108,18 +110,18 @@ def projected_newton(
         if following is None:
             return Minimum(value.scales, violation, steps)
         if value.phi - following.phi > _RESOLUTION * abs(value.phi):
-            idle = 0  # slow perhaps, but not stopped by rounding
+            idle = 0  # perhaps slow, but not yet limited by rounding
         value = following
 
 
 def _violation(squares: Scales, limits: Scales, scales: Scales) -> float:
-    """How far from optimal, relative to the limits."""
+    """The largest violation of optimality, relative to the limits."""
     excess = squares.sqrt() / limits - 1
     return float(torch.where(scales > 0, excess.abs(), excess.clamp_min(0)).max())
 
 
 def _evaluate(blocks: Sequence[Block], limits: Scales, scales: Scales) -> _Value:
-    """``φ``, infinite where rounding makes a factorisation fail."""
+    """``φ``; infinite if rounding makes a factorisation fail."""
     phi = 0.5 * float((limits.square() * scales).sum())
     lowers, halves = [], []
     for block in blocks:
@@ -135,7 +137,7 @@ def _evaluate(blocks: Sequence[Block], limits: Scales, scales: Scales) -> _Value
 
 
 def _half_solved(block: Block, value: _Value, index: int) -> Float64[Tensor, "d d"]:
-    """``L⁻¹ Δ^½ R``: with it ``M R`` and ``R (R + Δ⁻¹)⁻¹ R`` are products."""
+    """``L⁻¹ Δ^½ R``, from which ``M R`` and ``R (R + Δ⁻¹)⁻¹ R`` follow as products."""
     root = value.scales.sqrt()[block.owner]
     right = root[:, None] * block.gram
     half: Tensor = torch.linalg.solve_triangular(value.lowers[index], right, upper=False)
@@ -148,7 +150,7 @@ def _hessian(
     solved: Sequence[Float64[Tensor, "_ _"]],
     count: int,
 ) -> Float64[Tensor, "groups groups"]:
-    """Second derivatives of ``φ``; positive semidefinite as a sum of Hadamard products."""
+    """Second derivatives of ``φ``, a positive semidefinite sum of Hadamard products."""
     total = gradients[0].new_zeros(count, count)
     for block, gradient, half in zip(blocks, gradients, solved, strict=True):
         product = (gradient.mT @ gradient).mul_(block.gram - half.mT @ half)
@@ -167,9 +169,9 @@ def _step(
     squares: Scales,
     hessian: Float64[Tensor, "groups groups"],
 ) -> _Value | None:
-    """One step along the projected direction that lowers ``φ``; None if rounding forbids it."""
+    """One step along the projected direction that lowers ``φ``; None if rounding prevents it."""
     gradient = 0.5 * (limits.square() - squares)
-    doomed = value.scales * hessian.diagonal() <= gradient  # one variable alone would go to zero
+    doomed = value.scales * hessian.diagonal() <= gradient  # its own Newton step reaches zero
     free = ~((gradient >= 0) & ((value.scales == 0) | doomed))
     secular = squares * (squares.sqrt() / limits - 1)
     for right in (secular, -gradient):
@@ -185,7 +187,7 @@ def _step(
 def _direction(
     hessian: Float64[Tensor, "groups groups"], right: Scales, free: Bool[Tensor, " groups"]
 ) -> Scales:
-    """Newton direction of the free variables; zero elsewhere."""
+    """The Newton direction of the free variables; zero elsewhere."""
     direction = torch.zeros_like(right)
     if not free.any():
         return direction
@@ -207,7 +209,7 @@ def _direction(
 def _search(
     blocks: Sequence[Block], limits: Scales, value: _Value, gradient: Scales, direction: Scales
 ) -> _Value | None:
-    """Backtracking along the projected direction until ``φ`` falls enough."""
+    """Backtrack along the projected direction until ``φ`` falls enough; None if it never does."""
     length = 1.0
     for _ in range(_HALVINGS):
         moved = (value.scales + length * direction).clamp_min(0)
@@ -220,7 +222,7 @@ def _search(
 
 
 def _summed(blocks: Sequence[Block], values: Sequence[Float64[Tensor, " _"]], count: int) -> Scales:
-    """Sums of one value per column over groups and consumers."""
+    """Sum one value per column over the columns of each group and over consumers."""
     total = values[0].new_zeros(count)
     for block, value in zip(blocks, values, strict=True):
         total.index_add_(0, block.owner, value)

@@ -1,4 +1,4 @@
-"""The group lasso along a path of penalties, every solution started from the one before."""
+"""The group lasso along a path of penalties; every solution starts from the one before."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ def group_lasso_path(
 ) -> GroupLassoPath:
     """Solutions for many penalties, or one for each requested size of the support.
 
-    By default ``n_alphas`` penalties from `alpha_max` down to ``alpha_min_ratio`` times that,
-    evenly spaced on a log scale. With ``sizes`` the penalty is bisected for each of them.
-    Some sizes may not exist: groups can enter together, and the support can shrink when the
-    penalty falls. Such a size is jumped over: its result is that of the largest support found
-    below it, and ``path.jumped`` names it.
+    By default there are ``n_alphas`` penalties from `alpha_max` down to ``alpha_min_ratio`` times
+    that, evenly spaced on a log scale. With ``sizes``, each size is found by bisecting the penalty.
+    Some sizes may not exist, because groups can enter together, and the support can shrink when the
+    penalty falls. Such a size is skipped: its result is the largest support found below it, and
+    ``path.jumped`` names it.
 
     Args:
         gram: as in `group_lasso`.
         cross: as in `group_lasso`.
         alphas: the penalties, in any order; they are solved from large to small.
-        n_alphas: number of penalties when they are not given.
-        alpha_min_ratio: the last of them over the first; not used with ``sizes``.
+        n_alphas: number of penalties if they are not given.
+        alpha_min_ratio: the last penalty divided by the first; not used with ``sizes``.
         sizes: numbers of groups to keep, in any order; not together with ``alphas``.
         groups: as in `group_lasso`.
         unpenalised: as in `group_lasso`.
         weights: as in `group_lasso`.
-        tol: on the relative gap of each solution.
-        max_iterations: Newton steps for each penalty.
+        tol: bound of the relative gap of each solution.
+        max_iterations: largest number of Newton steps for each penalty.
 
     Returns:
         The results in the order of ``alphas`` or ``sizes``.
@@ -63,8 +63,8 @@ def group_lasso_path(
     Warns:
         NotConvergedWarning: for each penalty whose gap is above ``tol``.
 
-    Cost: that of `group_lasso` once for what is shared; then two to four Newton steps, O(k³) each,
-        per penalty of a dense path, and about five penalties per size.
+    Cost: O(h d²) once, as for `group_lasso`; then two to four Newton steps of O(k³) per penalty of
+        a dense path, and about five penalties per size.
 
     Example:
         >>> import torch
@@ -99,10 +99,11 @@ def group_lasso_path(
 
 
 def _log_spaced(largest: float, count: int, ratio: float) -> list[float]:
-    """From ``largest`` to ``ratio`` times it."""
+    """Numbers from ``largest`` down to ``ratio`` times it, evenly spaced on a log scale."""
     if count < 1 or not 0 < ratio <= 1:
         raise InputError(
-            f"n_alphas = {count}, alpha_min_ratio = {ratio}: expected at least 1, and in (0, 1]"
+            f"n_alphas = {count}, alpha_min_ratio = {ratio}: expected n_alphas of at least 1 and "
+            "alpha_min_ratio above 0, at most 1"
         )
     return [largest * ratio ** (i / max(count - 1, 1)) for i in range(count)]
 
@@ -111,5 +112,5 @@ def _read_sizes(sizes: Sequence[int], groups: int) -> list[int]:
     """Sizes without repetition, ascending."""
     for size in sizes:
         if not 0 <= size <= groups:
-            raise InputError(f"sizes: {size} of {groups} groups")
+            raise InputError(f"sizes: got {size}; there are {groups} groups")
     return sorted({int(size) for size in sizes})

@@ -1,8 +1,8 @@
-"""The group lasso after what is free is solved: penalised columns only, as few rows as can be.
+"""The group lasso, reduced to penalised columns and as few rows as possible.
 
 Unpenalised columns ``u`` are eliminated by a Schur complement, ``M_u = (B_u - M_p R_pu) R_uu⁺``.
-The penalty does not see rotations of the rows, so ``B`` with more rows than columns is replaced by
-its triangular factor, and the solution is rotated back.
+A rotation of the rows does not change the penalty. So a ``B`` with more rows than columns is
+replaced by its triangular factor, and the solution is rotated back.
 """
 
 from __future__ import annotations
@@ -28,17 +28,18 @@ _NOISE = 1e-6  # negative eigenvalues down to this, relative to the largest entr
 
 @dataclass(frozen=True)
 class Consumer:
-    """One quadratic over penalised columns, and the way back to the matrix that was asked for.
+    """One quadratic over penalised columns, and the way back to the whole matrix.
 
     Attributes:
         gram: reduced ``R``, damped by the rounding of its own products; positive definite.
-        cross: reduced ``B``, at most as many rows as columns.
+        cross: reduced ``B``, with no more rows than columns.
         owner: the group of each column.
-        penalised: columns of the given matrix that these are.
+        penalised: index of each column in the given matrix.
         free: columns of the given matrix that were eliminated.
         lift: ``R_pu R_uu⁺``, shape (d, free).
         offset: ``B_u R_uu⁺``, shape (h, free): the free columns at ``M = 0``.
-        rotation: orthonormal columns that turn rows back, shape (h, r); None if not turned.
+        rotation: orthonormal columns that rotate the rows back, shape (h, r); None if there was no
+            rotation.
         constant: the objective at ``M = 0``.
     """
 
@@ -55,7 +56,7 @@ class Consumer:
     def restore(
         self, columns: Int64[Tensor, " k"], solved: Float64[Tensor, "r k"]
     ) -> Float64[Tensor, "h in"]:
-        """The whole matrix from some penalised columns; the others are exact zeros."""
+        """The whole matrix from some penalised columns; the other ones are exactly zero."""
         part = solved if self.rotation is None else self.rotation @ solved
         width = len(self.penalised) + len(self.free)
         whole = part.new_zeros(len(self.offset), width)
@@ -87,7 +88,7 @@ class Problem:
 def sum_groups(
     values: Sequence[Float64[Tensor, " _"]], consumers: Sequence[Consumer], count: int
 ) -> Float64[Tensor, " groups"]:
-    """Sums of one value per column over the columns of each group and over consumers."""
+    """Sum one value per column over the columns of each group and over consumers."""
     total = values[0].new_zeros(count)
     for value, consumer in zip(values, consumers, strict=True):
         total.index_add_(0, consumer.owner, value)
@@ -114,7 +115,7 @@ def prepare(
 
 
 def _reduced(moments: Moments) -> Consumer:
-    """One consumer without its free columns, damped and rotated."""
+    """Eliminate the free columns of one consumer, damp and rotate it."""
     kept, free = ((moments.owner >= 0).nonzero()[:, 0], (moments.owner < 0).nonzero()[:, 0])
     gram, cross = moments.gram, moments.cross
     lift, offset, constant = gram.new_zeros(len(kept), 0), cross.new_zeros(len(cross), 0), 0.0
@@ -136,14 +137,15 @@ def _reduced(moments: Moments) -> Consumer:
 
 
 def positive(gram: Float64[Tensor, "d d"], given: Float64[Tensor, "n n"]) -> Float64[Tensor, "d d"]:
-    """The Gram matrix damped by rounding; small negative eigenvalues clipped if need be.
+    """Damp a Gram matrix by its rounding; if needed, clip small negative eigenvalues.
 
     Args:
-        gram: what is left of ``given`` after free columns were eliminated.
+        gram: ``given`` without its free columns, which were eliminated.
         given: sets the scale of rounding; sums of float32 products are off by up to 1e-6 of it.
 
     Raises:
-        InputError: an eigenvalue below -1e-6 of the largest entry: this is no second moment.
+        InputError: an eigenvalue is below -1e-6 times the largest entry, so this is not a second
+            moment.
     """
     if not len(gram):
         return gram
@@ -165,13 +167,13 @@ def positive(gram: Float64[Tensor, "d d"], given: Float64[Tensor, "n n"]) -> Flo
 
 
 def pseudo_inverse(gram: Float64[Tensor, "d d"]) -> Float64[Tensor, "d d"]:
-    """``R⁺`` by eigenvalues, those within rounding of zero left out."""
+    """``R⁺`` by eigenvalues, without those that rounding cannot tell from zero."""
     inverse: Tensor = torch.linalg.pinv(gram, hermitian=True)
     return inverse
 
 
 def _rounding(gram: Float64[Tensor, "d d"]) -> float:
-    """What rounding does to eigenvalues, in absolute terms; tiny for an all-zero matrix."""
+    """The absolute rounding error of eigenvalues; tiny for an all-zero matrix."""
     if not len(gram):
         return 0.0
     largest = float(gram.diagonal().abs().max())

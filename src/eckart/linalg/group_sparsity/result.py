@@ -1,4 +1,4 @@
-"""What the group lasso hands back: solutions with a certificate, one or a path of them."""
+"""Results of the group lasso: one solution or a path of them, each with its duality gap."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Status = Literal["converged", "stalled", "iteration limit"]
 
 @dataclass(frozen=True)
 class GroupLassoResult:
-    """One solution of the group lasso, with how far from the optimum it can be.
+    """One solution of the group lasso, with a bound of its distance from the optimum.
 
     Attributes:
         solutions: the matrix ``M`` of each consumer, shape (out, in); pruned groups are exactly 0.
-        alpha: the penalty it was solved for.
+        alpha: the penalty.
         objective: ``f(M) + alpha · g(M)``.
         gap: upper bound of ``objective - optimum``, relative to ``½ tr(B R⁺ Bᵀ)``.
         support: the groups that are not zero, ascending.
@@ -38,10 +38,10 @@ class GroupLassoResult:
 
     @property
     def solution(self) -> Float64[Tensor, "out in"]:
-        """The matrix ``M`` where there is one consumer."""
+        """The matrix ``M``, if there is one consumer."""
         if len(self.solutions) != 1:
             raise InputError(
-                f"result of {len(self.solutions)} consumers: read its `solutions` instead"
+                f"the result has {len(self.solutions)} consumers: read its `solutions` instead"
             )
         return self.solutions[0]
 
@@ -51,8 +51,8 @@ class GroupLassoPath:
     """Solutions along a path of penalties, or one for each requested support size.
 
     Attributes:
-        results: in the order of the alphas, or of the sizes, that were asked for.
-        sizes: the sizes that were asked for, if they were.
+        results: in the order of the requested alphas or sizes.
+        sizes: the requested sizes, if any.
     """
 
     results: tuple[GroupLassoResult, ...]

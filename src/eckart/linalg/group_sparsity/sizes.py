@@ -14,9 +14,9 @@ from eckart.linalg.group_sparsity.result import GroupLassoResult
 from eckart.linalg.group_sparsity.solver import solve_any
 from eckart.linalg.group_sparsity.working_set import State, state_at
 
-_COARSE = 1.5  # ratio of the penalties of the first pass
-_LEAST = 1e-9  # of alpha_max: sizes that need less are jumped over
-_CLOSE = 1e-7  # penalties this close, relatively, with a size between them: it is jumped over
+_COARSE = 1.5  # ratio of two neighbouring penalties in the first pass
+_LEAST = 1e-9  # smallest penalty, relative to alpha_max; sizes that need a smaller one are skipped
+_CLOSE = 1e-7  # relative distance of two penalties at which a size between them is skipped
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class _Solved:
 
 
 class SizeSearch:
-    """Bisects the penalty for one size after another; whatever was solved is kept and reused."""
+    """Bisect the penalty for one size after another; all solutions are kept and reused."""
 
     def __init__(self, problem: Problem, certificate: Certificate, tol: float, limit: int) -> None:
         self._problem, self._certificate = problem, certificate
@@ -41,7 +41,7 @@ class SizeSearch:
         self._solved = [self._solve(problem.alpha_max, zero)]  # penalties descending
 
     def results(self, sizes: Sequence[int]) -> dict[int, GroupLassoResult]:
-        """For each size its result, or that of the largest support found below it.
+        """The result of each size, or that of the largest support found below it.
 
         Args:
             sizes: ascending.
@@ -53,14 +53,14 @@ class SizeSearch:
         return found
 
     def _descend(self, size: int) -> None:
-        """Extend the path to smaller penalties until the support has the size."""
+        """Extend the path to smaller penalties until the support is large enough."""
         top = self._problem.alpha_max
         while self._solved[-1].size < size and self._solved[-1].result.alpha > _LEAST * top:
             last = self._solved[-1]
             self._solved.append(self._solve(last.result.alpha / _COARSE, last.state))
 
     def _bisect(self, size: int) -> _Solved:
-        """The solution of one size between two penalties around it."""
+        """Find the solution of one size between the two penalties around it."""
         while True:
             exact = [tried for tried in self._solved if tried.size == size]
             if exact:
@@ -82,7 +82,7 @@ class SizeSearch:
 
 
 def _between(left: _Solved, right: _Solved, size: int) -> float:
-    """Where the logarithm of the penalty, linear in the size, would give it; kept off the ends."""
+    """Interpolate the logarithm of the penalty linearly in the size, away from both ends."""
     share = (size - left.size) / (right.size - left.size)
     share = min(max(share, 0.1), 0.9)
     high, low = math.log(left.result.alpha), math.log(right.result.alpha)

@@ -1,4 +1,4 @@
-"""The group lasso at one penalty, and the least penalty that gives zero."""
+"""The group lasso at one penalty, and the smallest penalty at which the solution is zero."""
 
 from __future__ import annotations
 
@@ -35,25 +35,27 @@ def group_lasso(
 ) -> GroupLassoResult:
     """Reconstruct a linear layer from few groups of its inputs, from second moments alone.
 
-    Minimises ``f(M) + alpha g(M)`` with ``f(M) = ½ tr(M R Mᵀ) - tr(B Mᵀ)`` and ``g(M) = Σ_j w_j
-    ‖M[:, group j]‖_F``. ``R`` is damped by the rounding of its own products (``4 d ε`` times its
-    largest diagonal entry), so rank deficiency, duplicate and constant columns are normal input.
+    This minimises ``f(M) + alpha g(M)`` with ``f(M) = ½ tr(M R Mᵀ) - tr(B Mᵀ)`` and
+    ``g(M) = Σ_j w_j ‖M[:, group j]‖_F``. ``R`` is damped by the rounding of its own products
+    (``4 d ε`` times its largest diagonal entry), so rank deficiency and duplicate or constant
+    columns are normal input.
 
     Args:
         gram: ``R``, second moment of the inputs, shape (in, in), positive semidefinite; or a list
-            of them, one per consumer, for consumers with inputs of their own that share groups.
-        cross: ``B``, outputs times inputs, shape (out, in); a list if ``gram`` is one.
-        alpha: the penalty, 0 or more; from `alpha_max` on the solution is exactly zero.
+            with one per consumer, for consumers that have their own inputs and share groups.
+        cross: ``B``, second moment of outputs and inputs, shape (out, in); a list if ``gram`` is
+            one.
+        alpha: the penalty, 0 or more; at `alpha_max` and above the solution is exactly zero.
         groups: lists of column indices that are kept or pruned together; by default every
-            penalised column is a group. For several consumers one such list of groups each:
+            penalised column is a group. For several consumers, one such list per consumer:
             ``groups[c][j]`` are the columns of group j in consumer c, empty if it has none. The
             norm of a group is taken over all consumers.
-        unpenalised: columns that are free of the penalty, such as a bias column of ones; for
-            several consumers one list each.
+        unpenalised: columns without a penalty, such as a bias column of ones; for several
+            consumers, one list per consumer.
         weights: one positive ``w_j`` per group; 1 by default.
-        start: a solution nearby, shape (out, in), or one per consumer.
-        tol: on the duality gap, relative to ``½ tr(B R⁺ Bᵀ)``.
-        max_iterations: Newton steps.
+        start: a nearby solution, shape (out, in), or one per consumer.
+        tol: bound of the duality gap, relative to ``½ tr(B R⁺ Bᵀ)``.
+        max_iterations: largest number of Newton steps.
 
     Returns:
         The solution, with its objective, gap, support, Newton steps and status.
@@ -65,12 +67,12 @@ def group_lasso(
         NonFiniteError: NaN or infinity.
 
     Warns:
-        NotConvergedWarning: the gap is above ``tol``; the result holds what was reached.
+        NotConvergedWarning: the gap is above ``tol``; the result is the best solution found.
 
     Cost: O(h d²) once, and per Newton step O(k³) for a working set of k columns; about 20 steps
         from a cold start, most of them on small sets.
 
-    Source: l2,1 regularisation of Yuan and Lin 2006; the solver is described in ``newton.py``.
+    Source: Yuan and Lin 2006 for the l2,1 regularisation; ``newton.py`` describes the solver.
 
     Example:
         >>> import torch
@@ -97,12 +99,12 @@ def alpha_max(
     unpenalised: Sequence[Any] = (),
     weights: Tensor | Sequence[float] | None = None,
 ) -> float:
-    """The least penalty at which every group is zero: ``max_j ‖B[:, group j]‖ / w_j``.
+    """The smallest penalty at which every group is zero: ``max_j ‖B[:, group j]‖ / w_j``.
 
-    ``B`` is what is left after the unpenalised columns were solved. Arguments and errors as in
-    `group_lasso`.
+    ``B`` is reduced: the unpenalised columns are solved for first. Arguments and errors are those
+    of `group_lasso`.
 
-    Cost: O(h d + d³), the latter to check that the Gram matrix is one.
+    Cost: O(h d + d³); the second term is for checking the Gram matrix.
 
     Example:
         >>> import torch
@@ -121,7 +123,7 @@ def solve_any(
     tol: float,
     limit: int,
 ) -> tuple[State, GroupLassoResult]:
-    """One penalty, the ends of the range included: zero, and from the largest on."""
+    """Solve for one penalty, including 0 and `alpha_max` and above."""
     status: Status = "converged"
     if alpha >= problem.alpha_max:
         state = state_at(problem, torch.zeros_like(problem.weights))
@@ -133,7 +135,7 @@ def solve_any(
 
 
 def _unpenalised_result(problem: Problem, certificate: Certificate, tol: float) -> GroupLassoResult:
-    """Least squares: all groups that it needs."""
+    """The least-squares solution, for a penalty of zero."""
     solved = [least_squares(c.cross, c.gram) for c in problem.consumers]
     scales = problem.group_squares(solved).sqrt()
     columns = [torch.arange(c.cross.shape[1], device=scales.device) for c in problem.consumers]
@@ -145,12 +147,13 @@ def _unpenalised_result(problem: Problem, certificate: Certificate, tol: float) 
 
 
 def start_state(problem: Problem, start: Matrices | None, alpha: float) -> State:
-    """Scales that give about the matrix to start from; zero without one."""
+    """Scales that roughly give the matrix to start from; zero if there is none."""
     scales = torch.zeros_like(problem.weights)
     if start is not None and alpha > 0:
         given = [start] if isinstance(start, Tensor) else list(start)
         if len(given) != len(problem.consumers):
-            raise InputError(f"start: {len(given)} matrices for {len(problem.consumers)} consumers")
+            got = f"{len(given)} matrices for {len(problem.consumers)} consumers"
+            raise InputError(f"start: {got}; give one per consumer")
         pairs = zip(problem.consumers, given, strict=True)
         parts = [penalised_part(consumer, matrix, "start") for consumer, matrix in pairs]
         scales = problem.group_squares(parts).sqrt() / (alpha * problem.weights)
@@ -158,7 +161,7 @@ def start_state(problem: Problem, start: Matrices | None, alpha: float) -> State
 
 
 def penalised_part(consumer: Consumer, matrix: Tensor, name: str) -> Float64[Tensor, "h d"]:
-    """The penalised columns of a matrix that was handed in, after a check of its shape."""
+    """Check the shape of a given matrix and return its penalised columns."""
     read = read_matrix(name, matrix)
     expected = (len(consumer.offset), len(consumer.penalised) + len(consumer.free))
     if read.shape != expected:
@@ -167,7 +170,7 @@ def penalised_part(consumer: Consumer, matrix: Tensor, name: str) -> Float64[Ten
 
 
 def warn_unless_converged(result: GroupLassoResult, tol: float) -> None:
-    """Say so where the gap is above what was asked for."""
+    """Warn if the gap is above the tolerance."""
     if result.status != "converged":
         warnings.warn(
             f"group lasso at alpha = {result.alpha:.3g}: {result.status} after "

@@ -1,9 +1,9 @@
-"""The group lasso on all groups: Newton on a working set that grows from violations.
+"""The group lasso on all groups: Newton's method on a working set that grows.
 
-Only groups whose residual exceeds its limit enter; groups that Newton's method sends to zero leave.
-A new penalty is met by the active groups first, so that few others still violate it. A cold start
-goes down a ladder of penalties, solved loosely, so that the sets stay small. The end is decided by
-the duality gap on the whole problem.
+A group enters when its residual exceeds its limit, and leaves when Newton's method sends it to
+zero. At a new penalty the active groups are solved first, so that few others still violate it. A
+cold start goes down a ladder of penalties and solves each one loosely, so that the sets stay small.
+The duality gap of the whole problem decides when to stop.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from eckart.linalg.group_sparsity.newton import Block, projected_newton
 from eckart.linalg.group_sparsity.problem import Consumer, Problem
 from eckart.linalg.group_sparsity.result import GroupLassoResult, Status
 
-_LADDER = 4.0  # largest ratio of the penalties of a cold start
-_SMALL = 0.05  # penalty of least squares, relative to its objective: start from there
-_LOOSE = 0.1  # relative violation at which a rung is left
-_FINAL = 0.2  # of the tolerance: relative violation of the last round
-_NEAR = 0.05  # violations of groups at zero from which Newton goes to the end
-_PATIENCE = 8  # rounds without a better gap
-_LEAST_GROWTH = 20  # groups that may enter at once; else as many as there are
+_LADDER = 4.0  # largest ratio of two neighbouring penalties of a cold start
+_SMALL = 0.05  # start from least squares if its penalty, relative to its objective, is smaller
+_LOOSE = 0.1  # relative violation at which a rung of the ladder is left
+_FINAL = 0.2  # relative violation of the last round, as a multiple of the tolerance
+_NEAR = 0.05  # Newton goes to the end once groups at zero violate less than this
+_PATIENCE = 8  # most rounds without a better gap
+_LEAST_GROWTH = 20  # groups that may enter at once; more if more are active
 
 
 @dataclass(frozen=True)
 class State:
-    """Scales ``δ`` of all groups, the matrix they stand for, and its residuals' group norms."""
+    """Scales ``δ`` of all groups, the matrix they give, and the group norms of its residual."""
 
     scales: Float64[Tensor, " groups"]
     point: Point
@@ -46,7 +46,7 @@ class State:
 
 
 def state_at(problem: Problem, scales: Float64[Tensor, " groups"], steps: int = 0) -> State:
-    """``M = B (R + Δ⁻¹)⁻¹`` and its residual; O(k³ + h k d) with k columns that are not zero."""
+    """``M = B (R + Δ⁻¹)⁻¹`` and its residual; O(k³ + h k d) with k nonzero columns."""
     found = [_minimiser(consumer, scales) for consumer in problem.consumers]
     columns, compact, residuals = (tuple(part) for part in zip(*found, strict=True))
     norms = problem.group_squares(residuals).sqrt()
@@ -56,7 +56,7 @@ def state_at(problem: Problem, scales: Float64[Tensor, " groups"], steps: int = 
 def _minimiser(
     consumer: Consumer, scales: Float64[Tensor, " groups"]
 ) -> tuple[Int64[Tensor, " k"], Float64[Tensor, "r k"], Float64[Tensor, "r d"]]:
-    """Columns that are not zero, the matrix there, the residual everywhere."""
+    """The nonzero columns, the matrix on them, and the whole residual."""
     spread = scales[consumer.owner]
     columns = (spread > 0).nonzero()[:, 0]
     if not len(columns):
@@ -74,15 +74,18 @@ def _minimiser(
 def solve(
     problem: Problem, certificate: Certificate, alpha: float, state: State, tol: float, limit: int
 ) -> tuple[State, float, Status]:
-    """The state at one penalty > 0 from a state at another, its relative gap and status.
+    """Solve for one penalty > 0 from the state at another penalty.
 
     Args:
         problem: reduced and damped.
-        certificate: of the same problem.
+        certificate: that of the same problem.
         alpha: the penalty.
-        state: where to start; a path hands over its last one.
-        tol: on the relative gap.
-        limit: Newton steps, of the whole call.
+        state: the start; on a path, the state of the penalty before.
+        tol: bound of the relative gap.
+        limit: largest number of Newton steps of the whole call.
+
+    Returns:
+        The new state, its relative gap and its status.
     """
     state = State(state.scales, state.point, state.norms)
     if not len(state.active):
@@ -99,7 +102,7 @@ def solve(
 def _dense(
     problem: Problem, certificate: Certificate, alpha: float, tol: float
 ) -> tuple[State, float, Status] | None:
-    """A solution close to least squares, where the penalty is a small part of the objective."""
+    """A solution close to least squares, if the penalty is a small part of the objective."""
     limits = alpha * problem.weights
     share = float((limits * certificate.norms).sum()) / max(certificate.scale, 1e-300)
     if not 0 < share < _SMALL:
@@ -113,7 +116,7 @@ def _dense(
 
 
 def _rung(problem: Problem, alpha: float, state: State, limit: int) -> State:
-    """Loosely optimal for one penalty of the ladder."""
+    """Solve loosely for one penalty of the ladder."""
     limits = alpha * problem.weights
     state, _ = _improved(problem, limits, state, 3 * _LOOSE, limit, grow=False)
     for _ in range(2):
@@ -151,7 +154,7 @@ def _certified(
 
 
 def _outside(state: State, limits: Float64[Tensor, " groups"]) -> float:
-    """Largest relative excess of a group that is zero, and so not yet accounted for."""
+    """The largest relative excess of a group that is zero."""
     excess = torch.where(state.scales > 0, 0.0, state.norms / limits - 1)
     return max(float(excess.max()), 0.0)
 
@@ -164,7 +167,11 @@ def _improved(
     limit: int,
     grow: bool = True,
 ) -> tuple[State, float]:
-    """Newton's method on the active groups and the worst violators; the violation it reached."""
+    """Run Newton's method on the active groups and the worst violators.
+
+    Returns:
+        The new state, and the violation that Newton's method ended with.
+    """
     chosen = _chosen(state, limits) if grow else state.active
     if not len(chosen):
         return state, 0.0
@@ -178,7 +185,7 @@ def _improved(
 
 
 def _chosen(state: State, limits: Float64[Tensor, " groups"]) -> Int64[Tensor, " chosen"]:
-    """The active groups and the worst violators, at most doubling the set."""
+    """The active groups and the worst violators; the set at most doubles, or grows by 20."""
     active = state.active
     excess = torch.where(state.scales > 0, 0.0, state.norms / limits)
     room = max(_LEAST_GROWTH, len(active))
@@ -187,7 +194,7 @@ def _chosen(state: State, limits: Float64[Tensor, " groups"]) -> Int64[Tensor, "
 
 
 def _block(consumer: Consumer, chosen: Int64[Tensor, " chosen"], count: int) -> Block:
-    """The consumer's columns of the chosen groups, its rows turned if that saves work."""
+    """The consumer's columns of the chosen groups, with its rows rotated if that saves work."""
     place = torch.full((count,), -1, dtype=torch.int64, device=chosen.device)
     place[chosen] = torch.arange(len(chosen), device=chosen.device)
     owner = place[consumer.owner]

@@ -1,1 +1,1 @@
-"""Randomised decompositions, and the ranges they stand on."""
+"""Randomised decompositions, and the bases of ranges that they need."""

@@ -1,4 +1,4 @@
-"""Random factors whose product is as large, entry by entry, as the matrix they stand in for."""
+"""Random factors whose product has entries as large as those of the matrix they replace."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ def random_factors(
     core: bool = False,
     generator: torch.Generator | None = None,
 ) -> list[Factor]:
-    """Gaussian ``U [· core] · V`` whose product has entries of the variance of the weight's own.
+    """Gaussian ``U [· core] · V`` whose product has entries of the same variance as the weight.
 
-    With ``s² = mean(W²)``, which before training is the variance of the layer's own initialisation
-    (Glorot's, He's or torch's), the entries of U have variance ``s √(in / (out rank))``, those of V
+    Let ``s² = mean(W²)``. Before training, this is the variance of the layer's own initialisation
+    (Glorot's, He's or torch's). The entries of U have variance ``s √(in / (out rank))``, those of V
     ``s √(out / (in rank))``, and those of the core ``1/rank``. Then an entry of the product has
-    variance ``s²``, so that outputs and gradients have that of the dense layer; and U and V are
-    equally large, which gradient descent preserves and without which it diverges sooner. A zero
-    weight makes U zero, and V of variance ``1/in``: they learn.
+    variance ``s²``, so outputs and gradients have the same variance as with the dense layer. U and
+    V are also equally large. Gradient descent preserves this balance, and without it diverges
+    sooner. A zero weight gives a zero U and a V of variance ``1/in``, which can still learn.
 
     A product of low rank has its variance in few directions. These are ``√(min(in, out) / rank)``
-    times as strong as those of the dense matrix, and ask for smaller steps.
+    times as strong as those of the dense matrix, and need smaller steps.
 
     Args:
-        weight: the dense weight.
+        weight: the dense weight, shape (groups, out, in).
         rank: width between the factors, per group.
-        core: whether a square matrix stands between.
-        generator: of the numbers; None takes torch's own.
+        core: whether to put a square matrix between the factors.
+        generator: random generator; None means torch's own.
 
     Returns:
-        From the outputs to the inputs: U (groups, out, rank), core (groups, rank, rank) if asked
-        for, V (groups, rank, in).
+        From the outputs to the inputs: U (groups, out, rank), core (groups, rank, rank) if
+        requested, V (groups, rank, in).
 
     Raises:
-        InputError: a rank that the matrix does not have, or a weight that is empty or on meta.
+        InputError: a rank that the matrix cannot have, or a weight that is empty or on meta.
         NonFiniteError: NaN or infinity.
 
     Cost: O(groups · rank · (out + in + rank)).

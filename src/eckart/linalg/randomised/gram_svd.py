@@ -1,9 +1,9 @@
-"""Exact decompositions by the eigenvectors of the Gram matrix of the smaller side.
+"""Exact decompositions from the eigenvectors of the Gram matrix of the smaller side.
 
 ``X Xᵀ`` in float64 resolves singular values down to 10⁻⁸ of the largest, which is below the
-rounding of a float32 matrix: the route is as exact as a direct decomposition and several times
-faster on matrices that are not square. A float64 matrix would lose half of its digits: it goes the
-direct way.
+rounding of a float32 matrix. So this is as exact as a direct decomposition, and several times
+faster on matrices that are not square. A float64 matrix would lose half of its digits, so it is
+decomposed directly.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torch import Tensor
 from eckart.linalg.randomised.orthonormal import cholesky_rows, completed_rows
 
 _STRIPS = 5
-_OBLONG = 1.5  # ratio of the sides from which the Gram route is faster than gesdd in float32
+_OBLONG = 1.5  # ratio of the sides from which the Gram matrix is faster than gesdd in float32
 
 Rows = tuple[Float[Tensor, "k m"], Float[Tensor, " k"], Float[Tensor, "k n"]]
 
 
 def full_svd(matrix: Float[Tensor, "m n"]) -> Rows:
-    """All singular triples, vectors in rows: ``A = Uᵀ diag(S) V``, by the cheaper exact route.
+    """All singular triples with vectors in rows, ``A = Uᵀ diag(S) V``, by the cheaper exact way.
 
     Args:
         matrix: float32 or float64, finite.
@@ -46,12 +46,12 @@ def full_svd(matrix: Float[Tensor, "m n"]) -> Rows:
 def rows_svd(
     rows: Float[Tensor, "d n"], rank: int, generator: torch.Generator | None = None
 ) -> Rows:
-    """The leading triples of a matrix with few rows, ``X ≈ Uᵀ diag(S) V``, vectors in rows.
+    """The leading triples of a matrix with few rows, ``X ≈ Uᵀ diag(S) V``, with vectors in rows.
 
     Args:
         rows: shape (d, n), d ≤ n, float32 or float64.
         rank: at most d.
-        generator: of the arbitrary vectors that complete V where X has less than ``rank``.
+        generator: draws the arbitrary vectors that complete V if the rank of X is below ``rank``.
 
     Cost: O(d²·n + d³).
     """
@@ -72,7 +72,7 @@ def rows_svd(
 
 
 def _lower_gram(rows: Float[Tensor, "d n"]) -> Float[Tensor, "d d"]:
-    """The lower triangle of ``X Xᵀ``, all that `torch.linalg.eigh` reads, for 60 % of the work."""
+    """The lower triangle of ``X Xᵀ`` for 60 % of the work; `torch.linalg.eigh` reads no more."""
     count = len(rows)
     gram = rows.new_zeros(count, count)
     width = max(-(-count // _STRIPS), 1)
@@ -83,6 +83,6 @@ def _lower_gram(rows: Float[Tensor, "d n"]) -> Float[Tensor, "d d"]:
 
 
 def _direct(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Columns U, S and columns V."""
+    """U and V with vectors in columns, and S between them."""
     U, S, Vh = torch.linalg.svd(rows, full_matrices=False)
     return U, S, Vh.mT

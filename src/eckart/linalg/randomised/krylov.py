@@ -1,8 +1,8 @@
-"""A basis for the range of a matrix from a random block Krylov space, and the matrix seen in it.
+"""A basis for the range of a matrix from a random block Krylov space, and the matrix in that basis.
 
-The space of ``AΩ, (AAᵀ)AΩ, (AAᵀ)²AΩ, …`` is built block by block; every product with ``A`` and
-``Aᵀ`` stays in it, so 3.6 products per wanted component reach what subspace iteration needs eight
-for.
+The space of ``AΩ, (AAᵀ)AΩ, (AAᵀ)²AΩ, …`` is built block by block, and keeps every product with
+``A`` and ``Aᵀ``. So 3.6 products per wanted component are as accurate as eight of subspace
+iteration.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from eckart.linalg.randomised.orthonormal import cholesky_rows, orthonormal_beyond
 
-_COARSE_ABOVE = 0.04  # of ‖A‖ not yet captured: far above what bfloat16 loses (2⁻⁹ per entry)
-_COARSE_FROM = 1 << 20  # entries, below which the copy does not pay
+_COARSE_ABOVE = 0.04  # share of ‖A‖ not yet captured; far above bfloat16's rounding (2⁻⁹ per entry)
+_COARSE_FROM = 1 << 20  # least number of entries for which the copy pays
 
 Enough = Callable[[Tensor, Tensor], bool]
 
@@ -31,22 +31,22 @@ def krylov_range(
 ) -> tuple[Float[Tensor, "k m"], Float[Tensor, "k n"]]:
     """Orthonormal rows ``Q`` and ``B = Q A``, so that ``A ≈ Qᵀ B``.
 
-    ``B`` is computed in the matrix's dtype, whatever rounding went into the choice of ``Q``: where
-    the processor multiplies bfloat16 natively, directions are sought with it as long as they are
-    looked for in much more than its rounding.
+    If the processor multiplies bfloat16 natively, directions are found in bfloat16 as long as the
+    part of the matrix not yet captured is far above its rounding. ``B`` is always computed in the
+    matrix's dtype.
 
     Args:
         matrix: shape (m, n), float32 or float64, finite.
-        size: dimension of the space, at most m; fewer rows come back where the range is smaller.
+        size: dimension of the space; the result has fewer rows if the range is smaller.
         block: directions found at a time; the depth of the space is size / block.
-        generator: of the starting block.
+        generator: random generator that draws the starting block.
         enough: called with Q and B after every block; True stops.
 
     Cost: O(m·n·size + (m + n)·size²).
 
     Source: Musco and Musco 2015 (1504.05477), algorithm 2; Halko, Martinsson and Tropp 2011
-        (0909.4061), section 4.5 and remark 4.1; the residual ``‖A‖² − ‖B‖²`` is Yu, Gu and Li 2018
-        (1606.09402), theorem 1.
+        (0909.4061), section 4.5 and remark 4.1; Yu, Gu and Li 2018 (1606.09402), theorem 1, for
+        the residual ``‖A‖² − ‖B‖²``.
     """
     (m, n), size = matrix.shape, min(size, matrix.shape[0])
     basis, image = matrix.new_empty(size, m), matrix.new_empty(size, n)
@@ -56,20 +56,20 @@ def krylov_range(
         rows = product(probe[: size - found])
         rows = orthonormal_beyond(basis[:found], rows)
         if not len(rows) and fresh:
-            break  # even random directions lead nowhere new
+            break  # even random directions add nothing new
         here = slice(found, found := found + len(rows))
         basis[here] = rows
         image[here] = rows @ matrix
         product.saw(image[here])
         if enough is not None and enough(basis[:found], image[:found]):
             break
-        fresh = len(rows) < min(block, size)  # a block that shrank is filled up at random
+        fresh = len(rows) < min(block, size)  # a smaller block is filled up at random
         probe = _next_probe(image[here], block if fresh else len(rows), generator)
     return basis[:found], image[:found]
 
 
 class _Product:
-    """``rows Aᵀ``, coarsely while most of the matrix is still unseen."""
+    """``rows Aᵀ``, in bfloat16 while much of the matrix is not yet captured."""
 
     def __init__(self, matrix: Tensor) -> None:
         self.matrix = matrix
@@ -82,7 +82,7 @@ class _Product:
         return rows @ self.matrix.mT
 
     def saw(self, image: Tensor) -> None:
-        """Take the energy of new rows of B off what is left."""
+        """Subtract the energy of new rows of B from what is left."""
         if self.coarse is not None:
             self.left -= float(_square(image))
 
@@ -95,7 +95,7 @@ def _square(values: Tensor) -> Tensor:
 
 
 def _next_probe(image: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-    """The rows of B, conditioned for the next product, and random ones up to the count."""
+    """The rows of B, conditioned for the next product, with random rows up to the count."""
     probe = cholesky_rows(image) if len(image) else image
     if probe is None:
         probe = image / image.norm(dim=1, keepdim=True).clamp_min(torch.finfo(image.dtype).tiny)

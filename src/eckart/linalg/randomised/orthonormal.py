@@ -1,6 +1,6 @@
-"""Orthonormal rows at the price of matrix products: Cholesky-QR twice, and what if it fails.
+"""Orthonormal rows at the cost of matrix products: Cholesky-QR twice, and an SVD if that fails.
 
-Everything is kept in rows, because a product of rows with a row-major matrix needs no copies.
+All vectors are rows, because a product of rows with a row-major matrix needs no copies.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 Rows = Float[Tensor, "k n"]
-OtherRows = Float[Tensor, "j n"]  # another number of them
+OtherRows = Float[Tensor, "j n"]  # a different number of rows
 
 
 def orthonormal_rows(rows: Rows, floor: float = 0.0) -> OtherRows:
-    """An orthonormal basis of the span of the rows, dependent ones left out.
+    """An orthonormal basis of the span of the rows; dependent rows drop out.
 
-    Twice ``rows ← L⁻¹ rows`` with ``L Lᵀ = rows rowsᵀ``; a singular value decomposition where the
-    rows are too close to dependent for that.
+    The update ``rows ← L⁻¹ rows`` with ``L Lᵀ = rows rowsᵀ`` is done twice. If the rows are too
+    close to dependent for that, a singular value decomposition takes its place.
 
     Args:
         rows: shape (k, n), float32 or float64.
-        floor: singular values up to this count as zero, beside those below rounding.
+        floor: singular values up to this count as zero, like those below rounding.
 
     Returns:
-        Shape (≤ k, n); none where all rows are zero.
+        Shape (≤ k, n); no rows if all are zero.
 
     Cost: O(k²·n), in matrix products.
 
@@ -45,8 +45,8 @@ def cholesky_rows(rows: Rows, floor: float = 0.0) -> Rows | None:
     """``L⁻¹ rows``, orthonormal up to rounding times the squared condition of the scaled rows.
 
     Returns:
-        Shape (k, n), or None where a pivot is within a hundred roundings of zero, or a row left
-        over after its predecessors is no longer than ``floor``.
+        Shape (k, n), or None if a pivot is within a hundred roundings of zero, or if a row is not
+        longer than ``floor`` once its predecessors are projected out.
 
     Cost: O(k²·n).
     """
@@ -65,16 +65,16 @@ def cholesky_rows(rows: Rows, floor: float = 0.0) -> Rows | None:
 
 
 def orthonormal_beyond(basis: Float[Tensor, "d n"], rows: Rows) -> OtherRows:
-    """What the rows add to an orthonormal basis: orthonormal and orthogonal to it.
+    """Orthonormal rows, orthogonal to a basis, that span what the given rows add to it.
 
-    Block Gram–Schmidt, repeated where the overlap that rounding left is too large.
+    This is block Gram–Schmidt, repeated while rounding leaves too large an overlap.
 
     Args:
         basis: orthonormal, shape (d, n).
         rows: shape (k, n).
 
     Returns:
-        Shape (≤ k, n); none where the rows lie in the basis up to rounding.
+        Shape (≤ k, n); no rows if all lie in the span of the basis up to rounding.
 
     Cost: O((d + k)·k·n).
     """
@@ -98,7 +98,7 @@ def orthonormal_beyond(basis: Float[Tensor, "d n"], rows: Rows) -> OtherRows:
 
 
 def completed_rows(rows: Rows, count: int, generator: torch.Generator | None = None) -> OtherRows:
-    """Orthonormal rows, more of them: at least ``count``, the new ones arbitrary; O(count²·n)."""
+    """Extend orthonormal rows to at least ``count`` by arbitrary ones; O(count²·n)."""
     missing = count - len(rows)
     if missing <= 0:
         return rows
@@ -109,14 +109,14 @@ def completed_rows(rows: Rows, count: int, generator: torch.Generator | None = N
 
 
 def with_fixed_signs(left: Rows, right: Float[Tensor, "k p"]) -> tuple[Tensor, Tensor]:
-    """Both factors, each pair of rows turned so that the left one's largest entry is positive."""
+    """Both factors, with signs that make the largest entry of each left row positive."""
     largest = left.gather(1, left.abs().argmax(1, keepdim=True))
     signs = torch.where(largest < 0, -1.0, 1.0).to(left.dtype)
     return left * signs, right * signs
 
 
 def _independent_rows(rows: Rows, floor: float) -> OtherRows:
-    """Right singular vectors whose values stand above rounding and the floor."""
+    """Right singular vectors whose values are above rounding and above the floor."""
     _, values, basis = torch.linalg.svd(rows, full_matrices=False)
     rounding = torch.finfo(rows.dtype).eps * max(rows.shape) * values[:1].amax()
     independent: Tensor = basis[values > rounding.clamp_min(floor)]

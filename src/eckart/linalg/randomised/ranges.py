@@ -1,7 +1,7 @@
-"""Orthonormal bases that capture the range of a matrix: of a given size, or to a given error.
+"""Orthonormal bases for the range of a matrix, of a given size or to a given error.
 
-Algorithms of Halko, Martinsson and Tropp 2011 (0909.4061), on matrices that are checked, worked on
-in float32 (float64 for float64) and detached.
+The algorithms are those of Halko, Martinsson and Tropp 2011 (0909.4061). Matrices are checked,
+detached and computed in float32 (float64 for float64).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from eckart.linalg.randomised.gram_svd import full_svd
 from eckart.linalg.randomised.krylov import krylov_range
 from eckart.linalg.randomised.orthonormal import completed_rows, orthonormal_rows
 
-_PROBES = 10  # of the a-posteriori bound, which fails with probability min(m, n)·10⁻¹⁰
-_TRUSTED = {torch.float32: 3e-3, torch.float64: 1e-6}  # what ‖A‖² − ‖B‖² can tell from rounding
+_PROBES = 10  # vectors of the error bound, which fails with probability min(m, n)·10⁻¹⁰
+_TRUSTED = {torch.float32: 3e-3, torch.float64: 1e-6}  # least relative error from ‖A‖² − ‖B‖²
 
 
 @torch.no_grad()
@@ -31,11 +31,11 @@ def range_finder(
 
     Args:
         matrix: shape (m, n), real floating point.
-        size: how many columns, 1 to min(m, n).
-        generator: of Ω.
+        size: number of columns, 1 to min(m, n).
+        generator: random generator that draws Ω.
 
     Raises:
-        InputError: a size or matrix that cannot be; NonFiniteError for NaN and infinity.
+        InputError: a size or matrix that is not valid. NonFiniteError for NaN and infinity.
 
     Source: Halko, Martinsson and Tropp 2011, algorithm 4.1.
 
@@ -50,19 +50,20 @@ def range_finder(
 def subspace_iteration(
     matrix: Tensor, size: int, iterations: int, *, generator: torch.Generator | None = None
 ) -> Float[Tensor, "m size"]:
-    """An orthonormal ``Q`` for the range of ``(A Aᵀ)^q A Ω``, made orthonormal after every product.
+    """An orthonormal ``Q`` for the range of ``(A Aᵀ)^q A Ω``.
 
-    Algorithm 4.3 is the same without that, and loses every singular value below
-    ``eps^(1/(2q+1))`` of the largest: for one iteration in float32 all below 0.5 %.
+    The basis is made orthonormal after every product. Algorithm 4.3 does not do that, and loses
+    every singular value below ``eps^(1/(2q+1))`` of the largest. For one iteration in float32,
+    these are all below 0.5 %.
 
     Args:
         matrix: shape (m, n), real floating point.
-        size: how many columns, 1 to min(m, n).
-        iterations: q, from 0 on.
-        generator: of Ω, and of the arbitrary columns where the rank is below ``size``.
+        size: number of columns, 1 to min(m, n).
+        iterations: q, 0 or more.
+        generator: draws Ω, and arbitrary columns if the rank is below ``size``.
 
     Raises:
-        InputError: a size or matrix that cannot be; NonFiniteError for NaN and infinity.
+        InputError: a size or matrix that is not valid. NonFiniteError for NaN and infinity.
 
     Cost: O(q·m·n·size).
 
@@ -87,7 +88,7 @@ def subspace_rows(
     iterations: int,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "k m"]:
-    """`subspace_iteration` of a checked matrix, in rows; fewer where the rank is below ``size``."""
+    """`subspace_iteration` of a checked matrix, in rows; fewer if the rank is below ``size``."""
     probe = (size, matrix.shape[1])
     rows = torch.randn(probe, dtype=matrix.dtype, device=matrix.device, generator=generator)
     rows = orthonormal_rows(rows @ matrix.mT)
@@ -99,13 +100,13 @@ def subspace_rows(
 
 @dataclass(frozen=True)
 class AdaptiveRange:
-    """A basis that is as large as the tolerance asks for.
+    """A basis that is as large as the tolerance requires.
 
     Attributes:
         basis: Q, orthonormal, shape (m, k).
         image: B = Qᵀ A, shape (k, n).
         error: ``‖A − Q B‖_F / ‖A‖_F``, measured; 0 for a zero matrix.
-        spectral_bound: not less than ``‖A − Q B‖₂``, except with probability min(m, n)·10⁻¹⁰.
+        spectral_bound: upper bound of ``‖A − Q B‖₂``; fails with probability min(m, n)·10⁻¹⁰.
     """
 
     basis: Float[Tensor, "m k"]
@@ -125,22 +126,23 @@ def adaptive_range(
 ) -> AdaptiveRange:
     """About the fewest orthonormal columns with ``‖A − Q Qᵀ A‖_F ≤ tolerance · ‖A‖_F``.
 
-    A Krylov basis grows until it is good enough; what it has too much is cut off again.
+    A Krylov basis grows until it is good enough. Columns that are not needed are then cut off.
 
-    The error follows from ``‖A‖² − ‖B‖²`` in float64 while that stands above rounding, and is
-    measured on ``A − Q B`` below.
+    As long as the error is above rounding, it follows from ``‖A‖² − ‖B‖²`` in float64. Below that
+    it is measured on ``A − Q B``.
 
     Args:
         matrix: shape (m, n), real floating point.
         tolerance: relative, between 0 and 1.
         block: columns added at a time.
-        max_size: most columns; None allows as many as it takes. The error says what was reached.
-        generator: of the random directions.
+        max_size: largest number of columns; None sets no limit. At the limit the error of the
+            result may be above the tolerance.
+        generator: random generator that draws the directions.
 
     Raises:
-        InputError: a tolerance or matrix that cannot be; NonFiniteError for NaN and infinity.
+        InputError: a tolerance or matrix that is not valid. NonFiniteError for NaN and infinity.
 
-    Cost: O(m·n·k + (m + n)·k²), and O(m·n·k²/block) below 3·10⁻³ in float32.
+    Cost: O(m·n·k + (m + n)·k²), or O(m·n·k²/block) for a tolerance below 3·10⁻³ in float32.
 
     Source: Halko, Martinsson and Tropp 2011, algorithm 4.2; Yu, Gu and Li 2018 (1606.09402).
 
@@ -179,12 +181,13 @@ def range_error_bound(
 ) -> float:
     """A bound on ``‖(I − Q Qᵀ) A‖₂`` that fails with probability at most min(m, n)·10⁻¹⁰.
 
-    ``10 √(2/π) maxᵢ ‖(I − Q Qᵀ) A ωᵢ‖`` over ten Gaussian vectors; typically an order too large.
+    The bound is ``10 √(2/π) maxᵢ ‖(I − Q Qᵀ) A ωᵢ‖`` over ten Gaussian vectors ωᵢ. It is typically
+    about ten times too large.
 
     Args:
         matrix: shape (m, n), real floating point.
         basis: orthonormal Q, shape (m, k).
-        generator: of the vectors.
+        generator: random generator that draws the vectors.
 
     Cost: O(m·n + m·k).
 
@@ -192,7 +195,7 @@ def range_error_bound(
     """
     work, Q = admissible_matrix(matrix), admissible_matrix(basis, "basis")
     if len(Q) != len(work):
-        raise InputError(f"basis has {len(Q)} rows; expected as many as the matrix, {len(work)}")
+        raise InputError(f"basis has {len(Q)} rows; expected {len(work)}, as in the matrix")
     return float(_residual_norms(work, Q.mT.to(work.dtype), generator).max()) * _BOUND
 
 
@@ -214,12 +217,12 @@ def _cut(basis: Tensor, image: Tensor, work: Tensor, tolerance: float) -> tuple[
     U, S, V = full_svd(image)
     spent = _error(work, basis, image) ** 2 * float(work.double().square().sum())
     allowed = (0.999 * tolerance) ** 2 * float(work.double().square().sum()) - spent
-    tails = S.double().square().flip(0).cumsum(0).flip(0)  # of dropping each and what follows
+    tails = S.double().square().flip(0).cumsum(0).flip(0)  # loss of keeping the ones before each
     needed = max(int((tails > allowed).sum()), 1)
     return U[:needed] @ basis, S[:needed, None] * V[:needed]
 
 
 def _error(work: Tensor, basis: Tensor, image: Tensor) -> float:
-    """Measured, relative to the norm of the matrix."""
+    """The measured error, relative to the norm of the matrix."""
     norm = float(work.norm())
     return float(torch.addmm(work, basis.mT, image, alpha=-1).norm()) / norm if norm else 0.0

@@ -1,8 +1,8 @@
 """Randomised singular value decomposition, and its parts.
 
-Algorithms of Halko, Martinsson and Tropp 2011 (0909.4061). Nothing is differentiated: results are
-detached from the graph of their input, computed in float32 (float64 for float64) and handed back
-in the input's dtype.
+The algorithms are those of Halko, Martinsson and Tropp 2011 (0909.4061). Results are detached from
+the graph of their input, computed in float32 (float64 for float64) and returned in the input's
+dtype.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from eckart.linalg.randomised.orthonormal import completed_rows, orthonormal_row
 from eckart.linalg.randomised.ranges import subspace_rows
 
 _DEPTH = 5  # blocks of the Krylov space
-_BREADTH = 1.8  # its dimension for each wanted component
-_SMALL = 192  # sides up to this are decomposed in full: a few milliseconds
+_BREADTH = 1.8  # dimensions of the Krylov space per wanted component
+_SMALL = 192  # matrices with a side up to this are decomposed in full, in a few milliseconds
 
 Vectors = Float[Tensor, "m k"]
 Triple = tuple[Vectors, Float[Tensor, " k"], Float[Tensor, "k n"]]
@@ -39,26 +39,26 @@ def randomized_svd(
 ) -> Triple | tuple[Vectors, Float[Tensor, " k"], Float[Tensor, "k n"], Float[Tensor, "m l"]]:
     """The leading singular triples: ``U diag(S) Vh`` within about 1 % of ``min ‖A − M‖_F``.
 
-    By default the range comes from a block Krylov space of 1.8 dimensions for each component, five
-    blocks deep; where that is half of the smaller side or more, or the matrix is small, the
-    decomposition is the full one, which is then faster and exact. A number of ``power_iterations``
-    asks for subspace iteration with just that many.
+    By default the range comes from a block Krylov space, five blocks deep, with 1.8 dimensions per
+    component. If that is half of the smaller side or more, or if the matrix is small, a full
+    decomposition is used, because it is then faster and exact. If ``power_iterations`` is given,
+    the range comes from subspace iteration with that number of iterations.
 
     Args:
         matrix: shape (m, n), real floating point, any strides.
-        rank: how many components, 1 to min(m, n).
-        oversampling: dimensions of the range beyond the rank, at least.
-        power_iterations: None for the choice above, or a number from 0 on.
+        rank: number of components, 1 to min(m, n).
+        oversampling: least number of dimensions of the range beyond the rank.
+        power_iterations: None for a Krylov space, or a number of iterations, 0 or more.
         return_range: also return the orthonormal basis ``Q`` in which ``U`` lies.
-        generator: of the random start; None takes torch's own.
+        generator: random generator of the start; None means torch's own.
 
     Returns:
         U (m, rank), S (rank,) descending, Vh (rank, n), and with ``return_range`` Q (m, l). U and
-        Vh are orthonormal, also where the matrix has less than ``rank``; the largest entry of each
-        column of U is positive.
+        Vh are orthonormal, even if the rank of the matrix is below ``rank``. The largest entry of
+        each column of U is positive.
 
     Raises:
-        InputError: an impossible rank, or a matrix that is empty, complex, of integers or on meta.
+        InputError: a rank out of range, or a matrix that is empty, complex, integer or on meta.
         NonFiniteError: NaN or infinity.
 
     Cost: O(m·n·rank + (m + n)·rank²).
@@ -102,13 +102,13 @@ def range_svd(
     rank: int,
     generator: torch.Generator | None = None,
 ) -> tuple[Float[Tensor, "k m"], Float[Tensor, " k"], Float[Tensor, "k n"]]:
-    """The leading triples of ``Qᵀ B``, vectors in rows, from an orthonormal basis and its image.
+    """The leading triples of ``Qᵀ B`` from an orthonormal basis and its image, vectors in rows.
 
     Args:
         basis: orthonormal rows Q, shape (l, m).
         image: B = Q A, shape (l, n).
         rank: at most min(m, n); values beyond l are zero and their vectors arbitrary.
-        generator: of the arbitrary vectors.
+        generator: random generator that draws the arbitrary vectors.
 
     Cost: O(l²·n + l·m·rank).
 
@@ -125,7 +125,7 @@ def range_svd(
 
 
 def _size(rank: int, oversampling: int, power_iterations: int | None, least: int) -> int | None:
-    """Dimensions of the range to look for, or None where the full decomposition is cheaper."""
+    """Dimensions of the range to look for, or None if the full decomposition is cheaper."""
     size = rank + oversampling
     if power_iterations is not None:
         return size if size < least else None

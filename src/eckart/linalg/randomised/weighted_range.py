@@ -1,7 +1,7 @@
-"""The weighted optimum of one rank by products with W, A and G alone: no root, no inverse.
+"""The weighted optimum of one rank from products with W, A and G alone, without roots or inverses.
 
-With ``K = W A Wᵀ G``, which is self-adjoint in the inner product ``⟨x, y⟩ = xᵀ G y``, the leading
-eigenvectors ``X``, ``Xᵀ G X = I``, are ``G^-½ U`` for the leading left singular vectors ``U`` of
+``K = W A Wᵀ G`` is self-adjoint in the inner product ``⟨x, y⟩ = xᵀ G y``. Its leading eigenvectors
+``X`` with ``Xᵀ G X = I`` are ``G^-½ U``, where ``U`` are the leading left singular vectors of
 ``G^½ W A^½``. So ``X Xᵀ G W`` is the optimal matrix of its rank, and subspace iteration in that
 inner product finds it.
 """
@@ -28,7 +28,7 @@ class WeightedComponents:
 
     Attributes:
         left: shape (out, rank), ``leftᵀ G left = I``; zero beyond the rank of ``G^½ W A^½``.
-        singular_values: of ``G^½ W A^½``, descending, shape (rank,).
+        singular_values: those of ``G^½ W A^½``, descending, shape (rank,).
         right: ``leftᵀ G W``, shape (rank, in); ``right A rightᵀ`` is diagonal.
     """
 
@@ -53,17 +53,18 @@ def weighted_components(
     Args:
         weight: W, shape (out, in), real floating point.
         a: A over the inputs, (in, in), symmetric positive semidefinite.
-        g: G over the outputs, (out, out), the same.
+        g: G over the outputs, (out, out), symmetric positive semidefinite.
         rank: 1 to min(out, in).
-        oversampling: directions carried along beyond the rank.
+        oversampling: number of extra directions beyond the rank.
         power_iterations: double products after the first.
-        generator: of the random start.
+        generator: random generator of the start.
 
     Returns:
-        Factors in W's dtype, detached; the arithmetic is float64.
+        Factors in W's dtype, detached; computed in float64.
 
     Raises:
-        InputError: shapes that do not fit, an impossible rank; NonFiniteError for NaN and infinity.
+        InputError: shapes that do not fit, a rank out of range. NonFiniteError for NaN and
+            infinity.
 
     Cost: O(iterations·(rank + oversampling)·(out·in + in² + out²)).
 
@@ -110,7 +111,7 @@ def _leading(
 
 
 def _orthonormal(rows: Tensor, metric: Tensor) -> Tensor:
-    """Rows with ``R M Rᵀ = I`` and the same span, directions without length in M left out."""
+    """Rows with ``R M Rᵀ = I`` and the same span; directions of no length in M drop out."""
     for _ in range(2):
         gram = rows @ metric @ rows.mT
         scale = gram.diagonal().clamp_min(1e-300).rsqrt()

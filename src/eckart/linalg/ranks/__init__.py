@@ -1,1 +1,1 @@
-"""Rules for the rank of a matrix, by its spectrum."""
+"""Rules that choose the rank of a matrix from its spectrum."""

@@ -1,9 +1,9 @@
-"""How many components a spectrum has: seven answers to seven meanings of the question.
+"""How many components a spectrum has: seven rules, because the question has seven meanings.
 
-All take singular values, descending, as `torch.linalg.svdvals` gives them. Two ask how much is
-enough (`energy_rank`, `numerical_rank`), two how evenly it is spread (`effective_rank`,
-`stable_rank`), two what stands out of white noise (`gavish_donoho_rank` here,
-`variational_rank`, which has its own file), and one what is worth its price (`priced_rank`).
+All take singular values in descending order, as `torch.linalg.svdvals` returns them. Two rules say
+how many are enough (`energy_rank`, `numerical_rank`). Two say how evenly the spectrum is spread
+(`effective_rank`, `stable_rank`). Two say what stands out from white noise (`gavish_donoho_rank`,
+and `variational_rank` in its own file). One says what is worth its price (`priced_rank`).
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ def energy_rank(singular_values: Tensor, fraction: float = 0.99) -> int:
 def numerical_rank(
     singular_values: Tensor, shape: tuple[int, int], tolerance: float | None = None
 ) -> int:
-    """How many ``σᵢ > tolerance · σ₁``; O(n).
+    """The number of ``σᵢ > tolerance · σ₁``; O(n).
 
     Args:
         singular_values: descending.
-        shape: of the matrix.
-        tolerance: relative; None is ``max(shape) · eps`` of the dtype of the values.
+        shape: shape of the matrix.
+        tolerance: relative; None means ``max(shape) · eps`` of the values' dtype.
 
-    Source: Golub and Van Loan 2013, section 5.4.1; the default is that of LINPACK and MATLAB.
+    Source: Golub and Van Loan 2013, section 5.4.1; LINPACK and MATLAB have the same default.
 
     Example:
         >>> numerical_rank(torch.tensor([2.0, 1.0, 1e-9]), (3, 3))
@@ -54,7 +54,7 @@ def numerical_rank(
     if tolerance is None:
         tolerance = max(shape) * torch.finfo(singular_values.dtype).eps
     if tolerance < 0:
-        raise InputError(f"tolerance={tolerance}: expected a number from 0 on")
+        raise InputError(f"tolerance={tolerance}: expected 0 or more")
     return int((values > tolerance * values[0]).sum())
 
 
@@ -90,16 +90,17 @@ def stable_rank(singular_values: Tensor) -> float:
 def gavish_donoho_rank(
     singular_values: Tensor, shape: tuple[int, int], noise: float | None = None
 ) -> int:
-    """How many values lie above the threshold that is optimal for a low rank plus white noise.
+    """The number of values above the threshold that is optimal for a low rank plus white noise.
 
-    ``Y = X + noise · Z``, ``Z`` with independent entries of variance 1, β = m/n ≤ 1: the threshold
-    ``λ(β) √n noise``, with the noise taken from the median singular value where it is not known.
-    It minimises the mean square error of the truncated matrix.
+    The model is ``Y = X + noise · Z``, where ``Z`` has independent entries of variance 1, and
+    β = m/n ≤ 1. The threshold is ``λ(β) √n noise``. It minimises the mean square error of the
+    truncated matrix. If the noise is not known, it is estimated from the median singular value.
 
     Args:
-        singular_values: all min(m, n), descending.
-        shape: of the matrix.
-        noise: standard deviation of an entry's noise, or None; then rank must be below half of n.
+        singular_values: all min(m, n) of them, descending.
+        shape: shape of the matrix.
+        noise: standard deviation of the noise of an entry; None to estimate it, which needs a rank
+            below half of the values.
 
     Cost: O(n).
 
@@ -116,7 +117,7 @@ def gavish_donoho_rank(
             _optimal(beta) / math.sqrt(marchenko_pastur_median(beta)) * float(values.quantile(0.5))
         )
     elif noise < 0:
-        raise InputError(f"noise={noise}: expected a standard deviation")
+        raise InputError(f"noise={noise}: expected a standard deviation, 0 or more")
     else:
         cut = _optimal(beta) * math.sqrt(long) * noise
     rounding = long * torch.finfo(singular_values.dtype).eps * float(values[0])
@@ -124,18 +125,17 @@ def gavish_donoho_rank(
 
 
 def priced_rank(singular_values: Tensor, prices: Tensor) -> int:
-    """The rank r that minimises ``prices[r] + ½ Σᵢ>ᵣ σᵢ²``; the least where several do.
+    """The rank r that minimises ``prices[r] + ½ Σᵢ>ᵣ σᵢ²``; the smallest in case of a tie.
 
-    With prices ``λ C(r) / μ`` this is the compression step of learning-compression: of all
-    matrices Θ of all ranks, the one that minimises ``λ C(rank Θ) + μ/2 ‖W − Θ‖²_F`` is W truncated
-    to it.
+    With prices ``λ C(r) / μ`` this is the compression step of learning-compression: among matrices
+    Θ of any rank, W truncated to this rank minimises ``λ C(rank Θ) + μ/2 ‖W − Θ‖²_F``.
 
     Args:
-        singular_values: all n, descending.
-        prices: shape (n + 1,), of ranks 0 to n; infinity for a rank that is not to be had.
+        singular_values: all n of them, descending.
+        prices: shape (n + 1,), for ranks 0 to n; infinity rules a rank out.
 
     Raises:
-        InputError: prices of another number, NaN, or no finite one.
+        InputError: prices of another shape, with NaN, or without a finite one.
 
     Cost: O(n).
 
@@ -150,13 +150,13 @@ def priced_rank(singular_values: Tensor, prices: Tensor) -> int:
     if prices.shape != (len(values) + 1,):
         raise InputError(f"prices has shape {tuple(prices.shape)}; expected ({len(values) + 1},)")
     if prices.isnan().any() or not prices.isfinite().any():
-        raise InputError("prices must be numbers, of which one at least is finite")
+        raise InputError("prices must not hold NaN, and at least one must be finite")
     left = values.square().flip(0).cumsum(0).flip(0)
     return int((prices + 0.5 * torch.cat([left, left.new_zeros(1)])).argmin())
 
 
 def marchenko_pastur_median(beta: float) -> float:
-    """The median of the eigenvalues of ``Z Zᵀ / n`` with shape ratio β in (0, 1]; by bisection."""
+    """The median eigenvalue of ``Z Zᵀ / n`` with shape ratio β in (0, 1], by quadrature."""
     low, high = (1 - math.sqrt(beta)) ** 2, (1 + math.sqrt(beta)) ** 2
     angle = (torch.arange(200_000, dtype=torch.float64) + 0.5) * (math.pi / 200_000)
     points = (low + high) / 2 - (high - low) / 2 * angle.cos()  # ascending, dense at both ends
@@ -172,11 +172,12 @@ def _optimal(beta: float) -> float:
 
 
 def spectrum(singular_values: Tensor) -> Float64[Tensor, " n"]:
-    """The values in float64, once they are known to be a spectrum.
+    """Check that the values are a spectrum and return them in float64.
 
     Raises:
-        InputError: not a vector, empty, negative or not descending, complex, integers, on meta.
-        NonFiniteError: NaN or infinity.
+        InputError: they are not a vector, or are empty, negative, not descending, complex, integer
+            or on ``meta``.
+        NonFiniteError: they hold NaN or infinity.
     """
     values = admissible(singular_values, "singular_values").double()
     if values.ndim != 1:
@@ -187,8 +188,9 @@ def spectrum(singular_values: Tensor) -> Float64[Tensor, " n"]:
 
 
 def full_spectrum(singular_values: Tensor, shape: tuple[int, int]) -> Float64[Tensor, " n"]:
-    """The same, once it is known that none is missing."""
+    """Do the same, and check that no value is missing."""
     values = spectrum(singular_values)
     if len(values) != min(shape):
-        raise InputError(f"{len(values)} values; a matrix of shape {tuple(shape)} has {min(shape)}")
+        got = f"singular_values has {len(values)} entries"
+        raise InputError(f"{got}; a matrix of shape {tuple(shape)} has {min(shape)}")
     return values

@@ -1,8 +1,9 @@
 """The rank that empirical variational Bayes finds in a noisy matrix, by its global solution.
 
-``Y = B Aᵀ + E`` with Gaussian factors, whose prior variances are estimated, and white noise ``E``.
-All local minima of the free energy are known in closed form, so that the estimate is a threshold on
-the singular values, and only the noise variance, where it is not given, needs a search on a line.
+The model is ``Y = B Aᵀ + E`` with white noise ``E`` and Gaussian factors, whose prior variances are
+estimated. All local minima of the free energy are known in closed form, so the estimate is a
+threshold on the singular values. Only the noise variance needs a search on a line, if it is not
+given.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from torch import Tensor
 from eckart.errors import InputError
 from eckart.linalg.ranks.rules import full_spectrum
 
-_GRID = 200  # points of the search for the noise variance, whose objective is not convex
+_GRID = 200  # points of the search for the noise variance; its objective is not convex
 
 
 @dataclass(frozen=True)
 class VariationalRank:
-    """What empirical variational Bayes makes of a spectrum.
+    """The estimate of empirical variational Bayes for a spectrum.
 
     Attributes:
-        rank: number of components that are not switched off.
-        noise_variance: of an entry, given or estimated.
-        singular_values: the posterior mean's: shrunk, shape (rank,).
+        rank: number of components that are kept.
+        noise_variance: noise variance of an entry, given or estimated.
+        singular_values: shrunk singular values, those of the posterior mean, shape (rank,).
     """
 
     rank: int
@@ -41,22 +42,24 @@ def variational_rank(
 ) -> VariationalRank:
     """The global minimum of the empirical variational Bayes free energy.
 
-    With L ≤ M the sides, α = L/M and ``x = σ²/(M s²)`` for noise variance s², a component is kept
-    where ``x > (1 + τ̲)(1 + α/τ̲)``, and τ̲ solves ``Φ(τ) + Φ(τ/α) = 0``, ``Φ(z) = log(1 + z)/z − ½``.
+    Let L ≤ M be the sides, α = L/M and ``x = σ²/(M s²)`` for noise variance s². A component is kept
+    if ``x > (1 + τ̲)(1 + α/τ̲)``, where τ̲ solves ``Φ(τ) + Φ(τ/α) = 0`` with
+    ``Φ(z) = log(1 + z)/z − ½``.
 
     Args:
-        singular_values: all min(shape), descending.
-        shape: of the matrix.
-        noise: standard deviation of an entry's noise, or None to estimate it.
+        singular_values: all min(shape) of them, descending.
+        shape: shape of the matrix.
+        noise: standard deviation of the noise of an entry, or None to estimate it.
 
     Raises:
-        InputError: not the spectrum of such a matrix; NonFiniteError for NaN and infinity.
+        InputError: the values are not the spectrum of such a matrix, or the noise is not above 0.
+            NonFiniteError for NaN and infinity.
 
-    Cost: O(n) times some 250 evaluations.
+    Cost: O(n) for each of about 250 evaluations.
 
-    Source: Nakajima, Sugiyama, Babacan and Tomioka 2013 (JMLR 14), the global solution; threshold
-        and bounds of the noise variance as in Nakajima, Tomioka, Sugiyama and Babacan 2015
-        (JMLR 16).
+    Source: Nakajima, Sugiyama, Babacan and Tomioka 2013 (JMLR 14) for the global solution;
+        Nakajima, Tomioka, Sugiyama and Babacan 2015 (JMLR 16) for the threshold and the bounds of
+        the noise variance.
 
     Example:
         >>> values = torch.linalg.svdvals(torch.randn(40, 60, generator=torch.manual_seed(0)))
@@ -88,7 +91,7 @@ def _threshold(alpha: float) -> float:
 
 
 def _noise_variance(values: Tensor, L: int, M: int) -> float:
-    """Minimise the free energy over the noise variance: a grid of logarithms, then Brent."""
+    """Minimise the free energy over the noise variance: a logarithmic grid, then Brent."""
     alpha, squares = L / M, values.square() / M
     threshold = _threshold(alpha)
     most = min(math.ceil(L / (1 + alpha)) - 1, L - 1)  # components that can be told from noise
@@ -108,7 +111,7 @@ def _noise_variance(values: Tensor, L: int, M: int) -> float:
 
 
 def _free_energy(x: Tensor, alpha: float, threshold: float) -> float:
-    """Twice the free energy over M, up to a constant."""
+    """Twice the free energy divided by M, up to a constant."""
     kept, rest = x[x > threshold], x[x <= threshold]
     tau = kept - (1 + alpha)
     tau = (tau + (tau.square() - 4 * alpha).clamp_min(0).sqrt()) / 2

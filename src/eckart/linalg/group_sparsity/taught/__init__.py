@@ -1,1 +1,1 @@
-"""Three methods to learn from: proximal gradient, FISTA, alternating minimisation."""
+"""Three textbook methods to learn from: proximal gradient, FISTA, alternating minimisation."""

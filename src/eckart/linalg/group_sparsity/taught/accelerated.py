@@ -1,4 +1,4 @@
-"""FISTA for the group lasso on single columns, as it is taught."""
+"""FISTA for the group lasso on single columns, as taught in courses."""
 
 from __future__ import annotations
 
@@ -28,23 +28,24 @@ def fista(
 ) -> History:
     """Accelerated proximal gradient with momentum ``u = (k - 1) / (k + q + 2)``.
 
-    Minimises ``½ tr(M R Mᵀ) - tr(B Mᵀ) + alpha Σ_j ‖M_j‖`` by ``a = M + u (M - M_prev)`` and
-    ``M ← prox_{alpha/L}(a - ∇f(a)/L)``. Stops when ``δ ≤ 1e-8``, where from δ = 1 on
-    ``δ ← ½ δ + ‖M - M_prev‖ / (‖M‖ + 1e-10)``. To learn from; for use there is `group_lasso`.
+    This minimises ``½ tr(M R Mᵀ) - tr(B Mᵀ) + alpha Σ_j ‖M_j‖`` by ``a = M + u (M - M_prev)`` and
+    ``M ← prox_{alpha/L}(a - ∇f(a)/L)``. It stops when ``δ ≤ 1e-8``, where δ starts at 1 and every
+    iteration sets ``δ ← ½ δ + ‖M - M_prev‖ / (‖M‖ + 1e-10)``. This function is for teaching; to
+    solve a problem, use `group_lasso`.
 
     Args:
         gram: ``R``, shape (in, in).
         cross: ``B``, shape (out, in).
         alpha: the penalty, 0 or more.
-        q: delays the momentum; 0 is the classical sequence.
-        start: where to begin, shape (out, in); zero by default.
-        max_iterations: where to give up.
+        q: delays the momentum, 0 or more; 0 is the classical sequence.
+        start: the first M, shape (out, in); zero by default.
+        max_iterations: largest number of iterations.
 
     Returns:
         The solution and the objective after each iteration, which may rise for a while.
 
     Raises:
-        InputError: as in `group_lasso`; a start of another shape.
+        InputError: as in `group_lasso`; a start of the wrong shape; a negative q.
         NonFiniteError: NaN or infinity.
 
     Cost: O(h d²) per iteration; the error falls as 1/k².
@@ -65,14 +66,15 @@ def fista(
     if start is not None:
         m = read_matrix("start", start)
         if m.shape != problem.cross.shape:
-            raise InputError(f"start: {tuple(m.shape)}, expected {tuple(problem.cross.shape)}")
+            expected = tuple(problem.cross.shape)
+            raise InputError(f"start: shape {tuple(m.shape)}, expected {expected}")
     return accelerate(problem, m, q, max_iterations)
 
 
 def accelerate(
     problem: Quadratic, m: Float64[Tensor, "h d"], q: float, max_iterations: int
 ) -> History:
-    """The iteration itself, from ``m``; one product with ``R`` per iteration."""
+    """The iteration itself, starting from ``m``; one product with ``R`` per iteration."""
     step = 1 / problem.curvature()
     previous, product, previous_product = m, m @ problem.gram, m @ problem.gram
     losses: list[float] = []

@@ -1,4 +1,4 @@
-"""Alternating minimisation for the group lasso on single columns, as it is taught."""
+"""Alternating minimisation for the group lasso on single columns, as taught in courses."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ _Q = 10.0
 def alternating_minimisation(
     gram: Tensor, cross: Tensor, alpha: float, *, max_iterations: int = 100_000
 ) -> History:
-    """Fifty rounds of weights and ridge regression, then FISTA with q = 10 from there.
+    """Fifty rounds of new weights and ridge regression, then FISTA with q = 10.
 
-    Minimises ``½ tr(M R Mᵀ) - tr(B Mᵀ) + alpha Σ_j ‖M_j‖`` through
-    ``‖M_j‖ = min_η ½ (‖M_j‖² / η_j + η_j)``: in turn ``η_j = (Σ_i M_ij² + 1e-10)^½`` and
-    ``M ← B (R + alpha diag(1/η))⁻¹``, from ``M = B``. Columns never reach zero that way; FISTA,
-    which follows, sets them there. To learn from; for use there is `group_lasso`.
+    This minimises ``½ tr(M R Mᵀ) - tr(B Mᵀ) + alpha Σ_j ‖M_j‖`` through the identity
+    ``‖M_j‖ = min_η ½ (‖M_j‖² / η_j + η_j)``. From ``M = B``, each round sets
+    ``η_j = (Σ_i M_ij² + 1e-10)^½`` and then ``M ← B (R + alpha diag(1/η))⁻¹``. Columns never reach
+    zero in this way, but FISTA then sets them to zero. This function is for teaching; to solve a
+    problem, use `group_lasso`.
 
     Args:
         gram: ``R``, shape (in, in).
         cross: ``B``, shape (out, in).
         alpha: the penalty, 0 or more.
-        max_iterations: of FISTA.
+        max_iterations: largest number of iterations of FISTA.
 
     Returns:
-        The solution and the objective after each iteration, of both parts.
+        The solution, and the objective after each round and each iteration of FISTA.
 
     Raises:
         InputError: as in `group_lasso`.

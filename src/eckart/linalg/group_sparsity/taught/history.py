@@ -1,4 +1,4 @@
-"""What the methods that are there to learn from return, and the objective they share."""
+"""The result of the textbook methods, and the objective that they share."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from eckart.linalg.group_sparsity.checks import Moments, read_alpha, read_consum
 
 @dataclass(frozen=True)
 class History:
-    """A solution and the way there.
+    """A solution, and the objective on the way to it.
 
     Attributes:
         solution: the last ``M``.
         losses: the objective after each iteration.
-        converged: the method's own rule stopped it, not the limit of iterations.
+        converged: whether the method's own rule stopped it, not the limit of iterations.
     """
 
     solution: Float64[Tensor, "out in"]
@@ -28,7 +28,7 @@ class History:
 
     @property
     def iterations(self) -> int:
-        """How many were taken."""
+        """Number of iterations taken."""
         return len(self.losses)
 
 
@@ -52,7 +52,7 @@ class Quadratic:
 
 
 def read_quadratic(gram: Tensor, cross: Tensor, alpha: float) -> Quadratic:
-    """Check the arguments of the methods to learn from."""
+    """Check the arguments of the textbook methods."""
     if not isinstance(gram, Tensor):
         raise InputError("gram: expected one tensor; for several consumers use group_lasso")
     read: Moments = read_consumers(gram, cross, None, ())[0]

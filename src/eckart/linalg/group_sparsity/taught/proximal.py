@@ -1,4 +1,4 @@
-"""Proximal gradient for the group lasso on single columns, as it is taught."""
+"""Proximal gradient for the group lasso on single columns, as taught in courses."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ TOLERANCE = 1e-8
 def prox(m: Float64[Tensor, "h d"], t: float) -> Float64[Tensor, "h d"]:
     """The proximal operator of ``t Σ_j ‖M_j‖``: columns shrink by ``t``, short ones to zero.
 
-    ``argmin_X ½ ‖X - M‖² + t Σ_j ‖X_j‖``: ``M_ij (1 - t / ‖M_j‖)`` where ``‖M_j‖ > t``, else 0.
+    It is ``argmin_X ½ ‖X - M‖² + t Σ_j ‖X_j‖``, with the entries ``M_ij (1 - t / ‖M_j‖)`` if
+    ``‖M_j‖ > t``, else 0.
 
     Args:
         m: a matrix, shape (h, d).
-        t: how much columns shrink, 0 or more.
+        t: length by which columns shrink, 0 or more.
 
     Cost: O(h d).
 
@@ -40,15 +41,16 @@ def proximal_gradient(
 ) -> History:
     """Proximal gradient: ``M ← prox_{alpha/L}(M - ∇f(M)/L)`` from zero.
 
-    Minimises ``½ tr(M R Mᵀ) - tr(B Mᵀ) + alpha Σ_j ‖M_j‖``; ``∇f(M) = -(B - M R)`` and ``L`` is the
-    largest eigenvalue of ``R``. Stops when ``‖M - M_prev‖ / (‖M‖ + 1e-10) ≤ 1e-8``. To learn from;
-    for use there is `group_lasso`.
+    This minimises ``½ tr(M R Mᵀ) - tr(B Mᵀ) + alpha Σ_j ‖M_j‖``. Here ``∇f(M) = -(B - M R)``, and
+    ``L`` is the largest eigenvalue of ``R``. It stops when
+    ``‖M - M_prev‖ / (‖M‖ + 1e-10) ≤ 1e-8``. This function is for teaching; to solve a problem, use
+    `group_lasso`.
 
     Args:
         gram: ``R``, shape (in, in).
         cross: ``B``, shape (out, in).
         alpha: the penalty, 0 or more.
-        max_iterations: where to give up.
+        max_iterations: largest number of iterations.
 
     Returns:
         The solution and the objective after each iteration, which never rises.
