@@ -24,7 +24,7 @@ def test_windows_follow_one_another(sequences: int, length: int, batch: int, fir
 
 
 def test_a_text_that_is_too_short_says_what_it_has():
-    with pytest.raises(InputError, match=r"has 7 tokens, which make 2 windows of 3; 3 were asked"):
+    with pytest.raises(InputError, match=r"has 7 tokens, which make 2 windows of 3; expected 3:"):
         windows(letters, "abcdefg", 3, 3)
     with pytest.raises(InputError, match=r"make 0 windows of 3 after the 2 that are in use"):
         cut(torch.arange(7), 1, 3, first=2)
@@ -43,7 +43,7 @@ def test_files(tmp_path: Path):
     path.write_text("naïve\n", encoding="utf-8")
     assert read_text(path) == "naïve\n"
     path.write_bytes("naïve".encode("latin1"))
-    with pytest.raises(InputError, match=r"no UTF-8 \(byte 2: .*iconv"):
+    with pytest.raises(InputError, match=r"not UTF-8 \(byte 2: .*iconv"):
         read_text(path)
     path.write_text(" \n")
     with pytest.raises(InputError, match="is empty"):

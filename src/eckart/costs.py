@@ -1,4 +1,4 @@
-"""What a form costs: parameters, multiply-adds, bytes. A cost is a function and a registration."""
+"""What a form costs: parameters, multiply-adds, bytes. A new cost is a function, registered."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from eckart.records import Form, LayerSpec
 
 @dataclass(frozen=True)
 class Cost:
-    """A named cost of a form in the place of a layer.
+    """A named cost of a form that replaces a layer.
 
     Attributes:
-        name: as used in budgets.
-        unit: of the values.
-        of: ``of(spec, form) -> int``, additive over layers.
+        name: the name used in budgets.
+        unit: unit of the values.
+        of: ``of(spec, form) -> int``; the costs of layers add up.
     """
 
     name: str
@@ -28,24 +28,24 @@ COSTS: dict[str, Cost] = {}
 
 
 def register_cost(cost: Cost) -> None:
-    """Make a cost known to budgets; a later one of the same name takes its place."""
+    """Make a cost known to budgets; it replaces an earlier one of the same name."""
     COSTS[cost.name] = cost
 
 
 def cost_named(name: str) -> Cost:
-    """The cost of that name; an unknown name lists the known ones."""
+    """The cost of that name; the error for an unknown name lists the known ones."""
     if name not in COSTS:
         raise InputError(f"unknown cost {name!r}; known: {', '.join(sorted(COSTS))}")
     return COSTS[name]
 
 
 def params(spec: LayerSpec, form: Form) -> int:
-    """Weights and biases."""
+    """Number of weights and biases."""
     return form.params
 
 
 def macs(spec: LayerSpec, form: Form) -> int:
-    """Multiply-adds of all the layer's calls for one example; additions of the bias are free."""
+    """Multiply-adds of all calls of the layer for one example; adding the bias is free."""
     return sum(form.macs(size) for size in spec.sizes)
 
 

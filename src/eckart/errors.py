@@ -1,17 +1,17 @@
-"""Everything that eckart raises or warns with.
+"""All errors that eckart raises and all warnings that it gives.
 
 ::
 
     EckartError
     ├── InputError (ValueError)          an argument or the data cannot be used
-    │   ├── NonFiniteError               NaN or inf in weights, activations, gradients
+    │   ├── NonFiniteError               NaN or infinity in weights, activations or gradients
     │   ├── NoGradientError              the output does not depend on any layer of interest
-    │   └── MismatchError                moments, plan or files that belong to another network
+    │   └── MismatchError                moments, plan or files belong to another network
     ├── BudgetError (ValueError)         no options meet the budget; says what is reachable
-    ├── CheckpointError                  a file is missing, truncated, of another version or hostile
-    │   └── WriteError                   a file cannot be written; what was there is as it was
-    ├── CalibrationInterrupted           stopped early; ``.moments`` holds what was gathered
-    ├── FrontierInterrupted              stopped early; ``.frontier`` holds the points measured
+    ├── CheckpointError                  a file is missing, truncated, of another version or unsafe
+    │   └── WriteError                   a file cannot be written; an old file there is unchanged
+    ├── CalibrationInterrupted           stopped early; ``.moments`` holds the sums so far
+    ├── FrontierInterrupted              stopped early; ``.frontier`` holds the points so far
     └── HealingInterrupted               stopped early; ``.healed`` holds the best network so far
 
     EckartWarning (UserWarning)
@@ -25,7 +25,7 @@ from __future__ import annotations
 from typing import Any
 
 MALFORMED = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
-"""What reading JSON of another structure than expected may raise."""
+"""Exceptions that may be raised when JSON does not have the expected structure."""
 
 
 class EckartError(Exception):
@@ -33,7 +33,7 @@ class EckartError(Exception):
 
 
 class InputError(EckartError, ValueError):
-    """An argument, or the data, cannot be used as it is; the message says what to do."""
+    """An argument or the data cannot be used; the message says what to do."""
 
 
 class NonFiniteError(InputError):
@@ -46,13 +46,13 @@ class NoGradientError(InputError):
     def __init__(
         self,
         message: str = "no gradient flows from the outputs to any layer that can be compressed "
-        "(does the network run under no_grad?); pass metric=None to weigh by inputs alone",
+        "(does the network run under no_grad?); pass metric=None to weight by inputs alone",
     ) -> None:
         super().__init__(message)
 
 
 class MismatchError(InputError):
-    """Moments, a plan or a file that belong to another network."""
+    """Moments, a plan or a file belong to another network."""
 
 
 class BudgetError(EckartError, ValueError):
@@ -60,22 +60,22 @@ class BudgetError(EckartError, ValueError):
 
 
 class CheckpointError(EckartError):
-    """A file that is missing, truncated, of an unknown version, or not to be trusted."""
+    """A file is missing, truncated, of an unknown version, or cannot be trusted."""
 
 
 class WriteError(CheckpointError):
-    """A file cannot be written: the disk is full or read-only, or the path is no place for a file.
+    """A file cannot be written: the disk is full or read-only, or the path cannot hold a file.
 
-    What was there before is as it was, and nothing is left beside it.
+    A file that was there before is unchanged, and no temporary file is left beside it.
     """
 
 
 class CalibrationInterrupted(EckartError):
-    """Calibration stopped before the data ended; nothing gathered so far is lost.
+    """Calibration stopped before the data ended; the sums so far are not lost.
 
     Attributes:
-        moments: the moments of all batches that were finished. Calibrate on the rest with
-            ``first_batch=moments.batches`` and add the two.
+        moments: the moments of all finished batches. Calibrate on the rest with
+            ``first_batch=moments.batches``, then add the two.
     """
 
     def __init__(self, message: str, moments: Any) -> None:
@@ -84,10 +84,10 @@ class CalibrationInterrupted(EckartError):
 
 
 class FrontierInterrupted(EckartError):
-    """A frontier stopped before its last point; no point that was measured is lost.
+    """A frontier stopped before its last point; the measured points are not lost.
 
     Attributes:
-        frontier: the points so far. The same call with the same ``path`` goes on after them.
+        frontier: the points so far. The same call with the same ``path`` continues after them.
     """
 
     def __init__(self, message: str, frontier: Any) -> None:
@@ -96,10 +96,10 @@ class FrontierInterrupted(EckartError):
 
 
 class HealingInterrupted(EckartError):
-    """Healing failed after it had found something better, which is not lost.
+    """Healing failed, but not before it found a better network, which is not lost.
 
     Attributes:
-        healed: what ``heal`` would have returned at that moment: the best network, and the log.
+        healed: what ``heal`` would have returned at that moment: the best network and the log.
     """
 
     def __init__(self, message: str, healed: Any) -> None:
@@ -120,4 +120,4 @@ class NotConvergedWarning(EckartWarning):
 
 
 class NotMonotoneWarning(EckartWarning):
-    """A search by bisection met scores out of order; the message says what was done then."""
+    """A bisection found scores out of order; the message says what it did about that."""

@@ -1,4 +1,4 @@
-"""Text to batches of token ids: windows of one length, without padding."""
+"""Turn text into batches of token ids: windows of equal length, without padding."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from eckart.errors import InputError
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """What is asked of a tokenizer: that of ``transformers``."""
+    """What a tokenizer must do; those of ``transformers`` do it."""
 
     def __call__(self, text: str, **settings: Any) -> Any:
-        """A mapping whose ``input_ids`` are the ids of the text's tokens."""
+        """Return a mapping whose ``input_ids`` are the ids of the text's tokens."""
 
 
 def read_text(path: str | Path) -> str:
-    """A file of UTF-8 text.
+    """Read a file of UTF-8 text.
 
     Raises:
-        InputError: it is missing, empty, or no UTF-8.
+        InputError: the file is missing, empty or not UTF-8.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -32,8 +32,8 @@ def read_text(path: str | Path) -> str:
         raise InputError(f"text {path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise InputError(
-            f"text {path} is no UTF-8 (byte {error.start}: {error.reason}): convert it, as in "
-            "iconv -f latin1 -t utf-8"
+            f"text {path} is not UTF-8 (byte {error.start}: {error.reason}): convert it, for "
+            "example with iconv -f latin1 -t utf-8"
         ) from error
     if not text.strip():
         raise InputError(f"text {path} is empty")
@@ -41,9 +41,9 @@ def read_text(path: str | Path) -> str:
 
 
 def token_ids(tokenizer: Tokenizer, text: str) -> Int64[Tensor, " tokens"]:
-    """The whole text as one run of tokens; none is added at its ends.
+    """The whole text as one sequence of tokens, without special tokens at its ends.
 
-    Cost: tokenizers read some 10⁵ to 10⁶ tokens a second.
+    Cost: tokenizers read about 10⁵ to 10⁶ tokens per second.
     """
     found = tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)
     return torch.tensor(found["input_ids"], dtype=torch.int64)
@@ -52,21 +52,21 @@ def token_ids(tokenizer: Tokenizer, text: str) -> Int64[Tensor, " tokens"]:
 def windows(
     tokenizer: Tokenizer, text: str, sequences: int, length: int, batch: int = 4
 ) -> list[dict[str, Tensor]]:
-    """Batches of consecutive windows of a text that do not overlap.
+    """Batches of consecutive windows of a text, without overlap.
 
     Args:
-        tokenizer: of ``transformers``, or a function like one.
+        tokenizer: a tokenizer of ``transformers``, or a function that works like one.
         text: tokenised once, as a whole.
-        sequences: how many windows.
-        length: tokens in each.
-        batch: windows in a batch; the last may have fewer.
+        sequences: number of windows.
+        length: tokens per window.
+        batch: windows per batch; the last batch may have fewer.
 
     Returns:
-        ``{"input_ids": Int64[Tensor, "batch length"]}`` each. All windows are full, so there is no
-        padding and no mask.
+        One ``{"input_ids": Int64[Tensor, "batch length"]}`` per batch. All windows are full, so
+        there is no padding and no mask.
 
     Raises:
-        InputError: the text has too few tokens; says how many it has.
+        InputError: the text has too few tokens; the message says how many it has.
 
     Example:
         >>> def letters(text, **settings):
@@ -80,16 +80,16 @@ def windows(
 def cut(
     ids: Int64[Tensor, " tokens"], sequences: int, length: int, batch: int = 4, first: int = 0
 ) -> list[dict[str, Tensor]]:
-    """The same from tokens, beginning with window number ``first``."""
+    """Do the same from tokens, starting with window number ``first``."""
     for name, value in {"sequences": sequences, "length": length, "batch": batch}.items():
         if value < 1:
-            raise InputError(f"{name}={value}: windows of text need at least 1")
+            raise InputError(f"{name}={value}: expected at least 1")
     there = len(ids) // length - first
     if there < sequences:
         after = f" after the {first} that are in use" if first else ""
         raise InputError(
             f"the text has {len(ids)} tokens, which make {max(there, 0)} windows of {length}{after}"
-            f"; {sequences} were asked for: give a longer text, or fewer or shorter sequences"
+            f"; expected {sequences}: give a longer text, or ask for fewer or shorter sequences"
         )
     rows = ids[first * length : (first + sequences) * length].view(sequences, length)
     return [{"input_ids": part} for part in rows.split(batch)]

@@ -156,7 +156,7 @@ ERRORS = {
     "no text": (1, ["evaluate", "{llama}", "--perplexity", "{dir}/none", "--length", "8"],
                 "cannot be read: No such file"),
     "latin1": (1, ["evaluate", "{llama}", "--perplexity", "{dir}/latin1", "--length", "8"],
-               "no UTF-8"),
+               "not UTF-8"),
     "not local": (1, ["inspect", "hf:some/model"], "`hf download some/model`"),
     "no gguf": (1, ["inspect", "hf:{dir}/none.gguf"], "there is no such file"),
     "not a gguf": (1, ["inspect", "hf:{dir}/bad.gguf"], "cannot be read"),

@@ -23,15 +23,15 @@ Reasons = dict[str, str]
 def candidates(
     model: nn.Module, layers: Iterable[str] | None, dense: Iterable[str]
 ) -> tuple[Layers, Reasons]:
-    """The layers that can be factored, by name, and the reason for each other one.
+    """The layers that can be factored, by name, and for every other layer the reason.
 
     Raises:
-        InputError: no layer matches a pattern; a weight that is complex or on the meta device.
+        InputError: no layer matches a pattern, or a weight is complex or on the meta device.
         NonFiniteError: a weight holds NaN or infinity.
     """
     for name, parameter in model.named_parameters():
         if parameter.is_meta:
-            raise InputError(f"{name} is on the meta device: give the network memory, to_empty()")
+            raise InputError(f"{name} is on the meta device: load its weights, or use to_empty()")
     found, reasons = survey(model, layers)
     asked = matching(dense, [*found, *reasons])
     reasons |= dict.fromkeys(asked & set(found), "asked to stay dense")
@@ -45,17 +45,18 @@ def candidates(
 def ranked(
     ranks: Ranks, pieces: Mapping[str, Piece], dense: Reasons, *, core: bool
 ) -> tuple[dict[str, int], Reasons]:
-    """The rank of every layer that gets one, and the reason for each other one.
+    """The rank of every layer that gets one, and for every other layer the reason.
 
     Args:
-        ranks: one for all layers, or by name or pattern, of which a later entry overrides.
+        ranks: one rank for all layers, or ranks by name or pattern; a later entry overrides an
+            earlier one.
         pieces: the layers that can be factored.
-        dense: the reason for each layer that cannot.
-        core: whether a square matrix stands between the factors.
+        dense: the reason for each layer that cannot be factored.
+        core: whether there is a square matrix between the factors.
 
     Raises:
-        InputError: no rank, a pattern that matches nothing, or a layer that is named itself and
-            cannot have its rank.
+        InputError: a rank is not valid, a pattern matches nothing, or a layer that is listed by its
+            own name cannot have its rank.
     """
     given = dict(ranks) if isinstance(ranks, Mapping) else {"*": ranks}
     names = [*pieces, *dense]
@@ -82,13 +83,13 @@ def ranked(
 
 
 def listed(reasons: Reasons) -> str:
-    """The reasons on one line, for a message."""
+    """The reasons on one line, for an error message."""
     each = (f"{name}: {why}" for name, why in reasons.items())
     return "; ".join(each) or "the network has none"
 
 
 def full_rank(piece: Piece) -> int:
-    """The most components that a layer's matrix, or that of each of its groups, can have."""
+    """The full rank of a layer's matrix, or of the matrix of each of its groups."""
     return min(piece.matrix_shape[1:])
 
 
@@ -97,8 +98,8 @@ def _check(pattern: str, rank: Rank) -> None:
     part = isinstance(rank, Real) and not isinstance(rank, Integral)
     if not (whole and rank >= 1) and not (part and 0 < rank <= 1):
         raise InputError(
-            f"rank {rank!r} for {pattern!r}: give a positive integer, or as a float a fraction in "
-            "(0, 1] of the full rank"
+            f"rank {rank!r} for {pattern!r}: give a positive integer, or a float in (0, 1], which "
+            "is a fraction of the full rank"
         )
 
 
@@ -109,13 +110,13 @@ def _absolute(rank: Rank, piece: Piece) -> int:
 
 
 def _unfit(rank: int, piece: Piece, *, core: bool, named: bool) -> str | None:
-    """Why a layer cannot have this rank, or would be no smaller for it."""
+    """Why a layer cannot have this rank, or would not become smaller with it; None if it can."""
     if rank > full_rank(piece):
         return f"rank {rank} is beyond its full rank, {full_rank(piece)}"
     factored = low_rank_form(piece, rank, core=core).params
     if named or factored < piece.params:
         return None
     return (
-        f"rank {rank} takes {factored:,} parameters and the layer has {piece.params:,}; give the "
-        "rank under the layer's own name to have it all the same"
+        f"rank {rank} takes {factored:,} parameters and the layer has {piece.params:,}; to factor "
+        "it anyway, give the rank under the layer's own name"
     )

@@ -26,7 +26,7 @@ from eckart.records.plans import predicted
 from eckart.running.batches import first_examples
 
 METHODS = {"svd": "svd", "weighted": "weighted_svd", "random": "random"}
-"""What a plan calls each start; with a core, ``+core`` follows."""
+"""The name of each start in a plan; with a core, ``+core`` follows."""
 
 
 def factorize(
@@ -47,47 +47,47 @@ def factorize(
     - ``"svd"`` minimises ``½ ‖W − M‖²_F`` over rank r. Before training, this is spectral
       initialisation.
     - ``"weighted"`` minimises ``½ tr(G (W − M) A (W − M)ᵀ)``, as ``compress`` does.
-    - ``"random"`` begins anew: Gaussian factors whose product has the variance of the layer's own
-      weight, so that signals and gradients keep the size that its initialisation gave them. Their
-      few directions are strong: expect to need smaller steps than after ``"svd"``.
+    - ``"random"`` starts from scratch: Gaussian factors whose product has the variance of the
+      layer's own weight, so signals and gradients keep the size that its initialisation gave them.
+      The few directions of the product are strong, so it may need smaller steps than ``"svd"``.
 
-    Without a core the scale of each component is split evenly between its factors; with one, U and
-    V have unit columns and rows and the core begins as a diagonal. A convolution becomes its kernel
-    to r channels, [r to r by 1×1,] then 1×1. ``merge`` multiplies the factors out again, and
-    ``save`` and ``load`` take the network as any other. The parameters are new: make the optimiser
-    afterwards.
+    Without a core, the scale of each component is split evenly between its factors. With a core, U
+    has unit columns, V has unit rows, and the core starts as a diagonal matrix. A convolution
+    becomes its kernel to r channels, [r to r by 1×1,] then 1×1. ``merge`` multiplies the factors
+    out again, and ``save`` and ``load`` work as for any other network. The parameters are new, so
+    create the optimiser afterwards.
 
     Args:
-        model: the network, trained or not; it is left as it is.
-        rank: between the factors, per group of a grouped convolution. An integer; or, as a float,
-            a fraction of the full rank ``min(out, in)``; or either by layer name or shell pattern,
-            where a later entry overrides an earlier one. A layer that is named itself gets its rank
-            even where that makes it larger; all others stay dense then.
-        init: where the factors begin, one of the three above.
-        core: whether a square matrix stands between them.
-        moments: from ``calibrate``; needed by, and only by, ``init="weighted"``.
-        layers: names or patterns of the layers to look at; None is all.
+        model: the network, trained or not; it is not changed.
+        rank: width between the factors, per group of a grouped convolution: an integer, or a float
+            as a fraction of the full rank ``min(out, in)``. It may also be a mapping from layer
+            names or shell patterns to ranks, in which a later entry overrides an earlier one. A
+            layer that becomes larger stays dense, unless it is listed by its own name.
+        init: how the factors start, one of the three above.
+        core: whether to put a square matrix between them.
+        moments: those of ``calibrate``, for ``init="weighted"`` only.
+        layers: names or patterns of the layers to consider; None means all.
         dense: names or patterns of layers to leave dense.
-        example_inputs: a batch of inputs; the network is then tried on its first example, what does
-            not run is left dense, and multiply-adds are counted. None takes that of the moments.
-        generator: of random factors; None takes torch's own.
+        example_inputs: a batch of inputs. The network is then run on its first example: layers that
+            fail are left dense, and multiply-adds are counted. None means that of the moments.
+        generator: random generator for ``"random"``; None means torch's own.
         inplace: change ``model`` itself instead of a copy.
 
     Returns:
-        The network with ``Factored`` modules, in the mode, dtype and device of the dense one,
-        trainable where it was. Its ``eckart_plan`` holds the form of each, the loss that is
-        minimised above, and the reason for each layer that stays dense.
+        The network with ``Factored`` modules, in the mode, dtype and device of the dense one;
+        parameters are trainable if the dense ones were. Its ``eckart_plan`` holds the form of each
+        factored layer, the loss from above, and the reason for each layer that stays dense.
 
     Raises:
-        InputError: a rank that is zero or otherwise impossible, a layer that is named itself and
-            cannot have its rank, or no layer that would be factored; with the reasons.
+        InputError: a rank is not possible, a layer that is listed by its own name cannot have its
+            rank, or no layer would be factored; the message gives the reasons.
         NonFiniteError: a weight holds NaN or infinity.
         MismatchError: the moments belong to another network.
 
     Cost: one decomposition per layer, O(out · in · min(out, in)); none for ``"random"``.
 
-    Source: Khodak et al. 2021 (2105.01029), section 3.1, for factors from the decomposition of a
-        network that is not trained; ``random_factors`` for the random ones.
+    Source: Khodak et al. 2021 (2105.01029), section 3.1, for factors from the decomposition of an
+        untrained network; see ``random_factors`` for the random ones.
 
     Example:
         >>> import torch, eckart
@@ -129,7 +129,7 @@ def factorize(
 
 @dataclass(frozen=True)
 class _Start:
-    """Where factors begin; see ``factorize``."""
+    """How factors start; see ``factorize``."""
 
     init: str
     core: bool
@@ -137,26 +137,26 @@ class _Start:
     generator: torch.Generator | None
 
     def check(self, model: nn.Module) -> None:
-        """Raise unless the start is known, and has moments just where it needs them."""
+        """Check that the start is known, and that it has moments if and only if it needs them."""
         if self.init not in METHODS:
             raise InputError(f"unknown init {self.init!r}; known: {', '.join(METHODS)}")
         if (self.init == "weighted") != (self.moments is not None):
             raise InputError(
                 f"init={self.init!r} with moments={'none' if self.moments is None else 'given'}: "
-                "moments go with init='weighted', which needs them; eckart.calibrate gathers them"
+                "init='weighted' needs moments from eckart.calibrate, and the others take none"
             )
         if self.moments is not None:
             check_same_network(model, self.moments.fingerprint, "these moments")
 
     def unseen(self, layers: Layers) -> Reasons:
-        """The layers that the moments do not know."""
+        """The layers that have no moments, with the reason."""
         if self.moments is None:
             return {}
         skipped, known = self.moments.skipped, self.moments.specs
         return {n: skipped.get(n, "it has no moments") for n in layers if n not in known}
 
     def build(self, name: str, layer: nn.Module, rank: int) -> tuple[Factored, Choice]:
-        """The factored module, and what the plan says of it."""
+        """The factored module, and its choice for the plan."""
         form = low_rank_form(piece_of(layer), rank, core=self.core)
         factors, loss = self._factors(name, layer, rank)
         shaped = zip(reversed(factors), form.pieces, strict=True)
@@ -164,7 +164,7 @@ class _Start:
         return module, Choice(METHODS[self.init] + "+core" * self.core, form, loss)
 
     def _factors(self, name: str, layer: nn.Module, rank: int) -> tuple[Sequence[Tensor], float]:
-        """U, [core,] V per group, and the loss of their product in the place of the weight."""
+        """U, [core,] V per group, and the loss when their product replaces the weight."""
         weight = as_matrix(layer).double()
         if self.init == "random":
             factors = random_factors(weight, rank, core=self.core, generator=self.generator)
@@ -178,5 +178,5 @@ class _Start:
 
 
 def _costs(model: nn.Module, example: Any) -> dict[str, int]:
-    """Parameters and bytes, and multiply-adds where there is an example to count them on."""
+    """Parameters and bytes, and also multiply-adds if there is an example to count them on."""
     return stored_costs(model) if example is None else network_costs(model, example).totals()

@@ -27,51 +27,53 @@ from eckart.records import Form, LayerSpec
 from eckart.records.forms import Size
 from eckart.running.batches import first_examples
 
-_NEAR = 0.05  # relative distance from which the factors of `finish` are another network
-_STORED = ("params", "bytes")  # costs that no forward pass is needed for
+_NEAR = 0.05  # relative distance above which `finish` warns that the factors change the network
+_STORED = ("params", "bytes")  # costs that need no forward pass
 
 
 @final
 class LearnedRanks:
-    """Train the weights, and with them the rank of every layer.
+    """Train the weights together with the rank of every layer.
 
-    Together with the user's loss L, what is minimised over all weights W and ranks is
-    ``L(W) + price · Σ cost(rank Wₖ)``, by a quadratic penalty whose strength μ grows:
+    With the user's loss L, this minimises ``L(W) + price · Σ cost(rank Wₖ)`` over all weights W and
+    their ranks, by a quadratic penalty whose strength μ grows. Two steps alternate:
 
-    - *learning*, in the user's own loop: minimise ``L(W) + μ/2 Σ ‖Wₖ − Θₖ‖²_F``, the second term
-      being ``penalty()``;
-    - *compression*, now and then: ``project()`` finds the Θₖ and the ranks that minimise ``price ·
-      cost(rank Θₖ) + μ/2 ‖Wₖ − Θₖ‖²_F``, exactly, by one decomposition per layer.
+    - *learning*, in the user's own loop: minimise ``L(W) + μ/2 Σ ‖Wₖ − Θₖ‖²_F``. The second term is
+      ``penalty()``.
+    - *compression*, now and then: ``project()`` finds the ranks and the Θₖ that minimise
+      ``price · cost(rank Θₖ) + μ/2 ‖Wₖ − Θₖ‖²_F``. One decomposition per layer gives the exact
+      minimum.
 
-    A layer for which no rank is worth its price stays dense, and is not pulled anywhere. At first μ
-    is small and few components are worth keeping; as it grows, those that the loss insists on come
-    back, and the weights come to lie on their Θ. ``finish()`` makes the factors.
+    If no rank of a layer is worth its price, the layer stays dense and has no penalty. At first μ
+    is small and few components are worth keeping. As μ grows, the components that the loss needs
+    come back, and the weights approach their Θ. ``finish()`` makes the factors.
 
-    A component is kept where ``σ² > 2 price · (cost of one rank) / μ``. What is kept once is not
-    pulled down any more, so begin with a μ for which that bound lies above the singular values that
-    the initial weights have by chance, ``s (√in + √out)`` for entries of standard deviation s. The
-    gradient of the penalty is ``μ (W − Θ)``: with plain gradient descent, keep μ times the step
+    A component is kept if ``σ² > 2 price · (cost of one rank) / μ``. The penalty does not shrink
+    components that are kept. So start with a μ for which that bound is above the singular values
+    that the initial weights have by chance, ``s (√in + √out)`` for entries of standard deviation s.
+    The gradient of the penalty is ``μ (W − Θ)``: with plain gradient descent, keep μ times the step
     size below 1.
 
     Args:
-        model: trained or not; it is trained on in the user's loop and never changed here.
-        price: of one unit of cost, in units of the loss. With nats and parameters, 1e-7 says that
-            100,000 parameters are worth a hundredth of a nat.
-        cost: what the price is of: ``"params"``, ``"macs"``, ``"bytes"``, or one of your own.
-        strength: the first μ, in units of the loss for each unit of squared weight.
-        growth: what every ``project()`` multiplies μ by.
-        layers: names or patterns of the layers whose ranks are learned; None is all.
+        model: trained or not; the user's loop trains it, and it is never changed here.
+        price: price of one unit of cost, in units of the loss. For a loss in nats and a cost in
+            parameters, 1e-7 says that 100,000 parameters are worth a hundredth of a nat.
+        cost: the priced cost: ``"params"``, ``"macs"``, ``"bytes"``, or one of your own.
+        strength: the first μ, in units of the loss per unit of squared weight.
+        growth: factor by which every ``project()`` multiplies μ, at least 1.
+        layers: names or patterns of the layers whose ranks are learned; None means all.
         dense: names or patterns of layers to leave dense.
         example_inputs: a batch of inputs, for costs that depend on their size.
 
     Attributes:
-        strength: μ as it is now.
-        ranks: of every layer that is to be factored, by the last projection.
+        strength: the current μ.
+        ranks: rank of every layer to be factored, from the last projection.
 
     Raises:
         InputError: a number out of range, an unknown cost, or no layer whose rank can be learned.
 
-    Cost: ``penalty`` one pass over the weights; ``project`` O(out · in · min(out, in)) per layer.
+    Cost: ``penalty`` takes one pass over the weights; ``project`` takes
+        O(out · in · min(out, in)) per layer.
 
     Source: Idelbayev and Carreira-Perpiñán 2020, "Low-rank compression of neural nets: learning the
         rank of each layer" (CVPR), with a quadratic penalty.
@@ -108,8 +110,8 @@ class LearnedRanks:
     ) -> None:
         if not (price > 0 and strength > 0 and growth >= 1):
             raise InputError(
-                f"price={price}, strength={strength}, growth={growth}: price and strength are "
-                "above zero, and the growth is 1 or more"
+                f"price={price}, strength={strength}, growth={growth}: expected price and strength "
+                "above 0, and growth of 1 or more"
             )
         self.model, self.strength, self.growth = model, float(strength), float(growth)
         self._example = None if example_inputs is None else first_examples(example_inputs)
@@ -125,12 +127,12 @@ class LearnedRanks:
 
     @property
     def ranks(self) -> dict[str, int]:
-        """The rank of every layer that is to be factored, by the last projection."""
+        """The rank of every layer to be factored, from the last projection."""
         return {name: target.rank for name, target in self._targets.items()}
 
     @property
     def distance(self) -> float:
-        """``√(Σ‖Wₖ − Θₖ‖² / Σ‖Wₖ‖²)``: how far the weights are from having their ranks."""
+        """``√(Σ‖Wₖ − Θₖ‖² / Σ‖Wₖ‖²)``, the relative distance of the weights from their ranks."""
         apart, whole = (
             sum(float(part.detach().double().square().sum()) for part in parts)
             for parts in (self._gaps(), (layer.matrix for layer in self._priced.values()))
@@ -138,42 +140,43 @@ class LearnedRanks:
         return sqrt(apart / whole) if whole else 0.0
 
     def penalty(self) -> Float[Tensor, ""]:
-        """``μ/2 Σ ‖Wₖ − Θₖ‖²_F``, to be added to the loss of every step."""
+        """``μ/2 Σ ‖Wₖ − Θₖ‖²_F``; add it to the loss in every step."""
         terms = (gap.to(WORKING[gap.dtype]).square().sum() for gap in self._gaps())
         return self.strength / 2 * sum(terms, torch.zeros(()))
 
     def project(self) -> dict[str, int]:
-        """Let μ grow, and choose the ranks and Θ anew for the weights as they are.
+        """Increase μ, then choose the ranks and Θ again for the current weights.
 
         Returns:
-            ``ranks``.
+            The new ``ranks``.
 
         Raises:
-            NonFiniteError: a weight holds NaN or infinity: the training has diverged.
+            NonFiniteError: a weight holds NaN or infinity, because the training has diverged.
         """
         self.strength *= self.growth
         self._targets = self._projected()
         return self.ranks
 
     def finish(self) -> nn.Module:
-        """The network with the factors of every Θ, chosen once more; a copy, to be trained on.
+        """Choose every Θ once more, and return a copy of the network with their factors.
 
         Returns:
-            As ``factorize``.
+            The network as ``factorize`` returns it; it can be trained further.
 
         Raises:
             InputError: no rank is worth its price.
 
         Warns:
-            NotConvergedWarning: the weights are so far from their ranks that it is another network.
+            NotConvergedWarning: the weights are so far from their ranks that the factors change
+                the network.
         """
         self._targets = self._projected()
         if not self.ranks:
-            raise InputError("no rank is worth its price, every layer stays dense: raise price=")
+            raise InputError("no rank is worth its price, so every layer stays dense: raise price=")
         if self.distance > _NEAR:
             warnings.warn(
                 f"stopped with the weights {self.distance:.1%} away from their ranks: project "
-                "more often or with more growth, or train the factors on",
+                "more often, raise growth=, or train the factors further",
                 NotConvergedWarning,
                 stacklevel=2,
             )
@@ -184,7 +187,7 @@ class LearnedRanks:
         return attach_plan(smaller, replace(plan, dense={**plan.dense, **reasons}))
 
     def _projected(self) -> dict[str, _Target]:
-        """The layers that are better factored, at this μ, with their ranks and Θ."""
+        """The ranks and Θ of the layers that are worth factoring at this μ."""
         targets = {name: layer.target(name, self.strength) for name, layer in self._priced.items()}
         return {name: target for name, target in targets.items() if target is not None}
 
@@ -203,7 +206,7 @@ class _Target:
 
 @dataclass(frozen=True)
 class _Priced:
-    """A layer, with what each of its ranks from none to full costs; the full one is dense."""
+    """A layer, with the price of each rank from zero to full; full rank means dense."""
 
     layer: nn.Module
     prices: Float64[Tensor, " ranks"]
@@ -212,7 +215,7 @@ class _Priced:
     def of(
         cls, name: str, layer: nn.Module, cost: Cost, price: float, sizes: tuple[Size, ...]
     ) -> _Priced:
-        """Prices of the ranks of one layer, which has inputs of these sizes."""
+        """Compute the prices of the ranks of one layer with inputs of these sizes."""
         piece, kind = piece_of(layer), known_type_of(layer)
         dense = Form((piece,))
         spec = LayerSpec(
@@ -230,16 +233,16 @@ class _Priced:
 
     @property
     def matrix(self) -> Float[Tensor, "groups out in"]:
-        """The weight as it is, which gradients flow to."""
+        """The current weight as a matrix; gradients flow to it."""
         return weight_of(self.layer).reshape(piece_of(self.layer).matrix_shape)
 
     @torch.no_grad()
     def target(self, name: str, strength: float) -> _Target | None:
-        """The best rank for the weight as it is; None where that is to stay dense."""
+        """The best rank for the current weight; None if the layer should stay dense."""
         weight = admissible(self.matrix, f"layer {name!r}: its weight").double()
         nested = truncated_svd(weight)
         values = (nested.left.norm(dim=1) * nested.right.norm(dim=2)).square().sum(0).sqrt()
-        values = values.sort(descending=True).values  # they may cross where they are but rounding
+        values = values.sort(descending=True).values  # rounding may swap the smallest ones
         rank = priced_rank(values, self.prices / strength)
         if rank == len(values):
             return None
@@ -248,7 +251,7 @@ class _Priced:
 
 
 def _sizes(model: nn.Module, cost: str, example: Any) -> dict[str, tuple[Size, ...]]:
-    """The sizes of every layer's inputs, where the cost may depend on them."""
+    """The sizes of every layer's inputs, if the cost may depend on them."""
     if example is not None:
         return {name: tuple(calls) for name, calls in trace_sizes(model, example).items()}
     if cost in _STORED:

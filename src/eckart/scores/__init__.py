@@ -1,4 +1,4 @@
-"""Task metrics to evaluate networks with; any function of a network does as well."""
+"""Scores to evaluate networks with; any other function of a network works too."""
 
 from eckart.scores.classification import accuracy, auc
 from eckart.scores.language import perplexity, spearman

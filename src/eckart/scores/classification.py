@@ -16,17 +16,17 @@ from eckart.scores.running import labelled
 
 
 def accuracy(batches: Iterable[Any]) -> Callable[[nn.Module], Score]:
-    """An ``evaluate`` that gives the fraction of targets that have the largest logit.
+    """Make an ``evaluate`` that returns the fraction of targets with the largest logit.
 
     Args:
         batches: pairs (inputs, targets), iterated once per evaluation: a loader or a list.
 
     Returns:
-        ``evaluate(model) -> Score`` with one sample per target; the classes are along axis 1 of
-        the logits, the last for (n, tokens, classes).
+        ``evaluate(model) -> Score`` with one sample per target. The classes are along axis 1 of
+        the logits, or along the last axis for (n, tokens, classes).
 
     Raises:
-        InputError: ``batches`` can be read only once, or gives no pair.
+        InputError: ``batches`` can be read only once, is empty, or does not hold pairs.
     """
     check_rereadable(batches, "accuracy")
 
@@ -41,11 +41,12 @@ def accuracy(batches: Iterable[Any]) -> Callable[[nn.Module], Score]:
 
 
 def auc(batches: Iterable[Any]) -> Callable[[nn.Module], Score]:
-    """An ``evaluate`` that gives the area under the ROC curve, by ``torchmetrics``.
+    """Make an ``evaluate`` that returns the area under the ROC curve, by ``torchmetrics``.
 
-    For two classes, whether as two logits or as the logit of the second alone, the chance that an
-    example of the second has a higher score than one of the first; for more, the mean over the
-    classes of each against the others, scores being the softmax.
+    For two classes, this is the chance that an example of the second class has a higher score than
+    one of the first. The network may give two logits, or only the logit of the second class. For
+    more classes, it is the mean over the classes of each one against the others. The scores are
+    the softmax.
 
     Args:
         batches: pairs (inputs, targets), iterated once per evaluation; targets are class indices.
@@ -54,8 +55,8 @@ def auc(batches: Iterable[Any]) -> Callable[[nn.Module], Score]:
         ``evaluate(model) -> Score``.
 
     Raises:
-        InputError: torchmetrics is not installed, ``batches`` can be read only once or gives no
-            pair, or a class has no examples, or all of them: the area is not defined then.
+        InputError: torchmetrics is not installed; ``batches`` can be read only once, is empty, or
+            does not hold pairs; or a class has no examples, so the area is not defined.
 
     Source: Fawcett 2006, sections 7 and 9.2.
     """
@@ -72,8 +73,8 @@ def auc(batches: Iterable[Any]) -> Callable[[nn.Module], Score]:
         counts = torch.bincount(targets, minlength=classes)
         if len(counts) > classes or not counts.all():
             raise InputError(
-                f"auc: the network tells {classes} classes apart and the data have "
-                f"{counts.tolist()} examples of each; it needs some of every class"
+                f"auc: the network has {classes} classes and the data have {counts.tolist()} "
+                "examples of each; give examples of every class and of no other"
             )
         if classes == 2:
             value = binary_auroc(scores[:, 1], targets)
@@ -85,7 +86,7 @@ def auc(batches: Iterable[Any]) -> Callable[[nn.Module], Score]:
 
 
 def _scored(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores (rows, classes), and a class index for each row; a single logit makes two classes."""
+    """Scores (rows, classes) and the class index of each row; a single logit means two classes."""
     axis = class_axis(logits)
     if axis is None:
         one = logits.flatten().float()
@@ -95,19 +96,19 @@ def _scored(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     if len(rows) != targets.numel() or targets.is_floating_point() or (targets < 0).any():
         raise InputError(
             f"auc got logits {tuple(logits.shape)} and {targets.dtype} targets "
-            f"{tuple(targets.shape)}: targets are class indices in the logits' shape without the "
-            "axis of the classes"
+            f"{tuple(targets.shape)}: expected class indices in the shape of the logits without "
+            "the axis of the classes"
         )
     return rows.softmax(1), targets.flatten().long()
 
 
 def _hits(logits: Tensor, targets: Tensor) -> Tensor:
-    """Whether the largest logit is the target's; shapes and classes must agree."""
+    """Whether the largest logit is that of the target; shapes and classes must agree."""
     axis = class_axis(logits)
     if axis is None or logits.argmax(axis).shape != targets.shape:
         raise InputError(
             f"accuracy got logits {tuple(logits.shape)} and targets {tuple(targets.shape)}: "
-            "targets have the logits' shape without the axis of the classes"
+            "expected targets in the shape of the logits without the axis of the classes"
         )
     if targets.max() >= logits.shape[axis]:
         raise InputError(

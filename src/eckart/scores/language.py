@@ -17,25 +17,26 @@ from eckart.records import Score
 from eckart.running.batches import check_rereadable
 from eckart.scores.running import outputs_over
 
-_ROWS = 256  # positions whose chances are held at once
-_MOST = 700.0  # nats, beyond which the exponential is no number
+_ROWS = 256  # positions whose probabilities are in memory at once
+_MOST = 700.0  # nats; the exponential of more overflows
 
 
 def perplexity(batches: Iterable[Any]) -> Callable[[nn.Module], Score]:
-    """An ``evaluate`` that gives ``exp`` of the mean negative log-likelihood per predicted token.
+    """Make an ``evaluate`` that returns ``exp`` of the mean negative log-likelihood per token.
 
-    What is predicted is what ``NextToken`` says: ``labels``, -100 where there are none, or the
-    token ids themselves, each from those before it in its row; nothing at padding.
+    The predicted tokens are those of ``NextToken``: the ``labels``, without those that are -100, or
+    the token ids themselves, each predicted from the ones before it in its row. Padding is not
+    predicted.
 
     Args:
         batches: dicts with ``input_ids``, (batch, tokens), iterated once per evaluation.
 
     Returns:
-        ``evaluate(model) -> Score``, lower better; n is the number of predicted tokens, and the
-        standard error takes them as independent.
+        ``evaluate(model) -> Score``; lower is better. n is the number of predicted tokens, and the
+        standard error assumes that they are independent.
 
     Raises:
-        InputError: ``batches`` can be read only once, is empty, or predicts nothing.
+        InputError: ``batches`` can be read only once, is empty, or has no token to predict.
     """
     check_rereadable(batches, "perplexity")
 
@@ -56,22 +57,22 @@ def spearman(
     targets: Sequence[float],
     pooling: Pooling = "mean",
 ) -> Callable[[nn.Module], Score]:
-    """An ``evaluate`` that gives the rank correlation of cosine similarities with human scores.
+    """Make an ``evaluate`` that returns the rank correlation of cosine similarities with scores.
 
     Args:
         pairs: batches of (first sentences, second sentences), each a dict of inputs for an
-            encoder; iterated once per evaluation.
-        targets: one score per pair of sentences, in the order of the batches.
+            encoder; iterated twice per evaluation.
+        targets: one human score per pair of sentences, in the order of the batches.
         pooling: how ``last_hidden_state`` becomes one vector.
 
     Returns:
         ``evaluate(model) -> Score``, from -1 to 1; n is the number of pairs.
 
     Raises:
-        InputError: ``pairs`` can be read only once, is empty, or does not fit ``targets``; or a
+        InputError: ``pairs`` can be read only once, is empty, or does not fit ``targets``; or the
             correlation is not defined, because all values are equal.
 
-    Source: the standard error is Bonett and Wright's, Psychometrika 65, 2000.
+    Source: Bonett and Wright 2000, Psychometrika 65, for the standard error.
     """
     check_rereadable(pairs, "spearman")
 
@@ -84,8 +85,8 @@ def spearman(
         n = len(similarities)
         if n != len(targets) or n < 4 or len(set(targets)) < 2 or len(set(similarities)) < 2:
             raise InputError(
-                f"spearman got {n} pairs of sentences and {len(targets)} targets: it needs as many "
-                "of both, four at least, that are not all equal"
+                f"spearman got {n} pairs of sentences and {len(targets)} targets: expected one "
+                "target per pair, at least four pairs, and values that are not all equal"
             )
         value = float(spearmanr(similarities, targets).statistic)
         return Score(value, n, error=(1 - value**2) * sqrt((1 + value**2 / 2) / (n - 3)))
@@ -94,7 +95,7 @@ def spearman(
 
 
 def _nats(outputs: Any, batch: Any) -> Float[Tensor, "predicted"]:
-    """Negative log-likelihood of each predicted token, float64; products in float32."""
+    """Negative log-likelihood of each predicted token, computed in float32, in float64."""
     targets = predicted_tokens(outputs, batch).flatten()
     logits = logits_of(outputs).flatten(0, -2)
     parts = [

@@ -1,4 +1,4 @@
-"""Run a network over data that it is evaluated on."""
+"""Run a network over the data that it is evaluated on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Evaluate = Callable[[nn.Module], Score | float]
 
 
 def outputs_over(model: nn.Module, batches: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-    """Each batch and what the network, in eval mode, gives for it.
+    """Each batch, and the outputs of the network for it in eval mode.
 
     Raises:
         InputError: there is no batch.
@@ -36,7 +36,7 @@ def labelled(model: nn.Module, batches: Iterable[Any]) -> Iterator[tuple[Tensor,
     """Logits and targets of each batch.
 
     Raises:
-        InputError: a batch is no pair, or there is none.
+        InputError: a batch is not a pair, or there is no batch.
     """
     for batch, outputs in outputs_over(model, _pairs(batches)):
         logits = logits_of(outputs)

@@ -16,18 +16,18 @@ from eckart.scores.running import labelled
 
 @runtime_checkable
 class TorchMetric(Protocol):
-    """What is asked of a metric: that of ``torchmetrics.Metric``."""
+    """What a metric must do; every ``torchmetrics.Metric`` does it."""
 
     higher_is_better: bool | None
 
     def reset(self) -> None:
-        """Forget what was seen."""
+        """Forget all batches."""
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        """See a batch: predictions and targets."""
+        """Take in the predictions and targets of a batch."""
 
     def compute(self) -> Any:
-        """The value over all that was seen, a scalar."""
+        """The value over all batches, a scalar."""
 
 
 def torch_metric(
@@ -37,20 +37,20 @@ def torch_metric(
     predictions: Callable[[Tensor], Tensor] = lambda logits: logits,
     higher_is_better: bool | None = None,
 ) -> Callable[[nn.Module], Score]:
-    """An ``evaluate`` by any ``torchmetrics.Metric`` whose value is one number.
+    """Make an ``evaluate`` from any ``torchmetrics.Metric`` whose value is one number.
 
     Args:
-        metric: is reset before each evaluation and sees every batch, on the logits' device.
+        metric: reset before each evaluation; it gets every batch, on the device of the logits.
         batches: pairs (inputs, targets), iterated once per evaluation.
-        predictions: what the metric is given of the logits, such as their softmax.
-        higher_is_better: None asks the metric.
+        predictions: turns logits into what the metric needs, such as their softmax.
+        higher_is_better: None means what the metric says.
 
     Returns:
-        ``evaluate(model) -> Score``, where n counts the targets.
+        ``evaluate(model) -> Score``; n is the number of targets.
 
     Raises:
-        InputError: ``batches`` can be read only once or gives no pair, the metric does not say
-            whether higher is better, or its value is not one finite number.
+        InputError: ``batches`` can be read only once, is empty, or does not hold pairs; the metric
+            does not say whether higher is better; or its value is not one finite number.
 
     Example:
         >>> import torch, torchmetrics
@@ -63,7 +63,7 @@ def torch_metric(
     higher = metric.higher_is_better if higher_is_better is None else higher_is_better
     if higher is None:
         raise InputError(
-            f"{type(metric).__name__} does not say whether higher is better: pass higher_is_better="
+            f"{type(metric).__name__} does not say whether higher is better: give higher_is_better="
         )
 
     def evaluate(model: nn.Module) -> Score:
@@ -77,8 +77,8 @@ def torch_metric(
         value = torch.as_tensor(metric.compute())
         if value.numel() != 1:
             raise InputError(
-                f"{type(metric).__name__} gives {value.numel()} numbers; a score is one: "
-                "ask it for an average"
+                f"{type(metric).__name__} gives {value.numel()} numbers, but a score is one "
+                "number: set its average="
             )
         return Score(float(value), n, higher_is_better=higher)
 
