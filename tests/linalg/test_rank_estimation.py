@@ -162,7 +162,7 @@ def test_of_equal_ranks_the_least_is_taken():
     [
         (torch.zeros(3), r"shape \(3,\); expected \(4,\)"),
         (torch.full((4,), math.inf), "at least one must be finite"),
-        (torch.tensor([0.0, 1.0, math.nan, 3.0]), "must be numbers"),
+        (torch.tensor([0.0, 1.0, math.nan, 3.0]), "must not hold NaN"),
     ],
 )
 def test_prices_that_cannot_be_paid(prices: torch.Tensor, message: str):
