@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import copy
 import shutil
+import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,10 @@ from eckart.errors import CheckpointError, InputError, WriteError
 from eckart.network.third_party import is_pretrained
 from eckart.storage.header import Outline
 from eckart.storage.reading import read_json
+from eckart.storage.writing import write_json
 
-CONFIG, _GENERATION = "config.json", "generation_config.json"
+CONFIG = "config.json"
+_FILES = {"config": CONFIG, "generation_config": "generation_config.json"}
 _COUNTED = ("layer", "expert", "head", "label")
 _FEW = 1000  # of them make no harm, whatever the weights are
 _TOKENIZER_FILES = (
@@ -91,8 +95,7 @@ def describe(model: nn.Module, directory: Path, tokenizer: Any = None) -> dict[s
         raise WriteError(
             f"cannot write {directory}: {error.strerror}; the network that was there is as it was"
         ) from error
-    names = {"config": CONFIG, "generation_config": _GENERATION}
-    found = {key: directory / name for key, name in names.items()}
+    found = {key: directory / name for key, name in _FILES.items()}
     return {key: read_json(path) if path.exists() else None for key, path in found.items()}
 
 
@@ -121,7 +124,7 @@ def blank_model(
     """
     library = transformers()
     check_sizes(structure.get("config"), outlines)
-    config = _config(library, structure.get("config"), directory)
+    config = _config(library, structure, directory)
     kind = _architecture(library, config, directory)
     floating = Counter(dtype for _, dtype in outlines.values() if dtype.is_floating_point)
     if not floating:
@@ -129,8 +132,8 @@ def blank_model(
     try:
         model: Any = _uninitialised(kind, config, floating.most_common(1)[0][0])
         if model.can_generate() and structure.get("generation_config") is not None:
-            described = copy.deepcopy(structure["generation_config"])
-            model.generation_config = library.GenerationConfig.from_dict(described)
+            with _as_files(structure) as folder:
+                model.generation_config = library.GenerationConfig.from_pretrained(folder)
     except Exception as error:  # of any library, for the file may hold anything
         raise CheckpointError(
             f"no network can be made from the config in {directory}: {type(error).__name__}: "
@@ -175,21 +178,33 @@ def _uninitialised(kind: Any, config: Any, dtype: torch.dtype) -> Any:
     return model
 
 
-def _config(library: Any, described: Any, directory: Path) -> Any:
-    if described is None:
+def _config(library: Any, structure: Mapping[str, Any], directory: Path) -> Any:
+    if structure.get("config") is None:
         raise CheckpointError(
             f"{directory} holds no model of transformers: read it by "
             "eckart.load(model, directory), with a fresh model of the original class"
         )
     try:
-        kind = library.models.auto.configuration_auto.CONFIG_MAPPING[described["model_type"]]
-        config = kind.from_dict(copy.deepcopy(described))
-        config.name_or_path = str(directory)
-        return config
+        with _as_files(structure) as folder:
+            config = library.AutoConfig.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
     except Exception as error:  # of any library, for the file may hold anything
         raise CheckpointError(
             f"cannot read the config in {directory}: {type(error).__name__}: {error!s:.500}"
         ) from error
+    config.name_or_path = str(directory)
+    return config
+
+
+@contextmanager
+def _as_files(structure: Mapping[str, Any]) -> Iterator[Path]:
+    """A folder of what a structure describes, which the library reads by its own rules."""
+    with tempfile.TemporaryDirectory() as name:
+        for key, file in _FILES.items():
+            if structure.get(key) is not None:
+                write_json(Path(name) / file, structure[key])
+        yield Path(name)
 
 
 def _architecture(library: Any, config: Any, directory: Path) -> Any:

@@ -18,7 +18,7 @@ from eckart.methods import (
     reading_of,
 )
 from eckart.moments import Moments
-from eckart.network.identity import check_same_network
+from eckart.network.identity import check_fingerprint, fingerprint
 from eckart.network.plan_attribute import attach_plan
 from eckart.network.removal import without_units
 from eckart.network.replacing import copied, installed
@@ -48,8 +48,9 @@ def apply(model: nn.Module, plan: Plan, moments: Moments, *, inplace: bool = Fal
         forward pass. In memory, beside the network, the smaller one, in which only what is not
         factored is copied.
     """
-    check_same_network(model, plan.fingerprint, "this plan")
-    check_same_network(model, moments.fingerprint, "these moments")
+    found = fingerprint(model)
+    check_fingerprint(found, plan.fingerprint, "this plan")
+    check_fingerprint(found, moments.fingerprint, "these moments")
     if plan.moments and plan.moments != moments.digest:
         raise MismatchError(
             "the plan's losses were predicted from other moments of this network: apply it with "

@@ -12,7 +12,7 @@ from torch import nn
 
 from eckart.errors import HealingInterrupted, InputError, MismatchError
 from eckart.moments import Moments
-from eckart.network.identity import check_same_network
+from eckart.network.identity import check_fingerprint, fingerprint
 from eckart.network.plan_attribute import plan_of
 from eckart.records import Healed, Plan
 from eckart.running.batches import call, inputs_of, moved
@@ -161,11 +161,12 @@ def _check_belongs(
     """Both networks have weights; moments and plan are of the teacher; the plan's layers exist."""
     if any(p.is_meta for net in (compressed, teacher) for p in net.parameters()):
         raise InputError("weights on the meta device hold no numbers: load them before healing")
+    found = fingerprint(teacher) if moments is not None or plan is not None else ""
     if moments is not None:
-        check_same_network(teacher, moments.fingerprint, "these moments")
+        check_fingerprint(found, moments.fingerprint, "these moments")
     if plan is None:
         return
-    check_same_network(teacher, plan.fingerprint, "this plan")
+    check_fingerprint(found, plan.fingerprint, "this plan")
     known = dict(compressed.named_modules())
     missing = sorted(set(plan.choices) - set(known))
     if missing:
