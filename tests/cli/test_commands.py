@@ -78,7 +78,7 @@ def test_calibrate(run, network, data, tmp_path):
 
 
 def test_calibrate_goes_on_where_it_was_interrupted(run, network, data, tmp_path, monkeypatch):
-    import eckart.cli.commands.calibrate as module
+    import eckart.stages.calibrate as module
 
     whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
     run("calibrate", *network, *data, "--out", whole)
@@ -204,7 +204,7 @@ def test_frontier(run, network, data, tmp_path):
 
 
 def test_frontier_says_how_to_go_on(run, network, data, tmp_path, monkeypatch):
-    import eckart.cli.commands.frontier as module
+    import eckart.pipeline as module
 
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-import eckart.cli.commands.demo as demo
+import eckart.cli.sources.demo_studies as demo
 from eckart import Frontier, accuracy, load
 from eckart.cli.sources.demo_networks import load_digits, make_cnn, make_mlp, train
 

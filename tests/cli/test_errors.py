@@ -26,6 +26,7 @@ def refused(result, code, says):
         (["inspect", "{net}", "--bogus"], "No such option"),
         (["calibrate", "{net}", "--data", "{data}"], "Missing option '--out'"),
         (["calibrate", "{net}", "--out", "m"], "--data: needed here"),
+        (["calibrate", "{net}", "--data", "{data}", "--out", "m", "--metric", "x"], "unknown"),
         (["compress", "{net}", "--data", "{data}"], "give exactly one of them"),
         (["compress", "{net}", "--data", "{data}", "--keep", "0.5", "--tolerance", "0"], "one of"),
         (["compress", "{net}", "--data", "{data}", "--keep", "1.5"], "a fraction in (0, 1]"),
@@ -60,9 +61,8 @@ def test_usage(run, factory, folder, words, says):
         (["evaluate", "{net}", "--data", "{data}", "--channels", "1"], "RuntimeError"),
         (["evaluate", "{net}", "--data", "{data}", "--compressed", "{dir}/empty"], "eckart.json"),
         (["compress", "{net}", "--data", "{data}", "--keep", "0.001"], "reach"),
-        (["compress", "{net}", "--keep", "0.5", "--moments", "{dir}/none"], "cannot read moments"),
+        (["compress", "{net}", "--keep", "0.5", "--moments", "{dir}/none"], "no such file"),
         (["compress", "{net}", "--data", "{data}", "--keep", "0.5", "--dense", "x"], "no layer"),
-        (["calibrate", "{net}", "--data", "{data}", "--out", "m", "--metric", "x"], "unknown"),
     ],
 )
 def test_errors(run, factory, folder, tmp_path, words, says):
@@ -86,7 +86,7 @@ def test_interrupted(run, factory, monkeypatch):
     def press(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("eckart.cli.commands.inspect.survey", press)
+    monkeypatch.setattr("eckart.network.survey.survey", press)
     result = run("inspect", factory)
     assert (result.exit_code, result.stderr) == (130, "eckart: interrupted\n")
 

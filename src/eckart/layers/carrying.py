@@ -25,22 +25,23 @@ class Carrying(nn.Module):
     Source: Zhao et al. 2025 (2501.19090); interpolative decomposition, Cheng et al. 2005.
     """
 
-    order: Tensor
+    __jit_unused_properties__ = ("weight",)  # for people, and not compiled by torch.jit.script
 
     def __init__(self, rest: nn.Module, piece: Piece, like: Tensor) -> None:
         """Wrap an uninitialised ``rest``; ``take`` or ``fill`` puts the numbers in later."""
         super().__init__()
         self.rest = rest
         self.piece = piece
+        self.axis = -1 - len(piece.kernel)
+        self.order: Tensor
         self.register_buffer("order", torch.arange(piece.outputs, device=like.device))
         bias = like.new_zeros(piece.outputs) if piece.bias else None
         self.bias = None if bias is None else nn.Parameter(bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Channels are the last axis of a matrix; with a kernel they precede the spatial axes."""
-        axis = -1 - len(self.piece.kernel)
-        y = torch.cat([x, self.rest(x)], axis).index_select(axis, self.order)
-        return y if self.bias is None else y + self.bias.reshape(-1, *[1] * (-1 - axis))
+        y = torch.cat([x, self.rest(x)], self.axis).index_select(self.axis, self.order)
+        return y if self.bias is None else y + self.bias.reshape([-1] + [1] * (-1 - self.axis))
 
     @property
     def weight(self) -> Float[Tensor, "out rank *kernel"]:

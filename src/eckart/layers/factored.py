@@ -31,6 +31,7 @@ class Factored(nn.Sequential):
         stands_for: the type of the layer it replaced; None if its factors are of the same type.
     """
 
+    __jit_unused_properties__ = ("form",)  # for people, and not compiled by torch.jit.script
     stands_for: str | None = None
 
     @property

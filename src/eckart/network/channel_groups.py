@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch_pruning
 from torch import Tensor, nn
 
 from eckart.layers import (
@@ -87,6 +86,8 @@ def _traced(model: nn.Module, example: Any) -> list[ChannelGroup]:
     devices = {p.device.index or 0 for p in twin.parameters() if p.is_cuda}
     with warnings.catch_warnings(), torch.random.fork_rng(devices=devices), torch.enable_grad():
         warnings.simplefilter("ignore")
+        import torch_pruning  # here, because it brings torchvision with it
+
         graph = torch_pruning.DependencyGraph().build_dependency(
             twin, inputs, forward_fn=lambda network, given: call(network, given), verbose=False
         )

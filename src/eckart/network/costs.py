@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
-from torch.utils.flop_counter import FlopCounterMode
 
 from eckart.layers import type_of
 from eckart.records import Form
@@ -61,6 +60,8 @@ def trace_sizes(model: nn.Module, example: Any) -> dict[str, list[Size]]:
 
 def network_costs(model: nn.Module, example: Any) -> NetworkCosts:
     """Count parameters, bytes and multiply-adds with one example as input."""
+    from torch.utils.flop_counter import FlopCounterMode  # here, because it imports triton
+
     counter = FlopCounterMode(display=False)
     with counter:
         sizes = trace_sizes(model, example)

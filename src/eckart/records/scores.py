@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, field
 from math import isfinite, nan, sqrt
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from eckart.errors import InputError
 from eckart.records.reading import Count, read
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Score:
         if isinstance(result, Score):
             return result
         try:
-            value = float(result.detach() if isinstance(result, Tensor) else result)
+            value = float(result.detach() if hasattr(result, "detach") else result)
         except (TypeError, ValueError) as error:
             raise InputError(
                 f"evaluate must return a number or a Score, got {type(result).__name__}"

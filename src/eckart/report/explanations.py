@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from eckart.methods import METHODS, SELECTIONS
 from eckart.records import Curves, Frontier
 from eckart.records.plans import NARROWED
 
@@ -47,6 +46,8 @@ def _named(frontier: Frontier, curves: Curves) -> Iterable[str]:
 
 
 def _explanation(name: str) -> str:
+    from eckart.methods import METHODS, SELECTIONS  # here, because they bring torch
+
     own = METHODS.get(name, SELECTIONS.get(name))
     text = EXPLANATIONS.get(name) or (type(own).__doc__ if own is not None else None) or ""
     return text.strip().split("\n")[0]

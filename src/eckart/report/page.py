@@ -7,10 +7,7 @@ import hashlib
 import json
 from importlib import resources
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from typing import TYPE_CHECKING, Any
 
 from eckart.errors import InputError, MismatchError
 from eckart.records import Curves, Frontier
@@ -21,6 +18,10 @@ from eckart.report.payload import PointCommand, page_data
 from eckart.report.supports import by_reason
 from eckart.report.tables import table_columns, table_rows
 from eckart.storage.writing import make_folder, write_text
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
 
 SCRIPTS = (
     "dom.js",
@@ -120,6 +121,8 @@ def _whole(frontier: Frontier, curves: Curves) -> dict[str, str]:
 
 
 def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # only pages need it
+
     return Environment(
         loader=PackageLoader("eckart.report"),
         autoescape=True,
@@ -131,6 +134,8 @@ def _environment() -> Environment:
 
 def _assets() -> dict[str, str]:
     """Style, scripts, and the hash that lets the scripts run under the page's policy."""
+    from markupsafe import Markup
+
     folder = resources.files("eckart.report") / "templates"
     texts = [(folder / name).read_text(encoding="utf-8") for name in SCRIPTS]
     script = "\n(() => {\n'use strict';\n" + "\n".join(texts) + "})();\n"
@@ -141,6 +146,8 @@ def _assets() -> dict[str, str]:
 
 def _script_json(data: dict[str, Any]) -> Markup:
     """JSON that cannot close the script element around it."""
+    from markupsafe import Markup
+
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from rich import box
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from eckart.records import Frontier, Measurement, Point, Score
 from eckart.report.formats import UNKNOWN, ScoreFormat, fraction, loss_text, milliseconds
 from eckart.report.selection import drop_error, drop_of, has_scores, labels
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,10 @@ def frontier_table(frontier: Frontier) -> Table:
     Returns:
         A table that ``rich.print`` shows.
     """
+    from rich import box  # here, because rich takes a while to import
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("", overflow="fold", min_width=6)
     for name in table_columns(frontier):

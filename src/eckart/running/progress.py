@@ -7,15 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from time import monotonic
 from typing import Any, TypeVar
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
-
 T = TypeVar("T")
 
 
@@ -30,6 +21,15 @@ def tracked(
     if not shown:
         yield from items
         return
+    from rich.console import Console  # here, because it takes a while to import
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     length = length_of(items) if total is None else total
     columns = (
         TextColumn("{task.description}"),

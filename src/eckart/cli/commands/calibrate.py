@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from torch import nn
 
-from eckart import Moments, calibrate
+import eckart
 from eckart.cli.entry import stopped
+from eckart.cli.names import METRICS
 from eckart.cli.options.grouping import grouped
+from eckart.cli.options.parsing import usage_error
 from eckart.cli.options.shared import (
     CalibrationOptions,
     Examples,
@@ -21,10 +22,21 @@ from eckart.cli.options.shared import (
 )
 from eckart.cli.shown.output import Result, file_to_write, say
 from eckart.errors import CalibrationInterrupted, InputError
-from eckart.network.identity import check_same_network
 from eckart.records.offer import AUTO
 
+if TYPE_CHECKING:
+    from torch import nn
+
+    from eckart.moments import Moments
+
 _NONE = "none"
+
+
+def _known_metric(name: str) -> str:
+    known = (AUTO, *METRICS, _NONE)
+    if name not in known:
+        raise usage_error("--metric", f"unknown metric {name!r}; known: {', '.join(known)}")
+    return name
 
 
 @grouped
@@ -39,16 +51,22 @@ def calibrate_command(
         Path, typer.Option(help="Safetensors file to write the moments to.", show_default=False)
     ],
     metric: Annotated[
-        str, typer.Option(help="What a change of the output is measured in; none for inputs alone.")
+        str,
+        typer.Option(
+            help="What a change of the output is measured in; none for inputs alone.",
+            callback=_known_metric,
+        ),
     ] = AUTO,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the file stopped, if there is one.")
     ] = False,
 ) -> Result:
     """Gather the moments of every layer from a little data, for any number of budgets."""
+    model.check()
     file_to_write(out)
     batches = calibration.take(images.open(text, model))
-    before = Moments.load(out) if resume and out.exists() else None
+    run.start()
+    before = eckart.Moments.load(out) if resume and out.exists() else None
     moments = _gathered(
         model.load(), batches, None if metric == _NONE else metric, images.seed, out, before
     )
@@ -76,6 +94,8 @@ def _gathered(
     before: Moments | None,
 ) -> Moments:
     """The moments of all batches; those of ``before`` are not read again."""
+    from eckart.network.identity import check_same_network  # brings torch
+
     done = 0 if before is None else before.batches
     if before is not None:
         check_same_network(model, before.fingerprint, f"the moments in {out}")
@@ -84,7 +104,9 @@ def _gathered(
         if done == len(batches):
             return before
     try:
-        rest = calibrate(model, batches.after(done), metric=metric, seed=seed, first_batch=done)
+        rest = eckart.calibrate(
+            model, batches.after(done), metric=metric, seed=seed, first_batch=done
+        )
     except CalibrationInterrupted as error:
         moments = error.moments if before is None else before + error.moments
         moments.save(out)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from eckart import Budget, Compressed, compress, measure, save
+import eckart
 from eckart.cli.options.grouping import grouped
 from eckart.cli.options.healing import HealingOptions
 from eckart.cli.options.parsing import make_budget, parse_budget, usage_error
@@ -26,8 +26,11 @@ from eckart.cli.shown.channels import bound_lines, removal_tables
 from eckart.cli.shown.output import Result, folder_to_write
 from eckart.cli.shown.tables import before_after_table, plan_table
 from eckart.costs import COSTS
-from eckart.records import Healed, Measurement
+from eckart.records import Budget, Healed, Measurement
 from eckart.records.plans import Scope
+
+if TYPE_CHECKING:
+    from eckart.pipeline import Compressed
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,8 @@ def compress_command(
 ) -> Result:
     """Make a network smaller, and measure it before and after where there are data."""
     wanted = goal.wanted(plan.scope)
+    for group in (model, moments, healing):
+        group.check()
     folder_to_write(out)
     data = images.open(text, model)
     source = moments.source(data, calibration)
@@ -88,18 +93,19 @@ def compress_command(
     if not isinstance(wanted, Budget):
         goals = {"tolerance": wanted, "evaluate": judge(selection.take(data, calibration))}
     evaluate = judge(evaluation.take(data)) if evaluation.named(data) else None
+    run.start()
     network = model.load()
     gathered = gather(network, source, images.seed, moments.workspace)
-    done, healed = compress(network, gathered, offer=plan.offer, **goals), None
+    done, healed = eckart.compress(network, gathered, offer=plan.offer, **goals), None
     if healed_on is not None:
         if out is not None:  # healing may fail, and what there is must not be lost
             save(done.model, out, model.tokenizer())
         healed = healing.healed(done.model, network, healed_on, gathered, images.seed)
         done = replace(done, model=healed.model)
     if out is not None:
-        save(done.model, out, model.tokenizer())
+        eckart.save(done.model, out, model.tokenizer())
     before, after = (
-        measure(net, gathered.example, evaluate=evaluate, latency=latency)
+        eckart.measure(net, gathered.example, evaluate=evaluate, latency=latency)
         for net in (network, done.model)
     )
     return _result(model.model, done, healed, before, after, out)

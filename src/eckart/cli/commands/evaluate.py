@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from torch import nn
 
-from eckart import Score, load, measure
+import eckart
+from eckart.cli.names import STRUCTURE
 from eckart.cli.options.grouping import grouped
 from eckart.cli.options.shared import (
     EvaluationOptions,
@@ -23,9 +23,13 @@ from eckart.cli.options.shared import (
 from eckart.cli.shown.output import Result
 from eckart.cli.shown.tables import make_table, measurement_table
 from eckart.cli.sources.text_data import Windows
-from eckart.records import Measurement
+from eckart.errors import InputError
 from eckart.report.formats import significant
-from eckart.running.batches import first_examples, inputs_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from eckart.records import Measurement, Score
 
 
 @grouped
@@ -43,10 +47,15 @@ def evaluate_command(
     latency: Annotated[bool, typer.Option(help="Time one example.")] = True,
 ) -> Result:
     """Measure accuracy or perplexity, parameters, multiply-adds, bytes and latency of a network."""
+    model.check()
+    _check_saved(compressed)
     batches = evaluation.take(images.open(text, model))
+    from eckart.running.batches import first_examples, inputs_of  # brings torch
+
+    run.start()
     network = model.load(filled_later=compressed is not None)
     if compressed is not None:
-        network = load(network, compressed)
+        network = eckart.load(network, compressed)
     inputs = first_examples(inputs_of(next(iter(batches))))
     evaluate, seconds = judge(batches), 0.0
 
@@ -57,7 +66,7 @@ def evaluate_command(
         seconds = perf_counter() - start
         return score
 
-    found = measure(network, inputs, evaluate=timed, latency=latency)
+    found = eckart.measure(network, inputs, evaluate=timed, latency=latency)
     spoken = _of_text(batches, found, seconds)
     document = {
         "model": model.model,
@@ -68,6 +77,11 @@ def evaluate_command(
     rows = [(n, f"{v:,}" if isinstance(v, int) else significant(v, 4)) for n, v in spoken.items()]
     words = [make_table("Text", {"": False, "measured": True}, rows)] if rows else []
     return Result(document, [measurement_table(model.model, found), *words])
+
+
+def _check_saved(compressed: Path | None) -> None:
+    if compressed is not None and not (compressed / STRUCTURE).is_file():
+        raise InputError(f"{compressed} has no {STRUCTURE}: name a folder that compress wrote")
 
 
 def _of_text(batches: Examples, found: Measurement, seconds: float) -> dict[str, Any]:

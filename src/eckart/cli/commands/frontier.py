@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import RenderableType
-
-from eckart import curves, frontier
+import eckart
 from eckart.cli.entry import Interrupted, command_line, stopped, typed_words
+from eckart.cli.names import KEEPS
 from eckart.cli.options.grouping import grouped
 from eckart.cli.options.parsing import parse_fractions, usage_error
 from eckart.cli.options.planning import MomentsOptions, PlanOptions, gather
@@ -25,11 +24,11 @@ from eckart.cli.options.shared import (
     option,
 )
 from eckart.cli.shown.output import Result, file_to_write
-from eckart.cli.shown.reproducing import point_command
 from eckart.costs import COSTS
 from eckart.errors import FrontierInterrupted
-from eckart.pipeline import KEEPS
-from eckart.report import frontier_table, write_report
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 @grouped
@@ -55,19 +54,25 @@ def frontier_command(
     report: Annotated[Path | None, option("Run", "HTML page to write.")] = None,
 ) -> Result:
     """Compress to many budgets, evaluate each network, and show accuracy against cost."""
+    from eckart.cli.shown.reproducing import point_command  # here, because refusals need no page
+    from eckart.report import frontier_table, write_report
+
     fractions = parse_fractions(keeps, "--keeps")
     if cost not in COSTS:
         raise usage_error("--cost", f"unknown cost {cost!r}; the costs are {', '.join(COSTS)}")
+    for group in (model, moments):
+        group.check()
     for path in (out, report):
         file_to_write(path)
     data = images.open(text, model)
     source = moments.source(data, calibration)
     batches = evaluation.take(data)
+    run.start()
     network = model.load()
     gathered = gather(network, source, images.seed, moments.workspace)
-    options = curves(network, gathered, offer=plan.offer)
+    options = eckart.curves(network, gathered, offer=plan.offer)
     with _resumable(out):
-        found = frontier(
+        found = eckart.frontier(
             network,
             gathered,
             judge(batches),

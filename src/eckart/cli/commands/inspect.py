@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 import typer
-from rich.table import Table
-from torch import nn
 
 from eckart.cli.options.grouping import grouped
 from eckart.cli.options.parsing import parse_size
@@ -18,16 +15,12 @@ from eckart.cli.shown.channels import group_tables
 from eckart.cli.shown.output import Result
 from eckart.cli.shown.tables import make_table
 from eckart.errors import InputError
-from eckart.layers import piece_of
-from eckart.metrics import fitting_metric, is_joint, probe_of
-from eckart.moments.accumulator import moment_bytes
-from eckart.network.channel_groups import coupling
-from eckart.network.costs import network_costs
-from eckart.network.survey import survey
 from eckart.records import Form
 from eckart.report.formats import UNKNOWN, short_count
-from eckart.running.batches import call
-from eckart.running.hooks import untouched
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -66,13 +59,19 @@ def inspect_command(
     ] = None,
 ) -> Result:
     """List the layers and channels that can be compressed, and why the others cannot."""
+    size = None if input_size is None else parse_size(input_size, "--input-size")
+    model.check()
+
+    from eckart.network.channel_groups import coupling  # here, because these bring torch
+    from eckart.network.survey import survey
+
+    run.start()
     network = model.load(filled_later=True)
     found, skipped = survey(network)
     macs: Mapping[str, int] = {}
     total_macs = None
     coupled, joint = None, False
-    if input_size is not None:
-        size = parse_size(input_size, "--input-size")
+    if size is not None:
         example = _example(network, size)
         macs, total_macs = _count_macs(network, example, size)
         skipped |= {name: "not called for this input" for name in found if name not in macs}
@@ -98,6 +97,8 @@ def inspect_command(
 
 def _example(network: nn.Module, size: tuple[int, ...]) -> Any:
     """One example of zeros: token ids for a network of ``transformers`` that reads them."""
+    import torch
+
     if getattr(network, "main_input_name", None) == "input_ids":
         return {"input_ids": torch.zeros(1, *size, dtype=torch.int64)}
     dtype = next((p.dtype for p in network.parameters()), torch.float32)
@@ -106,6 +107,12 @@ def _example(network: nn.Module, size: tuple[int, ...]) -> Any:
 
 def _is_joint(network: nn.Module, example: Any) -> bool:
     """Whether the metric that calibration takes by itself holds two moments of the inputs."""
+    import torch
+
+    from eckart.metrics import fitting_metric, is_joint, probe_of
+    from eckart.running.batches import call
+    from eckart.running.hooks import untouched
+
     with untouched(network), torch.no_grad():
         return is_joint(probe_of(fitting_metric(network, call(network, example))))
 
@@ -114,6 +121,8 @@ def _count_macs(
     network: nn.Module, example: Any, size: tuple[int, ...]
 ) -> tuple[Mapping[str, int], int]:
     """Multiply-adds by layer and in all, for one example."""
+    from eckart.network.costs import network_costs
+
     try:
         costs = network_costs(network, example)
     except Exception as error:
@@ -125,6 +134,9 @@ def _count_macs(
 
 
 def _facts(name: str, layer: nn.Module, macs: Mapping[str, int], joint: bool) -> LayerFacts:
+    from eckart.layers import piece_of
+    from eckart.moments.accumulator import moment_bytes
+
     piece = piece_of(layer)
     return LayerFacts(
         name,

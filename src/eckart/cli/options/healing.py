@@ -4,29 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from torch import nn
-
-from eckart import Moments, heal
-from eckart.cli.options.parsing import parse_names, usage_error
+import eckart
+from eckart.cli.names import TREATMENTS
+from eckart.cli.options.parsing import known_names, parse_names, usage_error
 from eckart.cli.options.shared import CalibrationOptions, Data, Examples, needed, option
 from eckart.cli.shown.output import folder_to_write, say
 from eckart.cli.sources.text_data import TextData
-from eckart.errors import HealingInterrupted, InputError
-from eckart.records import Healed
-from eckart.stages.heal.treatments import TREATMENTS, treatments_named
+from eckart.errors import HealingInterrupted
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from eckart.moments import Moments
+    from eckart.records import Healed
 
 _LABELLED = {"finetune"}
 
 
 def _known_treatments(text: str) -> str:
     """The names as they were given, once they are known."""
-    names = parse_names(text)
-    try:
-        treatments_named(names or list(TREATMENTS))
-    except InputError as error:
-        raise usage_error("--heal", str(error)) from error
+    known_names(text, TREATMENTS, "treatment", "--heal")
     return text
 
 
@@ -59,15 +58,18 @@ class HealingOptions:
         """Names, in order; none where nothing is healed."""
         return parse_names(self.heal)
 
+    def check(self) -> None:
+        """Raise for options of healing where nothing is healed."""
+        if not self.treatments and (self.steps is not None or self.heal_checkpoint is not None):
+            raise usage_error("--steps / --heal-checkpoint", "they go with --heal distil")
+
     def take(self, data: Data | None, calibration: CalibrationOptions) -> Examples | None:
         """The images, or the text calibrated on; None where nothing is healed.
 
         Raises:
-            typer.BadParameter: options of healing without ``--heal``, or no data.
+            typer.BadParameter: no data.
         """
         if not self.treatments:
-            if self.steps is not None or self.heal_checkpoint is not None:
-                raise usage_error("--steps / --heal-checkpoint", "they go with --heal distil")
             return None
         folder_to_write(self.heal_checkpoint)
         data, labelled = needed(data), not _LABELLED.isdisjoint(self.treatments)
@@ -81,7 +83,7 @@ class HealingOptions:
     ) -> Healed:
         """The healed network; the best so far, with a warning, where healing fails on the way."""
         try:
-            return heal(
+            return eckart.heal(
                 smaller,
                 dense,
                 batches,

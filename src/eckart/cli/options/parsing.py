@@ -48,6 +48,33 @@ def parse_names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def known_names(text: str, known: Collection[str], what: str, option: str) -> tuple[str, ...]:
+    """The names in a text, all of them known.
+
+    Raises:
+        typer.BadParameter: one of them is not.
+
+    Example:
+        >>> known_names("svd,cp", ["svd", "cp"], "method", "--methods")
+        ('svd', 'cp')
+    """
+    names = parse_names(text)
+    for name in names:
+        if name not in known:
+            raise usage_error(option, f"unknown {what} {name!r}; known: {', '.join(known)}")
+    return names
+
+
+def is_path(text: str) -> bool:
+    """Whether a name can only be a path: ids on the hub are ``name`` or ``owner/name``.
+
+    Example:
+        >>> [is_path(text) for text in ("bert", "owner/bert", "./bert", "bert/", "a/b/c")]
+        [False, False, True, True, True]
+    """
+    return text.startswith(("/", ".", "~")) or text.endswith("/") or text.count("/") > 1
+
+
 def parse_size(text: str, option: str) -> tuple[int, ...]:
     """The shape of one example: whole numbers separated by commas or ``x``.
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from torch import nn
-
-from eckart import Moments, Offer, calibrate
+import eckart
 from eckart.cli.entry import stopped
-from eckart.cli.options.parsing import parse_names, usage_error
+from eckart.cli.names import METHODS, SELECTIONS
+from eckart.cli.options.parsing import known_names, parse_names, usage_error
 from eckart.cli.options.shared import CalibrationOptions, Data, Examples, option
 from eckart.errors import CalibrationInterrupted, InputError
-from eckart.methods import METHODS, SELECTIONS, checked_names
-from eckart.records.offer import AUTO, DAMPING
+from eckart.records.offer import AUTO, DAMPING, Offer
 from eckart.records.plans import Scope
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from eckart.moments import Moments
 
 
 class Of(str, Enum):
@@ -40,6 +43,13 @@ class MomentsOptions:
         ),
     ] = None
 
+    def check(self) -> None:
+        """Raise for what can be refused before anything is imported."""
+        if self.moments is not None and self.workspace is not None:
+            raise usage_error("--workspace", "the moments are in --moments: give one of the two")
+        if self.moments is not None and not self.moments.exists():
+            raise InputError(f"--moments {self.moments}: there is no such file or workspace")
+
     def source(self, data: Data | None, calibration: CalibrationOptions) -> Moments | Examples:
         """The moments in the file, or the images or text to gather them from.
 
@@ -49,9 +59,7 @@ class MomentsOptions:
         """
         if self.moments is None:
             return calibration.take(data)
-        if self.workspace is not None:
-            raise usage_error("--workspace", "the moments are in --moments: give one of the two")
-        moments = Moments.load(self.moments)
+        moments = eckart.Moments.load(self.moments)
         if data is not None:
             calibration.reserve(data, moments.examples)
         return moments
@@ -61,10 +69,10 @@ def gather(
     network: nn.Module, source: Moments | Examples, seed: int, workspace: Path | None
 ) -> Moments:
     """The moments, from the images or text if there are none yet."""
-    if isinstance(source, Moments):
+    if isinstance(source, eckart.Moments):
         return source
     try:
-        return calibrate(network, source, seed=seed, workspace=workspace)
+        return eckart.calibrate(network, source, seed=seed, workspace=workspace)
     except CalibrationInterrupted as error:
         if workspace is not None:
             raise stopped(error, f"{workspace} keeps what is finished: call again") from error
@@ -81,14 +89,20 @@ def _known_methods(text: str) -> str:
     """The names as they were given, once they are known to make sense."""
     if text == AUTO:
         return text
-    names = parse_names(text)
-    try:
-        checked_names(names)
-    except InputError as error:
-        raise usage_error("--methods", str(error)) from error
+    known = [*METHODS, *SELECTIONS]
+    names = known_names(text, known, "method", "--methods")
     if not names:
-        raise usage_error("--methods", f"name at least one of {', '.join([*METHODS, *SELECTIONS])}")
+        raise usage_error("--methods", f"name at least one of {', '.join(known)}")
+    if len(channels := [name for name in names if name in SELECTIONS]) > 1:
+        both = " and ".join(channels)
+        raise usage_error("--methods", f"{both} both choose channels: give one of them")
     return text
+
+
+def _positive(damping: float) -> float:
+    if not damping > 0:
+        raise usage_error("--damping", f"{damping} is not positive")
+    return damping
 
 
 @dataclass(frozen=True)
@@ -107,7 +121,10 @@ class PlanOptions:
     ] = 1
     least_rank: Annotated[int, option("Plan", "Offer no rank below.", min=1)] = 1
     damping: Annotated[
-        float, option("Plan", "Added to the moments, relative to their mean diagonal.")
+        float,
+        option(
+            "Plan", "Added to the moments, relative to their mean diagonal.", callback=_positive
+        ),
     ] = DAMPING
     rescale: Annotated[
         bool,

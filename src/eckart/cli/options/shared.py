@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 import typer
-from torch import nn
 
-from eckart import accuracy, perplexity
+import eckart
 from eckart.cli.options.parsing import parse_numbers, usage_error
-from eckart.cli.shown.output import say
+from eckart.cli.shown.output import file_to_read, say
 from eckart.cli.sources.data import CALIBRATED_ON, REPORTED_ON, ImageData, open_source
 from eckart.cli.sources.hub_models import Dtype, HubModel
 from eckart.cli.sources.images import Batches, Preprocessing
-from eckart.cli.sources.models import load_model
+from eckart.cli.sources.models import check_model, load_model
 from eckart.cli.sources.text_data import Shown, TextData, Windows
 from eckart.errors import InputError
-from eckart.scores import Evaluate
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from eckart.scores import Evaluate
 
 Data = ImageData | TextData
 Examples = Batches | Windows
@@ -29,12 +31,6 @@ _IMAGES_IN_A_BATCH, _SEQUENCES_IN_A_BATCH = 100, 4
 def option(panel: str, help: str, *names: str, **rest: Any) -> Any:  # noqa: A002
     """An option in a panel of the help page."""
     return typer.Option(*names, help=help, rich_help_panel=panel, **rest)
-
-
-def _use_threads(threads: int | None) -> int | None:
-    if threads is not None:
-        torch.set_num_threads(threads)
-    return threads
 
 
 def needed(data: Data | None) -> Data:
@@ -49,7 +45,9 @@ def needed(data: Data | None) -> Data:
 
 def judge(examples: Examples) -> Evaluate:
     """What is reported of images or of text."""
-    return perplexity(Shown(examples)) if isinstance(examples, Windows) else accuracy(examples)
+    if isinstance(examples, Windows):
+        return eckart.perplexity(Shown(examples))
+    return eckart.accuracy(examples)
 
 
 @dataclass(frozen=True)
@@ -70,6 +68,10 @@ class ModelOptions:
     dtype: Annotated[
         Dtype | None, option("Network", "Of the weights, for hf:; float32 if not given.")
     ] = None
+
+    def check(self) -> None:
+        """Raise ``InputError`` for what can be refused before anything is imported."""
+        check_model(self.model, self.weights, self.num_classes, self.dtype)
 
     def tokenizer(self) -> Any:
         """The tokenizer of a model of transformers; None where there is none."""
@@ -150,6 +152,8 @@ class TextOptions:
         hub = HubModel.named(model.model)
         if hub is None:
             raise usage_error("--text / --perplexity", "text is for a model of transformers, hf:…")
+        for path in (self.text, self.perplexity):
+            file_to_read(path)
         hub.check_reads_text(self.length, predicts=self.perplexity is not None)
         tokenizer = hub.tokenizer()
         if tokenizer is None:
@@ -236,8 +240,13 @@ class SelectionOptions:
 class RunOptions:
     """How a command runs and speaks; the entry point reads ``--json`` and ``--debug`` itself."""
 
-    threads: Annotated[
-        int | None, option("Run", "Threads torch may use.", min=1, callback=_use_threads)
-    ] = None
+    threads: Annotated[int | None, option("Run", "Threads torch may use.", min=1)] = None
     json: Annotated[bool, option("Run", "Print one JSON document.", "--json")] = False
     debug: Annotated[bool, option("Run", "Show the traceback of errors.", "--debug")] = False
+
+    def start(self) -> None:
+        """Set the threads: once the options are checked, because it imports torch."""
+        if self.threads is not None:
+            import torch
+
+            torch.set_num_threads(self.threads)

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any, TextIO
-
-from rich.console import Console, RenderableType
+from typing import TYPE_CHECKING, Any, TextIO
 
 from eckart.errors import InputError
 from eckart.storage.writing import make_folder, writable
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
 
 _WIDE = 160  # columns where there is no terminal to ask
 
@@ -44,8 +45,21 @@ class Result:
 
 def make_console(stream: TextIO) -> Console:
     """A console that does not squeeze tables where the output is a file or a pipe."""
+    from rich.console import Console  # here, because refused options need none
+
     squeeze = stream.isatty() or "COLUMNS" in os.environ
     return Console(file=stream, width=None if squeeze else _WIDE, highlight=False, markup=False)
+
+
+def file_to_read(path: Path | None) -> Path | None:
+    """The path, once it is known to be a file.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if path is not None and not path.is_file():
+        raise InputError(f"{path}: there is no such file")
+    return path
 
 
 def file_to_write(path: Path | None) -> Path | None:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-import torch
-
+from eckart.cli.options.parsing import is_path
 from eckart.cli.shown.output import say
 from eckart.cli.sources.hub_data import HubData
 from eckart.cli.sources.image_folder import FolderImages, find_image_folders
@@ -91,6 +90,8 @@ class ImageData:
             labelled: whether images without a label are refused when they are read.
             again: begin with the split's first image, whatever was handed out before.
         """
+        import torch  # slow to import; options are read before
+
         images = self.source.split(split)
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(self.seed))
         start = 0 if again else self._used.get(split, 0)
@@ -125,7 +126,7 @@ def open_source(
                 f"data folder {data} holds no images: expected class/image.png, "
                 "split/class/image.png, or a Hugging Face data set"
             )
-    elif root.is_absolute() or data.startswith(".") or data.count("/") > 1:
+    elif is_path(data):
         raise InputError(f"data folder {data}: there is no such folder")
     return HubData(str(root), image_column, label_column)
 

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-from torch import nn
-
-from eckart import load_pretrained
-from eckart.checkpoint.folder import STRUCTURE
-from eckart.checkpoint.transformers import CONFIG, transformers
+import eckart
+from eckart.cli.names import CONFIG, STRUCTURE
+from eckart.cli.options.parsing import is_path
 from eckart.cli.shown.output import say
 from eckart.errors import EckartError, InputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 T = TypeVar("T")
 _PREFIX = "hf:"
@@ -33,8 +34,17 @@ class Dtype(str, Enum):
     @property
     def torch_dtype(self) -> torch.dtype | None:
         """None leaves them as they are stored."""
+        import torch
+
         named = {"float32": torch.float32, "bfloat16": torch.bfloat16}
         return named.get(self.value)
+
+
+def transformers() -> Any:
+    """The library, or an error that says how to install it."""
+    from eckart.checkpoint.transformers import transformers as library  # brings torch
+
+    return library()
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,16 @@ class HubModel:
             return cls(model.removeprefix(_PREFIX))
         return cls(model) if (Path(model) / CONFIG).is_file() else None
 
+    def check_is_there(self) -> None:
+        """Raise ``InputError`` where the name is a path and nothing is there."""
+        path = self._path
+        if self.is_gguf and not path.is_file():
+            raise InputError(f"model file {self.name}: there is no such file")
+        if is_path(self.name) and not path.exists():
+            raise InputError(f"model {self.name}: there is no such folder")
+        if path.is_dir() and not (path / CONFIG).is_file():
+            raise InputError(f"model {self.name}: the folder has no {CONFIG}")
+
     @property
     def is_gguf(self) -> bool:
         """Whether it is one file of quantised weights."""
@@ -58,7 +78,7 @@ class HubModel:
     def load(self, dtype: Dtype) -> nn.Module:
         """The model, in eval mode; one that eckart saved comes back with its factors."""
         if (self._path / STRUCTURE).is_file():
-            return load_pretrained(self._path, dtype=dtype.torch_dtype)
+            return eckart.load_pretrained(self._path, dtype=dtype.torch_dtype)
         model, info = self._read(
             lambda **where: self._class.from_pretrained(
                 dtype=dtype.value,
@@ -132,8 +152,7 @@ class HubModel:
         library, path = transformers(), self._path
         if not sys.stderr.isatty():
             library.logging.disable_progress_bar()
-        if self.is_gguf and not path.is_file():
-            raise InputError(f"model file {self.name}: there is no such file")
+        self.check_is_there()
         local = path.exists()
         where = {"pretrained_model_name_or_path": str(path) if local else self.name}
         if self.is_gguf:

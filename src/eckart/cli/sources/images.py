@@ -6,14 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import torch
-from jaxtyping import Float32, Int64, UInt8
-from torch import Tensor
-
 from eckart.errors import InputError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # torch comes when there are pixels; options are read before
+    from jaxtyping import Float32, Int64, UInt8
     from PIL.Image import Image as Image
+    from torch import Tensor
 else:
     Image = Any  # Pillow comes with an extra
 
@@ -76,6 +74,8 @@ class Preprocessing:
 
     def pixels(self, image: Image) -> UInt8[Tensor, "channels height width"]:
         """Decode one image."""
+        import torch
+
         if image.mode.startswith(_DEEP):
             raise InputError(f"images of mode {image.mode} are not read: convert them to 8 bits")
         image = image.convert("L" if self.channels == 1 else "RGB")
@@ -88,6 +88,8 @@ class Preprocessing:
         self, pixels: UInt8[Tensor, "batch channels height width"]
     ) -> Float32[Tensor, "batch channels height width"]:
         """What the network reads."""
+        import torch
+
         mean, std = torch.tensor(self.mean), torch.tensor(self.std)
         return (pixels.float() / 255 - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
 
@@ -132,6 +134,8 @@ class Batches:
     def _decode(
         self, number: int
     ) -> tuple[UInt8[Tensor, "batch channels height width"], Int64[Tensor, " batch"]]:
+        import torch
+
         chosen = self.indices[number * self.batch_size : (number + 1) * self.batch_size]
         read = [self.images.read(index) for index in chosen]
         labels = [label for _, label in read]
@@ -148,6 +152,8 @@ class Batches:
 
 
 def _stacked(pixels: list[Tensor], name: str) -> Tensor:
+    import torch
+
     shapes = sorted({tuple(p.shape[1:]) for p in pixels})
     if len(shapes) > 1:
         some = ", ".join(f"{h}×{w}" for h, w in shapes[:3])

@@ -8,16 +8,15 @@ from difflib import get_close_matches
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Any
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_model as fill_from_file
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from eckart.cli.sources.hub_models import Dtype, HubModel
 from eckart.errors import InputError
 
+if TYPE_CHECKING:
+    from torch import nn
+
+_TORCHVISION = "torchvision"
 _SEED = 0  # of random weights, so that two commands see the same network
 _MADE_UP = "num_batches_tracked"  # a counter that evaluation never reads
 
@@ -41,15 +40,12 @@ def load_model(
     Raises:
         InputError: the string, the factory or the weights cannot be used.
     """
+    check_model(name, weights, num_classes, dtype)
     hub = HubModel.named(name)
     if hub is not None:
-        if weights is not None or num_classes is not None:
-            raise InputError(
-                f"model {name} has its own weights: leave out --weights, --num-classes"
-            )
         return hub.load(dtype or Dtype.float32)
-    if dtype is not None:
-        raise InputError(f"model {name!r}: --dtype is for models of transformers, hf:… only")
+    import torch
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         model = _made(_builder(name, num_classes), name)
@@ -58,17 +54,55 @@ def load_model(
     return model.eval()
 
 
-def _builder(name: str, num_classes: int | None) -> Callable[[], Any]:
-    source, _, last = name.rpartition(":")
-    if source == "torchvision":
-        return _torchvision_builder(last, num_classes)
+def check_model(
+    name: str, weights: Path | None, num_classes: int | None, dtype: Dtype | None
+) -> None:
+    """Raise ``InputError`` for what can be refused before torch is there; see ``load_model``."""
+    hub = HubModel.named(name)
+    if hub is not None:
+        if weights is not None or num_classes is not None:
+            raise InputError(
+                f"model {name} has its own weights: leave out --weights, --num-classes"
+            )
+        hub.check_is_there()
+        return
+    if dtype is not None:
+        raise InputError(f"model {name!r}: --dtype is for models of transformers, hf:… only")
+    if weights is not None:
+        _check_weights(weights)
+    source = name.rpartition(":")[0]
     if not source:
         raise InputError(
             f"model {name!r}: give torchvision:NAME or path/to/file.py:factory, or for a model of "
             "transformers hf: and its folder or id"
         )
-    if num_classes is not None:
-        raise InputError(f"model {name!r}: --num-classes is for torchvision only")
+    if source != _TORCHVISION:
+        if num_classes is not None:
+            raise InputError(f"model {name!r}: --num-classes is for torchvision only")
+        _check_source(Path(source))
+
+
+def _check_weights(weights: Path) -> None:
+    if not weights.is_file():
+        raise InputError(f"weights {weights}: there is no such file")
+    if weights.suffix != ".safetensors":
+        raise InputError(
+            f"weights {weights}: only safetensors files are read, because pickled ones can run "
+            "code; convert with safetensors.torch.save_model(model, 'model.safetensors')"
+        )
+
+
+def _check_source(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"model file {path}: there is no such file")
+    if path.suffix != ".py":
+        raise InputError(f"model file {path}: expected Python source, path/to/file.py:factory")
+
+
+def _builder(name: str, num_classes: int | None) -> Callable[[], Any]:
+    source, _, last = name.rpartition(":")
+    if source == _TORCHVISION:
+        return _torchvision_builder(last, num_classes)
     return _factory(Path(source), last)
 
 
@@ -78,13 +112,10 @@ def fill(model: nn.Module, weights: Path) -> None:
     Raises:
         InputError: the file is missing, damaged, not safetensors, or of another network.
     """
-    if not weights.is_file():
-        raise InputError(f"weights {weights}: there is no such file")
-    if weights.suffix != ".safetensors":
-        raise InputError(
-            f"weights {weights}: only safetensors files are read, for pickled ones can run code; "
-            "convert with safetensors.torch.save_model(model, 'model.safetensors')"
-        )
+    from safetensors import SafetensorError
+    from safetensors.torch import load_model as fill_from_file
+
+    _check_weights(weights)
     try:
         missing, unexpected = fill_from_file(model, weights, strict=False)
     except SafetensorError as error:
@@ -115,10 +146,8 @@ def _torchvision_builder(name: str, num_classes: int | None) -> Callable[[], Any
 
 
 def _factory(path: Path, name: str) -> Callable[[], Any]:
-    if not path.is_file():
-        raise InputError(f"model file {path}: there is no such file")
-    if path.suffix != ".py":
-        raise InputError(f"model file {path}: expected Python source, path/to/file.py:factory")
+    from torch import nn
+
     module = _imported(path)
     factory = getattr(module, name, None)
     if factory is None:
@@ -155,6 +184,8 @@ def _imported(path: Path) -> ModuleType:
 
 
 def _made(make: Callable[[], Any], name: str) -> nn.Module:
+    from torch import nn
+
     try:
         model = make()
     except Exception as error:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from jaxtyping import Int64
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from eckart.cli.options.parsing import usage_error
 from eckart.running.progress import tracked
-from eckart.text import cut, read_text, token_ids
+
+if TYPE_CHECKING:
+    from jaxtyping import Int64
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,8 @@ class TextData:
             self._used[path] = self._used.get(path, 0) + count
 
     def _take(self, path: Path, *, again: bool = False) -> Windows:
+        from eckart.text import cut, read_text, token_ids  # brings torch
+
         place = path.resolve()
         if place not in self._ids:
             self._ids[place] = token_ids(self.tokenizer, read_text(path))

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float64
-from scipy.optimize import brentq, minimize_scalar
 from torch import Tensor
 
 from eckart.errors import InputError
@@ -82,6 +81,7 @@ def variational_rank(
 
 def _threshold(alpha: float) -> float:
     """``x̲``, above which a component is kept."""
+    from scipy.optimize import brentq  # slow to import, and only needed here
 
     def balance(tau: float) -> float:
         return math.log1p(tau) / tau + math.log1p(tau / alpha) / (tau / alpha) - 1
@@ -92,6 +92,8 @@ def _threshold(alpha: float) -> float:
 
 def _noise_variance(values: Tensor, L: int, M: int) -> float:
     """Minimise the free energy over the noise variance: a logarithmic grid, then Brent."""
+    from scipy.optimize import minimize_scalar  # slow to import, and only needed here
+
     alpha, squares = L / M, values.square() / M
     threshold = _threshold(alpha)
     most = min(math.ceil(L / (1 + alpha)) - 1, L - 1)  # components that can be told from noise

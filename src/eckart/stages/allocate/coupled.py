@@ -19,7 +19,6 @@ from itertools import product
 from math import prod
 
 import numpy as np
-from scipy.optimize import linprog
 
 from eckart.stages.allocate.elimination import States, least_sum
 from eckart.stages.allocate.knapsack import Indices, Knapsack, Vector, solve
@@ -180,6 +179,8 @@ def _master(
     met: Sequence[Column], limits: Vector, units: Vector, scale: float
 ) -> tuple[Vector, float]:
     """Prices at which no mixture of the choices met so far does better within the limits."""
+    from scipy.optimize import linprog  # slow to import, and only needed here
+
     losses = np.array([column.loss for column in met]) / scale
     costs = np.stack([column.costs / units for column in met], 1)
     slack = 1e3 * (1 + losses.max())  # to overstep a limit must never pay

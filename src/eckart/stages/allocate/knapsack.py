@@ -13,13 +13,15 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import LinearConstraint, linprog, milp
-from scipy.sparse import csr_array, vstack
 
 from eckart.errors import EckartWarning
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Vector = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -76,6 +78,8 @@ def solve(problem: Knapsack, limits: Vector) -> list[int] | None:
 
     Exact, but for a relative 1e-6 of the loss at stake where HiGHS decides.
     """
+    from scipy.optimize import linprog  # slow to import, and only needed here
+
     freest = problem.least(problem.losses)
     if problem.fits(freest, limits):
         return freest
@@ -116,6 +120,8 @@ def lower_hull(problem: Knapsack) -> list[tuple[int, int]]:
 
 
 def _one_per_site(problem: Knapsack) -> csr_array:
+    from scipy.sparse import csr_array  # slow to import, and only needed here
+
     count = len(problem.losses)
     places = (problem.site, np.arange(count))
     return csr_array((np.ones(count), places), shape=(problem.sites, count))
@@ -205,6 +211,9 @@ def _integer(problem: Knapsack, limits: Vector) -> list[int] | None:
 
 def _highs(problem: Knapsack, limits: Vector) -> list[int] | None:
     """Losses and costs are scaled so that the solver's tolerances are relative and fine."""
+    from scipy.optimize import LinearConstraint, milp  # slow to import, and only needed here
+    from scipy.sparse import csr_array, vstack
+
     unit = np.maximum(limits, 1.0) / _FINE
     above = problem.losses - problem.losses[problem.least(problem.losses)][problem.site]
     ones = np.ones(problem.sites)
