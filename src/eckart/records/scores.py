@@ -11,6 +11,8 @@ from eckart.records.reading import Count, read
 
 if TYPE_CHECKING:
     from torch import Tensor
+else:
+    Tensor = Any  # budgets and plans are read before torch is there
 
 
 @dataclass(frozen=True)
