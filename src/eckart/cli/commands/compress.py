@@ -99,7 +99,7 @@ def compress_command(
     done, healed = eckart.compress(network, gathered, offer=plan.offer, **goals), None
     if healed_on is not None:
         if out is not None:  # healing may fail, and what there is must not be lost
-            save(done.model, out, model.tokenizer())
+            eckart.save(done.model, out, model.tokenizer())
         healed = healing.healed(done.model, network, healed_on, gathered, images.seed)
         done = replace(done, model=healed.model)
     if out is not None:
