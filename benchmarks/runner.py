@@ -81,7 +81,7 @@ def add_option(
 ) -> None:
     """Typed as it is annotated: a sequence takes several values, a truth value none."""
     name, kind = f"--{parameter.name.replace('_', '-')}", parameter.annotation
-    settings: dict[str, Any] = {"default": parameter.default, "help": " "}
+    settings: dict[str, Any] = {"default": parameter.default, "help": " "}  # shows the default
     if kind is bool:
         parser.add_argument(name, action=argparse.BooleanOptionalAction, **settings)
         return

@@ -109,7 +109,7 @@ def removed(model: nn.Module, kept: Sequence[tuple[Site, Sequence[int]]]) -> nn.
 
 
 def _rows_left(kept: Sequence[tuple[Site, Sequence[int]]], layer: str, width: int) -> list[int]:
-    """Rows of a layer that stay, for it may write units of another group."""
+    """Rows of a layer that stay: it may write units of another group."""
     for site, units in kept:
         if layer in site.group.writers:
             return site.group.rows_left(layer, units, width)

@@ -30,7 +30,7 @@ Row = dict[str, float]
 
 
 def milliseconds(run: Callable[[], object]) -> float:
-    """CPU time of one call, the median of as many as fit."""
+    """CPU time of one call: the median of all calls that fit into `LEAST`, three at least."""
     run()
     found: list[float] = []
     end = time.perf_counter() + LEAST

@@ -28,7 +28,7 @@ def embeddings(model: nn.Module, batches: Sequence[Batch]) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """What a network's embeddings are held against.
+    """What a network's embeddings are compared with.
 
     Attributes:
         pairs, scores: of the dev split.
