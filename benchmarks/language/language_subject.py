@@ -50,8 +50,7 @@ class Subject:
 
     @lru_cache(maxsize=1)  # noqa: B019, there are a hundred thousand options
     def curves(self, method: str, damping: float, rescale: bool) -> eckart.Curves:
-        """Of one method; decompositions under another damping are let go of."""
-        self.moments.held.clear()
+        """Of one method and damping."""
         return eckart.curves(
             self.model, self.moments, methods=[method], damping=damping, rescale=rescale
         )

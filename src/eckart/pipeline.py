@@ -18,10 +18,9 @@ from torch import nn
 from typing_extensions import Unpack
 
 from eckart.errors import BudgetError, FrontierInterrupted, InputError
-from eckart.methods import fitting_methods
+from eckart.methods import Cache, fitting_methods
 from eckart.metrics import Probe
 from eckart.moments import Moments
-from eckart.network.plan_attribute import made_by
 from eckart.network.survey import matching, survey
 from eckart.records import (
     Budget,
@@ -40,7 +39,7 @@ from eckart.running.progress import tracked
 from eckart.scores import Evaluate
 from eckart.search.plan import Search, fitted
 from eckart.stages.allocate import allocate, uniform
-from eckart.stages.apply import apply
+from eckart.stages.apply import applied
 from eckart.stages.calibrate import calibrate
 from eckart.stages.curves import curves
 from eckart.stages.measure import measure
@@ -151,13 +150,14 @@ def compress(
             "metric, seed and workspace"
         )
     options = curves(model, moments, offer=offer, progress=progress)
-    search = Search(model, moments, evaluate, goal)
-    smaller, options = fitted(model, moments, options, search.choose)
+    cache = Cache.beside(moments, options.states)
+    search = Search(model, moments, evaluate, goal, cache)
+    found, options = fitted(model, moments, options, search.choose, cache)
     judge = report or (evaluate if tolerance is None else None)
-    before, after = (Score.of(judge(m)) if judge else None for m in (model, smaller))
+    before, after = (Score.of(judge(m)) if judge else None for m in (model, found.model))
     return Compressed(
-        model=smaller,
-        plan=made_by(smaller),
+        model=found.model,
+        plan=found.plan,
         moments=moments,
         curves=options,
         before=before,
@@ -237,7 +237,10 @@ def frontier(
     options = options or curves(model, moments, progress=progress)
     budgets = {float(keep): Budget(costs={cost: float(keep)}, of=of) for keep in keeps}
     least = min(budgets.items())[1]
-    _, options = fitted(model, moments, options, lambda offered: allocate(offered, least))
+    caches = {"eckart": Cache.beside(moments, options.states)}
+    _, options = fitted(
+        model, moments, options, lambda offered: allocate(offered, least), caches["eckart"]
+    )
     families = {"eckart": (allocate, options)}
     if baselines:
         asked = set(moments.specs) - set(options.specs)  # to stay dense
@@ -245,6 +248,7 @@ def frontier(
             uniform,
             curves(model, moments, methods=["svd"], dense=asked, progress=False),
         )
+        caches["uniform svd"] = Cache.beside(moments, families["uniform svd"][1].states)
     plans = {
         (keep, label): plan
         for label, (choose, offered) in families.items()
@@ -266,8 +270,8 @@ def frontier(
     try:
         for key, plan in tracked(plans.items(), "measuring", progress, len(plans)):
             if key not in done:
-                smaller = apply(model, plan, moments)
-                done[key] = Point.of(*key, made_by(smaller), measured(smaller), dense)
+                smaller = applied(model, plan, moments, caches[key[1]])
+                done[key] = Point.of(*key, smaller.plan, measured(smaller.model), dense)
             if path is not None:
                 in_order([*plans, *(key for key in done if key not in plans)]).save(path)
     except (Exception, KeyboardInterrupt) as error:

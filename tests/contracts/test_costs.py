@@ -30,8 +30,9 @@ def offers(module: nn.Module) -> list[tuple[Form, nn.Module]]:
     found = [(Form((problem.piece,)), module)]
     for method in METHODS.values():
         if method.applies(problem.piece):
-            for form, _ in method.losses(problem):
-                built = rebuild(module, form, method.build(problem, form))
+            state = method.prepare(problem)
+            for form, _ in method.losses(state):
+                built = rebuild(module, form, method.build(state, form))
                 found.append((form, built))
     return found
 

@@ -35,9 +35,10 @@ class Prepared:
             pytest.skip(f"{method.name} has nothing to offer for {module}")
         self.module = module
         self.problem: Problem = problem_of_layer(module)
-        self.offers: list[tuple[Form, float]] = method.losses(self.problem)
+        self.state = method.prepare(self.problem)
+        self.offers: list[tuple[Form, float]] = method.losses(self.state)
         self.weights: list[list[Tensor]] = [
-            method.build(self.problem, form) for form, _ in self.offers
+            method.build(self.state, form) for form, _ in self.offers
         ]
 
     @property
@@ -134,9 +135,10 @@ def test_all_zero_problems_give_finite_weights(method: Method, zero: str):
     nothing = torch.zeros_like(parts[zero])
     parts[zero] = nothing if zero == "weight" else damped(nothing, 1e-6)
     problem = Problem(p.piece, **parts)
-    for form, loss in method.losses(problem):
+    state = method.prepare(problem)
+    for form, loss in method.losses(state):
         assert 0 <= loss < float("inf")
-        assert all(torch.isfinite(w).all() for w in method.build(problem, form))
+        assert all(torch.isfinite(w).all() for w in method.build(state, form))
 
 
 def test_an_unknown_method_lists_the_known_ones():

@@ -1,5 +1,7 @@
 """A method from outside."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -7,29 +9,41 @@ from eckart.methods import Problem, low_rank_form
 from eckart.records import Form, Piece
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Output rows, the largest first, and the loss of keeping so many of them."""
+
+    piece: Piece
+    weight: Tensor
+    order: Tensor
+    losses: tuple[float, ...]
+
+
 class OutputRows:
     """Keeps whole output rows, the largest first, and gives zeros for the others."""
 
     name = "rows"
+    state = Rows
 
     def applies(self, piece: Piece) -> bool:
         return piece.groups == 1
 
-    def losses(self, problem: Problem) -> list[tuple[Form, float]]:
-        ranks = range(1, problem.weight.shape[1])
-        return [(low_rank_form(problem.piece, r), self._loss(problem, r)) for r in ranks]
+    def prepare(self, problem: Problem) -> Rows:
+        weight, a, g = problem.weight[0], problem.a[0], problem.g[0]
+        order = weight.norm(dim=1).argsort(descending=True)
+        losses = []
+        for rank in range(len(order)):
+            change = weight.clone()
+            change[order[:rank]] = 0
+            losses.append(0.5 * float(((g @ change @ a) * change).sum()))
+        return Rows(problem.piece, weight, order, tuple(losses))
 
-    def build(self, problem: Problem, form: Form) -> list[Tensor]:
+    def losses(self, state: Rows) -> list[tuple[Form, float]]:
+        ranks = range(1, len(state.losses))
+        return [(low_rank_form(state.piece, rank), state.losses[rank]) for rank in ranks]
+
+    def build(self, state: Rows, form: Form) -> list[Tensor]:
         first, second = form.pieces
-        kept = self._kept(problem, first.outputs)
-        spread = torch.eye(problem.weight.shape[1], dtype=problem.weight.dtype)[:, kept]
-        left, right = spread.reshape(second.weight_shape), problem.weight[0, kept]
-        return [right.reshape(first.weight_shape), left]
-
-    def _kept(self, problem: Problem, rank: int) -> Tensor:
-        return problem.weight[0].norm(dim=1).argsort(descending=True)[:rank]
-
-    def _loss(self, problem: Problem, rank: int) -> float:
-        change = problem.weight[0].clone()
-        change[self._kept(problem, rank)] = 0
-        return 0.5 * float(((problem.g[0] @ change @ problem.a[0]) * change).sum())
+        kept = state.order[: first.outputs]
+        spread = torch.eye(len(state.order), dtype=state.weight.dtype)[:, kept]
+        return [state.weight[kept].reshape(first.weight_shape), spread.reshape(second.weight_shape)]

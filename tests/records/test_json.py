@@ -14,7 +14,6 @@ from eckart.errors import CheckpointError, InputError, MismatchError
 from eckart.methods import (
     canonical_form,
     low_rank_form,
-    pointwise_first_form,
     spatial_form,
     tucker2_form,
 )
@@ -50,7 +49,6 @@ FORMS = {
     "conv": low_rank_form(CONV, 2),
     "vertical": spatial_form(CONV, 0, 2),
     "horizontal": spatial_form(CONV, 1, 3),
-    "pointwise": pointwise_first_form(CONV, 2),
     "tucker": tucker2_form(CONV, 2, 3),
 }
 SCORE = Score(0.75, n=400, error=0.02)
@@ -328,7 +326,7 @@ def test_ranks_are_the_widths_between_per_group():
     assert (FORMS["dense"].rank, FORMS["tucker"].rank, CP.rank) == (None, 2, 4)
 
 
-@pytest.mark.parametrize("name", ["dense", "conv", "vertical", "horizontal", "pointwise", "tucker"])
+@pytest.mark.parametrize("name", ["dense", "conv", "vertical", "horizontal", "tucker"])
 def test_a_form_that_fits_is_taken(name: str):
     FORMS[name].check_replaces(CONV)
     with pytest.raises(CheckpointError):

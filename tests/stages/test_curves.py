@@ -94,10 +94,11 @@ def test_without_a_metric_no_gradients_moment_is_needed():
             problem.g, problem.g_scale * torch.eye(spec.piece.outputs).double()[None]
         )
         (method,) = methods_named(["weighted_svd"])
-        short, long = method.losses(problem), method.losses(whole)
+        states = [method.prepare(p) for p in (problem, whole)]
+        short, long = (method.losses(state) for state in states)
         assert [form for form, _ in short] == [form for form, _ in long]
         losses = [torch.tensor([loss for _, loss in found]) for found in (short, long)]
         torch.testing.assert_close(*losses, rtol=1e-9, atol=1e-12 * float(losses[1].max()))
         half = short[len(short) // 2][0]
-        products = [composed(method.build(p, half), half) for p in (problem, whole)]
+        products = [composed(method.build(state, half), half) for state in states]
         torch.testing.assert_close(*products, **tolerance(torch.float64))

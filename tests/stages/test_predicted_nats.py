@@ -48,15 +48,13 @@ def test_predicted_losses_are_nats_per_token(stories: Any):
     predicted, measured = [], []
     for curve in curves(model, moments, methods=["weighted_svd"], progress=False).curves:
         name = curve.site.name
-        layer, problem = (
-            model.get_submodule(name),
-            problem_of(model.get_submodule(name), name, moments),
-        )
+        layer = model.get_submodule(name)
+        state = method.prepare(problem_of(layer, name, moments))
         half = [
             o for o in curve.options if o.form.ranks and o.form.params <= 0.6 * layer.weight.numel()
         ]
         option = half[-1]
-        model.set_submodule(name, rebuild(layer, option.form, method.build(problem, option.form)))
+        model.set_submodule(name, rebuild(layer, option.form, method.build(state, option.form)))
         predicted.append(option.loss)
         measured.append(nats(model, batches) - before)
         model.set_submodule(name, layer)

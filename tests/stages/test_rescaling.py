@@ -71,14 +71,13 @@ def test_ratios_are_those_of_layers_truncated_one_by_one(make: Any):
     found = ratios(model, moments)
     for curve in curves(model, moments, methods=METHODS, progress=False).curves:
         name = curve.site.name
-        layer, problem = (
-            model.get_submodule(name),
-            problem_of(model.get_submodule(name), name, moments),
-        )
+        layer = model.get_submodule(name)
+        problem = problem_of(layer, name, moments)
         option = half_sized(problem, curve.options)
         assert option is not None
         (method,) = methods_named([option.method])
-        model.set_submodule(name, rebuild(layer, option.form, method.build(problem, option.form)))
+        weights = method.build(method.prepare(problem), option.form)
+        model.set_submodule(name, rebuild(layer, option.form, weights))
         with torch.no_grad():
             outputs = probe.observed(model(**batch), batch)
         model.set_submodule(name, layer)

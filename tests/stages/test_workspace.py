@@ -327,7 +327,7 @@ def test_a_decomposition_of_something_else_is_refused(tmp_path: Path):
     compress(network(), ROWS, **given)
     one, other = sorted((tmp_path / "decompositions").iterdir())[:2]
     one.write_bytes(other.read_bytes())
-    with pytest.raises(CheckpointError, match=r"is no decomposition .*: delete it"):
+    with pytest.raises(CheckpointError, match=r"is not the state .*: delete it"):
         compress(network(), ROWS, **given)
 
 

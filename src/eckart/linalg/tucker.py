@@ -133,27 +133,40 @@ class NestedTucker:
 
     Attributes:
         factors: factors of the kernel with its positions as one axis, (groups, out, c, 1, k).
+        inputs: ranks of the inputs.
+        gains: energy of the lifted outputs that the fit behind each rank explains, by direction,
+            descending, shape (ranks, groups, out).
+        directions: directions of the outputs, as columns, shape (ranks, groups, out, out).
 
     Source: Kim et al. 2016 (1511.06530) for the shape; Izenman 1975, "Reduced-rank regression for
         the multivariate linear model", for the fit.
     """
 
     factors: SeparableFactors
+    inputs: tuple[int, ...]
+    gains: Float64[Tensor, "ranks groups out"]
+    directions: Float64[Tensor, "ranks groups out out"]
 
-    @property
-    def most(self) -> int:
-        """The largest rank of the inputs that the factors have."""
-        return self.factors.first.shape[1]
+    @classmethod
+    def behind(cls, factors: SeparableFactors, inputs: Iterable[int]) -> NestedTucker:
+        """The fits behind nested factors, for every given rank of the inputs that they have.
 
-    def losses(self, inputs: Iterable[int]) -> dict[int, Float64[Tensor, " outputs"]]:
-        """For each given rank of the inputs, the predicted loss of every output rank from 0.
-
-        Cost: O(out³ + out² basis) for each rank.
+        Cost: O(out³) for each rank, and once O(out² basis).
         """
+        most = factors.first.shape[1]
+        ranks = tuple(rank for rank in inputs if rank <= most)
+        groups, out = factors.unlift.shape[:2]
+        gains = factors.unlift.new_zeros(len(ranks), groups, out)
+        directions = factors.unlift.new_zeros(len(ranks), groups, out, out)
+        for at, rank in enumerate(ranks):
+            gains[at], directions[at] = _directions(factors, rank)
+        return cls(factors, ranks, gains, directions)
+
+    def losses(self) -> dict[int, Float64[Tensor, " outputs"]]:
+        """For each rank of the inputs, the predicted loss of every output rank from 0."""
         found = {}
-        for rank in inputs:
-            values = self._directions(rank)[0].sum(0)
-            tail = torch.cat([values.flip(0).cumsum(0).flip(0), values.new_zeros(1)])
+        for rank, gains in zip(self.inputs, self.gains.sum(1), strict=True):
+            tail = torch.cat([gains.flip(0).cumsum(0).flip(0), gains.new_zeros(1)])
             found[rank] = self.factors.losses[rank] + 0.5 * tail
         return found
 
@@ -163,15 +176,16 @@ class NestedTucker:
         Returns:
             Shapes (groups, inputs, c), (groups, outputs, inputs, k), (groups, out, outputs).
         """
-        vectors = self._directions(inputs)[1][..., :outputs]
+        vectors = self.directions[self.inputs.index(inputs)][..., :outputs]
         core = (vectors.mT @ self.factors.lifted_second(inputs)).unflatten(-1, (inputs, -1))
         right, core = balanced(self.factors.first[:, :inputs].flatten(2), core)
         inner, left = balanced(core.flatten(2), self.factors.unlift @ vectors)
         return right, inner.reshape(core.shape), left
 
-    def _directions(self, inputs: int) -> tuple[Tensor, Tensor]:
-        """Energy of the lifted outputs that the fit explains, by direction, descending."""
-        width = self.factors.targets.shape[-1] // self.most * inputs
-        explained = self.factors.targets[..., :width]
-        values, vectors = torch.linalg.eigh(explained @ explained.mT)
-        return values.flip(-1).clamp_min(0), vectors.flip(-1)
+
+def _directions(factors: SeparableFactors, inputs: int) -> tuple[Tensor, Tensor]:
+    """Energy of the lifted outputs that the fit explains, by direction, descending."""
+    width = factors.targets.shape[-1] // factors.first.shape[1] * inputs
+    explained = factors.targets[..., :width]
+    values, vectors = torch.linalg.eigh(explained @ explained.mT)
+    return values.flip(-1).clamp_min(0), vectors.flip(-1)

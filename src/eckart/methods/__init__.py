@@ -1,10 +1,10 @@
 """One file per method, and the registry of them."""
 
+from eckart.methods.cache import Cache
 from eckart.methods.canonical import Canonical, canonical_form
 from eckart.methods.low_rank import LowRank, activation_svd, low_rank_form, weighted_svd
 from eckart.methods.low_rank import svd as plain_svd
 from eckart.methods.narrowing import Heirs, heirs, narrowed_problem
-from eckart.methods.pointwise_first import PointwiseFirst, pointwise_first_form
 from eckart.methods.problem import Problem, problem_of, regular
 from eckart.methods.reading import Reading, reading_of
 from eckart.methods.registry import (
@@ -29,7 +29,6 @@ register_method(LowRank("activation_svd", activation_svd))
 register_method(LowRank("weighted_svd", weighted_svd))
 register_method(LowRank("pivoted_svd", weighted_svd, pivoted=True))
 register_method(Spatial())
-register_method(PointwiseFirst())
 register_method(TuckerTwo())
 register_method(Canonical())
 register_selection(Ranking("backward_elimination", eliminated))
@@ -41,11 +40,11 @@ __all__ = [
     "METHODS",
     "SELECTIONS",
     "TRANSFORMER_METHODS",
+    "Cache",
     "Canonical",
     "Heirs",
     "LowRank",
     "Method",
-    "PointwiseFirst",
     "Problem",
     "Ranking",
     "Reading",
@@ -59,7 +58,6 @@ __all__ = [
     "low_rank_form",
     "methods_named",
     "narrowed_problem",
-    "pointwise_first_form",
     "problem_of",
     "reading_of",
     "register_method",

@@ -1,129 +1,126 @@
-"""Decompositions that are kept, beside the moments they belong to, so that they are made once."""
+"""States of layers, each prepared once: the one place where decompositions are kept.
+
+Whoever needs a state asks the cache. It finds it in memory, or in the workspace that the moments
+are in, or lets the method prepare it. What is found is what would be prepared, to the bit, so a
+cache changes how long something takes and nothing else.
+"""
 
 from __future__ import annotations
 
 import logging
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, final
 from urllib.parse import quote
 
-import torch
 from torch import Tensor
 
-from eckart.errors import CheckpointError
-from eckart.storage.tensors import header_of, read_tensors, write_tensors
-from eckart.storage.writing import make_folder
+from eckart.methods.problem import Problem
+from eckart.methods.registry import Method
+from eckart.methods.state_file import read_state, write_state
+from eckart.moments import Moments
+from eckart.records import States
 
-FORMAT = "eckart.decomposition/2"
+LEAST_BYTES = 2**28  # that may be held, however small the moments are
 _log = logging.getLogger("eckart")
-
-D = TypeVar("D")  # a dataclass of tensors and numbers
-
-
-class Memory(ABC):
-    """What was decomposed of one layer, by a title."""
-
-    @abstractmethod
-    def recall(self, kind: type[D], title: str, make: Callable[[], D]) -> D:
-        """A decomposition, made if it is not there."""
-
-    def field(self, name: str, kind: type[D], title: str, make: Callable[[], D]) -> Any:
-        """One part of it."""
-        return getattr(self.recall(kind, title, make), name)
+S = TypeVar("S")
 
 
 @final
-class Forgetful(Memory):
-    """Keeps nothing."""
+class Cache:
+    """States by title: the first that fit are held in memory, or all lie in a workspace.
 
-    def recall(self, kind: type[D], title: str, make: Callable[[], D]) -> D:
-        """A decomposition, made anew."""
-        return make()
+    States of narrowed layers, of which there are many, are held in memory alone.
 
-
-@final
-@dataclass(frozen=True)
-class Held(Memory):
-    """In memory, the first that fit.
-
-    Attributes:
-        found: of all layers, by layer, title and device.
-        most: bytes that all of them may take.
-        layer: its name and the damping.
-        device: that it is decomposed on.
+    Args:
+        most_bytes: that may be held beside what was found before.
+        directory: of the files of states; None keeps states in memory.
+        found: states that were prepared before.
     """
 
-    found: dict[Any, Any]
-    most: int
-    layer: str
-    device: torch.device
+    def __init__(
+        self,
+        most_bytes: int,
+        directory: Path | None = None,
+        found: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.most_bytes, self.directory = most_bytes, directory
+        self._found, self._bytes = dict(found or {}), 0
 
-    def recall(self, kind: type[D], title: str, make: Callable[[], D]) -> D:
-        """A decomposition, made if it is not held; the very same numbers."""
-        key = self.layer, title, self.device
-        held = self.found.get(key)
-        if isinstance(held, kind):
-            return held
+    @classmethod
+    def beside(cls, moments: Moments, found: Mapping[str, Any] | None = None) -> Cache:
+        """In the workspace of some moments; else in memory, up to as many bytes as they take."""
+        return cls(max(moments.nbytes, LEAST_BYTES), moments.decompositions, found)
+
+    @property
+    def states(self) -> States:
+        """What is held, as it is now."""
+        return States(self._found)
+
+    def state(self, method: Method, problem: Problem) -> Any:
+        """What a method prepares for a problem; prepared at each call where it has no title."""
+        make = partial(_prepared, method, problem)
+        if not problem.title:
+            return make()
+        title = f"{problem.title} {_prepared_as(method)}"
+        if self.directory is None or problem.narrowed:
+            return self.held(title, make)
+        path = self.directory / f"{quote(title, safe=' ')}.safetensors"
+        if path.exists():
+            return read_state(path, method.state, title, problem.weight.device)
+        _log.info("decomposing %s", path.name)
         made = make()
-        if sum(map(_nbytes, self.found.values())) + _nbytes(made) <= self.most:
-            self.found[key] = made
+        write_state(path, made, title)
+        return made
+
+    def weight(self, problem: Problem) -> Tensor:
+        """The weight of a problem; where channels were taken, the refit is kept as a state is."""
+        if not (problem.title and problem.narrowed):
+            return problem.weight
+        return self.held(f"{problem.title} weight", lambda: problem.weight)
+
+    def held(self, title: str, make: Callable[[], S]) -> S:
+        """What is held under a title; made, and held if it fits, where there is nothing."""
+        if title in self._found:
+            found: S = self._found[title]
+            return found
+        made = make()
+        size = _nbytes(made)
+        if self._bytes + size <= self.most_bytes:
+            self._found[title] = made
+            self._bytes += size
         return made
 
 
-def _nbytes(made: Any) -> int:
-    return sum(value.nbytes for value in vars(made).values() if isinstance(value, Tensor))
+def _prepared_as(method: Method) -> str:
+    """What a method's states are known by: its ``prepared_as``, or its module and name."""
+    return getattr(method, "prepared_as", f"{type(method).__module__}.{method.name}")
 
 
-@final
-@dataclass(frozen=True)
-class OnDisk(Memory):
-    """One file for each decomposition.
-
-    Factors are kept in float32, those of a float64 layer in float64: nested ones of a layer of
-    out×in are ``min(out, in)·(out + in)`` numbers. Losses are float64.
-
-    Attributes:
-        directory: where the files are.
-        layer: its name and the damping, which the file's name begins with.
-        dtype: of the layer's weight.
-    """
-
-    directory: Path
-    layer: str
-    dtype: torch.dtype
-
-    def recall(self, kind: type[D], title: str, make: Callable[[], D]) -> D:
-        """A decomposition, made if there is no file of it."""
-        names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-        found = read_tensors(self._made(title, make), names)
-        return kind(**{name: _value(t) for name, t in zip(names, found, strict=True)})
-
-    def field(self, name: str, kind: type[D], title: str, make: Callable[[], D]) -> Any:
-        """One part of it; the others are left where they are."""
-        return _value(read_tensors(self._made(title, make), [name])[0].clone())
-
-    def _made(self, method: str, make: Callable[[], D]) -> Path:
-        """The file of a decomposition, written if there is none."""
-        title = {"format": FORMAT, "layer": self.layer, "method": method}
-        path = self.directory / f"{quote(f'{self.layer} {method}', safe=' ')}.safetensors"
-        if path.exists():
-            if header_of(path) != title:
-                raise CheckpointError(f"{path} is no decomposition {title}: delete it")
-            return path
-        _log.info("decomposing %s", path.name)
-        dtype = torch.promote_types(self.dtype, torch.float32)
-        stored = {}
-        for name, value in vars(make()).items():
-            tensor = torch.as_tensor(value, dtype=torch.float64).contiguous()
-            stored[name] = tensor if name in ("loss", "losses") else tensor.to(dtype)
-        make_folder(path.parent)
-        write_tensors(path, stored, title)
-        return path
+def _prepared(method: Method, problem: Problem) -> Any:
+    """A state as a file would hold it: the layout of a tensor decides how its sums are rounded."""
+    return _settled(method.prepare(problem))
 
 
-def _value(stored: Tensor) -> Tensor | float:
-    """As it was before it was written."""
-    return stored.double() if stored.ndim else float(stored)
+def _settled(value: Any) -> Any:
+    """A value whose tensors are rows after rows, each with a storage of its own."""
+    if isinstance(value, Tensor):
+        alone = value.untyped_storage().nbytes() == value.nbytes
+        return value if alone and value.is_contiguous() else value.contiguous().clone()
+    if isinstance(value, tuple):
+        return tuple(map(_settled, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = {field.name: _settled(getattr(value, field.name)) for field in fields(value)}
+        return replace(value, **parts)
+    return value
+
+
+def _nbytes(value: Any) -> int:
+    """Bytes of all tensors in a state."""
+    if isinstance(value, Tensor):
+        return value.nbytes
+    if is_dataclass(value):
+        return sum(_nbytes(getattr(value, field.name)) for field in fields(value))
+    return sum(map(_nbytes, value)) if isinstance(value, tuple) else 0

@@ -14,6 +14,19 @@ from eckart.records import Form, Piece
 _SHARES = (1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4)  # of the rank that saves nothing
 
 
+@dataclass(frozen=True)
+class CanonicalState:
+    """Factors of a few ranks, ascending; of none where the layer is narrowed.
+
+    Attributes:
+        piece: the layer.
+        found: by rank.
+    """
+
+    piece: Piece
+    found: tuple[CanonicalFactors, ...]
+
+
 @final
 @dataclass(frozen=True)
 class Canonical:
@@ -23,25 +36,37 @@ class Canonical:
 
     Attributes:
         name: in the registry.
+        state: what ``prepare`` returns.
     """
 
     name: str = "cp"
+    state: type[CanonicalState] = CanonicalState
 
     def applies(self, piece: Piece) -> bool:
         """Kernels of more than one position, in one group."""
         return max(piece.kernel, default=1) > 1 and piece.groups == 1
 
-    def losses(self, problem: Problem) -> list[tuple[Form, float]]:
-        """Seven ranks, up to three quarters of where the layer has no fewer parameters."""
-        if problem.narrowed:
-            return []
+    def prepare(self, problem: Problem) -> CanonicalState:
+        """Seven searches, up to three quarters of where the layer has no fewer parameters."""
         piece = problem.piece
+        if problem.narrowed:
+            return CanonicalState(piece, ())
         ranks = sorted({max(1, int(share * _break_even(piece))) for share in _SHARES})
-        return [(canonical_form(piece, rank), _factors(problem, rank).loss) for rank in ranks]
+        kernel = problem.weight[0].unflatten(1, (piece.inputs, -1))
+        a, g = problem.a[0], problem.g[0]
+        return CanonicalState(piece, tuple(canonical_factors(kernel, a, g, r) for r in ranks))
 
-    def build(self, problem: Problem, form: Form) -> list[Tensor]:
+    def losses(self, state: CanonicalState) -> list[tuple[Form, float]]:
+        """The ranks that were searched."""
+        return [
+            (canonical_form(state.piece, len(factors.first)), factors.loss)
+            for factors in state.found
+        ]
+
+    def build(self, state: CanonicalState, form: Form) -> list[Tensor]:
         """The three kernels."""
-        found = _factors(problem, form.pieces[0].outputs)
+        rank = form.pieces[0].outputs
+        (found,) = (factors for factors in state.found if len(factors.first) == rank)
         kernels = zip(form.pieces, (found.first, found.middle, found.last), strict=True)
         return [kernel.reshape(piece.weight_shape) for piece, kernel in kernels]
 
@@ -56,11 +81,3 @@ def canonical_form(piece: Piece, rank: int) -> Form:
 def _break_even(piece: Piece) -> float:
     positions = piece.weights // (piece.inputs * piece.outputs)
     return piece.weights / (piece.inputs + positions + piece.outputs)
-
-
-def _factors(problem: Problem, rank: int) -> CanonicalFactors:
-    def make() -> CanonicalFactors:
-        kernel = problem.weight[0].unflatten(1, (problem.piece.inputs, -1))
-        return canonical_factors(kernel, problem.a[0], problem.g[0], rank)
-
-    return problem.memory.recall(CanonicalFactors, f"cp {rank}", make)

@@ -7,14 +7,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import final
 
+import torch
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from eckart.linalg import NestedFactors, nested_losses, output_projection, truncated_svd
 from eckart.methods.problem import Problem
 from eckart.records import Form, Piece
+
+
+@dataclass(frozen=True)
+class LowRankState:
+    """Nested factors of every rank, in float32 where the layer has no more digits than that.
+
+    Attributes:
+        piece: the layer.
+        left: shape (groups, out, rank).
+        right: shape (groups, rank, in).
+        losses: predicted loss of ranks 0 to full, summed over groups.
+    """
+
+    piece: Piece
+    left: Float[Tensor, "groups out rank"]
+    right: Float[Tensor, "groups rank in"]
+    losses: Float64[Tensor, " ranks"]
 
 
 @final
@@ -26,40 +44,50 @@ class LowRank:
         name: in the registry.
         decompose: problem to factors of every rank, with their losses under A and G.
         pivoted: whether the second factor carries: the same matrices in rank² weights less.
+        state: what ``prepare`` returns.
     """
 
     name: str
     decompose: Callable[[Problem], NestedFactors]
     pivoted: bool = False
+    state: type[LowRankState] = LowRankState
+
+    @property
+    def prepared_as(self) -> str:
+        """The decomposition's name, so that methods with the same one share its states.
+
+        A function without a name of its own has the method's.
+        """
+        made = getattr(self.decompose, "__qualname__", "<>")
+        return self.name if "<" in made else f"{self.decompose.__module__}.{made}"
 
     def applies(self, piece: Piece) -> bool:
         """Every layer has ranks; whether one is cheaper than dense is left to the allocator."""
         return True
 
-    def losses(self, problem: Problem) -> list[tuple[Form, float]]:
-        """Ranks from one to full."""
-        values = problem.memory.field("losses", *self._remembered(problem)).tolist()
-        ranks = range(1, len(values))
-        return [(low_rank_form(problem.piece, r, pivoted=self.pivoted), values[r]) for r in ranks]
+    def prepare(self, problem: Problem) -> LowRankState:
+        """One decomposition."""
+        found = self.decompose(problem)
+        dtype = torch.promote_types(problem.dtype, torch.float32)
+        return LowRankState(
+            problem.piece, found.left.to(dtype), found.right.to(dtype), found.losses
+        )
 
-    def build(self, problem: Problem, form: Form) -> list[Tensor]:
+    def losses(self, state: LowRankState) -> list[tuple[Form, float]]:
+        """Ranks from one to full."""
+        losses = enumerate(state.losses.tolist())
+        return [
+            (low_rank_form(state.piece, rank, pivoted=self.pivoted), loss)
+            for rank, loss in losses
+            if rank > 0
+        ]
+
+    def build(self, state: LowRankState, form: Form) -> list[Tensor]:
         """Both factors, the scale split evenly."""
         first, second = form.pieces
-        factors = problem.memory.recall(*self._remembered(problem))
+        factors = NestedFactors(state.left.double(), state.right.double(), state.losses)
         left, right = factors.balanced(first.outputs // first.groups)
         return [right.reshape(first.weight_shape), left.reshape(second.weight_shape)]
-
-    def _remembered(
-        self, problem: Problem
-    ) -> tuple[type[NestedFactors], str, Callable[[], NestedFactors]]:
-        """What the decomposition is remembered as, and how to make it.
-
-        Methods with one decomposition share it; a function without a name of its own has the
-        method's.
-        """
-        made = getattr(self.decompose, "__qualname__", "<>")
-        title = self.name if "<" in made else f"{self.decompose.__module__}.{made}"
-        return NestedFactors, title, partial(self.decompose, problem)
 
 
 def low_rank_form(piece: Piece, rank: int, *, core: bool = False, pivoted: bool = False) -> Form:

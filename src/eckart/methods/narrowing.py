@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import final
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from eckart.layers import narrowed_piece
@@ -16,7 +18,7 @@ from eckart.methods.reading import Reading, _block, _expanded
 from eckart.records import ChannelGroup
 
 
-@dataclass(frozen=True)
+@final
 class Heirs:
     """Output channels of a layer that stay, and what they take over from all of them.
 
@@ -25,28 +27,50 @@ class Heirs:
         share: identity on those; for the others, their least-squares estimate from those.
     """
 
-    rows: tuple[int, ...]
-    share: Float64[Tensor, "out kept"]
+    def __init__(
+        self, rows: Sequence[int], share: Callable[[], Float64[Tensor, "out kept"]]
+    ) -> None:
+        self.rows, self._share = tuple(rows), share
+
+    @cached_property
+    def share(self) -> Float64[Tensor, "out kept"]:
+        return self._share()
 
 
 def heirs(
-    group: ChannelGroup, layer: str, readings: Sequence[Reading], kept: Sequence[int], width: int
+    group: ChannelGroup,
+    layer: str,
+    readings: Sequence[Reading],
+    kept: Sequence[int],
+    width: int,
 ) -> Heirs:
     """Which outputs of a writer stay, and how far the refitted readers rest on each of them.
 
     A removed channel is estimated from those that stay by their second moments at the readers,
     summed over taps and positions, as if what lies between writer and readers were linear.
+
+    Args:
+        group: the channels.
+        layer: one of its writers or followers.
+        readings: how every reader of the group does; their moments are asked for when the shares
+            are.
+        kept: units that stay.
+        width: outputs of the layer.
     """
     rows = group.rows_left(layer, kept, width)
-    estimates = _estimates(readings, group.size, kept)
-    share = estimates.new_zeros(width, len(rows))
-    gone = sorted(set(range(group.size)) - set(kept))
-    if len({len(unit) for unit in group.writers[layer]}) == 1:
-        for of in torch.tensor(group.writers[layer]).T:  # the first channel of all units, the next
-            into = torch.searchsorted(torch.tensor(rows, dtype=torch.int64), of[list(kept)])
-            share[of[gone][:, None], into] = estimates[gone]
-    share[torch.tensor(rows, dtype=torch.int64), torch.arange(len(rows))] = 1.0
-    return Heirs(tuple(rows), share)
+
+    def share() -> Float64[Tensor, "out kept"]:
+        estimates = _estimates(readings, group.size, kept)
+        found = estimates.new_zeros(width, len(rows))
+        gone = sorted(set(range(group.size)) - set(kept))
+        if len({len(unit) for unit in group.writers[layer]}) == 1:
+            for of in torch.tensor(group.writers[layer]).T:  # the first channel of all, the next
+                into = torch.searchsorted(torch.tensor(rows, dtype=torch.int64), of[list(kept)])
+                found[of[gone][:, None], into] = estimates[gone]
+        found[torch.tensor(rows, dtype=torch.int64), torch.arange(len(rows))] = 1.0
+        return found
+
+    return Heirs(rows, share)
 
 
 def narrowed_problem(
@@ -60,15 +84,48 @@ def narrowed_problem(
     """
     if outputs is None and columns is None:
         return problem
-    weight, a, g = problem.weight[0], problem.a[0], problem.g[0]
-    if columns is not None:
-        at = _expanded(columns, _block(problem)).to(weight.device)
-        weight, a = refit(weight, a, at), a[at][:, at]
-    if outputs is not None:
-        weight, g = weight[list(outputs.rows)], outputs.share.mT @ g @ outputs.share
     left = None if outputs is None else len(outputs.rows)
     piece = narrowed_piece(problem.piece, left, None if columns is None else len(columns))
-    return Problem(piece, weight[None], a[None], g[None], narrowed=True)
+    return Problem(
+        piece,
+        lambda: _weight(problem, outputs, columns),
+        lambda: _inputs(problem, columns),
+        lambda: _outputs(problem, outputs),
+        dtype=problem.dtype,
+        title=problem.title and f"{problem.title} of {_digest(outputs, columns)}",
+        narrowed=True,
+    )
+
+
+def _weight(problem: Problem, outputs: Heirs | None, columns: Sequence[int] | None) -> Tensor:
+    weight = problem.weight[0]
+    if columns is not None:
+        weight = refit(weight, problem.a[0], _at(problem, columns))
+    return weight[None] if outputs is None else weight[list(outputs.rows)][None]
+
+
+def _inputs(problem: Problem, columns: Sequence[int] | None) -> Tensor:
+    if columns is None:
+        return problem.a
+    at = _at(problem, columns)
+    return problem.a[0][at][:, at][None]
+
+
+def _outputs(problem: Problem, outputs: Heirs | None) -> Tensor:
+    if outputs is None:
+        return problem.g
+    return (outputs.share.mT @ problem.g[0] @ outputs.share)[None]
+
+
+def _at(problem: Problem, columns: Sequence[int]) -> Int64[Tensor, " columns"]:
+    """Columns of the matrix that some input channels are."""
+    return _expanded(columns, _block(problem)).to(problem.weight.device)
+
+
+def _digest(outputs: Heirs | None, columns: Sequence[int] | None) -> str:
+    """A short hash of which channels stay."""
+    stays = (None if outputs is None else outputs.rows, columns and list(columns))
+    return hashlib.sha256(repr(stays).encode()).hexdigest()[:16]
 
 
 def _estimates(

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from eckart.layers import as_matrix
 from eckart.linalg import damped
-from eckart.methods.cache import Forgetful, Held, Memory, OnDisk
 from eckart.moments import Moments
 from eckart.records import Piece
 from eckart.records.offer import DAMPING
@@ -24,8 +23,8 @@ _NOISE = 0.25 * torch.finfo(torch.float32).eps  # of sums of float32 products; a
 class Problem:
     """One layer to approximate: minimise ``½ tr(G (W - M) A (W - M)ᵀ)`` over forms of ``M``.
 
-    The moments may be given as functions, for they are large, and where a decomposition is
-    remembered nobody asks for them.
+    The parts may be given as functions, because they are large and some are never asked for: where
+    a method's state is kept, nobody needs the moments.
 
     Attributes:
         piece: the dense layer's shapes.
@@ -33,24 +32,31 @@ class Problem:
         a: damped second moment of the inputs, (groups, in, in).
         g: damped second moment of the output gradients, (groups, out, out).
         g_scale: where ``G`` is a multiple of the identity, which one.
-        memory: of decompositions.
+        dtype: of the layer's own weight; what is kept for it needs no more digits than float32
+            where that has no more.
+        title: of all that states depend on, the method aside; empty where they are not kept.
         narrowed: whether channels were taken from the layer, which it may be at many widths.
     """
 
     def __init__(
         self,
         piece: Piece,
-        weight: Float64[Tensor, "groups out in"],
+        weight: Float64[Tensor, "groups out in"] | Callable[[], Tensor],
         a: Float64[Tensor, "groups in in"] | Callable[[], Tensor],
         g: Float64[Tensor, "groups out out"] | Callable[[], Tensor],
         *,
         g_scale: float | None = None,
-        memory: Memory | None = None,
+        dtype: torch.dtype = torch.float64,
+        title: str = "",
         narrowed: bool = False,
     ) -> None:
-        self.piece, self.weight, self.narrowed = piece, weight, narrowed
-        self.g_scale, self.memory = g_scale, memory or Forgetful()
-        self._a, self._g = a, g
+        self.piece, self.g_scale, self.dtype = piece, g_scale, dtype
+        self.title, self.narrowed = title, narrowed
+        self._weight, self._a, self._g = weight, a, g
+
+    @cached_property
+    def weight(self) -> Float64[Tensor, "groups out in"]:
+        return self._weight() if callable(self._weight) else self._weight
 
     @cached_property
     def a(self) -> Float64[Tensor, "groups in in"]:
@@ -64,23 +70,21 @@ class Problem:
 def problem_of(layer: nn.Module, name: str, moments: Moments, damping: float = DAMPING) -> Problem:
     """A layer's weight, ``A`` and ``G`` in float64, damped, on the weight's device.
 
-    A ``G`` that is a multiple of the identity needs no damping. Decompositions are remembered
-    beside the moments: in their workspace, else in memory, up to as many bytes as the moments take.
+    A ``G`` that is a multiple of the identity needs no damping.
     """
-    stored, layer_damped = as_matrix(layer), f"{name} damping {damping:g}"
-    weight, kept, scale = stored.double(), moments.decompositions, moments.g_scale(name)
+    stored, scale = as_matrix(layer), moments.g_scale(name)
+    dtype, device = stored.dtype, stored.device
 
     def a() -> Tensor:
-        return regular(moments.loss_a(name).to(weight.device), damping)
+        return regular(moments.loss_a(name).to(device), damping)
 
     def g() -> Tensor:
-        found = moments.g(name).to(weight.device)
+        found = moments.g(name).to(device)
         return regular(found, damping) if scale is None else found
 
-    memory: Memory = Held(moments.held, moments.nbytes, layer_damped, weight.device)
-    if kept is not None:
-        memory = OnDisk(kept, layer_damped, stored.dtype)
-    return Problem(moments.specs[name].piece, weight, a, g, g_scale=scale, memory=memory)
+    title = f"{name} damping {damping!r} {str(dtype).removeprefix('torch.')} {device}"
+    piece, weight = moments.specs[name].piece, stored.double()
+    return Problem(piece, weight, a, g, g_scale=scale, dtype=dtype, title=title)
 
 
 def regular(

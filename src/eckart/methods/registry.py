@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -17,20 +17,33 @@ from eckart.records.offer import AUTO
 
 @runtime_checkable
 class Method(Protocol):
-    """A way to make a layer smaller: what every size would cost, and how one is built."""
+    """A way to make a layer smaller: what every size would cost, and how one is built.
+
+    All that is costly is done once per layer, in ``prepare``. Its state is what is kept, in memory
+    or in a workspace, so that ``losses`` and ``build`` decompose nothing. Methods that prepare the
+    same share their states by an attribute ``prepared_as``, a name for what is prepared; without
+    one, states belong to the method.
+    """
 
     @property
     def name(self) -> str:
         """Name in the registry."""
 
+    @property
+    def state(self) -> type[Any]:
+        """What ``prepare`` returns: a frozen dataclass of tensors, numbers, tuples and such."""
+
     def applies(self, piece: Piece) -> bool:
         """Whether the method has anything to offer for a layer of these shapes."""
 
-    def losses(self, problem: Problem) -> list[tuple[Form, float]]:
-        """Every form with its predicted loss, from as few decompositions as can be."""
+    def prepare(self, problem: Problem) -> Any:
+        """All that ``losses`` and ``build`` need, from as few decompositions as can be."""
 
-    def build(self, problem: Problem, form: Form) -> list[Tensor]:
-        """The weights of a form's pieces, in their ``weight_shape``."""
+    def losses(self, state: Any) -> list[tuple[Form, float]]:
+        """Every form with its predicted loss."""
+
+    def build(self, state: Any, form: Form) -> list[Tensor]:
+        """The weights of one of those forms' pieces, in their ``weight_shape``."""
 
 
 DEFAULT_METHODS = ("weighted_svd", "spatial", "backward_elimination")

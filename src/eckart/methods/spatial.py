@@ -13,6 +13,19 @@ from eckart.methods.problem import Problem
 from eckart.records import Form, Piece
 
 
+@dataclass(frozen=True)
+class SpatialState:
+    """Nested factors up to where the layer has no fewer parameters, for both orders.
+
+    Attributes:
+        piece: the layer.
+        orders: with the kernel along the first axis first, and along the second.
+    """
+
+    piece: Piece
+    orders: tuple[SeparableFactors, SeparableFactors]
+
+
 @final
 @dataclass(frozen=True)
 class Spatial:
@@ -20,28 +33,34 @@ class Spatial:
 
     Attributes:
         name: in the registry.
+        state: what ``prepare`` returns.
     """
 
     name: str = "spatial"
+    state: type[SpatialState] = SpatialState
 
     def applies(self, piece: Piece) -> bool:
         """Kernels of two axes, both longer than one."""
         return len(piece.kernel) == 2 and min(piece.kernel) > 1
 
-    def losses(self, problem: Problem) -> list[tuple[Form, float]]:
+    def prepare(self, problem: Problem) -> SpatialState:
+        """One decomposition for each order."""
+        return SpatialState(problem.piece, (_factors(problem, 0), _factors(problem, 1)))
+
+    def losses(self, state: SpatialState) -> list[tuple[Form, float]]:
         """Ranks from one up to where the layer has no fewer parameters, for both orders."""
         return [
-            (spatial_form(problem.piece, axis, rank), loss)
-            for axis in (0, 1)
-            for rank, loss in enumerate(_factors(problem, axis).losses.tolist())
+            (spatial_form(state.piece, axis, rank), loss)
+            for axis, factors in enumerate(state.orders)
+            for rank, loss in enumerate(factors.losses.tolist())
             if rank > 0
         ]
 
-    def build(self, problem: Problem, form: Form) -> list[Tensor]:
+    def build(self, state: SpatialState, form: Form) -> list[Tensor]:
         """Both kernels, the scale split evenly."""
         first, second = form.pieces
-        axis, rank = int(first.kernel[1] != 1), first.outputs // first.groups
-        left, right = _factors(problem, axis, rank).balanced(rank)
+        factors = state.orders[int(first.kernel[1] != 1)]
+        left, right = factors.balanced(first.outputs // first.groups)
         return [left.reshape(first.weight_shape), right.reshape(second.weight_shape)]
 
 
@@ -68,11 +87,10 @@ def _only(values: tuple[int, ...], axis: int, idle: int) -> tuple[int, ...]:
     return tuple(value if i == axis else idle for i, value in enumerate(values))
 
 
-def _factors(problem: Problem, axis: int, rank: int | None = None) -> SeparableFactors:
-    """Factors with the kernel along ``axis`` first, up to a rank or to the break-even one."""
-    piece = problem.piece
+def _factors(problem: Problem, axis: int) -> SeparableFactors:
+    """Factors with the kernel along ``axis`` first, up to the break-even rank."""
+    piece, a = problem.piece, problem.a
     kernel = problem.weight.unflatten(2, (-1, *piece.kernel))
-    a = problem.a
     if axis == 1:
         shape = tuple(kernel.shape[2:])
         a = a.unflatten(2, shape).unflatten(1, shape).transpose(2, 3).transpose(5, 6)
@@ -80,4 +98,4 @@ def _factors(problem: Problem, axis: int, rank: int | None = None) -> SeparableF
         kernel = kernel.mT
     groups, out, channels, tall, wide = kernel.shape
     break_even = piece.weights // (groups * (channels * tall + out * wide))
-    return separable_factors(kernel.contiguous(), a, problem.g, rank or max(1, break_even))
+    return separable_factors(kernel.contiguous(), a, problem.g, max(1, break_even))

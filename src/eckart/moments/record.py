@@ -46,7 +46,6 @@ class Moments:
         example: one example's inputs, for tracing; tensors in tuples, lists and dicts.
         sample: inputs of a few examples, in batches, on which predictions are checked.
         model_costs: cost of the whole dense network by metric.
-        held: decompositions under these moments, for as long as they live.
     """
 
     specs: Mapping[str, LayerSpec]
@@ -64,7 +63,6 @@ class Moments:
     joint_grams: Mapping[str, Float64[Tensor, "_groups _in _in"]] = field(default_factory=dict)
     model_costs: Mapping[str, int] = field(default_factory=dict)
     sample: tuple[Any, ...] = field(default=(), repr=False)
-    held: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def a(self, layer: str) -> Float64[Tensor, "groups in in"]:
         """``A = E[x xᵀ]`` at the inputs of a layer, mean over rows."""

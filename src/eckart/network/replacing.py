@@ -30,17 +30,19 @@ def copied(model: nn.Module, sharing: Iterable[nn.Module] = ()) -> nn.Module:
         ) from error
 
 
-def installed(model: nn.Module, built: Mapping[str, nn.Module], example: Any) -> dict[str, str]:
+def installed(
+    model: nn.Module, built: Mapping[str, nn.Module], example: Any, *, stacklevel: int = 3
+) -> dict[str, str]:
     """Install modules; those that the network does not run with are removed again.
 
     Args:
         model: the network, changed in place.
         built: the new modules by the name of the layer that each replaces.
         example: inputs to try the network on; None skips the trial.
+        stacklevel: of the warning: by default it points at the caller's caller.
 
     Returns:
-        The reason for each layer that was restored. A warning lists them too; it points at the
-        caller's caller.
+        The reason for each layer that was restored. A warning lists them too.
     """
     dense = {name: model.get_submodule(name) for name in built}
     _put(model, built)
@@ -56,7 +58,7 @@ def installed(model: nn.Module, built: Mapping[str, nn.Module], example: Any) ->
             broken[name] = f"the network does not run with it replaced ({failure:.120})"
     listed = "; ".join(f"{name}: {why}" for name, why in broken.items())
     if broken:
-        warnings.warn(f"left dense after all: {listed}", LeftDenseWarning, stacklevel=3)
+        warnings.warn(f"left dense after all: {listed}", LeftDenseWarning, stacklevel=stacklevel)
     return broken
 
 

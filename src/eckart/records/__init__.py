@@ -9,6 +9,7 @@ from eckart.records.plans import Budget, Choice, Plan
 from eckart.records.results import Frontier, Measurement, Point
 from eckart.records.scores import Score
 from eckart.records.searches import FoundRank, ToleranceSearch, Trial
+from eckart.records.states import States
 
 __all__ = [
     "Budget",
@@ -32,6 +33,7 @@ __all__ = [
     "Removal",
     "Score",
     "Site",
+    "States",
     "ToleranceSearch",
     "Trial",
 ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from eckart.records.channels import GroupCurve
 from eckart.records.forms import Form, LayerSpec
+from eckart.records.states import States
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Curves:
         moments: digest of the moments.
         groups: the channel groups, with what it costs to keep how many.
         whole: channel groups that cannot be narrowed, with the reason.
+        states: what the methods prepared, for whoever builds an option.
     """
 
     curves: tuple[Curve, ...]
@@ -63,6 +65,7 @@ class Curves:
     moments: str = ""
     groups: tuple[GroupCurve, ...] = ()
     whole: Mapping[str, str] = field(default_factory=dict)
+    states: States = field(default_factory=States, repr=False)
 
     def without(self, reasons: Mapping[str, str]) -> Curves:
         """The same, with some layers not factored for a reason; they may still lose channels."""

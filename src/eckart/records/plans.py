@@ -13,6 +13,7 @@ from eckart.records.channels import Removal
 from eckart.records.excerpts import excerpt
 from eckart.records.forms import Form
 from eckart.records.reading import Count, read
+from eckart.records.states import States
 from eckart.storage.documents import parsed, sealed, unsealed
 
 Scope = Literal["model", "sites"]
@@ -113,6 +114,8 @@ class Plan:
         removals: channels that go, by group name.
         whole: channel groups that could not be narrowed, with the reason.
         bound: no plan of the same options and budget has less predicted loss than this.
+        states: what the methods prepared where the losses were predicted, so that ``apply`` does
+            not do it again; none in a plan that was read from JSON, which gives the same network.
     """
 
     choices: Mapping[str, Choice]
@@ -127,6 +130,7 @@ class Plan:
     removals: Mapping[str, Removal] = field(default_factory=dict)
     whole: Mapping[str, str] = field(default_factory=dict)
     bound: float = 0.0
+    states: States = field(default_factory=States, repr=False, compare=False)
 
     def __str__(self) -> str:
         kept = ", ".join(f"{v / max(self.totals[k], 1):.3f} of {k}" for k, v in self.costs.items())

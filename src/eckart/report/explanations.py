@@ -15,8 +15,6 @@ EXPLANATIONS = {
     "pivoted_svd": "The same two layers, but the second passes some of its inputs on unchanged: "
     "fewer numbers for the same result.",
     "spatial": "A convolution split into a tall one and a wide one in a row (k×1 and 1×k).",
-    "pointwise_first": "A convolution that mixes channels at each position, then one that filters "
-    "(1×1 and k×k).",
     "tucker2": "A convolution on fewer channels, between two that mix them (1×1, k×k, 1×1).",
     "cp": "A few channels, each filtered separately, between two layers that mix them.",
     "backward_elimination": "Removes whole channels one after another: each time the one that is "

@@ -1,4 +1,4 @@
-"""Choose and apply, and choose anew where the network does not run with what was chosen."""
+"""Choose and apply, and choose again where the network does not run with what was chosen."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from functools import cached_property
 from torch import nn
 
 from eckart.errors import InputError
+from eckart.methods import Cache
 from eckart.moments import Moments
-from eckart.network.plan_attribute import made_by
 from eckart.records import Budget, Curves, Plan, Score, ToleranceSearch
 from eckart.scores import Evaluate
 from eckart.search.bisection import smallest_passing
 from eckart.stages.allocate import allocate, hull, unchanged
-from eckart.stages.apply import apply
+from eckart.stages.apply import Applied, applied
 
 
 @dataclass
@@ -26,6 +26,7 @@ class Search:
     moments: Moments
     evaluate: Evaluate | None
     goal: Budget | float
+    cache: Cache
     evaluations: int = 0
     last: ToleranceSearch | None = None
 
@@ -37,7 +38,8 @@ class Search:
         plans = [plan for plan in hull(options) if plan.costs["params"] < whole]
 
         def score(index: int) -> Score:
-            return self._score(apply(self.model, plans[index], self.moments))
+            found = applied(self.model, plans[index], self.moments, self.cache)
+            return self._score(found.model)
 
         sizes = [plan.costs["params"] for plan in plans]
         found, self.last = smallest_passing(sizes, score, self._dense, whole, self.goal)
@@ -57,14 +59,18 @@ class Search:
 
 
 def fitted(
-    model: nn.Module, moments: Moments, options: Curves, choose: Callable[[Curves], Plan]
-) -> tuple[nn.Module, Curves]:
-    """Choose and apply; where a layer had to be restored, it stays dense and we choose anew."""
+    model: nn.Module,
+    moments: Moments,
+    options: Curves,
+    choose: Callable[[Curves], Plan],
+    cache: Cache,
+) -> tuple[Applied, Curves]:
+    """Choose and apply; where a layer had to be restored, it stays dense and we choose again."""
     while True:
         plan = choose(options)
-        smaller = apply(model, plan, moments)
-        done = made_by(smaller)
-        restored = {name: done.dense[name] for name in plan.choices if name in done.dense}
+        found = applied(model, plan, moments, cache)
+        dense = found.plan.dense
+        restored = {name: dense[name] for name in plan.choices if name in dense}
         if not restored:
-            return smaller, options
+            return found, options
         options = options.without(restored)

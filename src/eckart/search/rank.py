@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -54,8 +56,8 @@ def find_rank(
             with its factors, or an argument cannot be used.
         MismatchError: the moments belong to another network.
 
-    Cost: one decomposition and one evaluation for each rank tried, about ⌈log₂ r⌉ + 2 where scores
-        are in order.
+    Cost: one decomposition, and one evaluation for each rank tried, about ⌈log₂ r⌉ + 2 where
+        scores are in order.
 
     Example:
         >>> import torch, eckart
@@ -69,11 +71,14 @@ def find_rank(
     dense = _layer_named(model, layer)
     chosen = _method(method or ("svd" if moments is None else "weighted_svd"))
     problem = _problem(model, layer, moments)
-    forms = _candidates(chosen, problem, layer)
+    if not chosen.applies(problem.piece):
+        raise InputError(f"layer {layer!r}: {chosen.name} does not apply to its shape")
+    state = chosen.prepare(problem)
+    forms = _candidates(chosen.losses(state), problem.piece.params)
     ranks, trial = list(forms), copied(model)
 
     def place(rank: int) -> None:
-        weights = chosen.build(problem, forms[rank])
+        weights = chosen.build(state, forms[rank])
         trial.set_submodule(layer, rebuild(dense, forms[rank], weights))
 
     def score(index: int) -> Score:
@@ -136,17 +141,11 @@ def _problem(model: nn.Module, layer: str, moments: Moments | None) -> Problem:
     return Problem(piece_of(module), weight, white(inputs), white(outputs))
 
 
-def _candidates(method: Method, problem: Problem, layer: str) -> dict[int, Form]:
-    """For each rank, ascending, the best form with no more parameters than the layer.
-
-    Raises:
-        InputError: the method has nothing for such a layer.
-    """
-    if not method.applies(problem.piece):
-        raise InputError(f"layer {layer!r}: {method.name} does not apply to its shape")
+def _candidates(offers: Sequence[tuple[Form, float]], params: int) -> dict[int, Form]:
+    """For each rank, ascending, the best form with no more parameters than the layer."""
     best: dict[int, tuple[float, Form]] = {}
-    for form, loss in method.losses(problem):
-        if form.rank is None or form.params > problem.piece.params:
+    for form, loss in offers:
+        if form.rank is None or form.params > params:
             continue
         known = best.get(form.rank)
         if known is None or loss < known[0]:

@@ -30,10 +30,10 @@ def quadratic_of(module: nn.Module, x: Tensor, t: Tensor):
 def chain_of(module: nn.Module, method: str) -> Factored:
     """A layer factored at a middle rank."""
     (found,) = methods_named([method])
-    problem = problem_of_layer(module)
-    forms = found.losses(problem)
+    state = found.prepare(problem_of_layer(module))
+    forms = found.losses(state)
     form = forms[len(forms) // 2][0]
-    return rebuild(module, form, found.build(problem, form))
+    return rebuild(module, form, found.build(state, form))
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -169,6 +169,7 @@ def _plan(
         removals=removals,
         whole=dict(curves.whole),
         bound=loss if bound is None else min(bound, loss),
+        states=curves.states,
     )
 
 

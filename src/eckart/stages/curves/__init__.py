@@ -60,9 +60,10 @@ def curves(
         InputError: an unknown method, or a grid or damping out of range.
 
     Cost: per layer and method one decomposition, O(in² out + out³) in float64; ``spatial`` two of
-        O((kw out)³), ``cp`` seven searches. They stay with the moments, for ``apply``, in up to as
-        many bytes as those take. With ``rescale`` one more for each, and forward passes of about as
-        many examples as the calibration had, or of one for each layer where those are more.
+        O((kw out)³), ``tucker2`` sixteen more of O(out³), ``cp`` seven searches. What they give is
+        handed on in the curves, for ``apply``, in up to as many bytes as the moments take. With
+        ``rescale`` forward passes of about as many examples as the calibration had, or of one for
+        each layer where those are more.
 
     Source: Eckart and Young 1936, in the metric of K-FAC (1503.05671).
 
@@ -116,6 +117,7 @@ def curves(
         moments=moments.digest,
         groups=tuple(groups),
         whole=coupled.refused,
+        states=bench.cache.states,
     )
 
 

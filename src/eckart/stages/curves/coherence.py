@@ -19,7 +19,7 @@ from torch import Tensor
 
 from eckart.layers import rebuild, weight_of
 from eckart.linalg import quadratic_loss, refit
-from eckart.methods import Problem, methods_named
+from eckart.methods import Problem
 from eckart.records import GroupCurve, Option
 from eckart.running.batches import call, moved, tensors_in
 from eckart.running.hooks import untouched
@@ -122,8 +122,7 @@ def _factor_ratio(trial: _Trial, name: str, options: Sequence[Option]) -> float 
     option = half_sized(problem, options)
     if option is None:
         return None
-    (method,) = methods_named([option.method])
-    merged = rebuild(layer, option.form, method.build(problem, option.form)).merge()
+    merged = rebuild(layer, option.form, trial.bench.built(problem, option)).merge()
     weight = weight_of(merged).detach().double().reshape(problem.weight.shape)
     loss = quadratic_loss(weight - problem.weight, problem.a, problem.g)
     change = trial.change({name: weight})

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, product
+from typing import Any
 
 from eckart.costs import COSTS
 from eckart.layers import narrowed_piece
@@ -21,7 +22,7 @@ _Widths = tuple[int | None, int | None]
 
 def whole_options(bench: Bench, spec: LayerSpec, methods: Sequence[Method]) -> list[Option]:
     """A layer's options at full width."""
-    return _options(bench.problem(spec.name), spec, methods)
+    return _options(bench.problem(spec.name), spec, methods, bench.cache.state)
 
 
 def narrow_options(
@@ -48,7 +49,7 @@ def narrow_options(
         step *= 2
     for narrow in ends.problems(step):
         if narrow.piece != ends.problem.piece:
-            options = _options(narrow, spec, methods)
+            options = _options(narrow, spec, methods, _prepared)
             yield from _unbeaten([option for option in options if allowed(option.form)])
 
 
@@ -123,7 +124,17 @@ class _Ends:
                 yield narrowed_problem(fitted, None if out is None else shares[out], None)
 
 
-def _options(problem: Problem, spec: LayerSpec, methods: Sequence[Method]) -> list[Option]:
+def _prepared(method: Method, problem: Problem) -> Any:
+    """A state that nobody keeps: a layer has hundreds of widths, of which a plan takes one."""
+    return method.prepare(problem)
+
+
+def _options(
+    problem: Problem,
+    spec: LayerSpec,
+    methods: Sequence[Method],
+    state_of: Callable[[Method, Problem], Any],
+) -> list[Option]:
     """What the methods offer for a problem that costs less than to leave it as it is."""
     plain = Form((problem.piece,))
     least = {cost: cost.of(spec, plain) for cost in COSTS.values()}
@@ -131,7 +142,7 @@ def _options(problem: Problem, spec: LayerSpec, methods: Sequence[Method]) -> li
         Option(method.name, form, loss)
         for method in methods
         if method.applies(problem.piece)
-        for form, loss in method.losses(problem)
+        for form, loss in method.losses(state_of(method, problem))
         if any(cost.of(spec, form) < most for cost, most in least.items())
     ]
 

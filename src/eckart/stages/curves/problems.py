@@ -6,20 +6,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from torch import nn
+from torch import Tensor, nn
 
-from eckart.methods import Problem, Reading, problem_of, reading_of
+from eckart.methods import Cache, Problem, Reading, methods_named, problem_of, reading_of
 from eckart.moments import Moments
 from eckart.records import ChannelGroup, Option
 
 
 @dataclass
 class Bench:
-    """What the losses are computed from."""
+    """What the losses are computed from, and the states that were prepared for it."""
 
     model: nn.Module
     moments: Moments
     damping: float
+
+    @cached_property
+    def cache(self) -> Cache:
+        """States of the layers at full width."""
+        return Cache.beside(self.moments)
 
     @cached_property
     def layers(self) -> Mapping[str, nn.Module]:
@@ -29,6 +34,11 @@ class Bench:
     def problem(self, name: str) -> Problem:
         """One layer's problem at full width."""
         return problem_of(self.layers[name], name, self.moments, self.damping)
+
+    def built(self, problem: Problem, option: Option) -> list[Tensor]:
+        """The weights of an option's pieces."""
+        (method,) = methods_named([option.method])
+        return method.build(self.cache.state(method, problem), option.form)
 
     def readings(self, group: ChannelGroup) -> list[Reading]:
         """How every layer that reads a group does."""

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from eckart.errors import InputError
 from eckart.layers import rebuild
-from eckart.methods import methods_named
 from eckart.metrics import METRICS, Measurable, Probe, count_of, probe_of
 from eckart.network.third_party import copied_in
 from eckart.records import Option
@@ -55,7 +54,7 @@ def rescaled(
         InputError: the moments carry no sample, or the metric cannot be measured.
 
     Cost: forward passes of about as many examples as there were in the calibration, or of one for
-        each layer where those are more; and one more decomposition of each layer.
+        each layer where those are more.
     """
     probe = _measurable(bench, metric)
     model = copied_in(bench.model, torch.float32)
@@ -64,8 +63,7 @@ def rescaled(
         problem = bench.problem(name)
         option = half_sized(problem, offered)
         if option is not None and option.loss > 0:
-            (method,) = methods_named([option.method])
-            weights = method.build(problem, option.form)
+            weights = bench.built(problem, option)
             built = rebuild(model.get_submodule(name), option.form, weights)
             predicted[name], truncated[name] = option.loss, built.eval()
     changes, outputs = dict.fromkeys(truncated, 0.0), 0

@@ -1,0 +1,99 @@
+"""States as files: the tensors as they are, the rest as JSON, the types from the code alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import torch
+from torch import Tensor
+
+from eckart.errors import MALFORMED, CheckpointError
+from eckart.storage.tensors import header_of, read_tensors, write_tensors
+from eckart.storage.writing import make_folder
+
+FORMAT = "eckart.state/1"
+_TENSOR = "tensor"  # what stands in the JSON for one, with its number
+
+
+def write_state(path: Path, state: Any, title: str) -> None:
+    """Write a state, whole or not at all.
+
+    Raises:
+        WriteError: the disk is full, or cannot be written to.
+    """
+    tensors: list[Tensor] = []
+    make_folder(path.parent)
+    structure = json.dumps(_outlined(state, tensors))
+    named = {str(i): tensor.contiguous() for i, tensor in enumerate(tensors)}
+    write_tensors(path, named, {"format": FORMAT, "title": title, "structure": structure})
+
+
+def read_state(path: Path, kind: type[Any], title: str, device: torch.device) -> Any:
+    """The state in a file, to the bit.
+
+    Args:
+        path: of the file.
+        kind: the dataclass that it is.
+        title: that it was written with.
+        device: that its tensors are wanted on.
+
+    Raises:
+        CheckpointError: the file is damaged, or holds something else.
+    """
+    header = header_of(path)
+    if (header.get("format"), header.get("title")) != (FORMAT, title):
+        raise CheckpointError(f"{path} is not the state {title!r}: delete it")
+    try:
+        structure = json.loads(header["structure"])
+        names = sorted(set(_numbers(structure)))
+        tensors = dict(zip(names, read_tensors(path, [str(n) for n in names]), strict=True))
+        return _rebuilt(structure, kind, {n: t.to(device) for n, t in tensors.items()})
+    except MALFORMED as error:
+        raise CheckpointError(f"{path} is damaged ({error!s:.120}): delete it") from error
+
+
+def _outlined(value: Any, tensors: list[Tensor]) -> Any:
+    """A value as JSON; its tensors join the list, and their numbers stand for them."""
+    if isinstance(value, Tensor):
+        tensors.append(value)
+        return {_TENSOR: len(tensors) - 1}
+    if isinstance(value, tuple):
+        return [_outlined(part, tensors) for part in value]
+    if is_dataclass(value):
+        return {
+            field.name: _outlined(getattr(value, field.name), tensors) for field in fields(value)
+        }
+    return value
+
+
+def _numbers(structure: Any) -> list[int]:
+    """The numbers of all tensors in a structure."""
+    if isinstance(structure, dict):
+        if structure.keys() == {_TENSOR}:
+            return [int(structure[_TENSOR])]
+        structure = list(structure.values())
+    return [n for part in structure for n in _numbers(part)] if isinstance(structure, list) else []
+
+
+def _rebuilt(structure: Any, kind: Any, tensors: dict[int, Tensor]) -> Any:
+    """A value of a kind: a dataclass, a tuple, a number or text, or else a tensor.
+
+    Raises:
+        KeyError, TypeError, ValueError: the structure is another.
+    """
+    if is_dataclass(kind):
+        made: Any = kind
+        hints, parts = get_type_hints(kind), dict(structure)
+        return made(**{k: _rebuilt(part, hints[k], tensors) for k, part in parts.items()})
+    if get_origin(kind) is tuple:
+        inner = get_args(kind)
+        kinds = [inner[0]] * len(structure) if inner[-1] is ... else inner
+        return tuple(_rebuilt(p, k, tensors) for p, k in zip(structure, kinds, strict=True))
+    if kind in (bool, int, float, str):
+        if not isinstance(structure, (int, float) if kind is float else kind):
+            raise TypeError(f"{structure!r:.40} is not a {kind.__name__}")
+        return structure
+    return tensors[structure[_TENSOR]]

@@ -1,0 +1,83 @@
+"""The weights of what a plan puts in the place of each layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from eckart.layers import weight_of
+from eckart.methods import (
+    Cache,
+    Heirs,
+    Problem,
+    heirs,
+    methods_named,
+    narrowed_problem,
+    problem_of,
+    reading_of,
+)
+from eckart.moments import Moments
+from eckart.records import Choice, Plan, Removal
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What becomes of one layer, in the layer's dtype.
+
+    Attributes:
+        plain: the weight that makes up for the channels that go; None where none do.
+        factors: of its form's pieces; none where the form is one plain layer.
+    """
+
+    plain: Tensor | None
+    factors: list[Tensor]
+
+
+def weights_of(model: nn.Module, plan: Plan, moments: Moments, cache: Cache) -> dict[str, Weights]:
+    """The weights of every layer that the plan changes, from the dense network's.
+
+    Cost: one decomposition per factored layer whose state the cache does not have, and one refit
+        per layer that loses channels.
+    """
+    work = _Work(model, plan, moments, cache)
+    return {name: work.weights(name, choice) for name, choice in plan.choices.items()}
+
+
+@dataclass(frozen=True)
+class _Work:
+    model: nn.Module
+    plan: Plan
+    moments: Moments
+    cache: Cache
+
+    def weights(self, name: str, choice: Choice) -> Weights:
+        """Those of one layer."""
+        problem, factors = self._narrowed(name), list[Tensor]()
+        dtype = weight_of(self.model.get_submodule(name)).dtype
+        if not choice.form.is_plain:
+            (method,) = methods_named([choice.method])
+            factors = method.build(self.cache.state(method, problem), choice.form)
+        plain = self.cache.weight(problem).to(dtype) if problem.narrowed else None
+        return Weights(plain, [factor.to(dtype) for factor in factors])
+
+    def _narrowed(self, name: str) -> Problem:
+        """A layer's problem at the width that the plan leaves it."""
+        own = self._problem(name)
+        outputs, columns = None, None
+        for removal in self.plan.removals.values():
+            if name in removal.group.readers:
+                columns = removal.group.columns_left(name, removal.kept, own.piece.inputs)
+            if name in removal.group.writers:
+                outputs = self._heirs(name, removal, own.piece.outputs)
+        return narrowed_problem(own, outputs, columns)
+
+    def _heirs(self, name: str, removal: Removal, width: int) -> Heirs:
+        group = removal.group
+        readings = [reading_of(self._problem(reader), group, reader) for reader in group.readers]
+        return heirs(group, name, readings, removal.kept, width)
+
+    def _problem(self, name: str) -> Problem:
+        """A layer's problem at full width."""
+        layer = self.model.get_submodule(name)
+        return problem_of(layer, name, self.moments, self.plan.damping)

@@ -1,0 +1,29 @@
+"""What must be so before a plan is carried out."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from eckart.errors import MismatchError
+from eckart.moments import Moments
+from eckart.network.identity import check_fingerprint, fingerprint
+from eckart.records import Plan
+
+
+def check_fits(model: nn.Module, plan: Plan, moments: Moments) -> None:
+    """Plan, moments and network belong together.
+
+    Raises:
+        MismatchError: they do not.
+    """
+    found = fingerprint(model)
+    check_fingerprint(found, plan.fingerprint, "this plan")
+    check_fingerprint(found, moments.fingerprint, "these moments")
+    if plan.moments and plan.moments != moments.digest:
+        raise MismatchError(
+            "the plan's losses were predicted from other moments of this network: apply it with "
+            "those, or allocate again"
+        )
+    unknown = sorted(set(plan.choices) - set(moments.specs))
+    if unknown:
+        raise MismatchError(f"the plan names layers without moments: {', '.join(unknown)}")

@@ -1,0 +1,57 @@
+"""Built weights put into the network; layers that it does not run with stay dense."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from torch import nn
+
+from eckart.costs import COSTS
+from eckart.layers import bias_of, filled, piece_of, rebuild
+from eckart.moments import Moments
+from eckart.network.removal import without_units
+from eckart.network.replacing import copied, installed
+from eckart.records import Form, Plan, States
+from eckart.stages.apply.built import Weights
+
+
+def put_in(
+    model: nn.Module, plan: Plan, weights: dict[str, Weights], moments: Moments, *, inplace: bool
+) -> tuple[nn.Module, Plan]:
+    """The smaller network, and the plan as it was done; the weights are used up.
+
+    Warns:
+        LeftDenseWarning: the network does not run with some layers replaced; they are restored.
+    """
+    alone = [name for name, w in weights.items() if w.factors and w.plain is None]
+    replaced = [model.get_submodule(name) for name in alone]
+    smaller = model if inplace else copied(model, sharing=replaced)
+    without_units(smaller, [(r.group, r.kept) for r in plan.removals.values()])
+    modules = {}
+    for name in list(weights):
+        module, found = smaller.get_submodule(name), weights.pop(name)
+        if found.factors:
+            modules[name] = rebuild(module, plan.choices[name].form, found.factors)
+        if found.plain is not None:
+            fitted = filled(module, piece_of(module), found.plain, bias_of(module))
+            smaller.set_submodule(name, fitted)
+    broken = installed(smaller, modules, moments.example, stacklevel=5)
+    if not inplace:
+        for name in broken.keys() & set(alone):
+            smaller.set_submodule(name, copied(smaller.get_submodule(name)))
+    done = _without(plan, broken, smaller, moments) if broken else plan
+    return smaller, replace(done, states=States())
+
+
+def _without(plan: Plan, broken: Mapping[str, str], smaller: nn.Module, moments: Moments) -> Plan:
+    """The plan with these layers left as they were, at the width that they now have."""
+    costs, narrow = dict(plan.costs), {}
+    for name in broken:
+        spec, form = moments.specs[name], Form((piece_of(smaller.get_submodule(name)),))
+        if form != spec.dense:
+            narrow[name] = form
+        for cost in costs:
+            of = COSTS[cost].of
+            costs[cost] += of(spec, form) - of(spec, plan.choices[name].form)
+    return plan.without(broken, narrow, costs)
