@@ -255,7 +255,7 @@ def test_resume_refuses_another_network_and_metric(run, network, data, tmp_path)
     run("calibrate", *network, *data, "--out", out)
     resume = [*data, "--out", out, "--resume"]
     for words, says in (
-        ([network[0], *resume], "belong to another network"),
+        ([network[0], *resume], "came from another network"),
         ([*network, *resume, "--metric", "none"], "was made with --metric logits"),
     ):
         result = run("calibrate", *words)

@@ -69,11 +69,11 @@ def test_another_networks_plan_or_moments_are_refused(x: Tensor):
     model, other = mlp(12, 16, 16, 4), mlp(12, 16, 16, 4)
     plan, moments = planned(model, [x])
     _, foreign = planned(other, [x])
-    with pytest.raises(MismatchError, match=r"this plan belong.*calibrate this network"):
+    with pytest.raises(MismatchError, match=r"this plan came.*calibrate this network"):
         apply(other, plan, moments)
-    with pytest.raises(MismatchError, match="these moments belong to another network"):
+    with pytest.raises(MismatchError, match="these moments came from another network"):
         apply(model, plan, foreign)
-    with pytest.raises(MismatchError, match="these moments belong to another network"):
+    with pytest.raises(MismatchError, match="these moments came from another network"):
         curves(model, foreign)
     with torch.no_grad():
         model[0].weight.mul_(1.5)  # trained further

@@ -43,7 +43,7 @@ def check_fingerprint(found: str, expected: str, what: str) -> None:
     """Raise ``MismatchError`` unless a network's fingerprint is the expected one."""
     if found != expected:
         raise MismatchError(
-            f"{what} belong to another network (fingerprint {expected}, this one has {found}): "
+            f"{what} came from another network (fingerprint {expected}, this one has {found}): "
             "calibrate this network, with the weights it has now"
         )
 

@@ -177,7 +177,7 @@ def test_rates_that_diverge_are_rolled_back_and_said(teacher, student, batches, 
     healed = heal(student, teacher, batches, treatments=names, steps=40)
     notes = [step.note for step in healed.log if "diverged" in step.note]
     assert len(notes) == 4
-    assert "back to the best network, on at a rate of 2.5e+03" in notes[0]
+    assert "back to the best network, continuing at a rate of 2.5e+03" in notes[0]
     assert notes[-1].endswith("gave up")
     assert healed.after.value <= healed.before.value
 

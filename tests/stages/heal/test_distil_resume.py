@@ -71,7 +71,7 @@ def test_a_run_that_is_over_is_only_looked_up(setting):
     first, again = setting.run(), setting.run()
     assert_same(first.model, again.model)
     assert [step.note for step in again.log][1:] == [
-        f"goes on from step {STEPS}, as {setting.file} has it",
+        f"goes on from step {STEPS}, read from {setting.file}",
         f"the best up to step {STEPS}",
     ]
 

@@ -207,9 +207,9 @@ def test_weights_on_the_meta_device_are_refused(teacher):
 def test_moments_and_plans_of_another_network_are_refused(teacher):
     smaller = compress(teacher, DATA, keep=0.7, progress=False)
     other = mlp(6, 8, 3)
-    with pytest.raises(MismatchError, match="these moments belong to another network"):
+    with pytest.raises(MismatchError, match="these moments came from another network"):
         heal(smaller.model, teacher, DATA, moments=calibrate(other, DATA, progress=False))
-    with pytest.raises(MismatchError, match="this plan belong to another network"):
+    with pytest.raises(MismatchError, match="this plan came from another network"):
         heal(smaller.model, other, DATA)
     plan = replace(smaller.plan, choices={"9": next(iter(smaller.plan.choices.values()))})
     with pytest.raises(MismatchError, match="lacks: 9"):

@@ -1,4 +1,4 @@
-"""Smaller network to a better one of the same size, judged on held-out data."""
+"""Heal a smaller network: make it better at the same size, judged on held-out data."""
 
 from __future__ import annotations
 
@@ -62,40 +62,41 @@ def heal(
 ) -> Healed:
     """Make a compressed network better without making it larger.
 
-    The treatments are tried in turn, each on the best network so far. A network takes its place
-    only where it is better on held-out data, by more than the paired standard error where scores
-    have samples; so the result is never worse there than what was handed in. Ctrl-C ends the
-    treatment and hands back the best so far.
+    The treatments are tried in turn, each on the best network so far. A new network replaces it
+    only if it is better on held-out data, and by more than the paired standard error where scores
+    have samples. So the result is never worse there than the network handed in. Ctrl-C ends the
+    treatment and returns the best network so far.
 
     Args:
-        compressed: the smaller network, from ``apply`` or ``compress``; it is left as it is.
-        teacher: the dense network it was made from; also left as it is.
-        batches: a list or loader that can be read several times, as for ``calibrate``; labels are
-            used by nothing but an ``evaluate`` of your own. Without random augmentation.
-        moments: of the teacher; what ``"refit"`` leans on where data are few.
-        plan: what was done; None is the plan that ``compressed`` carries.
-        treatments: names, in order.
-        steps: optimiser steps of treatments that take some.
-        evaluate: ``evaluate(model)`` decides; None is closeness to the teacher's outputs on the
-            examples that are held out: ``KL`` of the softmax at a temperature, or half the squared
-            difference relative to the teacher's; see ``closeness``.
-        held_out: fraction of the examples held out, at most 4,096 of them.
-        checkpoint: folder of the files that a long treatment goes on from.
-        seed: of whatever is random.
+        compressed: the smaller network, from ``apply`` or ``compress``; it is not changed.
+        teacher: the dense network that it was made from; it is not changed either.
+        batches: a list or loader that can be read several times, as for ``calibrate``, without
+            random augmentation. Labels are used only by ``"finetune"``.
+        moments: moments of the teacher; ``"refit"`` relies on them where data are few.
+        plan: what was done to the teacher; None means the plan that ``compressed`` carries.
+        treatments: names of the treatments, in order.
+        steps: number of optimiser steps, for treatments that make them.
+        evaluate: ``evaluate(model)`` scores a network. None measures how close its outputs are to
+            the teacher's on the held-out examples: ``KL`` of the softmax at a temperature, or half
+            the squared difference relative to the teacher's; see ``closeness``.
+        held_out: fraction of the examples to hold out, at most 4,096 examples.
+        checkpoint: folder for the files that let a long treatment resume.
+        seed: seed of everything random.
         progress: show bars; None shows them on a terminal.
 
     Returns:
-        The best network, in the mode of ``compressed``, and the log; ``compressed`` itself where
+        The best network, in the mode of ``compressed``, and the log; ``compressed`` itself if
         nothing helped.
 
     Raises:
-        InputError: data that can be read only once, are empty or hold NaN; an evaluation that
-            returns NaN; an unknown treatment; a teacher whose outputs have another shape.
-        MismatchError: moments or plan of another network.
-        HealingInterrupted: an error, such as a full disk, after something better than
-            ``compressed`` was found; that is its ``.healed``. Before, the error itself is raised.
+        InputError: the data can be read only once, are empty or hold NaN; the evaluation returns
+            NaN; a treatment is unknown; the teacher's outputs have another shape.
+        MismatchError: the moments or the plan belong to another network.
+        HealingInterrupted: an error, such as a full disk, came after something better than
+            ``compressed`` was found; its ``.healed`` holds that. An earlier error is raised itself.
 
-    Cost: that of the treatments; per network judged, a pass of both over the held-out part.
+    Cost: that of the treatments, and one pass of both networks over the held-out part for each
+    network that is judged.
 
     Example:
         >>> import torch, eckart
@@ -135,18 +136,18 @@ def heal(
 
 
 def _interrupted(error: Exception, judge: Judge, compressed: nn.Module) -> HealingInterrupted:
-    """What to raise for a failure: it holds the best network."""
+    """The error to raise after a failure, with the best network so far."""
     what = f"{type(error).__name__}: {error}"
     judge.remark(f"failed: {what}")
     return HealingInterrupted(
-        f"healing failed in {judge.treatment!r} ({what}); the best network so far is in .healed of "
-        "this error",
+        f"healing failed in {judge.treatment!r} ({what}); the best network so far is in this "
+        "error's .healed",
         Healed(_as_before(judge.model, compressed), tuple(judge.log)),
     )
 
 
 def _tried(treatment: Treatment, case: Case, judge: Judge) -> None:
-    """Let a treatment propose, or log why it cannot."""
+    """Run a treatment, or log why it cannot run."""
     judge.treatment = treatment.name
     reason = treatment.needs(case)
     if reason is None:
@@ -158,7 +159,7 @@ def _tried(treatment: Treatment, case: Case, judge: Judge) -> None:
 def _check_belongs(
     compressed: nn.Module, teacher: nn.Module, moments: Moments | None, plan: Plan | None
 ) -> None:
-    """Both networks have weights; moments and plan are of the teacher; the plan's layers exist."""
+    """Check for weights, for moments and a plan of this teacher, and for the plan's layers."""
     if any(p.is_meta for net in (compressed, teacher) for p in net.parameters()):
         raise InputError("weights on the meta device hold no numbers: load them before healing")
     found = fingerprint(teacher) if moments is not None or plan is not None else ""
@@ -175,7 +176,7 @@ def _check_belongs(
 
 @torch.no_grad()
 def _check_outputs(compressed: nn.Module, teacher: nn.Module, parts: Parts) -> None:
-    """Both networks run on the data and give outputs of one shape."""
+    """Check that both networks run on the data and give outputs of the same shape."""
     inputs = inputs_of(next(iter(parts.held_out or parts.fitting)))
     with untouched(compressed):
         outputs = call(compressed, inputs)
@@ -183,14 +184,14 @@ def _check_outputs(compressed: nn.Module, teacher: nn.Module, parts: Parts) -> N
         targets = call(teacher, moved(inputs, teacher))
     except RuntimeError as error:
         raise InputError(
-            f"the teacher does not run on the data ({error!s:.160}): it is the dense network that "
+            f"the teacher does not run on the data ({error!s:.160}): pass the dense network that "
             "the smaller one was made from"
         ) from error
     compared(outputs, targets)
 
 
 def _as_before(model: nn.Module, like: nn.Module) -> nn.Module:
-    """The network with the modes, and the parameters to be trained, of another."""
+    """The network with the modes and the ``requires_grad`` flags of another."""
     modes = {name: module.training for name, module in like.named_modules()}
     for name, module in model.named_modules():
         module.training = modes.get(name, like.training)

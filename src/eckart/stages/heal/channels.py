@@ -1,4 +1,4 @@
-"""Which of the teacher's channels a smaller network still has, and on which axis they are."""
+"""Which of the teacher's channels a smaller network still has, and on which axis they lie."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from eckart.running.masks import Masks, real_part
 
 @dataclass(frozen=True)
 class Kept:
-    """Channels of one of the teacher's modules that are left; None is all of them.
+    """The channels that are left of one of the teacher's modules; None means all of them.
 
     Attributes:
         rows: at its output.
@@ -26,12 +26,12 @@ class Kept:
     columns: Tensor | None = None
 
     def of(self, output: Tensor, axis: int) -> Tensor:
-        """The rows that are left of a tensor with all of them along an axis."""
+        """The part of a tensor that is left; ``axis`` holds all output channels of the teacher."""
         return output if self.rows is None else output.index_select(axis, self.rows)
 
 
 def kept_channels(plan: Plan | None, teacher: nn.Module, name: str) -> Kept:
-    """What a plan leaves of a module's channels."""
+    """The channels of a module that a plan leaves."""
     module = teacher.get_submodule(name)
     device = next((p.device for p in module.parameters()), None)
     rows = columns = None
@@ -47,7 +47,7 @@ def kept_channels(plan: Plan | None, teacher: nn.Module, name: str) -> Kept:
 
 
 def is_what_is_left(module: nn.Module, dense: nn.Module, kept: Kept) -> bool:
-    """Whether a module has the widths that the teacher's has after a plan; else it is unknown."""
+    """Whether a module has the widths that the plan leaves of the teacher's module."""
     wanted = tuple(
         width if left is None else len(left)
         for width, left in zip(_ends(dense), (kept.rows, kept.columns), strict=True)
@@ -56,7 +56,7 @@ def is_what_is_left(module: nn.Module, dense: nn.Module, kept: Kept) -> bool:
 
 
 def _ends(module: nn.Module) -> tuple[int, int]:
-    """Output and input channels."""
+    """The numbers of output and input channels."""
     width = norm_width(module)
     if width is not None:
         return width, width
@@ -69,7 +69,7 @@ def _is_by_channel(module: nn.Module) -> bool:
 
 
 def narrowed_matrix(matrix: Tensor, module: nn.Module, kept: Kept) -> Tensor:
-    """The part of a teacher's (groups, out, in) that is between the channels that are left."""
+    """The part of a teacher's (groups, out, in) matrix between the channels that are left."""
     piece = piece_of(module)
     if piece.is_depthwise:
         return kept.of(matrix, 0)
@@ -88,7 +88,7 @@ def entries(module: nn.Module, kept: Kept) -> Int64[Tensor, " entries"]:
 
 
 def last_piece(module: nn.Module) -> nn.Module:
-    """The module itself, or the last of a chain: the one that carries the bias."""
+    """The module itself, or the last piece of a chain: the one that has the bias."""
     return module[-1] if isinstance(module, Factored) else module
 
 
@@ -101,7 +101,7 @@ def channel_axis(module: nn.Module, output: Tensor) -> int:
 
 
 def by_row(module: nn.Module, output: Tensor, masks: Masks = ()) -> Tensor:
-    """(rows, channels), without the rows that a batch's masks call padding."""
+    """The output as (rows, channels), without the rows that the masks mark as padding."""
     axis = channel_axis(module, output)
     if axis == output.dim() - 1:
         return real_part(output, masks).flatten(0, -2)
@@ -109,5 +109,5 @@ def by_row(module: nn.Module, output: Tensor, masks: Masks = ()) -> Tensor:
 
 
 def along(vector: Tensor, output: Tensor, axis: int) -> Tensor:
-    """One number per channel, shaped to meet an output, in its dtype."""
+    """One number per channel, shaped to broadcast against an output, in its dtype."""
     return vector.reshape([-1 if i == axis else 1 for i in range(output.dim())]).to(output)

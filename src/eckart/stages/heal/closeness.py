@@ -22,14 +22,14 @@ _TEMPERATURE = 4.0
 def closeness(teacher: nn.Module, batches: Iterable[Any]) -> Callable[[nn.Module], Score]:
     """An ``evaluate`` that compares outputs with a teacher's; lower is better.
 
-    For outputs with an axis of classes ``T² KL(teacher ‖ network)`` of the softmax at temperature
-    T, mean over the positions of an example; otherwise ``½ ‖y − t‖² / mean ‖t‖²`` with the mean
-    over all examples. T is 4, for at 1 the few examples on which a confident classifier errs
-    decide alone; it is 1, and the score in nats, for (n, tokens, classes). Both networks run on
-    each batch, so nothing is kept.
+    For outputs with an axis of classes the score is ``T² KL(teacher ‖ network)`` of the softmax at
+    temperature T, averaged over the positions of an example. For other outputs it is
+    ``½ ‖y − t‖² / mean ‖t‖²``, with the mean over all examples. T is 4, because at 1 the few
+    examples on which a confident classifier errs would decide alone. For (n, tokens, classes) T is
+    1, and the score is in nats. Both networks run on each batch, so nothing is kept in memory.
 
     Args:
-        teacher: in eval mode.
+        teacher: the dense network, in eval mode.
         batches: read once per evaluation, on the network's device.
 
     Returns:
@@ -61,23 +61,23 @@ def closeness(teacher: nn.Module, batches: Iterable[Any]) -> Callable[[nn.Module
 
 
 def temperature_for(logits: Tensor) -> float:
-    """T: 4, and 1 for (n, tokens, classes)."""
+    """The temperature T: 1 for (n, tokens, classes), otherwise 4."""
     return 1.0 if logits.dim() == 3 else _TEMPERATURE
 
 
 def compared(outputs: Any, targets: Any) -> tuple[Tensor, Tensor, int | None]:
-    """The output of two networks that is compared, and the axis of its classes.
+    """The outputs of two networks that are compared, and the axis of their classes.
 
-    That is the logits, or else the first floating tensor, which has no classes.
+    These are the logits, or else the first floating-point tensors, which have no axis of classes.
 
     Raises:
-        InputError: there is none, or the shapes differ.
+        InputError: there are none, or their shapes differ.
     """
     (ours, _), (theirs, axis) = _main(outputs), _main(targets)
     if ours.shape != theirs.shape:
         raise InputError(
-            f"the teacher's outputs have the shape {tuple(theirs.shape)}, the smaller network's "
-            f"{tuple(ours.shape)}: the teacher is the dense network that it was made from"
+            f"the teacher's outputs have shape {tuple(theirs.shape)}, the smaller network's "
+            f"{tuple(ours.shape)}: pass the dense network that it was made from as the teacher"
         )
     return ours, theirs, axis
 
@@ -98,7 +98,7 @@ def _main(outputs: Any) -> tuple[Tensor, int | None]:
 
 
 def _divergence(ours: Tensor, theirs: Tensor, axis: int, inputs: Any) -> Tensor:
-    """``T² KL`` from the teacher's chances, the mean over the real positions of each example."""
+    """``T² KL`` to the teacher's probabilities, averaged over each example's real positions."""
     temperature = temperature_for(theirs)
     left, right = (F.log_softmax(t.float() / temperature, axis) for t in (ours, theirs))
     positions = F.kl_div(left, right, reduction="none", log_target=True).sum(axis)
@@ -108,7 +108,7 @@ def _divergence(ours: Tensor, theirs: Tensor, axis: int, inputs: Any) -> Tensor:
 
 
 def _real(inputs: Any, shape: torch.Size, like: Tensor) -> Tensor:
-    """One at each position that is no padding, zero elsewhere."""
+    """One at each position that is not padding, zero elsewhere."""
     real = real_rows(masks_of(inputs), shape)
     return like.new_ones(shape) if real is None else real.reshape(shape).to(like)
 

@@ -1,7 +1,7 @@
-"""Statistics: every channel's mean and variance made those of the teacher, without labels.
+"""Match statistics: give every channel the teacher's mean and variance, without labels.
 
-Means alone are not corrected: that is harmful. Where a layer's output is normalised, the norm's
-scale and shift take the correction, otherwise the layer's own rows and bias.
+Correcting means alone does harm, so both are corrected. Where a norm follows a layer, its scale and
+shift take the correction; otherwise the layer's own rows and bias do.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ from eckart.stages.heal.channels import (
 )
 from eckart.stages.heal.treatments import Case
 
-_LEAST = 1e-2  # of the teacher's variance; a channel with less is shifted and not scaled
-_FEW = 64  # rows whose own statistics say too little to correct a batch by
-_ROUNDS = 1  # plain passes after the first
+_LEAST = 1e-2  # of the teacher's variance; a channel with less is shifted but not scaled
+_FEW = 64  # with fewer rows the statistics of a batch are too noisy to correct it
+_ROUNDS = 1  # passes after the first, which do not correct as they run
 
 
 @dataclass
 class Statistics:
-    """Sums per channel that give means and variances.
+    """Sums per channel, from which means and variances follow.
 
     Attributes:
-        rows: how many values each channel has given.
-        total, squares: their sums, shape (channels,).
+        rows: number of values per channel so far.
+        total, squares: sums of the values and of their squares, shape (channels,).
     """
 
     rows: int = 0
@@ -57,7 +57,7 @@ class Statistics:
     squares: Tensor | float = 0.0
 
     def add(self, values: Tensor) -> Statistics:
-        """Take in (rows, channels); returns those of these values alone."""
+        """Add values of shape (rows, channels); returns the statistics of these values alone."""
         values = values.double()
         fresh = Statistics(len(values), values.sum(0), values.square().sum(0))
         self.rows += fresh.rows
@@ -74,21 +74,21 @@ class Statistics:
 @final
 @dataclass(frozen=True)
 class Correct:
-    """The first pass corrects each batch as it runs, so later layers see earlier ones corrected.
+    """The first pass corrects each batch as it runs, so later layers see corrected inputs.
 
     Attributes:
-        name: in the registry.
+        name: name in the registry.
     """
 
     name: str = "correct"
 
     def needs(self, case: Case) -> str | None:
-        """A norm with statistics, or a layer with a bias, that the teacher has too."""
+        """It needs a norm with statistics, or a layer with a bias, that the teacher has too."""
         return None if _sites(case) else "no batch norm and no bias to correct"
 
     @torch.no_grad()
     def treat(self, case: Case) -> None:
-        """One pass that corrects as it runs, then plain ones."""
+        """Run one pass that corrects as it runs, then plain passes."""
         sites = _sites(case)
         for round_ in range(1 + _ROUNDS):
             run = _Pass(case, sites, amends=round_ == 0)
@@ -119,7 +119,7 @@ class _Pass:
             call(self.case.student, inputs)
 
     def correct(self) -> None:
-        """Change scales and shifts for good."""
+        """Store the corrections in the student's scales and shifts."""
         for name, module in self._of(self.case.student).items():
             if name in self.ours:
                 scale, shift = _affine(self.ours[name], self.theirs[name])
@@ -146,7 +146,7 @@ class _Pass:
 def _affine(
     ours: Statistics, theirs: Statistics
 ) -> tuple[Float64[Tensor, " n"], Float64[Tensor, " n"]]:
-    """Scale and shift that give our channels their means and variances."""
+    """The scale and shift that give our channels the teacher's means and variances."""
     (mean, variance), (wanted, spread) = ours.moments(), theirs.moments()
     constant = variance <= _LEAST * spread
     scale = torch.where(constant, 1.0, (spread / variance.clamp_min(1e-300)).sqrt())
@@ -163,7 +163,7 @@ def _rescale(module: nn.Module, scale: Tensor, shift: Tensor) -> None:
 
 
 def _sites(case: Case) -> dict[str, Kept]:
-    """Modules to correct, with the teacher's channels that they still have."""
+    """The modules to correct, with the teacher's channels that they still have."""
     known, normalised = dict(case.teacher.named_modules()), _normalised(case)
     found = {}
     for name, module in case.student.named_modules():
@@ -183,7 +183,7 @@ def _correctable(module: nn.Module) -> bool:
 
 @torch.no_grad()
 def _normalised(case: Case) -> set[str]:
-    """Layers whose output a norm takes in: nothing of theirs is left to correct."""
+    """Layers whose output goes into a norm: correcting the norm is enough."""
     outputs: dict[int, tuple[str, Tensor]] = {}
     found = set[str]()
     modules = dict(case.student.named_modules())

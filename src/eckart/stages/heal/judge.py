@@ -1,4 +1,4 @@
-"""Keeps the best network seen on held-out data, and the log."""
+"""The judge: keeps the best network so far by held-out data, and the log."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from eckart.stages.heal.treatments import Verdict
 
 
 class Judge:
-    """Scores networks and remembers the best; what is equally good is not better.
+    """Scores networks and remembers the best; an equally good network does not replace it.
 
     Where both scores have samples, the gain must exceed its paired standard error.
 
     Attributes:
-        model: the best so far; the start itself until something is better.
+        model: the best network so far; the start itself until a better one is found.
         score: its score.
-        log: every step.
+        log: all steps so far.
         treatment: the name under which the next steps are logged.
     """
 
@@ -47,7 +47,7 @@ class Judge:
         self._write(note, self.score, accepted=False)
 
     def offer(self, network: nn.Module, note: str) -> Verdict:
-        """Score a network; a copy of it is kept if it is the best."""
+        """Score a network, and keep a copy if it is the best so far."""
         score = self._scored(network)
         best = score is not None and (self.score is None or _better(score, self.score))
         if best:
@@ -56,7 +56,7 @@ class Judge:
         return Verdict(score, best)
 
     def remark(self, note: str) -> None:
-        """Log a note beside the scores."""
+        """Log a note without a score."""
         self._write(note, None, accepted=False)
 
     def _write(self, note: str, score: Score | None, accepted: bool) -> None:
@@ -72,7 +72,7 @@ class Judge:
         self._time = now
 
     def _scored(self, network: nn.Module) -> Score | None:
-        """The score; None where the network, not the evaluation, gives NaN or infinity."""
+        """The score; None if the network itself, not the evaluation, gives NaN or infinity."""
         try:
             return Score.of(self._evaluate(network))
         except InputError:

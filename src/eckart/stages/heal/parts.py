@@ -1,7 +1,7 @@
-"""The examples that networks are fitted to, and those held out to judge them by.
+"""Split the examples into those that networks are fitted to and those held out to judge them.
 
-An example is held out or not by a hash of its inputs, so that a loader may shuffle and an example
-that occurs twice is never on both sides.
+A hash of an example's inputs decides whether it is held out. So a loader may shuffle, and an
+example that occurs twice is never on both sides.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from eckart.running.batches import (
     tensors_in,
 )
 
-_MOST = 4096  # examples held out, however many there are
+_MOST = 4096  # most examples that are held out
 
 
 @dataclass(frozen=True)
 class Batches:
-    """Batches that can be read again and again: some examples of a source, on a device.
+    """Some examples of a source, on a device, as batches that can be read again and again.
 
     Attributes:
-        source: what the caller gave.
-        like: the network on whose device the batches are wanted.
+        source: the batches that the caller gave.
+        like: the network whose device the batches are moved to.
         held_out: hashes of the examples that are left out here.
-        examples: how many there are.
+        examples: number of examples that remain.
     """
 
     source: Iterable[Any]
@@ -55,11 +55,11 @@ class Batches:
 
 @dataclass(frozen=True)
 class Parts:
-    """Both parts.
+    """The two parts of the examples.
 
     Attributes:
-        fitting: read from the source anew in each pass.
-        held_out: kept in memory; empty where nothing is held out.
+        fitting: read from the source again in each pass.
+        held_out: kept in memory; empty if nothing is held out.
     """
 
     fitting: Batches
@@ -71,12 +71,12 @@ def parted(batches: Iterable[Any], like: nn.Module, fraction: float) -> Parts:
 
     Args:
         batches: a list or loader, read twice here.
-        like: the network on whose device batches are wanted.
-        fraction: of the examples; 0 holds none out.
+        like: the network whose device the batches are moved to.
+        fraction: fraction of the examples to hold out; 0 holds none out.
 
     Raises:
-        InputError: the source can be read only once, is empty, or too small to be parted.
-        NonFiniteError: NaN or infinity in the inputs.
+        InputError: the source can be read only once, is empty, or is too small to be split.
+        NonFiniteError: the inputs hold NaN or infinity.
     """
     check_rereadable(batches, "healing", "several times")
     if not 0 <= fraction < 1:
@@ -101,7 +101,7 @@ def parted(batches: Iterable[Any], like: nn.Module, fraction: float) -> Parts:
 
 
 def _least(hashes: list[int], fraction: float) -> frozenset[int]:
-    """The smallest hashes, about so many; at least one where some are asked for."""
+    """The smallest hashes, about this fraction of them; at least one unless it is 0."""
     if fraction == 0:
         return frozenset()
     count = min(_MOST, max(1, round(fraction * len(hashes))))
@@ -116,7 +116,7 @@ def _checked(batch: Any) -> Any:
 
 
 def _hashes(batch: Any) -> list[int]:
-    """One number per example, of all of its inputs."""
+    """One hash per example, computed from all of its inputs."""
     inputs = inputs_of(batch)
     count = examples_in(inputs)
     digests = [hashlib.blake2b(digest_size=8) for _ in range(count)]

@@ -1,4 +1,4 @@
-"""What a treatment is given, what it must do, and the table of those that are known."""
+"""What a treatment is given, what it must do, and the table of the registered ones."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from eckart.stages.heal.parts import Batches
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found about a network that was offered.
+    """The judgement on a network that was offered.
 
     Attributes:
-        score: on held-out data; None where its outputs are not finite.
-        best: whether it is better than all before, by more than the paired standard error.
+        score: score on held-out data; None if its outputs are not finite.
+        best: whether it is better than all before it, by more than the paired standard error.
     """
 
     score: Score | None
@@ -33,19 +33,19 @@ class Case:
     """What a treatment is given.
 
     Attributes:
-        student: a copy of the best network so far, in eval mode, on which gradients may be asked
-            for; it may be changed in place.
+        student: a copy of the best network so far, in eval mode; it may be changed in place, and
+            gradients may be taken.
         teacher: the dense network, in eval mode and frozen.
-        batches: to fit to; held-out examples are not among them.
-        held_out: batches to choose hyper-parameters on; empty where nothing is held out.
-        moments: of the teacher, if they were given.
-        plan: what was done to the teacher, if it is known.
-        steps: optimiser steps, if they were limited.
-        checkpoint: folder of files to go on from, for what takes long.
-        seed: of whatever is random.
+        batches: batches to fit to, without the held-out examples.
+        held_out: batches to choose hyper-parameters on; empty if nothing is held out.
+        moments: moments of the teacher, if given.
+        plan: what was done to the teacher, if known.
+        steps: number of optimiser steps, if given.
+        checkpoint: folder of files from which a long treatment resumes.
+        seed: seed of everything random.
         progress: show bars; None shows them on a terminal.
-        offer: judge a network now, with a note on what it is; the best is kept, as a copy.
-        remark: put into the log what a reader should know beside the scores.
+        offer: judges a network at once, with a note on what it is; a copy of the best is kept.
+        remark: adds to the log what a reader should know beside the scores.
     """
 
     student: nn.Module
@@ -71,25 +71,25 @@ class Treatment(Protocol):
         """Name in the registry."""
 
     def needs(self, case: Case) -> str | None:
-        """Why it cannot be done here, or None."""
+        """Why the treatment cannot run here, or None."""
 
     def treat(self, case: Case) -> None:
-        """Offer one network or several."""
+        """Offer one or several networks."""
 
 
 TREATMENTS: dict[str, Treatment] = {}
 
 
 def register_treatment(treatment: Treatment) -> None:
-    """Make a treatment known; a later one of the same name takes its place."""
+    """Register a treatment; a later one of the same name replaces it."""
     TREATMENTS[treatment.name] = treatment
 
 
 def treatments_named(names: str | Sequence[str]) -> list[Treatment]:
-    """The treatments of these names, in their order.
+    """The treatments with these names, in this order.
 
     Raises:
-        InputError: an unknown name, or none.
+        InputError: a name is unknown, or there is none.
     """
     wanted = [names] if isinstance(names, str) else list(names)
     for name in wanted:

@@ -1,4 +1,4 @@
-"""Distillation and fine-tuning: gradient steps on what is left, every so often put to the judge."""
+"""Distillation and fine-tuning: gradient steps on the smaller network, judged at intervals."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from eckart.stages.heal.distil.resume import Identity, Position, file_in, read, 
 from eckart.stages.heal.distil.training import Recipe, Training, restore, sizes_of, weights
 from eckart.stages.heal.treatments import Case
 
-PASSES = 2  # over the data, where the number of steps is not given
-_CHECKS = 10  # networks that are judged
-_PATIENCE = 3  # checks in a row, each worse than the one before, and it ends
+PASSES = 2  # over the data, if the number of steps is not given
+_CHECKS = 10  # number of networks that are judged
+_PATIENCE = 3  # the run ends after this many checks in a row that are each worse than the last
 _SMALLER = 4  # the rate is divided by this after a divergence
 _ATTEMPTS = 4
 
@@ -31,12 +31,12 @@ _ATTEMPTS = 4
 @final
 @dataclass(frozen=True)
 class Distil:
-    """Train all parameters that require a gradient; those that do not stay as they are.
+    """Train all parameters that require a gradient; the others stay unchanged.
 
     Attributes:
-        name: in the registry.
+        name: name in the registry.
         objective: what is minimised.
-        recipe: how.
+        recipe: how it is minimised.
     """
 
     name: str = "distil"
@@ -44,7 +44,7 @@ class Distil:
     recipe: Recipe = field(default_factory=Recipe)
 
     def needs(self, case: Case) -> str | None:
-        """Parameters to train, in a precision that small steps do not vanish in."""
+        """It needs parameters to train, in a precision in which small steps do not vanish."""
         trained = {p.dtype for p in case.student.parameters() if p.requires_grad}
         if not trained:
             return "no parameter of the network requires a gradient"
@@ -55,14 +55,14 @@ class Distil:
         return None
 
     def treat(self, case: Case) -> None:
-        """Offer the running average of the weights at ten steps, and what a checkpoint holds."""
+        """Offer the running average of the weights at ten steps, and the best of a checkpoint."""
         with untouched(case.teacher):
             Run(self, case).go_on()
 
 
 @final
 class Run:
-    """One run of steps: where it stands, and what it falls back on."""
+    """One run of steps: its position, and the network that it falls back to."""
 
     def __init__(self, treatment: Distil, case: Case) -> None:
         self.treatment, self.case = treatment, case
@@ -79,7 +79,7 @@ class Run:
             self._resume(*read(self._path, self._identity, like))
 
     def go_on(self) -> None:
-        """Make the steps that are left, until the end or until they lead nowhere."""
+        """Make the steps that are left, until the end or until they no longer help."""
         at, case = self.at, self.case
         left = 0 if at.ended else self.steps - at.step
         source = islice(passes(case.batches, case.seed, at.step, at.begun), left)
@@ -94,7 +94,7 @@ class Run:
                 return
 
     def _check(self) -> None:
-        """Put the running average to the judge, and the run on disk."""
+        """Offer the running average to the judge, and save the run."""
         at, average = self.at, self._training.average
         verdict = self.case.offer(average, f"step {at.step} of {self.steps}")
         if verdict.best:
@@ -113,7 +113,8 @@ class Run:
         at.first, at.diverged = at.step, at.diverged + 1
         at.ended = at.diverged == _ATTEMPTS or at.step == self.steps
         self._training = self._attempt()
-        then = "gave up" if at.ended else f"on at a rate of {self._training.recipe.rate:.2g}"
+        rate = self._training.recipe.rate
+        then = "gave up" if at.ended else f"continuing at a rate of {rate:.2g}"
         self.case.remark(f"diverged at step {at.step}: back to the best network, {then}")
         self._save()
 
@@ -131,7 +132,7 @@ class Run:
         return {f"best/{name}": tensor for name, tensor in weights(self.best)}
 
     def _resume(self, at: Position, tensors: dict[str, Tensor]) -> None:
-        """Take up a saved run; the judge sees its best network again."""
+        """Resume a saved run; the judge sees its best network again."""
         required = self._best() | self._training.tensors()
         if required.keys() - tensors.keys():
             raise CheckpointError(f"{self._path} is incomplete: delete it to begin again")
@@ -139,16 +140,16 @@ class Run:
         self.best = restore(copy.deepcopy(self.best), tensors, "best")
         self._training = self._attempt()
         self._training.restore(tensors, at.step - at.first, at.losses)
-        self.case.remark(f"goes on from step {at.step}, as {self._path} has it")
+        self.case.remark(f"goes on from step {at.step}, read from {self._path}")
         if at.accepted:
             self.case.offer(self.best, f"the best up to step {at.step}")
 
 
 def _is_worse(score: Score, last: Score | None) -> bool:
-    """Whether a score falls short of the one before by more than a standard error.
+    """Whether a score is worse than the one before it by more than a standard error.
 
-    Not of the run's best: at large steps a network is worse than at its start, and the gain comes
-    as they get smaller.
+    It is not compared with the best of the run: while steps are large, a network is worse than at
+    its start, and it improves as the steps get smaller.
     """
     if last is None:
         return False

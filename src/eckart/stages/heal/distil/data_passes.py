@@ -1,4 +1,4 @@
-"""Passes over the data whose randomness depends on the seed and the step alone."""
+"""Passes over the data whose randomness depends only on the seed and the step."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ _SEED_STRIDE = 1_000_003  # a prime, so that (seed, step) pairs rarely meet
 def passes(
     batches: Iterable[Any], seed: int, step: int = 0, begun: int = 0
 ) -> Iterator[tuple[int, Any]]:
-    """Batches without end, pass after pass, from step ``step`` on.
+    """Endless batches, pass after pass, from step ``step`` on.
 
-    Before a batch is read torch's random state is set from (seed, step), so the loader's order, its
-    augmentation and what the caller draws afterwards are the same when a run goes on in the middle.
-    A loader with a generator of its own has another order then.
+    Torch's random state is set from (seed, step) before each batch is read. So the loader's order,
+    its augmentation and what the caller draws afterwards are the same when a run resumes in the
+    middle. Only a loader with a generator of its own then has another order.
 
     Args:
         batches: a list or loader that can be read again and again.
-        seed: of all that is random.
-        step: of the first batch that is wanted.
-        begun: the step at which its pass began; the batches between are read and dropped.
+        seed: seed of everything random.
+        step: step of the first batch that is wanted.
+        begun: step at which its pass began; the batches in between are read and dropped.
 
     Yields:
         The step at which the pass began, and a batch.
 
     Raises:
-        InputError: a pass gives no batch.
+        InputError: a pass gave no batch.
     """
     while True:
         torch.manual_seed(seed * _SEED_STRIDE + begun)

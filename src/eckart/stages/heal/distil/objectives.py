@@ -26,13 +26,13 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Imitation:
-    """``T² KL(teacher ‖ student)`` of the softmax at temperature T, mean over the positions.
+    """``T² KL(teacher ‖ student)`` of the softmax at temperature T, averaged over the positions.
 
-    Outputs without an axis of classes: ``½ mean (y − t)² / mean t²``. Padding does not count.
+    For outputs without an axis of classes it is ``½ mean (y − t)² / mean t²``. Padding is left out.
 
     Attributes:
-        temperature: T, that both sets of logits are divided by; None is that of ``closeness``, for
-            steps towards another score would not be kept.
+        temperature: T, by which both sets of logits are divided. None takes that of ``closeness``,
+            because steps towards another score would not be kept.
 
     Source: Hinton, Vinyals, Dean 2015 (1503.02531), section 2.
     """
@@ -62,10 +62,10 @@ class Imitation:
 
 @dataclass(frozen=True)
 class TaskLoss:
-    """Cross entropy with the targets of the batch; half the mean squared error without classes."""
+    """Cross entropy with the batch's targets, or half the mean squared error without classes."""
 
     def __call__(self, outputs: Any, batch: Any, teacher: nn.Module) -> Tensor:
-        """The loss; the teacher is not asked."""
+        """The loss; the teacher is not used."""
         if not (isinstance(batch, tuple | list) and len(batch) == 2):
             raise InputError("fine-tuning on labels needs batches of (inputs, targets)")
         logits, targets = logits_of(outputs), batch[1]
@@ -73,7 +73,7 @@ class TaskLoss:
         expected = logits.shape if axis is None else logits.select(axis, 0).shape
         if targets.shape != expected:
             raise InputError(
-                f"the network's outputs have the shape {tuple(logits.shape)} and the targets "
+                f"the network's outputs have shape {tuple(logits.shape)} and the targets "
                 f"{tuple(targets.shape)}: expected targets of shape {tuple(expected)}"
             )
         if axis is None:

@@ -15,27 +15,26 @@ from eckart.errors import InputError
 from eckart.running.batches import call, inputs_of
 from eckart.stages.heal.distil.objectives import Objective
 
-_FAR = 4.0  # times the loss of the start: the steps are too large
-_NOTHING = 1e-3  # a loss so small, in nats or relative, is no sign of anything
-_SMOOTHING = 0.9  # of the loss that is compared with it
-_LEAST = 0.01  # of a tensor's size, so that biases that are zero can move
+_FAR = 4.0  # times the loss at the start; above it the steps are too large
+_NOTHING = 1e-3  # a loss below this, in nats or relative, means nothing
+_SMOOTHING = 0.9  # share of the old value in the running loss that is compared with the start
+_LEAST = 0.01  # least size of a tensor, so that biases that are zero can move
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How to train: Adam, a linear warm-up, then a cosine to zero.
 
-    Steps are relative to the size of what they change, since factors differ in scale from layer to
-    layer and from network to network. The warm-up is there because the first ones must not undo
-    what least squares found. What is judged is a running average of the weights, so that one can
-    stop at any step.
+    Step sizes are relative to the tensors that they change, because factors differ in scale between
+    layers and between networks. The warm-up keeps the first steps from undoing what least squares
+    found. A running average of the weights is judged, so training can stop at any step.
 
     Attributes:
         rate: the largest step size, as a fraction of the root mean square of a tensor's entries;
-            docs/results/healing.md has what others gave.
-        warm_up: share of the steps in which it is reached.
-        clip: the most that the norm of a gradient may be; longer ones are scaled down to it.
-        averaged: share of the steps that the running average looks back on.
+            docs/results/healing.md shows the results of other rates.
+        warm_up: share of the steps after which the largest step size is reached.
+        clip: largest norm of a gradient; longer gradients are scaled down to it.
+        averaged: share of the steps that the running average covers.
 
     Source: Kingma & Ba 2014 (1412.6980); relative steps: Shazeer & Stern 2018 (1804.04235),
     section 8; the cosine: Loshchilov & Hutter 2016 (1608.03983), equation 5; the average: Polyak &
@@ -66,22 +65,22 @@ class Recipe:
 
 @final
 class Training:
-    """Gradient steps on a copy of a network in eval mode, which is how it is judged and used.
+    """Gradient steps on a copy of a network in eval mode, the mode in which it is judged and used.
 
-    Batch norms keep their statistics, and their scales and shifts are trained; dropout is off, as
+    Batch norms keep their statistics, while their scales and shifts are trained. Dropout is off, as
     it is in the teacher.
 
     Attributes:
-        average: the running average of its weights.
-        step: how many steps were made.
-        steps: how many there will be.
-        losses: smoothed loss of the start and of the last steps; None before the first.
+        average: the network with the running average of the weights.
+        step: number of steps made so far.
+        steps: number of steps in total.
+        losses: loss at the start and smoothed loss of the last steps; None before the first step.
     """
 
     def __init__(
         self, start: nn.Module, recipe: Recipe, steps: int, sizes: Sequence[float]
     ) -> None:
-        """Begin at ``start``; ``sizes`` are what ``sizes_of`` gives."""
+        """Begin at ``start``, with ``sizes`` from ``sizes_of``."""
         self.recipe, self.steps, self.step = recipe, steps, 0
         self.student, self.average = (copy.deepcopy(start).eval() for _ in range(2))
         self.losses: tuple[float, float] | None = None
@@ -90,7 +89,7 @@ class Training:
         self._optimiser = torch.optim.Adam(groups)
 
     def make_step(self, batch: Any, teacher: nn.Module, objective: Objective) -> bool:
-        """One step; False where the loss is not finite or far above that of the start."""
+        """Make one step; returns False if the loss is not finite or far above that of the start."""
         loss = objective(call(self.student, inputs_of(batch)), batch, teacher)
         self._optimiser.zero_grad()
         loss.backward()
@@ -105,7 +104,7 @@ class Training:
         return True
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that is needed to go on, by name, beside ``step`` and ``losses``."""
+        """Everything needed to resume, by name, except ``step`` and ``losses``."""
         networks = {"student": self.student, "average": self.average}
         found = {f"{k}/{name}": t for k, net in networks.items() for name, t in weights(net)}
         for index, parameter in enumerate(self._parameters):
@@ -114,7 +113,7 @@ class Training:
         return found
 
     def like(self) -> dict[str, Tensor]:
-        """A tensor of the shape and dtype of each that ``tensors`` may hold."""
+        """For each tensor that ``tensors`` may return, one of the same shape and dtype."""
         found = self.tensors()
         for index, parameter in enumerate(self._parameters):
             found[f"adam/{index}/step"] = torch.zeros(())
@@ -124,7 +123,7 @@ class Training:
     def restore(
         self, tensors: Mapping[str, Tensor], step: int, losses: tuple[float, float] | None
     ) -> None:
-        """Go on from what ``tensors`` gave, and step and losses beside it."""
+        """Resume from what ``tensors`` returned, with the step and the losses of that time."""
         self.step, self.losses = step, losses
         restore(self.student, tensors, "student")
         restore(self.average, tensors, "average")
@@ -152,13 +151,13 @@ class Training:
 
 
 def sizes_of(network: nn.Module) -> list[float]:
-    """Root mean square of the entries of each tensor that is trained, at least a hundredth."""
+    """Root mean square of the entries of each trained tensor, but at least a hundredth."""
     trained = (p.detach().double() for p in network.parameters() if p.requires_grad)
     return [max(_LEAST, float(p.square().mean().sqrt())) for p in trained]
 
 
 def weights(network: nn.Module) -> list[tuple[str, Tensor]]:
-    """Parameters and buffers, those that ``state_dict`` leaves out too, each memory once."""
+    """Parameters and buffers, also those that ``state_dict`` leaves out, each tensor once."""
     return [*network.named_parameters(), *network.named_buffers()]
 
 

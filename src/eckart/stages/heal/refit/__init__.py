@@ -1,8 +1,9 @@
-"""Error-corrected refit: every layer solved again for the inputs that it really gets.
+"""Error-corrected refit: solve every layer again for the inputs that it really gets.
 
-Layer by layer in the order in which they run, with inputs ``x̃`` from the smaller network and
-targets from the teacher, ``M = C R⁻¹`` of the form that the layer has, where
-``R = (1 − ρ) E[x̃ x̃ᵀ] + ρ A`` and ``C = (1 − ρ) E[t x̃ᵀ] + ρ W A``. Closed form, no labels.
+Layers are solved in the order in which they run, with inputs ``x̃`` from the smaller network and
+targets ``t`` from the teacher: ``M = C R⁻¹``, in the form that the layer has, where
+``R = (1 − ρ) E[x̃ x̃ᵀ] + ρ A`` and ``C = (1 − ρ) E[t x̃ᵀ] + ρ W A``. It has a closed form and needs
+no labels.
 """
 
 from __future__ import annotations
@@ -32,17 +33,18 @@ from eckart.stages.heal.treatments import Case
 @final
 @dataclass(frozen=True)
 class Refit:
-    """Closed form by closed form, one pass over the data for each run of layers.
+    """Solves one layer after another, with one pass over the data for each run of layers.
 
-    Each layer's share of the prior ρ, whether its bias is free, whether the factors are refined
-    together, and whether it is changed at all, are chosen by the quadratic loss on the examples
-    that are held out, from one gathering of sums.
+    Four things are chosen per layer by the quadratic loss on the held-out examples, whose sums are
+    gathered once: the share ρ of the prior, whether the bias is free, whether the factors are
+    refined together, and whether the layer changes at all.
 
     Attributes:
-        name: in the registry.
-        shares: ρ to choose from; without held-out examples or moments the second, or none.
-        steps: of the refinement of all factors of a layer together.
-        rounds: sweeps over the network; a sweep that did not help is the last.
+        name: name in the registry.
+        shares: values of ρ to choose from. Without held-out examples the second is taken; without
+            moments there is no prior, and ρ is 0.
+        steps: number of L-BFGS steps that refine all factors of a layer together.
+        rounds: most sweeps over the network; a sweep that does not help is the last.
     """
 
     name: str = "refit"
@@ -51,12 +53,12 @@ class Refit:
     rounds: int = 2
 
     def needs(self, case: Case) -> str | None:
-        """A layer that the teacher has too."""
+        """It needs a layer that the teacher has too."""
         return None if _matched(case) else "no layer in common with the teacher"
 
     @torch.no_grad()
     def treat(self, case: Case) -> None:
-        """Sweep after sweep."""
+        """Sweep over the network until a sweep does not help."""
         flow = flow_of(case.teacher, case.student, inputs_of(next(iter(case.batches))))
         if flow.graph is None:
             case.remark(f"plain targets: the network cannot be traced ({flow.problem})")
@@ -71,7 +73,7 @@ class Refit:
                 return
 
     def _refitted(self, case: Case, flow: Flow, names: Sequence[str]) -> int:
-        """Refit the layers of one run, in place; how many changed."""
+        """Refit the layers of one run in place; returns how many changed."""
         sites = {name: Site.of(case, flow.tails[name], name) for name in names}
         gathered = [_gathered(case, flow, sites, part) for part in (case.batches, case.held_out)]
         return sum(
@@ -81,7 +83,7 @@ class Refit:
         )
 
     def _chosen(self, case: Case, site: Site, fit: Quadratic, held: Quadratic | None) -> bool:
-        """Put the best of all candidates into the layer; whether that is a new one."""
+        """Install the best of all candidates; returns whether it is a new one."""
         g, prior, judged = site.metric(case), site.prior(case), held or fit
 
         def loss(candidate: Candidate) -> float:
@@ -105,7 +107,7 @@ class Refit:
     def _choices(
         self, site: Site, prior: Quadratic | None, held: Quadratic | None
     ) -> list[tuple[float, bool]]:
-        """Shares of the prior, with the bias as it is or free; one where nothing is held out."""
+        """Pairs of a share of the prior and a free bias or not; only one if nothing is held out."""
         if held is None:
             return [(0.0 if prior is None else self.shares[1], False)]
         shares = (0.0,) if prior is None else self.shares
@@ -115,7 +117,7 @@ class Refit:
 def _gathered(
     case: Case, flow: Flow, sites: Mapping[str, Site], batches: Iterable[Any]
 ) -> dict[str, Quadratic]:
-    """The sums of some layers from one pass of both networks over some batches."""
+    """The quadratics of some layers, from one pass of both networks over some batches."""
     sums = {name: Sums(_plain(site.module)) for name, site in sites.items()}
     norms = {name: site.ours for name, site in sites.items()}
     for batch in batches:
@@ -140,7 +142,7 @@ def _plain(module: nn.Module) -> nn.Module:
 
 
 def _matched(case: Case) -> list[str]:
-    """Layers of the smaller network that stand for one of the teacher's."""
+    """Layers of the smaller network that correspond to one of the teacher's."""
     dense = {n: m for n, m in case.teacher.named_modules() if n and type_of(m) is not None}
     layers = ((n, m) for n, m in case.student.named_modules() if is_layer(m) and n in dense)
     return [

@@ -1,4 +1,4 @@
-"""The weights of one layer, plain or a chain, by least squares on a quadratic."""
+"""Solve the weights of one layer, plain or a chain, by least squares on a quadratic."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Weights = list[Tensor]
 
 @dataclass(frozen=True)
 class Layer:
-    """The shapes of a layer: a chain of pieces, and the matrix per group that it stands for.
+    """The shapes of a layer: a chain of pieces, and the matrix per group that they compose to.
 
     Attributes:
-        form: its pieces.
-        matrix_shape: (groups, out, in).
+        form: the pieces.
+        matrix_shape: (groups, out, in) of the composed matrix.
     """
 
     form: Form
@@ -33,19 +33,19 @@ class Layer:
 
     @classmethod
     def of(cls, module: nn.Module) -> Layer:
-        """Of a plain layer or a chain."""
+        """The shapes of a plain layer or a chain."""
         if isinstance(module, Factored):
             return cls(module.form, piece_of(module.merge()).matrix_shape)
         piece = piece_of(module)
         return cls(Form((piece,)), piece.matrix_shape)
 
     def matrix(self, weights: Sequence[Tensor]) -> Float64[Tensor, "groups out in"]:
-        """What a chain's weights compose to; gradients pass."""
+        """The matrix that a chain's weights compose to; gradients pass through."""
         return composed(weights, self.form).reshape(self.matrix_shape)
 
     @property
     def rank(self) -> int | None:
-        """Where a chain can be any matrix of a rank, for its second, last piece filters nothing."""
+        """The rank, if the chain is two pieces that can be any matrix of that rank; else None."""
         first, *others = self.form.pieces
         idle = [all(axis == (1, 1, 0, 1) for axis in piece.axes) for piece in others]
         rank = first.outputs // first.groups
@@ -67,13 +67,13 @@ def solved(
 
     δ is what ``methods.regular`` adds to ``E[x xᵀ]``.
 
-    Exactly for a plain layer (``C R⁻¹``) and for low rank; for another chain exactly in its last
-    piece, with the others as they are.
+    The solution is exact for a plain layer (``C R⁻¹``) and for low rank. For any other chain only
+    the last piece is solved, exactly, and the other pieces stay unchanged.
 
     Args:
-        layer: shapes.
-        start: weights that ``M₀`` and the pieces that stay are taken from.
-        quadratic: of inputs and targets, without a bias.
+        layer: the shapes of the layer.
+        start: weights that ``M₀`` and the unchanged pieces are taken from.
+        quadratic: means of inputs and targets, without a bias.
         g: metric on the targets, damped.
     """
     q = _ridged(quadratic, layer.matrix(start))
@@ -92,7 +92,7 @@ def refined(
     g: Float64[Tensor, "groups out out"],
     steps: int,
 ) -> Weights:
-    """All pieces of a chain together, from a start, by L-BFGS; then the last one exactly.
+    """Refine all pieces of a chain together by L-BFGS, then solve the last one exactly.
 
     Cost: O(steps · out · in²).
     """
@@ -119,7 +119,7 @@ def refined(
 
 
 def _ridged(quadratic: Quadratic, towards: Tensor) -> Quadratic:
-    """The quadratic with ``½ δ ‖M − M₀‖²`` added, in the same metric; the constant left out."""
+    """The quadratic plus ``½ δ ‖M − M₀‖²`` in the same metric, without the constant."""
     gram = regular(quadratic.gram)
     added = gram - (quadratic.gram + quadratic.gram.mT) / 2
     cross = quadratic.cross + towards @ added
@@ -127,7 +127,7 @@ def _ridged(quadratic: Quadratic, towards: Tensor) -> Quadratic:
 
 
 def _last_solved(layer: Layer, weights: Weights, q: Quadratic) -> Weights:
-    """The last piece by least squares on what the others hand on; the metric drops out."""
+    """Solve the last piece by least squares on the outputs of the others; the metric drops out."""
     *first, last = weights
     groups, _, width = layer.form.pieces[-1].matrix_shape
     unit = torch.eye(width, dtype=last.dtype, device=last.device)

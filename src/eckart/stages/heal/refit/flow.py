@@ -1,7 +1,8 @@
-"""What a network does with a layer's output: norm, sum with a shortcut, ReLU; and the values there.
+"""What follows a layer in a network (norm, sum with a shortcut, ReLU), and the values there.
 
-Read from a symbolic trace of the teacher, which runs the smaller network too: only modules differ.
-Where tracing fails there is no structure, and hooks give inputs and outputs alone.
+This is read from a symbolic trace of the teacher. The same trace runs the smaller network, because
+only modules differ. If tracing fails, nothing is known about what follows a layer, and hooks record
+inputs and outputs only.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from eckart.running.hooks import amending, watching
 
 _SUMS = (operator.add, operator.iadd, torch.add)
 _RECTIFIERS = (F.relu, torch.relu, F.relu_, torch.relu_)
-_RUN = 2  # layers without a branch between them that one pass takes together
-_SAME = 1e-3  # of the largest output: how well the trace must repeat the network
+_RUN = 2  # most layers, without a branch between them, that one pass handles together
+_SAME = 1e-3  # relative to the largest output: how closely the trace must repeat the network
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,9 @@ class Tail:
     """What follows a layer.
 
     Attributes:
-        norm: module that alone takes the layer's output in.
-        shortcut: value that the result is then added to, when it is known before.
-        rectified: whether only the positive part goes on.
+        norm: name of the norm, if it is the only user of the layer's output.
+        shortcut: the value added to the result, if it is computed before the layer.
+        rectified: whether only the positive part is passed on.
     """
 
     norm: str | None = None
@@ -45,7 +46,7 @@ class Tail:
 
 @dataclass(frozen=True)
 class Values:
-    """What passes a layer in one batch: its input, its output, after its norm, and the shortcut."""
+    """The values at a layer for one batch: its input, output, norm output, and shortcut."""
 
     x: Tensor
     y: Tensor
@@ -59,9 +60,9 @@ class Flow:
     """The layers of a network in the order in which they run, each called once.
 
     Attributes:
-        tails: by layer.
-        graph: the trace; None where there is none.
-        problem: why there is none.
+        tails: what follows each layer, by name.
+        graph: the trace; None if tracing failed.
+        problem: why tracing failed.
     """
 
     tails: Mapping[str, Tail]
@@ -69,7 +70,7 @@ class Flow:
     problem: str = ""
 
     def runs(self) -> list[list[str]]:
-        """Layers that one pass takes together: up to the end of a branch, or two."""
+        """Layers that one pass handles together: two of them, or fewer at the end of a branch."""
         found: list[list[str]] = [[]]
         for name, tail in self.tails.items():
             if len(found[-1]) == _RUN:
@@ -80,7 +81,7 @@ class Flow:
         return [run for run in found if run]
 
     def values(self, network: nn.Module, inputs: Any, layers: Sequence[str]) -> dict[str, Values]:
-        """What passes these layers; the network is run no further than to them."""
+        """The values at these layers; the network stops running after the last of them."""
         if self.graph is None:
             return _hooked(network, inputs, layers)
         wanted = {name: self._places(name, self.tails[name]) for name in layers}
@@ -93,7 +94,7 @@ class Flow:
         return found
 
     def _places(self, name: str, tail: Tail) -> list[str]:
-        """Nodes of a layer's input and output, of its norm's output and of the shortcut."""
+        """The nodes of a layer's input and output, of its norm's output, and of the shortcut."""
         (node,) = (n for n in _calls(self.graph) if n.target == name)
         norm = [next(iter(node.users)).name] if tail.norm else []
         return [_arguments(node)[0].name, node.name, *norm, *filter(None, [tail.shortcut])]
@@ -101,12 +102,12 @@ class Flow:
 
 @torch.no_grad()
 def flow_of(teacher: nn.Module, student: nn.Module, inputs: Any) -> Flow:
-    """Trace a teacher and check that the trace runs the smaller network as it runs itself.
+    """Trace a teacher, and check that the trace reproduces the smaller network's outputs.
 
     Args:
         teacher: the dense network.
-        student: the smaller one, with modules of the same names.
-        inputs: some, of one batch.
+        student: the smaller network, with modules of the same names.
+        inputs: the inputs of one batch.
     """
     try:
         graph = torch.fx.Tracer().trace(teacher)
@@ -120,7 +121,7 @@ def flow_of(teacher: nn.Module, student: nn.Module, inputs: Any) -> Flow:
         ]
         if not gaps or max(gaps) > 0:
             raise ValueError("the trace gives other outputs")
-    except Exception as error:  # tracing and running may raise anything: there is no structure then
+    except Exception as error:  # tracing and running may raise anything
         return Flow(_in_order(student, inputs), None, f"{type(error).__name__}: {error!s:.80}")
     return Flow(_tails(graph, teacher, student), graph)
 
@@ -144,7 +145,7 @@ def _tail(node: torch.fx.Node, teacher: nn.Module, order: Mapping[torch.fx.Node,
     if after is not None and _is_sum(after):
         other = next((n for n in _arguments(after) if n is not end), None)
         if other is None or order[other] > order[end]:
-            return Tail(norm)  # the other branch comes later, and takes the error of this one
+            return Tail(norm)  # the other branch comes later and corrects the error of this one
         shortcut, end = other.name, after
     users = [user for user in end.users if not _is_sizing(user)]
     rectified = bool(users) and all(_is_rectifier(user, teacher) for user in users)
@@ -173,7 +174,7 @@ def _is_norm(teacher: nn.Module, name: str) -> bool:
 
 
 def is_layer(module: nn.Module) -> bool:
-    """Whether it is a plain layer or a chain that stands for one."""
+    """Whether a module is a plain layer or a chain that replaces one."""
     return isinstance(module, Factored) or type_of(module) is not None
 
 
@@ -192,11 +193,11 @@ def _arguments(node: torch.fx.Node) -> list[torch.fx.Node]:
 
 
 class _Enough(BaseException):
-    """All that was wanted has been seen; no Exception, which the interpreter would comment on."""
+    """All wanted values were seen. The interpreter would add notes to an ``Exception``."""
 
 
 class _Run(torch.fx.Interpreter):
-    """Runs a network by another's trace and keeps the values of some nodes."""
+    """Runs a network by another's trace and records the values of some nodes."""
 
     def __init__(self, network: nn.Module, graph: torch.fx.Graph, wanted: set[str]) -> None:
         super().__init__(torch.fx.GraphModule(network, graph))
@@ -206,7 +207,7 @@ class _Run(torch.fx.Interpreter):
     def run_node(self, n: torch.fx.Node) -> Any:
         value = super().run_node(n)
         if n.name in self.wanted:
-            self.seen[n.name] = value.clone()  # what follows may work in place
+            self.seen[n.name] = value.clone()  # later nodes may work in place
             if len(self.seen) == len(self.wanted):
                 raise _Enough
         return value
@@ -222,7 +223,7 @@ def _recorded(
 
 
 def _ordered(graph: torch.fx.Graph, inputs: Any) -> list[Any]:
-    """Inputs in the order of the trace's placeholders."""
+    """The inputs in the order of the trace's placeholders."""
     if isinstance(inputs, Mapping):
         names = [str(node.target) for node in graph.nodes if node.op == "placeholder"]
         return [inputs[name] for name in names if name in inputs]
@@ -242,7 +243,7 @@ def _hooked(network: nn.Module, inputs: Any, layers: Iterable[str]) -> dict[str,
 
 
 def _in_order(student: nn.Module, inputs: Any) -> dict[str, Tail]:
-    """Layers that are called once, as they are called, with nothing known of what follows."""
+    """Layers that are called once, in the order of the calls, without knowing what follows them."""
     modules = {name: module for name, module in student.named_modules() if name}
     inside = factors_in(student)
     layers = {n: m for n, m in modules.items() if is_layer(m) and n not in inside}

@@ -1,4 +1,4 @@
-"""A layer of the smaller network beside the teacher's, what is known of it and what it may be."""
+"""A layer of the smaller network and the teacher's: what is known, and candidates for it."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ from eckart.stages.heal.treatments import Case
 @final
 @dataclass(frozen=True)
 class Candidate:
-    """Weights and bias that a layer may get."""
+    """Weights and a bias that a layer may be given."""
 
     weights: Weights
     bias: Float64[Tensor, "groups out"]
 
     def loss(self, layer: Layer, q: Quadratic, g: Tensor) -> float:
-        """On some examples' quadratic."""
+        """The loss on the quadratic of some examples."""
         return float(q.shifted(self.bias).loss(layer.matrix(self.weights), g))
 
 
 @final
 @dataclass(frozen=True)
 class Site:
-    """One layer.
+    """One layer of both networks.
 
     Attributes:
-        name: in both networks.
-        module, dense: the smaller one's and the teacher's.
-        tail: what follows it.
-        norm: the smaller network's, after it.
+        name: its name in both networks.
+        module, dense: the layer of the smaller network and that of the teacher.
+        tail: what follows the layer.
+        norm: the norm after it in the smaller network.
         theirs: what the teacher's norm does to the channels that are left.
-        kept: those channels.
-        layer: shapes of the smaller one.
+        kept: the channels that are left.
+        layer: shapes of the smaller network's layer.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Site:
 
     @classmethod
     def of(cls, case: Case, tail: Tail, name: str) -> Site:
-        """The layer of a name."""
+        """The layer with this name."""
         module, dense = (net.get_submodule(name) for net in (case.student, case.teacher))
         norm = None if tail.norm is None else case.student.get_submodule(tail.norm)
         kept = kept_channels(case.plan, case.teacher, name)
@@ -82,11 +82,11 @@ class Site:
 
     @property
     def has_bias(self) -> bool:
-        """Whether a bias can be had: the layer's own, or the norm's mean."""
+        """Whether a bias can be set: the layer's own, or the norm's mean."""
         return self.norm is not None or bias_of(last_piece(self.module)) is not None
 
     def bias(self) -> Float64[Tensor, "groups out"]:
-        """The layer's own bias; zeros where it has none."""
+        """The layer's own bias; zeros if it has none."""
         bias = bias_of(last_piece(self.module))
         shape = self.layer.matrix_shape[:2]
         if bias is None:
@@ -94,11 +94,11 @@ class Site:
         return bias.detach().double().reshape(shape)
 
     def candidate(self, weights: Weights, q: Quadratic, free: bool) -> Candidate:
-        """Weights with the bias as it is, or the best one."""
+        """Weights with the present bias or, if it is free, the best one."""
         return Candidate(weights, q.free_bias(self.layer.matrix(weights)) if free else self.bias())
 
     def install(self, candidate: Candidate) -> None:
-        """Put weights and bias in; without a bias of its own, the norm's mean takes it."""
+        """Install weights and bias; if the layer has no bias, the norm's mean takes it."""
         refill(self.module, candidate.weights)
         bias = bias_of(last_piece(self.module))
         if bias is not None:
@@ -109,13 +109,13 @@ class Site:
 
     @property
     def change(self) -> Affine:
-        """From the teacher's output to what must enter this network's norm to give the same."""
+        """Maps the teacher's output to the norm input that gives this network the same result."""
         ours = self.ours
         both, seen = self.theirs.then(ours.inverse()), ours.visible & self.theirs.visible
         return Affine(torch.where(seen, both.scale, 1.0), torch.where(seen, both.shift, 0.0))
 
     def metric(self, case: Case) -> Float64[Tensor, "groups out out"]:
-        """``G`` at the outputs that are left, in this network's scale; I without moments."""
+        """``G`` at the outputs that are left, in this network's scale; identity without moments."""
         groups, out, _ = self.layer.matrix_shape
         if case.moments is None or self.name not in case.moments.specs:
             device = weight_of(self.dense).device
@@ -127,7 +127,7 @@ class Site:
         return regular(scale[..., None] * g * scale[:, None])
 
     def prior(self, case: Case) -> Quadratic | None:
-        """What the teacher's own moments say: ``A`` and ``W A``, in this network's scale."""
+        """The quadratic of the teacher's own moments, ``A`` and ``W A``, in this one's scale."""
         if case.moments is None or self.name not in case.moments.specs:
             return None
         device = weight_of(self.dense).device
@@ -156,7 +156,7 @@ class Site:
         return Quadratic(a, cross, targets, x, t)
 
     def _rescaled(self, q: Quadratic) -> Quadratic:
-        """From the teacher's scale to this network's."""
+        """Convert from the teacher's scale to this network's."""
         shape, change = self.layer.matrix_shape[:2], self.change
         scale, shift = change.scale.reshape(shape), change.shift.reshape(shape)
         left = scale[..., None]

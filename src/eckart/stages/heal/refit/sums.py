@@ -1,4 +1,4 @@
-"""Sums over rows that every least-squares fit of a layer needs, and their quadratic."""
+"""Sums over rows for the least-squares fits of a layer, and their means as a quadratic."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Quadratic:
         gram: ``E[x xᵀ]``.
         cross: ``E[t xᵀ]``.
         targets: ``E[t tᵀ]``.
-        x, t: means.
+        x, t: means of the inputs and of the targets.
     """
 
     gram: Float64[Tensor, "groups in in"]
@@ -34,26 +34,26 @@ class Quadratic:
     t: Float64[Tensor, "groups out"]
 
     def mixed(self, other: Quadratic, share: float) -> Quadratic:
-        """This with so much of another in it."""
+        """``(1 − share)`` of this plus ``share`` of another."""
         pairs = ((getattr(self, k), getattr(other, k)) for k in self.__dict__)
         return Quadratic(*((1 - share) * mine + share * its for mine, its in pairs))
 
     def shifted(self, bias: Float64[Tensor, "groups out"]) -> Quadratic:
-        """That of targets ``t - bias``."""
+        """The quadratic of the targets ``t - bias``."""
         b, t = bias[..., None], self.t[..., None]
         targets = self.targets - b @ t.mT - t @ b.mT + b @ b.mT
         cross = self.cross - b @ self.x[:, None]
         return Quadratic(self.gram, cross, targets, self.x, self.t - bias)
 
     def centred(self) -> Quadratic:
-        """That of inputs and targets without their means, which a free bias takes up."""
+        """The quadratic of inputs and targets minus their means, which a free bias takes up."""
         x, t = self.x[..., None], self.t[..., None]
         nothing = (torch.zeros_like(self.x), torch.zeros_like(self.t))
         grams = (self.gram - x @ x.mT, self.cross - t @ x.mT, self.targets - t @ t.mT)
         return Quadratic(*grams, *nothing)
 
     def free_bias(self, matrix: Float64[Tensor, "groups out in"]) -> Float64[Tensor, "groups out"]:
-        """The bias that is best with a matrix."""
+        """The best bias for a matrix."""
         return self.t - (matrix @ self.x[..., None])[..., 0]
 
     def loss(
@@ -73,10 +73,10 @@ class Sums:
         self._total: list[Any] = [0.0] * 5
 
     def add(self, x: Tensor, t: Tensor, masks: Masks = ()) -> None:
-        """Take in a layer's inputs and targets for one batch, without what its masks call padding.
+        """Add a layer's inputs and targets of one batch, without the rows that are padding.
 
         Raises:
-            NonFiniteError: NaN or infinity in either.
+            NonFiniteError: either holds NaN or infinity.
         """
         kind, piece = type_of(self._layer), piece_of(self._layer)
         if kind is None:
@@ -96,12 +96,12 @@ class Sums:
         self._rows += sums.rows
 
     def _cross(self, x: Tensor, t: Tensor) -> Tensor:
-        """``Σ t xᵀ``: the gradient of ``Σ t · layer(x)`` in the weight, whatever the geometry."""
+        """``Σ t xᵀ``, for any geometry: the gradient of ``Σ t · layer(x)`` by the weight."""
         weight = cast(Tensor, self._layer.weight).detach().requires_grad_()
         with torch.enable_grad():
             y = torch.func.functional_call(self._layer, {"weight": weight}, (x,))
             return oriented(self._layer, torch.autograd.grad((y * t).sum(), weight)[0])
 
     def quadratic(self) -> Quadratic | None:
-        """Means over rows; None where there is no row."""
+        """Means over rows; None if there are no rows."""
         return Quadratic(*(part / self._rows for part in self._total)) if self._rows else None

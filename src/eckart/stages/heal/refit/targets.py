@@ -1,4 +1,4 @@
-"""What a layer's output should be, so that the network goes on as its teacher does."""
+"""The output that a layer should give so that the network continues as its teacher does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from eckart.stages.heal.channels import Kept, along
 from eckart.stages.heal.refit.flow import Tail, Values
 
-_LEAST = 1e-3  # of the largest scale; below it a norm hides what the layer does
+_LEAST = 1e-3  # of the largest scale; a norm with a smaller scale hides what the layer does
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Affine:
 
     @classmethod
     def of(cls, norm: nn.Module | None, width: int, like: Tensor) -> Affine:
-        """A norm's; one that does nothing where there is none."""
+        """The map of a norm; the identity if there is none."""
         if norm is None:
             one = torch.ones(width, dtype=torch.float64, device=like.device)
             return cls(one, torch.zeros_like(one))
@@ -40,12 +40,12 @@ class Affine:
         return size > _LEAST * size.max()
 
     def inverse(self) -> Affine:
-        """From the norm's output to its input, where that is visible; elsewhere nothing is done."""
+        """Maps the norm's output to its input; the identity for channels that are not visible."""
         scale = torch.where(self.visible, 1 / self.scale, 1.0)
         return Affine(scale, torch.where(self.visible, -self.shift * scale, 0.0))
 
     def then(self, other: Affine) -> Affine:
-        """Both, this one first."""
+        """Both maps in a row, this one first."""
         return Affine(other.scale * self.scale, other.scale * self.shift + other.shift)
 
     def __call__(self, y: Tensor, axis: int) -> Tensor:
@@ -55,9 +55,9 @@ class Affine:
 def target(theirs: Values, ours: Values, tail: Tail, kept: Kept, norm: Affine, axis: int) -> Tensor:
     """The output that a layer should give.
 
-    The teacher's after its norm, plus what the shortcut lacks, pulled back through the smaller
-    network's norm. Where only the positive part goes on and the teacher's is none, any negative
-    output is right, so the layer's own is the target.
+    It is the teacher's output after its norm, plus what the shortcut lacks, pulled back through the
+    smaller network's norm. If only the positive part is passed on and the teacher's value is not
+    positive, any negative output is right, so the layer's own output is the target.
 
     Source: asymmetric reconstruction and rectified targets, Zhang et al. 2015 (1505.06798).
     """
