@@ -2,7 +2,7 @@
 
 import pytest
 
-from sources import SOURCES, Source, imports
+from sources import NAMES, SOURCES, Source, imports
 
 LAYERS = {
     "errors": 0,
@@ -58,6 +58,63 @@ def allowed(importer: str, target: str) -> bool:
     if reader == "stages" and read.startswith("stages."):
         return True  # stages/__init__.py names the stages
     return layer(target) < layer(importer) or (reader, read) in SIDEWAYS
+
+
+def needed_by(source: Source) -> set[str]:
+    """The modules that importing one runs: its targets and the packages that they are in.
+
+    A package that holds the module itself is left out, because its `__init__` names what is in it.
+    """
+    targets = {target for _, target in imports(source) if target in NAMES}
+    parts = [target.split(".") for target in targets]
+    packages = {".".join(part[:length]) for part in parts for length in range(1, len(part))}
+    own = {name for name in NAMES if f"{source.name}.".startswith(f"{name}.")}
+    return (targets | packages) - own
+
+
+def circles(needs: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of modules each of which needs all others, by Tarjan's algorithm."""
+    order: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    path: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(name: str) -> None:
+        order[name] = lowest[name] = len(order)
+        path.append(name)
+        for target in sorted(needs.get(name, ())):
+            if target not in order:
+                visit(target)
+            if target in path:
+                lowest[name] = min(lowest[name], lowest[target])
+        if lowest[name] == order[name]:
+            at = path.index(name)
+            found.append(sorted(path[at:]))
+            del path[at:]
+
+    for name in sorted(needs):
+        if name not in order:
+            visit(name)
+    return [group for group in found if len(group) > 1]
+
+
+def test_no_modules_import_each_other():
+    """Anywhere, within packages too, and in functions as well as at the top."""
+    found = circles({source.name: needed_by(source) for source in SOURCES})
+    assert not found, "\n".join(" ↔ ".join(group) for group in found)
+
+
+@pytest.mark.parametrize(
+    ("needs", "expected"),
+    [
+        ({"a": {"b"}, "b": {"c"}, "c": set()}, []),
+        ({"a": {"b"}, "b": {"a"}}, [["a", "b"]]),
+        ({"a": {"b", "d"}, "b": {"c"}, "c": {"a"}, "d": {"c"}}, [["a", "b", "c", "d"]]),
+        ({"a": {"b"}, "b": {"a"}, "c": {"a", "d"}, "d": {"c"}}, [["a", "b"], ["c", "d"]]),
+    ],
+)
+def test_circles_are_found(needs: dict[str, set[str]], expected: list[list[str]]):
+    assert sorted(circles(needs)) == expected
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=str)

@@ -36,6 +36,7 @@ def load(fresh_model: nn.Module, directory: str | Path) -> nn.Module:
         ``fresh_model`` in eval mode, whose outputs equal those of the saved network to the bit.
 
     Raises:
+        InputError: the fresh model has tensors that are not initialised.
         CheckpointError: a file is missing, damaged, of another version, not to be trusted, or
             belongs to another network.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from eckart.errors import InputError
 
@@ -35,12 +36,13 @@ def named(model: nn.Module) -> Named:
     """The modules and the state of a network.
 
     Raises:
-        InputError: two tensors have one plain name, or the state holds what is not a tensor.
+        InputError: two tensors have one plain name, one is not initialised, or the state holds
+            what is not a tensor.
     """
     wrappers = {n: inner for n, m in model.named_modules() if (inner := _inner(m)) is not None}
     modules = {name: module for name, module in model.named_modules() if name not in wrappers}
     places = {_plain(name, wrappers): name for name in modules}
-    state = model.state_dict()
+    state = model.state_dict(keep_vars=True)  # a lazy one could not be detached
     keys = {_plain(key, wrappers): key for key in state}
     if len(keys) < len(state):
         raise InputError("two tensors of this network have one name: rename one of its modules")
@@ -77,6 +79,8 @@ def _plain(name: str, wrappers: Mapping[str, str]) -> str:
 
 
 def _check_tensor(key: str, value: Any) -> None:
+    if is_lazy(value):
+        raise InputError(f"the tensor {key!r:.80} is not initialised: run the network once")
     if isinstance(value, Tensor):
         return
     layer = key.removesuffix("_extra_state").rstrip(".") or "the network"

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from eckart.checkpoint.folder import replace_network, replaceable
 from eckart.checkpoint.names import Named, inside, named
@@ -70,8 +69,6 @@ def save(model: nn.Module, directory: str | Path, tokenizer: Any = None) -> None
 def _storable(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What a file can hold, each tensor once."""
     for name, tensor in state.items():
-        if is_lazy(tensor):
-            raise InputError(f"the tensor {name!r:.80} is not initialised: run the network once")
         check_storable(name, tensor)
     tied = tied_names(state)
     return {name: tensor for name, tensor in state.items() if tied[name] == name}
