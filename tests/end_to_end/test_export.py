@@ -1,5 +1,7 @@
 """Factored and merged networks go where dense ones go."""
 
+import copy
+import pickle
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,21 @@ def test_onnx(digits, network: nn.Module, tmp_path: Path):
     (output,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     with torch.no_grad():
         torch.testing.assert_close(torch.from_numpy(output), network(x), **tolerance(torch.float32))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize(
+    "taken",
+    [
+        torch.jit.script,
+        lambda network: torch.jit.trace(network, torch.randn(3, 1, 8, 8)),
+        copy.deepcopy,
+        lambda network: pickle.loads(pickle.dumps(network)),
+        nn.DataParallel,
+    ],
+    ids=["script", "trace", "deepcopy", "pickle", "DataParallel"],
+)
+def test_the_records_a_network_carries_do_not_stand_in_the_way(digits, network, taken):
+    x = digits.test[0][0]
+    with torch.no_grad():
+        torch.testing.assert_close(taken(network)(x), network(x), **tolerance(torch.float32))

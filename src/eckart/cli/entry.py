@@ -19,6 +19,7 @@ from eckart.errors import CalibrationInterrupted, EckartError, FrontierInterrupt
 
 _words: ContextVar[tuple[str, ...]] = ContextVar("words", default=())
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+NOBODY_READS = 141  # what a shell shows for a program that SIGPIPE ended
 
 
 class Interrupted(Exception):
@@ -36,8 +37,10 @@ class CommandGroup(TyperGroup):
     """Runs a command, prints the ``Result`` it returns and ends with an exit code.
 
     0: done; 1: failed, with one line on stderr; 2: the command line makes no sense; 130:
-    interrupted. With ``--json``, stdout is the document's alone, and empty after an error: what a
-    network or a library prints there goes to stderr.
+    interrupted; 141: the work is done, and whoever read stdout stopped reading, as ``head`` does.
+    A stdout that is closed from the start is not a failure. With ``--json``, stdout is the
+    document's alone, and empty after an error: what a network or a library prints there goes to
+    stderr.
     """
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
@@ -75,22 +78,46 @@ def run(work: Callable[[], Any], words: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
+    _prepare_streams()
     stdout, as_json = sys.stdout, "--json" in words
     try:
         with _warnings_as_lines(), _to_stderr() if as_json else nullcontext():
             result = work()
         if isinstance(result, Result):
             result.print_to(stdout, as_json=as_json)
+        stdout.flush()
         return result if isinstance(result, int) else OK
     except BrokenPipeError:  # nobody reads on, as in `eckart … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
-        return FAILED
+        _lead_nowhere(stdout.fileno())
+        return NOBODY_READS
     except Exception as error:
         if "--debug" in words:
             traceback.print_exc()
         code, message = _verdict(error)
         say(f"eckart: {message}")
         return code
+
+
+def _prepare_streams() -> None:
+    """Let no stream fail once the work is done.
+
+    What an encoding lacks is replaced. A stream that was closed, as by ``>&-``, leads to nowhere;
+    otherwise the next file that is opened would take its number, and be written to.
+    """
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        if stream is None:
+            _lead_nowhere(descriptor)
+            setattr(sys, name, open(descriptor, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def _lead_nowhere(descriptor: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    if nowhere != descriptor:
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
 
 
 def _verdict(error: Exception) -> tuple[int, str]:

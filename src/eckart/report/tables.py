@@ -74,7 +74,7 @@ def frontier_table(frontier: Frontier) -> Table:
     table.add_column("", overflow="fold", min_width=6)
     for name in table_columns(frontier):
         header = name.replace(" %", "\N{NO-BREAK SPACE}%").replace(" ", "\n")
-        table.add_column(header, justify="right", no_wrap=True)
+        table.add_column(header, justify="right", overflow="fold")
     before = None
     for row in table_rows(frontier):
         if before not in (None, row.label):

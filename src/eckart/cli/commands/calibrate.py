@@ -105,7 +105,12 @@ def _gathered(
             return before
     try:
         rest = eckart.calibrate(
-            model, batches.after(done), metric=metric, seed=seed, first_batch=done
+            model,
+            batches.after(done),
+            metric=metric,
+            seed=seed,
+            first_batch=done,
+            progress=True,
         )
     except CalibrationInterrupted as error:
         moments = error.moments if before is None else before + error.moments

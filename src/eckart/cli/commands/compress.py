@@ -96,7 +96,8 @@ def compress_command(
     run.start()
     network = model.load()
     gathered = gather(network, source, images.seed, moments.workspace)
-    done, healed = eckart.compress(network, gathered, offer=plan.offer, **goals), None
+    done = eckart.compress(network, gathered, offer=plan.offer, progress=True, **goals)
+    healed = None
     if healed_on is not None:
         if out is not None:  # healing may fail, and what there is must not be lost
             eckart.save(done.model, out, model.tokenizer())

@@ -70,12 +70,13 @@ def frontier_command(
     run.start()
     network = model.load()
     gathered = gather(network, source, images.seed, moments.workspace)
-    options = eckart.curves(network, gathered, offer=plan.offer)
+    options = eckart.curves(network, gathered, offer=plan.offer, progress=True)
     with _resumable(out):
         found = eckart.frontier(
             network,
             gathered,
             judge(batches),
+            progress=True,
             keeps=fractions,
             cost=cost,
             of=plan.scope,

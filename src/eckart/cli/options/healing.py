@@ -87,6 +87,7 @@ class HealingOptions:
                 smaller,
                 dense,
                 batches,
+                progress=True,
                 moments=moments,
                 treatments=self.treatments,
                 steps=self.steps,

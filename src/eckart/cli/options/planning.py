@@ -72,7 +72,7 @@ def gather(
     if isinstance(source, eckart.Moments):
         return source
     try:
-        return eckart.calibrate(network, source, seed=seed, workspace=workspace)
+        return eckart.calibrate(network, source, seed=seed, workspace=workspace, progress=True)
     except CalibrationInterrupted as error:
         if workspace is not None:
             raise stopped(error, f"{workspace} keeps what is finished: call again") from error

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -39,8 +40,10 @@ class Result:
             print(text, file=stream, flush=True)
             return
         console = make_console(stream)
-        for item in self.shown:
-            console.print(item, soft_wrap=isinstance(item, str))
+        with console.capture() as text:  # rich itself would end the program at a broken pipe
+            for item in self.shown:
+                console.print(item, soft_wrap=isinstance(item, str))
+        print(text.get(), end="", file=stream, flush=True)
 
 
 def make_console(stream: TextIO) -> Console:
@@ -91,8 +94,9 @@ def folder_to_write(path: Path | None) -> Path | None:
 
 
 def say(message: str) -> None:
-    """One line about what is going on, to stderr."""
-    print(message, file=sys.stderr, flush=True)
+    """One line about what is going on, to stderr; that nobody reads it stops no work."""
+    with suppress(OSError):
+        print(message, file=sys.stderr, flush=True)
 
 
 def _finite(value: Any) -> Any:

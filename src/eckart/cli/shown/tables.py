@@ -34,7 +34,7 @@ def make_table(title: str, columns: Mapping[str, bool], rows: Sequence[Sequence[
     )
     for heading, is_number in columns.items():
         justify: Literal["left", "right"] = "right" if is_number else "left"
-        table.add_column(heading, justify=justify, no_wrap=is_number, overflow="fold")
+        table.add_column(heading, justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*row)
     return table

@@ -55,7 +55,7 @@ class Shown:
     windows: Windows
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        return tracked(self.windows, "reading text", None)
+        return tracked(self.windows, "reading text", True)
 
 
 @dataclass(frozen=True)
