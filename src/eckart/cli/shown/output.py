@@ -40,10 +40,10 @@ class Result:
             print(text, file=stream, flush=True)
             return
         console = make_console(stream)
-        with console.capture() as text:  # rich itself would end the program at a broken pipe
+        with console.capture() as shown:  # rich itself would end the program at a broken pipe
             for item in self.shown:
                 console.print(item, soft_wrap=isinstance(item, str))
-        print(text.get(), end="", file=stream, flush=True)
+        print(shown.get(), end="", file=stream, flush=True)
 
 
 def make_console(stream: TextIO) -> Console:
