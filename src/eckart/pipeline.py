@@ -38,7 +38,7 @@ from eckart.records.plans import Scope
 from eckart.running.progress import tracked
 from eckart.scores import Evaluate
 from eckart.search.plan import Search, fitted
-from eckart.stages.allocate import allocate, uniform
+from eckart.stages.allocate import Allocator, allocate
 from eckart.stages.apply import applied
 from eckart.stages.calibrate import calibrate
 from eckart.stages.curves import curves
@@ -241,19 +241,17 @@ def frontier(
     _, options = fitted(
         model, moments, options, lambda offered: allocate(offered, least), caches["eckart"]
     )
-    families = {"eckart": (allocate, options)}
+    families = {"eckart": Allocator.over(options, [cost], of).plan}
     if baselines:
         asked = set(moments.specs) - set(options.specs)  # to stay dense
-        families["uniform svd"] = (
-            uniform,
-            curves(model, moments, methods=["svd"], dense=asked, progress=False),
-        )
-        caches["uniform svd"] = Cache.beside(moments, families["uniform svd"][1].states)
+        plain = curves(model, moments, methods=["svd"], dense=asked, progress=False)
+        families["uniform svd"] = Allocator.over(plain, [cost], of).uniform
+        caches["uniform svd"] = Cache.beside(moments, plain.states)
     plans = {
         (keep, label): plan
-        for label, (choose, offered) in families.items()
+        for label, choose in families.items()
         for keep, budget in budgets.items()
-        if (plan := _reachable(choose, offered, budget, label)) is not None
+        if (plan := _reachable(choose, budget, label)) is not None
     }
     example = moments.example if example_inputs is None else example_inputs
 
@@ -286,12 +284,10 @@ def frontier(
     return in_order(plans)
 
 
-def _reachable(
-    choose: Callable[[Curves, Budget], Plan], offered: Curves, budget: Budget, label: str
-) -> Plan | None:
+def _reachable(choose: Callable[[Budget], Plan], budget: Budget, label: str) -> Plan | None:
     """The plan; None where a baseline cannot go that low."""
     try:
-        return choose(offered, budget)
+        return choose(budget)
     except BudgetError:
         if label == "eckart":
             raise

@@ -14,6 +14,9 @@ from eckart.stages.allocate.coupled import Coupled
 from eckart.stages.allocate.elimination import States
 from eckart.stages.allocate.knapsack import Knapsack, Vector
 
+_DIGITS = 2.0**40  # about twelve decimal ones
+_NOTHING = 1e-14  # of the largest loss of a site
+
 
 class Kept(NamedTuple):
     """A group, and how many of its units stay."""
@@ -61,23 +64,23 @@ class _Table:
         name, spec = curve.site.name, self.curves.specs[curve.site.name]
         scope = tuple(i for i, c in enumerate(self.curves.groups) if name in c.group.members)
         rows = np.array([[c.of(spec, o.form) for c in self.priced] for o in curve.options], float)
+        losses = _settled(np.array([option.loss for option in curve.options]))
         for cell, members in _cells(self.curves, curve, scope):
-            losses = np.array([curve.options[i].loss for i in members])
-            kept = [members[i] for i in _undominated(losses, rows[members])]
+            kept = [members[i] for i in _undominated(losses[members], rows[members])]
             dense = len(curve.options) - 1
             if dense in members and dense not in kept:
                 kept.append(dense)  # as the measure of what is saved
-            options = [curve.options[i] for i in kept]
-            losses = np.array([option.loss for option in options])
-            self._add(cell, options, losses, rows[kept])
+            self._add(cell, [curve.options[i] for i in kept], losses[kept], rows[kept])
         self._scopes.append(scope)
 
     def add_group(self, group: GroupCurve, count_norms: bool) -> None:
         """The numbers of units that may stay."""
         each = [group.costs.get(cost.name, 0) * count_norms for cost in self.priced]
         menu = [Kept(group, size) for size in group.sizes]
-        for cell, (kept, loss) in enumerate(zip(menu, group.losses.values(), strict=True)):
-            self._add(cell, [kept], np.array([loss]), kept.size * np.array([each], float))
+        losses = _settled(np.array(list(group.losses.values())))
+        for cell, kept in enumerate(menu):
+            costs = kept.size * np.array([each], float)
+            self._add(cell, [kept], losses[cell : cell + 1], costs)
         self._scopes.append((self.curves.groups.index(group),))
 
     def problem(self) -> Coupled:
@@ -120,9 +123,24 @@ def _cells(curves: Curves, curve: Curve, scope: States) -> Iterator[tuple[int, l
         yield cell, of_widths.get((inputs, outputs), [])
 
 
+def _settled(losses: Vector) -> Vector:
+    """Losses without the digits that differ between equal computations.
+
+    Twelve digits are kept, and what is below the rounding of a site's largest loss is nothing, so
+    that ties stay ties whatever the order of the sums was.
+    """
+    mantissa, exponent = np.frexp(losses)
+    rounded = np.ldexp(np.round(mantissa * _DIGITS) / _DIGITS, exponent)
+    return np.where(losses > _NOTHING * losses.max(initial=0.0), rounded, 0.0)
+
+
 def _undominated(losses: Vector, costs: Vector) -> list[int]:
     """Options that no other beats in loss and every cost at once; the lossless one comes last."""
     order = np.lexsort((*costs.T[::-1], losses))
+    if costs.shape[1] == 1:
+        spent = costs[order, 0]
+        least = np.minimum.accumulate(np.concatenate([[np.inf], spent]))[:-1]
+        return [int(i) for i in order[spent < least][::-1]]
     kept: list[int] = []
     for i in order:
         if not (costs[kept] <= costs[i]).all(1).any():

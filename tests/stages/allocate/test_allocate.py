@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from eckart.costs import COSTS, Cost
 from eckart.errors import BudgetError, InputError
 from eckart.records import Budget, Curves, Form, LayerSpec, Piece
-from eckart.stages.allocate import allocate, hull, unchanged, uniform
-from eckart.stages.allocate.knapsack import Knapsack, solve
+from eckart.stages.allocate import Allocator, allocate, hull, unchanged, uniform
+from eckart.stages.allocate.knapsack import Knapsack
+from eckart.stages.allocate.solving import solve
 from random_curves import cheapest_loss, curves_of, spec
 
 LOSS = st.one_of(st.sampled_from([0.0, 1.0, 2.0]), st.floats(1e-6, 1e3))
@@ -234,9 +235,10 @@ def test_twenty_budgets_of_a_residual_network_take_seconds():
         spectrum = np.sort(rng.lognormal(0, 3, 150))[::-1]
         losses.append([(r, float(spectrum[r:].sum())) for r in range(1, 151)])
     curves = curves_of(specs, losses)
-    start = time.perf_counter()
-    plans = [allocate(curves, Budget(params=float(k))) for k in np.linspace(0.9, 0.2, 20)]
-    both = [allocate(curves, Budget(params=float(k), macs=float(k))) for k in (0.7, 0.5, 0.3)]
-    assert time.perf_counter() - start < 5
+    start = time.process_time()
+    one, two = Allocator.over(curves, ["params"]), Allocator.over(curves, ["params", "macs"])
+    plans = [one.plan(Budget(params=float(k))) for k in np.linspace(0.9, 0.2, 20)]
+    both = [two.plan(Budget(params=float(k), macs=float(k))) for k in (0.7, 0.5, 0.3)]
+    assert time.process_time() - start < 3
     assert all(a.loss <= b.loss for a, b in pairwise(plans))
     assert all(max(p.costs[m] / p.totals[m] for m in ("params", "macs")) <= 0.7 for p in both)

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from eckart.stages.allocate import coupled
-from eckart.stages.allocate import elimination as buckets
-from eckart.stages.allocate.coupled import Column, Coupled, coupled_hull, solve_coupled
+from eckart.stages.allocate import elimination, joint_states
+from eckart.stages.allocate.coupled import Column, Coupled
 from eckart.stages.allocate.elimination import States, Table, least_sum
-from eckart.stages.allocate.knapsack import Knapsack, Vector, solve
+from eckart.stages.allocate.hulls import coupled_hull
+from eckart.stages.allocate.joint_states import solve_coupled
+from eckart.stages.allocate.knapsack import Knapsack, Vector
+from eckart.stages.allocate.solving import solve
 
 SEEDS = st.integers(0, 10**6)
 STATES = st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple)
@@ -128,7 +130,7 @@ def test_the_least_sum_is_the_least(seed: int, states: States):
 def test_in_parts_it_is_a_bound(seed: int, states: States, most: int):
     tables = random_tables(seed, states)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(buckets, "_MAX_TABLE", most)
+        patch.setattr(elimination, "_MAX_TABLE", most)
         found, bound = least_sum(tables, states)
     assert found in every(states)
     assert bound <= min(total(tables, each) for each in every(states)) <= total(tables, found)
@@ -169,7 +171,7 @@ def test_every_choice_fits_and_the_bound_is_below_all_others(
     problem = random_problem(seed, states, metrics)
     choices, limits = some_limits(problem, seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coupled, "_FEW", 0)
+        patch.setattr(joint_states, "_FEW", 0)
         picked, bound = solve_coupled(problem, limits)
     best = choices.least(limits)
     assert bound <= best * (1 + 1e-9) + 1e-12
@@ -188,9 +190,9 @@ def test_of_many_joint_states_the_last_is_never_better(seed: int, states: States
     last = problem.fixed(tuple(count - 1 for count in states))
     alone = solve(problem.options.within(last), limits)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coupled, "_FEW", 0)
-        patch.setattr(coupled, "_STARTS", 1)
-        patch.setattr(coupled, "_SOLVES", 0)
+        patch.setattr(joint_states, "_FEW", 0)
+        patch.setattr(joint_states, "_STARTS", 1)
+        patch.setattr(joint_states, "_SOLVES", 0)
         picked, _ = solve_coupled(problem, limits)
     if alone is not None:
         assert picked is not None
@@ -218,20 +220,6 @@ def test_limits_that_all_choices_meet_cost_nothing(seed: int, states: States, me
     assert picked is not None
     assert problem.options.loss(picked) == pytest.approx(choices.losses.min(), rel=1e-12)
     assert bound == pytest.approx(choices.losses.min(), rel=1e-12)
-
-
-@settings(max_examples=25)
-@given(seed=SEEDS, states=STATES)
-def test_earlier_questions_do_not_spoil_later_ones(seed: int, states: States):
-    """What was met on the way to one answer serves the next, and proves no less."""
-    fresh, used = (random_problem(seed, states, 1) for _ in range(2))
-    choices, limits = some_limits(fresh, seed)
-    for limit in np.quantile(choices.costs[0], [0.1, 0.3, 0.7], method="nearest"):
-        solve_coupled(used, np.array([limit]))
-    picked, bound = solve_coupled(used, limits)
-    assert picked is not None
-    assert bound <= choices.least(limits) * (1 + 1e-9) + 1e-12
-    assert bound == pytest.approx(solve_coupled(fresh, limits)[1], rel=1e-3, abs=1e-9)
 
 
 @given(seed=SEEDS, states=STATES, unit=st.sampled_from([1.0, 1e-12, 0.0]), size=UNIT)

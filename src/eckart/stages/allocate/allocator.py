@@ -1,0 +1,140 @@
+"""Curves as one table that many budgets are asked of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from eckart.costs import cost_named
+from eckart.errors import BudgetError, InputError
+from eckart.records import Budget, Curves, Plan
+from eckart.records.plans import Scope
+from eckart.stages.allocate.coupled import Coupled
+from eckart.stages.allocate.hulls import coupled_hull, lower_hull
+from eckart.stages.allocate.joint_states import solve_coupled
+from eckart.stages.allocate.knapsack import Vector
+from eckart.stages.allocate.planning import planned
+from eckart.stages.allocate.solving import solve
+from eckart.stages.allocate.table import Menu, assembled
+
+
+@dataclass(frozen=True, eq=False)
+class Allocator:
+    """Curves as a table of options, for any number of budgets on the same costs.
+
+    Nothing that is asked changes it, so the order of questions does not matter.
+
+    Attributes:
+        curves: every site's options.
+        costs: names of the costs that budgets limit.
+        scope: what the budgets are of.
+        problem: the knapsack.
+        menu: what each of its options is.
+    """
+
+    curves: Curves
+    costs: tuple[str, ...]
+    scope: Scope
+    problem: Coupled
+    menu: Menu
+
+    @classmethod
+    def over(cls, curves: Curves, costs: Iterable[str], scope: Scope = "model") -> Allocator:
+        """The table for budgets on these costs.
+
+        Raises:
+            InputError: an unknown cost.
+        """
+        names = tuple(costs)
+        priced = [cost_named(name) for name in names]
+        return cls(curves, names, scope, *assembled(curves, priced, scope == "model"))
+
+    @classmethod
+    def of(cls, curves: Curves, budget: Budget) -> Allocator:
+        """The table for this budget, and others on the same costs."""
+        return cls.over(curves, budget.limits, budget.of)
+
+    def plan(self, budget: Budget) -> Plan:
+        """The plan of least predicted loss, see ``allocate``.
+
+        Raises:
+            BudgetError: no choice is cheap enough.
+            InputError: the budget is on other costs than the table.
+        """
+        limits, options = self._limits(budget), self.problem.options
+        if self.problem.states:
+            picked, bound = solve_coupled(self.problem, limits)
+        else:
+            picked = solve(options, limits)
+            bound = 0.0 if picked is None else options.loss(picked)
+        if picked is None:
+            raise BudgetError(
+                "each limit of this budget can be met alone, but no choice of options was found "
+                "that meets all of them at once; raise one of them"
+            )
+        return self._planned(picked, budget, bound)
+
+    def hull(self) -> list[Plan]:
+        """The plans on the lower hull of loss against the first cost, see ``eckart.hull``."""
+        if self.problem.states:
+            columns = coupled_hull(self.problem)
+            return [self._planned(column.picked, bound=column.loss) for column in columns]
+        options = self.problem.options
+        picked = options.least(options.costs[0])
+        plans = [self._planned(picked)]
+        for site, option in lower_hull(options):
+            picked[site] = option
+            plans.append(self._planned(picked))
+        return plans
+
+    def uniform(self, budget: Budget) -> Plan:
+        """The plan that keeps one fraction everywhere, see ``eckart.uniform``.
+
+        Raises:
+            BudgetError: the least fraction is too much.
+        """
+        limits = self._limits(budget)
+        whole = self.problem.fixed(tuple(count - 1 for count in self.problem.states))
+        options = self.problem.options.within(whole)
+        dense = [options.members(site)[-1] for site in range(options.sites)]
+        share = (options.costs / np.maximum(options.costs[:, dense], 1)[:, options.site]).max(0)
+        least = options.least(share)
+        for fraction in np.union1d(share, 1.0)[::-1]:
+            within = share <= np.maximum(fraction, share[least][options.site])
+            picked = options.least(np.where(within, options.losses, np.inf))
+            if options.fits(picked, limits):
+                return self._planned([int(whole[i]) for i in picked], budget)
+        raise BudgetError("no uniform fraction meets this budget; raise it or use allocate")
+
+    def _planned(
+        self, picked: Sequence[int], budget: Budget | None = None, bound: float | None = None
+    ) -> Plan:
+        return planned(self.curves, [self.menu[i] for i in picked], budget, bound)
+
+    def _limits(self, budget: Budget) -> Vector:
+        """What the chosen options may cost in sum: the budget less all that cannot change."""
+        if (tuple(budget.limits), budget.of) != (self.costs, self.scope):
+            raise InputError(
+                f"this table is for limits on {', '.join(self.costs)} of the {self.scope}, the "
+                f"budget limits {', '.join(budget.limits)} of the {budget.of}: make another with "
+                "Allocator.of(curves, budget)"
+            )
+        return np.array([self._limit(i, name, budget) for i, name in enumerate(self.costs)], float)
+
+    def _limit(self, index: int, name: str, budget: Budget) -> float:
+        options, limit = self.problem.options, budget.limits[name]
+        costs = options.costs[index]
+        dense = sum(costs[options.members(site)[-1]] for site in range(options.sites))
+        whole = self.curves.totals.get(name, dense) if budget.of == "model" else dense
+        allowed = np.floor(limit * whole + 1e-9) if isinstance(limit, float) else limit
+        prices = np.eye(len(self.costs))[index]
+        reachable = whole - dense + self.problem.best(prices, loss=0.0)[0].costs[index]
+        if reachable > allowed:
+            raise BudgetError(
+                f"budget {name}={limit} of the {budget.of} cannot be met: the least reachable is "
+                f"{reachable:.0f} of {whole:.0f} ({reachable / max(whole, 1):.4f}); raise it, "
+                "allow lower ranks or more methods, or leave fewer layers dense"
+            )
+        return float(allowed - (whole - dense))

@@ -1,0 +1,72 @@
+"""The prices per unit of cost that prove most: a lower bound on every choice of a coupled knapsack.
+
+Source: Geoffrion 1974 (Lagrangian bounds by column generation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from eckart.stages.allocate.coupled import Column, Coupled
+from eckart.stages.allocate.knapsack import Vector
+
+_ROUNDS = 60
+
+
+class Dual(NamedTuple):
+    """What was proved, and what was met on the way.
+
+    Attributes:
+        prices: per unit of each cost.
+        bound: no choice within the limits loses less.
+        met: choices that are best at some prices.
+    """
+
+    prices: Vector
+    bound: float
+    met: Sequence[Column]
+
+
+def dual(problem: Coupled, limits: Vector) -> Dual:
+    """The prices that prove the highest lower bound, by column generation.
+
+    It starts from the cheapest choice by each cost and from the one of least loss.
+    """
+    units = np.maximum(limits, 1.0)
+    met = [problem.best(prices, loss=0.0)[0] for prices in np.eye(len(limits))]
+    met.append(problem.best(np.zeros(len(limits)))[0])
+    scale = max(max(column.loss for column in met), 1e-300)
+    best, proved = np.zeros(len(limits)), 0.0
+    for _ in range(_ROUNDS):
+        prices, value = _master(met, limits / units, units, scale)
+        column, least = problem.best(prices)
+        bound = least - float(prices @ limits)
+        if bound > proved:
+            best, proved = prices, bound
+        if bound >= value - 1e-6 * abs(value):
+            break
+        met.append(column)
+    return Dual(best, proved, met)
+
+
+def _master(
+    met: Sequence[Column], limits: Vector, units: Vector, scale: float
+) -> tuple[Vector, float]:
+    """Prices at which no mixture of the choices met so far does better within the limits."""
+    from scipy.optimize import linprog  # slow to import, and only needed here
+
+    losses = np.array([column.loss for column in met]) / scale
+    costs = np.stack([column.costs / units for column in met], 1)
+    slack = 1e3 * (1 + losses.max())  # to overstep a limit must never pay
+    result = linprog(
+        np.concatenate([losses, np.full(len(limits), slack)]),
+        A_ub=np.concatenate([costs, -np.eye(len(limits))], 1),
+        b_ub=limits,
+        A_eq=np.concatenate([np.ones(len(losses)), np.zeros(len(limits))])[None],
+        b_eq=[1.0],
+    )
+    prices = np.maximum(-result.ineqlin.marginals, 0.0)
+    return prices / units * scale, float(result.fun) * scale
