@@ -131,7 +131,7 @@ def test_the_frontier_resumes(digits, tmp_path: Path):
     again = frontier(digits.model, digits.moments, second, keeps=keeps, path=path)
     assert second.calls == 1, "only the dense network is evaluated again"
     assert json.dumps(again.as_json()) == json.dumps(found.as_json())
-    written = {k: v for k, v in json.loads(path.read_text()).items() if k != "sha256"}
+    written = {k: v for k, v in json.loads(path.read_text()).items() if k != "digest"}
     assert json.dumps(again.as_json()) == json.dumps(written)
     more = frontier(digits.model, digits.moments, third, keeps=(0.8, *keeps), path=path)
     assert third.calls == 3
