@@ -22,6 +22,7 @@ from eckart.methods import Cache, fitting_methods
 from eckart.metrics import Probe
 from eckart.moments import Moments
 from eckart.network.survey import matching, survey
+from eckart.network.wrappers import trainable, unwrapped
 from eckart.records import (
     Budget,
     Curves,
@@ -101,7 +102,8 @@ def compress(
     Exactly one of ``keep``, ``budget`` and ``tolerance`` is given.
 
     Args:
-        model: the trained network; it is left as it is.
+        model: the trained network; it is left as it is. What ``torch.compile`` and ``DataParallel``
+            put around it is left out.
         batches: calibration data, consumed once, see ``calibrate``; or moments gathered before.
         keep: the fraction of the parameters that may be kept.
         budget: limits on several costs.
@@ -134,6 +136,7 @@ def compress(
         >>> smaller.plan.costs["params"] <= 0.6 * smaller.plan.totals["params"]
         True
     """
+    model = trainable(unwrapped(model))
     goal = _goal(keep, budget, tolerance, of, evaluate)
     offer = Offer.of(offer, allowed)
     fitting_methods(model, offer.methods)  # an unknown name fails before anything costly is done

@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 
 from eckart import EckartError, Logits, Moments, calibrate
+from eckart.errors import CalibrationInterrupted
 from stages.networks import Attention
 
 RANKS = 2
@@ -40,6 +42,20 @@ def batches(count: int) -> list[torch.Tensor]:
     return [torch.randn(n, 4, 6, generator=generator) for n in (3, 2, 4, 5, 6)[:count]]
 
 
+def differing(rank: int) -> dict[str, dict[str, Any]]:
+    """What one rank is given, and the other is not."""
+    other = network()
+    with torch.no_grad():
+        next(other.parameters())[0, 0] += rank
+    return {
+        "network": {"model": other},
+        "metric": {"metric": Logits(class_dim=1 if rank else None)},
+        "layers": {"layers": ["k" if rank else "*"]},
+        "seed": {"seed": rank},
+        "refused": {"layers": ["nowhere" if rank else "*"]},
+    }
+
+
 def run_rank(rank: int, folder: Path) -> None:
     """What each process does: deal out the batches in turn, calibrate, write the sum."""
     store = dist.FileStore(str(folder / "store"), RANKS)
@@ -53,8 +69,19 @@ def run_rank(rank: int, folder: Path) -> None:
         calibrate(network(), [torch.full((2, 4, 6), float("nan") if rank else 1.0)])
     except EckartError as error:
         (folder / f"error-{rank}").write_text(type(error).__name__)
+    for what, given in differing(rank).items():
+        try:
+            calibrate(**{"model": network(), "batches": batches(2), **given})
+        except EckartError as error:
+            (folder / f"{what}-{rank}").write_text(f"{type(error).__name__}: {error}")
     dist.barrier()
-    os._exit(0)  # gloo's threads now and then abort a process that takes its group down
+    if rank:  # leaves without a word; gloo's threads abort some processes that end a group
+        os._exit(0)
+    try:
+        calibrate(network(), batches(2))
+    except CalibrationInterrupted as error:
+        error.moments.save(folder / "left alone")
+    os._exit(0)
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +106,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_error_on_one_rank_stops_all(folder: Path):
     found = [(folder / f"error-{rank}").read_text() for rank in range(RANKS)]
     assert found == ["CalibrationInterrupted", "NonFiniteError"]
+
+
+@pytest.mark.parametrize("what", ["network", "metric", "layers", "seed", "refused"])
+def test_ranks_that_differ_are_told_before_the_first_batch(what: str, folder: Path):
+    said = [(folder / f"{what}-{rank}").read_text() for rank in range(RANKS)]
+    expected = ["MismatchError", "InputError" if what == "refused" else "MismatchError"]
+    assert [each.partition(":")[0] for each in said] == expected
+    assert f"{what}: " in said[0]
+    assert "on rank 1" in said[0]
+
+
+def test_a_rank_that_is_left_alone_keeps_what_it_has(folder: Path):
+    assert Moments.load(folder / "left alone").batches in (0, 2)
 
 
 @pytest.mark.parametrize("count", COUNTS.values(), ids=COUNTS)

@@ -1,5 +1,7 @@
 """What calibration keeps, and what it says, when a batch or a network fails."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -85,3 +87,32 @@ def test_accuracy_knows_the_axis_of_the_classes():
     assert accuracy([(perfect, targets)])(Given()).value == 1.0
     with pytest.raises(InputError, match=r"\(3, 4\) and targets \(3, 1\)"):
         accuracy([(torch.randn(3, 4), torch.zeros(3, 1, dtype=torch.long))])(Given())
+
+
+class Failing(nn.Sequential):
+    """Runs so many times, and from then on fails."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+        self.error, self.fails = error, False
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.fails = self.fails or len(x) == 5
+        if self.fails:
+            raise self.error
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("kept_in", ["memory", "a workspace"])
+@pytest.mark.parametrize("error", [RuntimeError("out of order"), MemoryError()])
+def test_a_network_that_fails_from_some_batch_on_loses_nothing(
+    error: Exception, kept_in: str, tmp_path: Path
+):
+    batches = [torch.randn(n, 6) for n in (4, 3, 5, 4)]
+    workspace = None if kept_in == "memory" else tmp_path / "work"
+    with pytest.raises(type(error)) as caught:
+        calibrate(Failing(error), batches, workspace=workspace)
+    kept = caught.value.moments
+    assert (kept.batches, kept.examples) == (2, 7)
+    assert kept.specs.keys() == {"0", "2"}
+    assert kept.model_costs["params"] == 6 * 8 + 8 + 8 * 3 + 3

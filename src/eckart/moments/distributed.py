@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from eckart.errors import MismatchError
 from eckart.moments import Moments
 from eckart.moments.file_format import PARTS
 from eckart.moments.record import sharing_differs
@@ -53,6 +54,27 @@ def summed_over_ranks(moments: Moments) -> Moments:
         model_costs=lead["model_costs"],
         sample=lead["sample"],
     )
+
+
+def check_ranks_agree(settings: Mapping[str, str]) -> None:
+    """Raise ``MismatchError``, on every rank, unless all have the same settings."""
+    _, size = world()
+    if size == 1:
+        return
+    known: list[dict[str, str]] = _gathered(dict(settings), size)
+    names = dict.fromkeys(name for each in known for name in each)
+    differ = [name for name in names if len({each.get(name) for each in known}) > 1]
+    if differ:
+        listed = "; ".join(_by_rank(name, known) for name in differ)
+        raise MismatchError(
+            f"the ranks of this process group differ ({listed}): give every rank the same network, "
+            "layers, metric, seed and first_batch"
+        )
+
+
+def _by_rank(name: str, known: list[dict[str, str]]) -> str:
+    said = (f"{each.get(name)!s:.60} on rank {rank}" for rank, each in enumerate(known))
+    return f"{name}: {', '.join(said)}"
 
 
 def any_rank(flag: bool) -> bool:

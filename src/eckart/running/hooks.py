@@ -76,7 +76,11 @@ def untouched(model: nn.Module) -> Iterator[None]:
     """
     modes = [(module, module.training) for module in model.modules()]
     lazy = [p for p in model.parameters() if is_lazy(p)]
-    frozen = [(p, p.requires_grad, p.grad) for p in model.parameters() if not is_lazy(p)]
+    frozen = [
+        (p, p.requires_grad, p.grad)
+        for p in model.parameters()
+        if not is_lazy(p) and not p.is_inference()  # those of inference mode cannot be changed
+    ]
     buffers = [
         (module, name, buffer, buffer.clone())
         for module in model.modules()
@@ -98,6 +102,16 @@ def untouched(model: nn.Module) -> Iterator[None]:
                 parameter.grad = grad
             for parameter in lazy:
                 parameter.grad = None
-            with torch.no_grad():
-                for module, name, buffer, value in buffers:
-                    module._buffers[name] = buffer.copy_(value)
+            for module, name, buffer, value in buffers:
+                _put_back(buffer, value)
+                module._buffers[name] = buffer
+
+
+def _put_back(buffer: Tensor, value: Tensor) -> None:
+    """What a buffer held; an expanded one is written once where it repeats itself."""
+    if buffer.layout == torch.strided:
+        for axis, stride in enumerate(buffer.stride()):
+            if stride == 0 and buffer.shape[axis] > 1:
+                buffer, value = buffer.narrow(axis, 0, 1), value.narrow(axis, 0, 1)
+    with torch.inference_mode(buffer.is_inference()), torch.no_grad():
+        buffer.copy_(value)

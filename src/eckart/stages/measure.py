@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from eckart.network.costs import network_costs
+from eckart.network.wrappers import unwrapped
 from eckart.records import Measurement, Score
 from eckart.running.batches import call, examples_in, first_examples, moved
 from eckart.running.hooks import untouched
@@ -30,7 +31,8 @@ def measure(
     """Count parameters, multiply-adds and bytes, time the forward pass, and score the network.
 
     Args:
-        model: any network.
+        model: any network. Costs of one inside ``torch.compile`` or ``DataParallel`` are those of
+            the network inside; it is timed and scored as it is given.
         example_inputs: a batch of inputs. Latency is measured on all of it; multiply-adds are
             counted for its first example.
         evaluate: ``evaluate(model)`` returns a ``Score``, or a number where higher is better.
@@ -41,7 +43,7 @@ def measure(
     Raises:
         InputError: the inputs have no batch axis, or the score is not finite.
     """
-    costs = network_costs(model, first_examples(example_inputs))
+    costs = network_costs(unwrapped(model), first_examples(example_inputs))
     timing = _timed(model, example_inputs, seconds) if latency else None
     return Measurement(
         params=costs.params,

@@ -9,6 +9,7 @@ from torch import nn
 from eckart.methods import Cache
 from eckart.moments import Moments
 from eckart.network.plan_attribute import attach_plan
+from eckart.network.wrappers import trainable, unwrapped
 from eckart.records import Plan
 from eckart.stages.apply.built import weights_of
 from eckart.stages.apply.checked import check_fits
@@ -36,7 +37,7 @@ def apply(model: nn.Module, plan: Plan, moments: Moments, *, inplace: bool = Fal
     network carries as ``eckart_plan`` lists it.
 
     Args:
-        model: the dense network.
+        model: the dense network; of one inside ``torch.compile`` or ``DataParallel``, that.
         plan: from ``allocate``, or read from JSON, which gives the same network.
         moments: those that the plan's losses were predicted from.
         inplace: change ``model`` itself instead of a copy.
@@ -66,6 +67,7 @@ def applied(
 
     States are looked up and kept in the cache; without one, in the plan and in the workspace.
     """
+    model = unwrapped(model) if inplace else trainable(unwrapped(model))
     check_fits(model, plan, moments)
     weights = weights_of(model, plan, moments, cache or Cache.beside(moments, plan.states))
     smaller, done = put_in(model, plan, weights, moments, inplace=inplace)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,59 +21,53 @@ from eckart.moments.parts import finished_layers
 from eckart.records.offer import AUTO
 from eckart.running.batches import call, inputs_of, moved
 from eckart.running.hooks import untouched, watching
+from eckart.stages.calibrate.one_pass import one_pass
 from eckart.stages.calibrate.replay import Replayed
+from eckart.stages.calibrate.run import NO_GRADIENT
+from eckart.stages.calibrate.task import Task
 from eckart.storage.workspace import Workspace
 
 _log = logging.getLogger("eckart")
 MEMORY_BYTES = 4 * 2**30
-NO_GRADIENT = "no gradient reached its outputs in calibration"
 _BYTES = 8 + 4  # of an entry: float64 sums, and those of the batch under way in float32
 
 
 def gathered_in(
     directory: str | Path,
-    made_of: Mapping[str, Any],
-    model: nn.Module,
-    layers: Mapping[str, nn.Module],
-    skipped: Mapping[str, str],
+    task: Task,
     batches: Iterable[Any],
     memory_bytes: int,
-    metric: str | Probe | None,
-    gather: Callable[..., Moments],
+    progress: bool | None = None,
 ) -> Moments:
     """The moments in a workspace, once those that are missing are gathered.
 
     Args:
         directory: the workspace, begun if there is none.
-        made_of: network, metric and seeds that its moments are of, as plain JSON.
-        model: the network.
-        layers: all layers whose moments are wanted.
-        skipped: why those of the others are not.
+        task: what is wanted; the workspace is of its network, layers and settings.
         batches: gone over once for their digest, and once for every part that is missing.
         memory_bytes: that the sums of one part may take.
-        metric: what is differentiated.
-        gather: ``gather(batches, layers=names)``, the moments of some layers.
+        progress: show bars; None shows them on a terminal.
 
     Raises:
         InputError: the sums of one layer take more, or the batches differ from pass to pass.
         NoGradientError: none reaches any layer.
         MismatchError: the workspace is of another network, other data or other settings.
-        CalibrationInterrupted: as ``gather``; the parts finished before are kept.
+        CalibrationInterrupted: as ``one_pass``; the parts finished before are kept.
         CheckpointError: the workspace is damaged, or the disk is full; likewise.
     """
     if world()[1] > 1:
         raise InputError("one process fills a workspace: calibrate without torch.distributed")
     data = Replayed(batches)
     workspace = Workspace.opened(
-        directory, {**made_of, "data": data.digest, "layers": list(layers)}
+        directory, {**task.settings, "data": data.digest, "layers": list(task.layers)}
     )
     done = finished_layers(workspace)
-    missing = {name: layer for name, layer in layers.items() if name not in done}
-    for group in groups_within(model, missing, data.first, memory_bytes, metric):
+    missing = {name: layer for name, layer in task.layers.items() if name not in done}
+    for group in groups_within(task.model, missing, data.first, memory_bytes, task.metric):
         path = workspace.next_shard()
         _log.info("gathering %s: %s", path.name, " ".join(group))
         try:
-            _gathered(data, group, skipped, gather).save(path)
+            _gathered(data, group, task, progress).save(path)
         except CalibrationInterrupted as error:
             kept = f"parts finished in {workspace.directory}: {len(workspace.shards)}"
             raise CalibrationInterrupted(
@@ -82,22 +76,21 @@ def gathered_in(
                 error.moments,
             ) from error.__cause__
     whole = Moments.load(workspace.directory)
-    if metric is not None and not whole.specs:
+    if task.metric is not None and not whole.specs:
         raise NoGradientError
     return whole
 
 
-def _gathered(
-    data: Replayed, group: Sequence[str], skipped: Mapping[str, str], gather: Callable[..., Moments]
-) -> Moments:
+def _gathered(data: Replayed, group: Sequence[str], task: Task, progress: bool | None) -> Moments:
     """The moments of some layers, with the reasons for those of them that have none."""
+    part = replace(task, layers={name: task.layers[name] for name in group})
     try:
-        moments = gather(data, layers=group)
+        moments = one_pass(part, data, progress)
     except NoGradientError:
-        moments = gather([data.first], layers=group, metric=None).without_layers(NO_GRADIENT)
+        moments = one_pass(replace(part, metric=None), [data.first], progress)
+        moments = moments.without_layers(NO_GRADIENT)
     data.check()
-    mine = {name: why for name, why in moments.skipped.items() if name in group}
-    return replace(moments, skipped={**skipped, **mine})
+    return moments
 
 
 def groups_within(

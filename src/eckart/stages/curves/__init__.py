@@ -20,6 +20,7 @@ from eckart.moments import Moments
 from eckart.network.channel_groups import Coupling, coupling
 from eckart.network.identity import check_same_network
 from eckart.network.survey import matching
+from eckart.network.wrappers import trainable, unwrapped
 from eckart.records import ChannelGroup, Curve, Curves, Form, Offer, Option, Site
 from eckart.records.offer import Allowed
 from eckart.running.progress import tracked
@@ -75,6 +76,7 @@ def curves(
         196 options at 2 sites, 1 group of channels; 0 layers stay dense
     """
     offer = Offer.of(offer, allowed)
+    model = trainable(unwrapped(model))
     check_same_network(model, moments.fingerprint, "these moments")
     methods = fitting_methods(model, offer.methods)
     offered, selection = methods_named(methods), selection_named(methods)

@@ -1,0 +1,172 @@
+"""A calibration under way: batches go in one by one, and moments come out at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eckart.errors import InputError, NoGradientError
+from eckart.layers import type_of
+from eckart.metrics import Probe, count_of, fitting_metric, is_joint, name_of, probe_of
+from eckart.moments import Moments
+from eckart.moments.accumulator import Accumulator
+from eckart.moments.distributed import world
+from eckart.network.costs import network_costs, trace_sizes
+from eckart.records import Form, LayerSpec
+from eckart.records.forms import Size
+from eckart.records.offer import AUTO
+from eckart.running.batches import call, examples_in, first_examples, inputs_of, moved, tensors_in
+from eckart.running.hooks import watching
+from eckart.stages.calibrate.task import Task
+
+NO_GRADIENT = "no gradient reached its outputs in calibration"
+_SAMPLE = 64  # examples whose inputs are kept
+_SAMPLE_OUTPUTS = 2**25  # or fewer, whose outputs are no more numbers than this
+_SEED_STRIDE = 1_000_003  # a prime, so that (seed, batch) pairs rarely meet
+
+
+@dataclass
+class Run:
+    """A pass under way: the sums, and what must be remembered of the data."""
+
+    task: Task
+    metric: str | Probe | None = field(init=False)
+    sums: Accumulator = field(default_factory=Accumulator)
+    examples: int = 0
+    outputs: int = 0
+    batches: int = 0
+    example: Any = None
+    sample: list[Any] = field(default_factory=list)
+    sampled: int = 0
+    sizes: Mapping[str, list[Size]] = field(default_factory=dict)
+    costs: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.metric = self.task.metric
+
+    def tried(self, batch: Any) -> BaseException | None:
+        """Take one batch in; the error that came in between, if one did, leaves no trace of it."""
+        try:
+            self._step(batch)
+        except (Exception, KeyboardInterrupt) as error:
+            self.sums.discard()
+            return error
+        return None
+
+    def _step(self, batch: Any) -> None:
+        """Forward, probe, backward, commit."""
+        inputs = moved(inputs_of(batch), self.task.model)
+        count, samples = examples_in(inputs), 1
+        if self.example is None:
+            self._trace(first_examples(inputs))
+        probe = None if self.metric is None else probe_of(self.metric)
+        self.sums.begin(inputs, count if is_joint(probe) else None)
+        on_gradient = None if self.metric is None else self.sums.see_gradient
+        with (
+            watching(self.task.layers, self.sums.see_input, on_gradient),
+            torch.no_grad() if self.metric is None else torch.enable_grad(),
+        ):
+            outputs = call(self.task.model, inputs)
+            if probe is not None:
+                samples = self._backward(probe(outputs, batch, self._generator()))
+        most = _most_sampled(outputs, count)
+        if self.sampled < most:
+            self.sample.append(first_examples(inputs, most - self.sampled))
+            self.sampled += count
+        self.outputs += count_of(probe, batch, outputs)
+        self.sums.commit(samples)
+        self.examples += count
+        self.batches += 1
+
+    def _trace(self, example: Any) -> None:
+        """What one example tells: sizes, and by its outputs what ``"auto"`` stands for."""
+        try:
+            self.sizes = trace_sizes(self.task.model, example)
+            self.costs = network_costs(self.task.model, example).totals()
+        except Exception as error:
+            raise InputError(
+                "the network runs on a batch but not on a single example, for which costs are "
+                f"counted: {type(error).__name__}: {error}"
+            ) from error
+        self.example = example
+        if self.metric == AUTO:
+            with torch.no_grad():
+                self.metric = fitting_metric(self.task.model, call(self.task.model, example))
+
+    def _backward(self, values: Tensor) -> int:
+        """Differentiate each sample; how many there were."""
+        if values.dim() > 1 or values.numel() == 0:
+            raise InputError(
+                f"a probe gives one number or a vector of some, got shape {tuple(values.shape)}"
+            )
+        if not values.requires_grad:
+            raise NoGradientError
+        *others, last = values.reshape(-1).unbind()
+        for value in others:
+            value.backward(retain_graph=True)
+        last.backward()
+        return 1 + len(others)
+
+    def _generator(self) -> torch.Generator:
+        rank, size = world()
+        index = self.task.first_batch + rank + self.batches * size
+        return torch.Generator().manual_seed(self.task.seed * _SEED_STRIDE + index)
+
+    def moments(self) -> Moments:
+        """What was gathered, for the layers that were reached; nothing is run for it."""
+        sums, reasons = self.sums, dict(self.task.skipped)
+        sizes, specs = self.sizes, {}
+        for name, module in self.task.layers.items():
+            if name not in sums.input_of:
+                reasons[name] = "never called in calibration"
+            elif name not in sizes:
+                reasons[name] = "not called for the first example, so its cost is not known"
+            elif sums.rows[sums.input_of[name]] == 0:
+                reasons[name] = "no row reached it in calibration"
+            elif self.metric is not None and name not in sums.output_grams:
+                reasons[name] = NO_GRADIENT
+            else:
+                specs[name] = _spec(name, module, tuple(sizes[name]), sums.input_of[name])
+        kept = {spec.input for spec in specs.values()}
+        return Moments(
+            specs=specs,
+            grams={k: v for k, v in sums.grams.items() if k in kept},
+            totals={k: v for k, v in sums.totals.items() if k in kept},
+            rows={k: v for k, v in sums.rows.items() if k in kept},
+            output_grams={k: v for k, v in sums.output_grams.items() if k in specs},
+            examples=self.examples,
+            outputs=self.outputs,
+            batches=self.batches,
+            metric=name_of(self.metric),
+            skipped=reasons,
+            fingerprint=self.task.fingerprint,
+            example=self.example,
+            joint_grams={k: v for k, v in sums.joint_grams.items() if k in specs},
+            model_costs=self.costs if self.batches else {},
+            sample=tuple(self.sample),
+        )
+
+
+def _spec(name: str, module: nn.Module, sizes: tuple[Any, ...], key: str) -> LayerSpec:
+    kind = type_of(module)
+    if kind is None:
+        raise TypeError(f"layer {name!r} changed its class to {type(module).__name__} on the way")
+    weight: Tensor = module.weight  # type: ignore[assignment]
+    return LayerSpec(
+        name=name,
+        type=kind.name,
+        dense=Form((kind.piece(module),)),
+        sizes=sizes,
+        itemsize=weight.element_size(),
+        input=key,
+    )
+
+
+def _most_sampled(outputs: Any, count: int) -> int:
+    """How many examples are kept; not so many that their outputs would fill the memory."""
+    numbers = sum(t.numel() for t in tensors_in(outputs)) // count
+    return min(_SAMPLE, max(1, _SAMPLE_OUTPUTS // max(1, numbers)))
