@@ -18,7 +18,7 @@ from eckart.network.survey import survey
 from eckart.network.wrappers import trainable, unwrapped
 from eckart.records.offer import AUTO
 from eckart.stages.calibrate.in_parts import MEMORY_BYTES, gathered_in
-from eckart.stages.calibrate.one_pass import one_pass
+from eckart.stages.calibrate.one_pass import gathered
 from eckart.stages.calibrate.task import Task
 
 
@@ -98,7 +98,7 @@ def calibrate(
         raise
     if workspace is not None:
         return gathered_in(workspace, task, batches, memory_bytes, progress)
-    return one_pass(task, batches, progress)
+    return gathered(task, batches, progress)
 
 
 def _task(

@@ -21,7 +21,7 @@ from eckart.moments.parts import finished_layers
 from eckart.records.offer import AUTO
 from eckart.running.batches import call, inputs_of, moved
 from eckart.running.hooks import untouched, watching
-from eckart.stages.calibrate.one_pass import one_pass
+from eckart.stages.calibrate.one_pass import gathered
 from eckart.stages.calibrate.replay import Replayed
 from eckart.stages.calibrate.run import NO_GRADIENT
 from eckart.stages.calibrate.task import Task
@@ -52,7 +52,7 @@ def gathered_in(
         InputError: the sums of one layer take more, or the batches differ from pass to pass.
         NoGradientError: none reaches any layer.
         MismatchError: the workspace is of another network, other data or other settings.
-        CalibrationInterrupted: as ``one_pass``; the parts finished before are kept.
+        CalibrationInterrupted: as ``gathered``; the parts finished before are kept.
         CheckpointError: the workspace is damaged, or the disk is full; likewise.
     """
     if world()[1] > 1:
@@ -85,9 +85,9 @@ def _gathered(data: Replayed, group: Sequence[str], task: Task, progress: bool |
     """The moments of some layers, with the reasons for those of them that have none."""
     part = replace(task, layers={name: task.layers[name] for name in group})
     try:
-        moments = one_pass(part, data, progress)
+        moments = gathered(part, data, progress)
     except NoGradientError:
-        moments = one_pass(replace(part, metric=None), [data.first], progress)
+        moments = gathered(replace(part, metric=None), [data.first], progress)
         moments = moments.without_layers(NO_GRADIENT)
     data.check()
     return moments

@@ -22,7 +22,7 @@ from eckart.stages.calibrate.task import Task
 _log = logging.getLogger("eckart")
 
 
-def one_pass(task: Task, batches: Iterable[Any], progress: bool | None = None) -> Moments:
+def gathered(task: Task, batches: Iterable[Any], progress: bool | None = None) -> Moments:
     """The moments of a task's layers, over all ranks of a process group if there is one.
 
     Raises:
