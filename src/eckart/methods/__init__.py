@@ -1,4 +1,4 @@
-"""One file per method, and the registry of them."""
+"""The methods, one per file, and their registry."""
 
 from eckart.methods.cache import Cache
 from eckart.methods.canonical import Canonical, canonical_form

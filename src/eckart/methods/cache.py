@@ -1,8 +1,8 @@
-"""States of layers, each prepared once: the one place where decompositions are kept.
+"""The states of layers, each prepared once. This is the one place that keeps decompositions.
 
-Whoever needs a state asks the cache. It finds it in memory, or in the workspace that the moments
-are in, or lets the method prepare it. What is found is what would be prepared, to the bit, so a
-cache changes how long something takes and nothing else.
+Code that needs a state asks the cache. The cache looks in memory and in the workspace of the
+moments; if the state is in neither, the method prepares it. A stored state equals a prepared one to
+the bit, so a cache changes how long something takes and nothing else.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from eckart.methods.state_file import read_state, write_state
 from eckart.moments import Moments
 from eckart.records import States
 
-LEAST_BYTES = 2**28  # that may be held, however small the moments are
+LEAST_BYTES = 2**28  # a cache in memory may always hold this much, however small the moments are
 _log = logging.getLogger("eckart")
 S = TypeVar("S")
 
 
 @final
 class Cache:
-    """States by title: the first that fit are held in memory, or all lie in a workspace.
+    """States by title: all of them in a workspace, or in memory the first that fit.
 
-    States of narrowed layers, of which there are many, are held in memory alone.
+    There are many states of narrowed layers, so they are held in memory only.
 
     Args:
-        most_bytes: that may be held beside what was found before.
-        directory: of the files of states; None keeps states in memory.
+        most_bytes: largest size of the states that are added to ``found``.
+        directory: where the files of states are; None keeps states in memory.
         found: states that were prepared before.
     """
 
@@ -51,16 +51,16 @@ class Cache:
 
     @classmethod
     def beside(cls, moments: Moments, found: Mapping[str, Any] | None = None) -> Cache:
-        """In the workspace of some moments; else in memory, up to as many bytes as they take."""
+        """A cache in the workspace of the moments, or else in memory, limited to their size."""
         return cls(max(moments.nbytes, LEAST_BYTES), moments.decompositions, found)
 
     @property
     def states(self) -> States:
-        """What is held, as it is now."""
+        """A copy of what is held now."""
         return States(self._found)
 
     def state(self, method: Method, problem: Problem) -> Any:
-        """What a method prepares for a problem; prepared at each call where it has no title."""
+        """The state of a method for a problem. A problem without a title is prepared each time."""
         make = partial(_prepared, method, problem)
         if not problem.title:
             return make()
@@ -76,13 +76,13 @@ class Cache:
         return made
 
     def weight(self, problem: Problem) -> Tensor:
-        """The weight of a problem; where channels were taken, the refit is kept as a state is."""
+        """The weight of a problem; the refitted weight of a narrowed one is kept like a state."""
         if not (problem.title and problem.narrowed):
             return problem.weight
         return self.held(f"{problem.title} weight", lambda: problem.weight)
 
     def held(self, title: str, make: Callable[[], S]) -> S:
-        """What is held under a title; made, and held if it fits, where there is nothing."""
+        """The value under a title. If there is none, it is made, and held if it fits."""
         if title in self._found:
             found: S = self._found[title]
             return found
@@ -95,17 +95,17 @@ class Cache:
 
 
 def _prepared_as(method: Method) -> str:
-    """What a method's states are known by: its ``prepared_as``, or its module and name."""
+    """The name of a method's states: its ``prepared_as``, or its module and name."""
     return getattr(method, "prepared_as", f"{type(method).__module__}.{method.name}")
 
 
 def _prepared(method: Method, problem: Problem) -> Any:
-    """A state as a file would hold it: the layout of a tensor decides how its sums are rounded."""
+    """A state in the layout that a file would give it, because rounding depends on the layout."""
     return _settled(method.prepare(problem))
 
 
 def _settled(value: Any) -> Any:
-    """A value whose tensors are rows after rows, each with a storage of its own."""
+    """The value with contiguous tensors, each with its own storage."""
     if isinstance(value, Tensor):
         alone = value.untyped_storage().nbytes() == value.nbytes
         return value if alone and value.is_contiguous() else value.contiguous().clone()

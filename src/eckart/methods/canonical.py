@@ -1,4 +1,4 @@
-"""CP: 1×1 to r channels, each filtered by itself, 1×1 to all outputs."""
+"""CP: a 1×1 kernel to r channels, a separate filter for each, and a 1×1 kernel to the outputs."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from eckart.linalg import CanonicalFactors, canonical_factors
 from eckart.methods.problem import Problem
 from eckart.records import Form, Piece
 
-_SHARES = (1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4)  # of the rank that saves nothing
+_SHARES = (1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4)  # of the break-even rank
 
 
 @dataclass(frozen=True)
 class CanonicalState:
-    """Factors of a few ranks, ascending; of none where the layer is narrowed.
+    """Factors of a few ranks; none if the layer is narrowed.
 
     Attributes:
         piece: the layer.
-        found: by rank.
+        found: the factors, by ascending rank.
     """
 
     piece: Piece
@@ -30,9 +30,9 @@ class CanonicalState:
 @final
 @dataclass(frozen=True)
 class Canonical:
-    """A sum of products of vectors; each rank is a search of its own, so few of them are offered.
+    """A sum of products of vectors. Each rank needs its own search, so only a few are offered.
 
-    None where channels are removed as well: there are too many widths.
+    If channels are removed too, no rank is offered, because there would be too many widths.
 
     Attributes:
         name: in the registry.
@@ -43,11 +43,11 @@ class Canonical:
     state: type[CanonicalState] = CanonicalState
 
     def applies(self, piece: Piece) -> bool:
-        """Kernels of more than one position, in one group."""
+        """True for kernels of more than one position in a single group."""
         return max(piece.kernel, default=1) > 1 and piece.groups == 1
 
     def prepare(self, problem: Problem) -> CanonicalState:
-        """Seven searches, up to three quarters of where the layer has no fewer parameters."""
+        """Seven searches, for ranks up to three quarters of the break-even rank."""
         piece = problem.piece
         if problem.narrowed:
             return CanonicalState(piece, ())
@@ -57,7 +57,7 @@ class Canonical:
         return CanonicalState(piece, tuple(canonical_factors(kernel, a, g, r) for r in ranks))
 
     def losses(self, state: CanonicalState) -> list[tuple[Form, float]]:
-        """The ranks that were searched."""
+        """The forms of the ranks that were searched."""
         return [
             (canonical_form(state.piece, len(factors.first)), factors.loss)
             for factors in state.found
@@ -72,12 +72,13 @@ class Canonical:
 
 
 def canonical_form(piece: Piece, rank: int) -> Form:
-    """A 1×1 kernel to ``rank`` channels, the layer's kernel on each of them, a 1×1 kernel."""
+    """A 1×1 kernel to ``rank`` channels, a kernel for each of them, and a 1×1 kernel."""
     middle = replace(piece, inputs=rank, outputs=rank, groups=rank, bias=False)
     last = piece.pointwise(rank, piece.outputs, piece.bias)
     return Form((piece.pointwise(piece.inputs, rank), middle, last))
 
 
 def _break_even(piece: Piece) -> float:
+    """The rank at which the factors have as many weights as the layer."""
     positions = piece.weights // (piece.inputs * piece.outputs)
     return piece.weights / (piece.inputs + positions + piece.outputs)

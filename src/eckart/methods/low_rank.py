@@ -1,6 +1,6 @@
-"""Low rank: a matrix as two, a k×k convolution as k×k to r channels, then 1×1.
+"""Low rank: a matrix becomes two; a k×k convolution becomes k×k to r channels, then 1×1.
 
-Three methods share the shape and differ in the metric that their decomposition is optimal in.
+The methods share these shapes. They differ in the metric in which the decomposition is optimal.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from eckart.records import Form, Piece
 
 @dataclass(frozen=True)
 class LowRankState:
-    """Nested factors of every rank, in float32 where the layer has no more digits than that.
+    """Nested factors of every rank; in float32 unless the layer's dtype is more precise.
 
     Attributes:
         piece: the layer.
@@ -42,8 +42,9 @@ class LowRank:
 
     Attributes:
         name: in the registry.
-        decompose: problem to factors of every rank, with their losses under A and G.
-        pivoted: whether the second factor carries: the same matrices in rank² weights less.
+        decompose: turns a problem into factors of every rank, with their losses under A and G.
+        pivoted: whether the second factor carries. The matrices are the same, but take rank²
+            fewer weights.
         state: what ``prepare`` returns.
     """
 
@@ -54,15 +55,15 @@ class LowRank:
 
     @property
     def prepared_as(self) -> str:
-        """The decomposition's name, so that methods with the same one share its states.
+        """The decomposition's name, so that methods with the same decomposition share states.
 
-        A function without a name of its own has the method's.
+        A function without its own name, such as a lambda, goes by the method's name.
         """
         made = getattr(self.decompose, "__qualname__", "<>")
         return self.name if "<" in made else f"{self.decompose.__module__}.{made}"
 
     def applies(self, piece: Piece) -> bool:
-        """Every layer has ranks; whether one is cheaper than dense is left to the allocator."""
+        """True for every layer. The allocator decides whether a rank is cheaper than dense."""
         return True
 
     def prepare(self, problem: Problem) -> LowRankState:
@@ -74,7 +75,7 @@ class LowRank:
         )
 
     def losses(self, state: LowRankState) -> list[tuple[Form, float]]:
-        """Ranks from one to full."""
+        """The forms of ranks from one to full."""
         losses = enumerate(state.losses.tolist())
         return [
             (low_rank_form(state.piece, rank, pivoted=self.pivoted), loss)
@@ -83,7 +84,7 @@ class LowRank:
         ]
 
     def build(self, state: LowRankState, form: Form) -> list[Tensor]:
-        """Both factors, the scale split evenly."""
+        """Both factors, with the scale split evenly between them."""
         first, second = form.pieces
         factors = NestedFactors(state.left.double(), state.right.double(), state.losses)
         left, right = factors.balanced(first.outputs // first.groups)
@@ -91,10 +92,11 @@ class LowRank:
 
 
 def low_rank_form(piece: Piece, rank: int, *, core: bool = False, pivoted: bool = False) -> Form:
-    """The layer's own kernel to ``rank`` channels per group, then a 1×1 kernel.
+    """A kernel of the layer's size to ``rank`` channels per group, then a 1×1 kernel.
 
-    With a ``core``, another 1×1 kernel stands between, as wide as the rank on both sides. Pivoted,
-    the last carries, where it can: without groups, and below the number of outputs.
+    With ``core``, another 1×1 kernel from ``rank`` to ``rank`` channels is in between. With
+    ``pivoted``, the last kernel carries if it can: in a single group, at ranks below the number of
+    outputs.
     """
     between = rank * piece.groups
     first = replace(piece, outputs=between, bias=False)
@@ -105,20 +107,20 @@ def low_rank_form(piece: Piece, rank: int, *, core: bool = False, pivoted: bool 
 
 
 def svd(problem: Problem) -> NestedFactors:
-    """Plain singular value decomposition: best for white inputs and outputs."""
+    """Plain singular value decomposition: optimal for white inputs and output gradients."""
     return truncated_svd(problem.weight, problem.a, problem.g)
 
 
 def activation_svd(problem: Problem) -> NestedFactors:
-    """Best under ``A`` alone: the outputs' energy is kept (the rule of SVD-LLM)."""
+    """Optimal under ``A`` alone: preserves the layer's outputs (the rule of SVD-LLM)."""
     factors = output_projection(problem.weight, problem.a)
     losses = nested_losses(factors.left, factors.right, problem.a, problem.g)
     return NestedFactors(factors.left, factors.right, losses)
 
 
 def weighted_svd(problem: Problem) -> NestedFactors:
-    """Best under ``A`` and ``G``: the network's output is kept."""
+    """Optimal under ``A`` and ``G``: preserves the network's output."""
     if problem.g_scale is None:
         return output_projection(problem.weight, problem.a, problem.g)
-    factors = output_projection(problem.weight, problem.a)  # no matrix of out² is needed
+    factors = output_projection(problem.weight, problem.a)  # needs no matrix of size out × out
     return NestedFactors(factors.left, factors.right, problem.g_scale * factors.losses)

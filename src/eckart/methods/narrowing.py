@@ -1,4 +1,4 @@
-"""The problem that is left of a layer when channels around it go."""
+"""The problem that remains of a layer when channels around it are removed."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from eckart.records import ChannelGroup
 
 @final
 class Heirs:
-    """Output channels of a layer that stay, and what they take over from all of them.
+    """The output channels of a layer that stay, and how they replace the others.
 
     Attributes:
         rows: the channels that stay, ascending.
-        share: identity on those; for the others, their least-squares estimate from those.
+        share: the identity for channels that stay; for a removed channel, the coefficients of its
+            least-squares estimate from those that stay.
     """
 
     def __init__(
@@ -44,18 +45,19 @@ def heirs(
     kept: Sequence[int],
     width: int,
 ) -> Heirs:
-    """Which outputs of a writer stay, and how far the refitted readers rest on each of them.
+    """Which outputs of a writer stay, and how much the refitted readers rely on each of them.
 
-    A removed channel is estimated from those that stay by their second moments at the readers,
-    summed over taps and positions, as if what lies between writer and readers were linear.
+    A removed channel is estimated from those that stay. The estimate uses the second moments at the
+    readers, summed over taps and positions, as if everything between the writer and its readers
+    were linear.
 
     Args:
         group: the channels.
         layer: one of its writers or followers.
-        readings: how every reader of the group does; their moments are asked for when the shares
-            are.
-        kept: units that stay.
-        width: outputs of the layer.
+        readings: how each reader reads the group; the moments are computed only when ``share`` is
+            used.
+        kept: the units that stay.
+        width: number of outputs of the layer.
     """
     rows = group.rows_left(layer, kept, width)
 
@@ -64,7 +66,7 @@ def heirs(
         found = estimates.new_zeros(width, len(rows))
         gone = sorted(set(range(group.size)) - set(kept))
         if len({len(unit) for unit in group.writers[layer]}) == 1:
-            for of in torch.tensor(group.writers[layer]).T:  # the first channel of all, the next
+            for of in torch.tensor(group.writers[layer]).T:  # all first channels, then all second
                 into = torch.searchsorted(torch.tensor(rows, dtype=torch.int64), of[list(kept)])
                 found[of[gone][:, None], into] = estimates[gone]
         found[torch.tensor(rows, dtype=torch.int64), torch.arange(len(rows))] = 1.0
@@ -76,11 +78,11 @@ def heirs(
 def narrowed_problem(
     problem: Problem, outputs: Heirs | None, columns: Sequence[int] | None
 ) -> Problem:
-    """The problem left when only these outputs and inputs stay, the weight refitted to them.
+    """The problem that remains when only these outputs and inputs stay; its weight is refitted.
 
-    The loss of a form of it adds to the loss of the removal: the refit's error is uncorrelated,
-    under A, with everything that reads the kept inputs. Gradients of removed outputs count at
-    their heirs, since that is where the refitted readers take them from.
+    The loss of one of its forms adds to the loss of the removal, because under A the refit's error
+    is uncorrelated with everything that reads the kept inputs. Gradients of removed outputs count
+    at the outputs that replace them, because the refitted readers take them from there.
     """
     if outputs is None and columns is None:
         return problem
@@ -118,12 +120,12 @@ def _outputs(problem: Problem, outputs: Heirs | None) -> Tensor:
 
 
 def _at(problem: Problem, columns: Sequence[int]) -> Int64[Tensor, " columns"]:
-    """Columns of the matrix that some input channels are."""
+    """The columns of the matrix that belong to some input channels."""
     return _expanded(columns, _block(problem)).to(problem.weight.device)
 
 
 def _digest(outputs: Heirs | None, columns: Sequence[int] | None) -> str:
-    """A short hash of which channels stay."""
+    """A short hash of the channels that stay."""
     stays = (None if outputs is None else outputs.rows, columns and list(columns))
     return hashlib.sha256(repr(stays).encode()).hexdigest()[:16]
 
@@ -131,11 +133,11 @@ def _digest(outputs: Heirs | None, columns: Sequence[int] | None) -> str:
 def _estimates(
     readings: Sequence[Reading], units: int, kept: Sequence[int]
 ) -> Float64[Tensor, "units kept"]:
-    """Coefficients of the least-squares estimate of every unit from those kept."""
+    """Coefficients that estimate every unit from the kept ones, by least squares."""
     device = readings[0].problem.weight.device
     moment = torch.zeros(units, units, dtype=torch.float64, device=device)
     for reading in readings:
-        if len({len(at) for at in reading.columns}) == 1:  # else no column answers to another
+        if len({len(at) for at in reading.columns}) == 1:  # else the columns cannot be paired
             for at in torch.stack(reading.columns, 1):
                 moment += reading.problem.a[0][at][:, at]
     own = torch.tensor(list(kept), dtype=torch.int64, device=device)

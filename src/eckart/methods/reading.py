@@ -16,7 +16,7 @@ from eckart.records import ChannelGroup
 
 @dataclass(frozen=True)
 class Reading:
-    """A layer that reads a group's channels, and the columns of its matrix that each unit is."""
+    """A layer that reads a group's channels, and the columns of its matrix for each unit."""
 
     problem: Problem
     columns: tuple[Int64[Tensor, " _columns"], ...]

@@ -1,4 +1,4 @@
-"""What a method must do, and the table of those that are known."""
+"""What a method must do, and the tables of known methods and selections."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from eckart.records.offer import AUTO
 
 @runtime_checkable
 class Method(Protocol):
-    """A way to make a layer smaller: what every size would cost, and how one is built.
+    """A way to make a layer smaller: the loss of every size, and how to build one of them.
 
-    All that is costly is done once per layer, in ``prepare``. Its state is what is kept, in memory
-    or in a workspace, so that ``losses`` and ``build`` decompose nothing. Methods that prepare the
-    same share their states by an attribute ``prepared_as``, a name for what is prepared; without
-    one, states belong to the method.
+    All costly work is done once per layer, in ``prepare``. The state it returns is kept in memory
+    or in a workspace, so ``losses`` and ``build`` decompose nothing. Methods that prepare the same
+    state can share it: they give it the same name in an attribute ``prepared_as``. Without this
+    attribute, a method's states are its own.
     """
 
     @property
@@ -31,19 +31,22 @@ class Method(Protocol):
 
     @property
     def state(self) -> type[Any]:
-        """What ``prepare`` returns: a frozen dataclass of tensors, numbers, tuples and such."""
+        """The class that ``prepare`` returns: a frozen dataclass.
+
+        Its fields are tensors, numbers, texts, tuples, and dataclasses of these.
+        """
 
     def applies(self, piece: Piece) -> bool:
         """Whether the method has anything to offer for a layer of these shapes."""
 
     def prepare(self, problem: Problem) -> Any:
-        """All that ``losses`` and ``build`` need, from as few decompositions as can be."""
+        """Everything that ``losses`` and ``build`` need, with as few decompositions as possible."""
 
     def losses(self, state: Any) -> list[tuple[Form, float]]:
         """Every form with its predicted loss."""
 
     def build(self, state: Any, form: Form) -> list[Tensor]:
-        """The weights of one of those forms' pieces, in their ``weight_shape``."""
+        """The weights of a form's pieces, each in its piece's ``weight_shape``."""
 
 
 DEFAULT_METHODS = ("weighted_svd", "spatial", "backward_elimination")
@@ -53,12 +56,12 @@ SELECTIONS: dict[str, Selection] = {}
 
 
 def register_method(method: Method) -> None:
-    """Make a method known; a later one of the same name takes its place."""
+    """Make a method known; it replaces an earlier one of the same name."""
     METHODS[method.name] = method
 
 
 def register_selection(selection: Selection) -> None:
-    """Make a way to choose channels known; a later one of the same name takes its place."""
+    """Make a way to choose channels known; it replaces an earlier one of the same name."""
     SELECTIONS[selection.name] = selection
 
 
@@ -74,11 +77,11 @@ def checked_names(names: str | Iterable[str]) -> list[str]:
 
 
 def fitting_methods(model: nn.Module, names: str | Iterable[str] = AUTO) -> list[str]:
-    """The names as a list; ``"auto"`` stands for what fits the network.
+    """The names as a list; ``"auto"`` stands for the methods that suit the network.
 
-    Models of ``transformers`` keep all widths, since their ``config.json`` has one for all blocks,
-    and get the low rank that takes the fewest weights. All others get low rank, spatial factors of
-    convolutions, and fewer channels.
+    Models of ``transformers`` keep all widths, because their ``config.json`` has one width for all
+    blocks. They get the low-rank method that takes the fewest weights. All other networks get low
+    rank, spatial factors of convolutions, and fewer channels.
 
     Raises:
         InputError: as ``checked_names``.
@@ -89,12 +92,16 @@ def fitting_methods(model: nn.Module, names: str | Iterable[str] = AUTO) -> list
 
 
 def methods_named(names: Iterable[str]) -> list[Method]:
-    """The methods among some names; an unknown name lists the known ones."""
+    """The methods among some names.
+
+    Raises:
+        InputError: an unknown name; the message lists the known ones.
+    """
     return [METHODS[name] for name in _known(names) if name in METHODS]
 
 
 def selection_named(names: Iterable[str]) -> Selection | None:
-    """The way to choose channels among some names; None where there is none.
+    """The way to choose channels among some names; None if there is none.
 
     Raises:
         InputError: an unknown name, or two ways at once.

@@ -1,4 +1,4 @@
-"""Fewer channels: which ones to keep, so that the layers that read them lose least."""
+"""Fewer channels: which ones to keep so that the layers that read them lose the least."""
 
 from __future__ import annotations
 
@@ -39,15 +39,16 @@ class Ranking:
 
 
 def eliminated(readings: Sequence[Reading]) -> list[int]:
-    """Second-order backward elimination: the unit goes whose loss after a refit is least."""
+    """Second-order backward elimination: each step removes the unit of least refitted loss."""
     return backward_elimination([reading.reader for reading in readings])
 
 
 def lasso_path(readings: Sequence[Reading]) -> list[int]:
     """Units in the order in which they enter the path of the group lasso on ``G^½ M``.
 
-    Minimises ``½ tr((G^½ W - M̃) A (G^½ W - M̃)ᵀ) + λ Σⱼ ‖M̃[:, j]‖`` for falling λ, the norm of a
-    unit taken over all layers that read it; those that never enter come last, largest norm first.
+    Minimises ``½ tr((G^½ W - M̃) A (G^½ W - M̃)ᵀ) + λ Σⱼ ‖M̃[:, j]‖`` for falling λ. The norm of a
+    unit is taken over all layers that read it. Units that never enter come last, largest norm
+    first.
     """
     problems = [reading.problem for reading in readings]
     targets = [factor(p.g[0]).mT @ p.weight[0] for p in problems]
@@ -64,13 +65,16 @@ def lasso_path(readings: Sequence[Reading]) -> list[int]:
 
 
 def largest_norm(readings: Sequence[Reading]) -> list[int]:
-    """Largest norm of the columns that read a unit first, as AIMET's channel pruning ranks them."""
+    """Units by the norm of the columns that read them, largest first.
+
+    AIMET's channel pruning ranks them in the same way.
+    """
     energy = sum(_energies(reading) for reading in readings)
     return torch.as_tensor(energy).argsort(descending=True, stable=True).tolist()
 
 
 def _free(reading: Reading) -> list[int]:
-    """Columns that no unit has."""
+    """Columns that belong to no unit."""
     taken = set(torch.cat(reading.columns).tolist())
     return [column for column in range(reading.problem.weight.shape[2]) if column not in taken]
 

@@ -15,11 +15,12 @@ from eckart.records import Form, Piece
 
 @dataclass(frozen=True)
 class SpatialState:
-    """Nested factors up to where the layer has no fewer parameters, for both orders.
+    """Nested factors up to the break-even rank, for both orders.
 
     Attributes:
         piece: the layer.
-        orders: with the kernel along the first axis first, and along the second.
+        orders: factors with the kernel along the first axis first, then those with the kernel
+            along the second axis first.
     """
 
     piece: Piece
@@ -29,7 +30,7 @@ class SpatialState:
 @final
 @dataclass(frozen=True)
 class Spatial:
-    """Both orders of the axes; the stride, padding and dilation go with their axis.
+    """Both orders of the axes; stride, padding and dilation stay with their axis.
 
     Attributes:
         name: in the registry.
@@ -40,15 +41,15 @@ class Spatial:
     state: type[SpatialState] = SpatialState
 
     def applies(self, piece: Piece) -> bool:
-        """Kernels of two axes, both longer than one."""
+        """True for kernels of two axes, both longer than one."""
         return len(piece.kernel) == 2 and min(piece.kernel) > 1
 
     def prepare(self, problem: Problem) -> SpatialState:
-        """One decomposition for each order."""
+        """One decomposition per order."""
         return SpatialState(problem.piece, (_factors(problem, 0), _factors(problem, 1)))
 
     def losses(self, state: SpatialState) -> list[tuple[Form, float]]:
-        """Ranks from one up to where the layer has no fewer parameters, for both orders."""
+        """The forms of ranks from one to the break-even rank, for both orders."""
         return [
             (spatial_form(state.piece, axis, rank), loss)
             for axis, factors in enumerate(state.orders)
@@ -57,7 +58,7 @@ class Spatial:
         ]
 
     def build(self, state: SpatialState, form: Form) -> list[Tensor]:
-        """Both kernels, the scale split evenly."""
+        """Both kernels, with the scale split evenly between them."""
         first, second = form.pieces
         factors = state.orders[int(first.kernel[1] != 1)]
         left, right = factors.balanced(first.outputs // first.groups)
@@ -73,7 +74,7 @@ def spatial_form(piece: Piece, axis: int, rank: int) -> Form:
 
 @lru_cache
 def _along(piece: Piece, axis: int) -> Piece:
-    """The piece with nothing left to do on the other axis."""
+    """The piece reduced to one axis: it does nothing along the other."""
     return replace(
         piece,
         kernel=_only(piece.kernel, axis, 1),

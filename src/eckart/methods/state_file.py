@@ -1,4 +1,4 @@
-"""States as files: the tensors as they are, the rest as JSON, the types from the code alone."""
+"""Files of states: tensors as safetensors, the rest as JSON. The types come only from the code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from eckart.storage.tensors import header_of, read_tensors, write_tensors
 from eckart.storage.writing import make_folder
 
 FORMAT = "eckart.state/1"
-_TENSOR = "tensor"  # what stands in the JSON for one, with its number
+_TENSOR = "tensor"  # the key under which the JSON has the number of a tensor
 
 
 def write_state(path: Path, state: Any, title: str) -> None:
@@ -32,13 +32,13 @@ def write_state(path: Path, state: Any, title: str) -> None:
 
 
 def read_state(path: Path, kind: type[Any], title: str, device: torch.device) -> Any:
-    """The state in a file, to the bit.
+    """The state in a file, equal to the bit to what was written.
 
     Args:
         path: of the file.
-        kind: the dataclass that it is.
-        title: that it was written with.
-        device: that its tensors are wanted on.
+        kind: dataclass of the state.
+        title: that the state was written with.
+        device: for its tensors.
 
     Raises:
         CheckpointError: the file is damaged, or holds something else.
@@ -56,7 +56,7 @@ def read_state(path: Path, kind: type[Any], title: str, device: torch.device) ->
 
 
 def _outlined(value: Any, tensors: list[Tensor]) -> Any:
-    """A value as JSON; its tensors join the list, and their numbers stand for them."""
+    """A value as JSON. Its tensors are appended to the list; their numbers stand for them."""
     if isinstance(value, Tensor):
         tensors.append(value)
         return {_TENSOR: len(tensors) - 1}
@@ -79,10 +79,10 @@ def _numbers(structure: Any) -> list[int]:
 
 
 def _rebuilt(structure: Any, kind: Any, tensors: dict[int, Tensor]) -> Any:
-    """A value of a kind: a dataclass, a tuple, a number or text, or else a tensor.
+    """A value of a kind: a dataclass, a tuple, a number, a text, or else a tensor.
 
     Raises:
-        KeyError, TypeError, ValueError: the structure is another.
+        KeyError, TypeError, ValueError: the structure does not fit the kind.
     """
     if is_dataclass(kind):
         made: Any = kind

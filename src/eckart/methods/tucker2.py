@@ -1,4 +1,4 @@
-"""Tucker-2: 1×1 to fewer inputs, the layer's kernel to fewer outputs, 1×1 to all of them."""
+"""Tucker-2: 1×1 to fewer inputs, a kernel of the layer's size to fewer outputs, 1×1 to all."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from eckart.linalg import NestedTucker, separable_factors
 from eckart.methods.problem import Problem
 from eckart.records import Form, Piece
 
-_STEPS = 16  # about the number of ranks that are offered of each side
+_STEPS = 16  # about this many ranks are offered per side
 
 
 @dataclass(frozen=True)
 class TuckerTwoState:
-    """The fits behind a grid of ranks of the inputs.
+    """The fits for a grid of input ranks.
 
     Attributes:
         piece: the layer.
-        nested: for every rank of the inputs that is offered, the directions of the outputs.
+        nested: the directions of the outputs for every input rank that is offered.
     """
 
     piece: Piece
@@ -30,10 +30,10 @@ class TuckerTwoState:
 @final
 @dataclass(frozen=True)
 class TuckerTwo:
-    """Both channel axes at once; the inputs by ``separable_factors``, the rest optimal for them.
+    """Both channel axes at once: inputs by ``separable_factors``, the rest optimal given these.
 
-    The inputs are mixed as is best where ``A`` is a product of a moment of the channels and one of
-    the positions. The other two kernels are least squares under the whole ``A``.
+    The mixing of the inputs is optimal if ``A`` is a product of a moment of the channels and one of
+    the positions. The other two kernels are the least-squares solution under the whole ``A``.
 
     Attributes:
         name: in the registry.
@@ -44,11 +44,11 @@ class TuckerTwo:
     state: type[TuckerTwoState] = TuckerTwoState
 
     def applies(self, piece: Piece) -> bool:
-        """Kernels of more than one position, more than one channel per group at both ends."""
+        """True for kernels of several positions, with several channels per group at both ends."""
         return max(piece.kernel, default=1) > 1 and min(piece.inputs, piece.outputs) > piece.groups
 
     def prepare(self, problem: Problem) -> TuckerTwoState:
-        """One decomposition for the inputs, and one of the outputs for each of their ranks."""
+        """One decomposition for the inputs, and one for the outputs per input rank."""
         channels = problem.piece.inputs // problem.piece.groups
         kernel = problem.weight.unflatten(2, (channels, 1, -1))
         ranks = grid(channels)
@@ -56,7 +56,7 @@ class TuckerTwo:
         return TuckerTwoState(problem.piece, NestedTucker.behind(factors, ranks))
 
     def losses(self, state: TuckerTwoState) -> list[tuple[Form, float]]:
-        """Pairs of a grid of at most sixteenths: its ranks are multiples of a power of two."""
+        """The forms of all pairs of ranks on a grid; see ``grid``."""
         groups, out, row = state.piece.matrix_shape
         positions = row // (state.piece.inputs // groups)
         return [
@@ -67,14 +67,17 @@ class TuckerTwo:
         ]
 
     def build(self, state: TuckerTwoState, form: Form) -> list[Tensor]:
-        """The three kernels, the scale split evenly."""
+        """The three kernels, with the scale split evenly between them."""
         inputs, outputs = form.ranks
         kernels = zip(form.pieces, state.nested.built(outputs, inputs), strict=True)
         return [kernel.reshape(piece.weight_shape) for piece, kernel in kernels]
 
 
 def tucker2_form(piece: Piece, outputs: int, inputs: int) -> Form:
-    """A 1×1 kernel to ``inputs`` channels per group, the layer's to ``outputs``, a 1×1 kernel."""
+    """A 1×1 kernel to ``inputs`` channels per group, one to ``outputs``, and a 1×1 kernel.
+
+    The kernel in the middle has the layer's size.
+    """
     into, out = inputs * piece.groups, outputs * piece.groups
     return Form(
         (
@@ -86,6 +89,6 @@ def tucker2_form(piece: Piece, outputs: int, inputs: int) -> Form:
 
 
 def grid(channels: int) -> list[int]:
-    """At most fifteen ranks below so many channels, multiples of a power of two."""
+    """At most fifteen ranks below the number of channels, all multiples of one power of two."""
     step = max(1, 2 ** (channels - 1).bit_length() // _STEPS)
     return list(range(step, channels, step))
