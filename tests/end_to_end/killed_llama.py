@@ -68,19 +68,18 @@ def doomed(chance: random.Random) -> None:
     if chance.random() < 0.5:
         threading.Timer(chance.uniform(0.0, 0.4), die).start()
         return
-    left, before, replace = chance.randint(1, 5), chance.random() < 0.5, Path.replace
+    left, before, replace = chance.randint(1, 5), chance.random() < 0.5, os.replace
 
-    def counted(self: Path, target: Path) -> Path:
+    def counted(source: Path, target: Path) -> None:
         nonlocal left
         left -= 1
         if left == 0 and before:
             die()
-        done = replace(self, target)
+        replace(source, target)
         if left == 0:
             die()
-        return done
 
-    Path.replace = counted  # type: ignore[method-assign]
+    os.replace = counted  # type: ignore[assignment]
 
 
 def finished(folder: Path) -> dict[str, int]:

@@ -32,7 +32,8 @@ def runs(killed: Path) -> list[dict[str, Any]]:
 def test_the_result_is_that_of_a_run_that_was_not_killed(killed: Path):
     whole, resumed = (killed / way / "smaller" for way in ("whole", "killed"))
     names = sorted(path.name for path in whole.iterdir())
-    assert {"eckart.json", "eckart.safetensors"} <= set(names)
+    assert "eckart.json" in names
+    assert any(name.startswith("weights-") for name in names)
     assert names == sorted(path.name for path in resumed.iterdir() if path.is_file())
     for name in names:
         assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name
