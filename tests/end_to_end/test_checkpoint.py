@@ -252,7 +252,7 @@ def test_a_hostile_structure_is_refused(digits, directory: Path, change: Any):
 @pytest.mark.parametrize("text", ["[" * 100_000, "1" * 10_000, '{"a": \x00}', "NaN"])
 def test_json_that_cannot_be_parsed_is_refused(digits, directory: Path, text: str):
     (directory / "eckart.json").write_text(text)
-    refused(digits.fresh(), directory, "cannot read|no structure that eckart wrote")
+    refused(digits.fresh(), directory, "cannot read|not a structure that eckart wrote")
 
 
 @pytest.mark.parametrize("plan", [None, [], "text", {"choices": []}, {"choices": {"a": 1}}])
@@ -290,7 +290,7 @@ def test_an_order_that_is_none_is_refused(digits, tmp_path: Path, places: list[i
         return {**tensors, name: torch.tensor(places)[zeros]}
 
     with_weights(tmp_path, misplaced)
-    refused(digits.fresh(), tmp_path, "no permutation")
+    refused(digits.fresh(), tmp_path, "not a permutation")
 
 
 @pytest.mark.parametrize("inplace", [False, True])

@@ -271,7 +271,7 @@ def test_weights_of_another_network(directory: Path, tmp_path: Path):
     save(llama(), tmp_path / "other")
     other = weights_in(tmp_path / "other")
     shutil.copyfile(other, weights_in(directory))
-    refused(directory, "other weights than those")
+    refused(directory, "does not hold the weights")
 
 
 def test_a_hostile_generation_config(directory: Path):
@@ -288,12 +288,12 @@ def test_weights_that_do_not_fit(directory: Path):
 
 def test_what_transformers_wrote_is_left_to_it(tmp_path: Path):
     llama().save_pretrained(tmp_path)
-    refused(tmp_path, "eckart did not write it; read it with AutoModelForCausalLM")
+    refused(tmp_path, "eckart did not write it; load it with AutoModelForCausalLM")
 
 
 def test_another_network_is_left_to_load(tmp_path: Path):
     save(nn.Sequential(nn.Linear(3, 3)), tmp_path)
-    refused(tmp_path, r"no model of transformers: read it by eckart\.load")
+    refused(tmp_path, r"not hold a model of transformers: load it with eckart\.load")
     shutil.rmtree(tmp_path)
     refused(tmp_path, r"eckart\.json")
 

@@ -1,13 +1,14 @@
-"""The folder of a network: one rename changes it from the old network to the new one.
+"""The folder of a network: a single rename replaces the old network by the new one.
 
 ::
 
     eckart.json                          the structure, and which file holds the weights
-    weights-0123456789abcdef.safetensors its name is its content, so two networks never share one
-    config.json, …                       for ``transformers`` and for readers; eckart reads none
+    weights-0123456789abcdef.safetensors named by a hash of its content: two networks never share it
+    config.json, …                       for ``transformers`` and for people; eckart reads none
 
-New weights are written beside the old ones. The rename of ``eckart.json``, which names them, is the
-moment of change; what belongs to the old network is removed after it, or by the next save.
+New weights are written beside the old ones. Then ``eckart.json``, which names them, is renamed into
+place; this is the moment of change. Files of the old network are removed afterwards, or by the next
+save.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from eckart.storage.writing import make_folder, shown, writable, write_bytes, wr
 STRUCTURE = "eckart.json"
 INDEX = "model.safetensors.index.json"
 _WEIGHTS = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
-_EARLIER = ("model.safetensors", "eckart.safetensors")  # of transformers, and of formats up to 3
+_EARLIER = ("model.safetensors", "eckart.safetensors")  # transformers' name; formats up to 3
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
@@ -41,10 +42,10 @@ def is_weights(name: Any) -> bool:
 
 @contextmanager
 def replaceable(directory: str | Path, for_transformers: bool) -> Iterator[Path]:
-    """A folder that one save at a time may change, and an empty one in it for what is prepared.
+    """Hold a folder for one save at a time, and give an empty folder in it for preparing files.
 
     Raises:
-        WriteError: it cannot be written to, or holds pickled weights.
+        WriteError: the folder cannot be written to, or holds pickled weights.
     """
     folder = make_folder(directory)
     writable(folder / STRUCTURE)
@@ -67,14 +68,14 @@ def replace_network(
     prepared: Path,
     with_index: bool,
 ) -> None:
-    """Put a network in the place of the one in a folder.
+    """Replace the network in a folder.
 
     Args:
-        folder: whose network is replaced.
-        structure: of the new one, without its weights.
-        weights: of the new one.
-        prepared: files that go along.
-        with_index: name the weights as ``transformers`` looks for them.
+        folder: the folder whose network is replaced.
+        structure: of the new network, without its weights.
+        weights: of the new network.
+        prepared: folder of the other files of the new network.
+        with_index: whether to write the index by which ``transformers`` finds the weights.
 
     Raises:
         WriteError: the disk is full, or a file cannot be written.

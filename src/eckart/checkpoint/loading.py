@@ -1,4 +1,4 @@
-"""A folder to a network."""
+"""Load a network from a folder."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from eckart.storage.tensors import TensorFile
 def load(fresh_model: nn.Module, directory: str | Path) -> nn.Module:
     """Rebuild a saved network's structure in a fresh model of the original class, and fill it.
 
-    Every digest, name, shape and dtype is checked before anything is changed; on an error the
-    model is as it was.
+    Every digest, name, shape and dtype is checked before anything changes. If a check fails, the
+    model stays as it was.
 
     Args:
         fresh_model: a dense model of the original class; changed in place.
         directory: written by ``save``.
 
     Returns:
-        ``fresh_model`` in eval mode, whose outputs equal those of the saved network to the bit.
+        ``fresh_model`` in eval mode. Its outputs equal those of the saved network to the bit.
 
     Raises:
         InputError: the fresh model has tensors that are not initialised.
-        CheckpointError: a file is missing, damaged, of another version, not to be trusted, or
+        CheckpointError: a file is missing, damaged, of another version, cannot be trusted, or
             belongs to another network.
 
-    Cost: the weights are read twice, the second time from the system's cache, and hashed once, at
-        1.2 GB/s on one core.
+    Cost: the weights are read twice, the second time from the system's cache. They are hashed once,
+        at 1.2 GB/s on one core.
     """
     with opened_network(Path(directory)) as (structure, weights):
         return _filled(fresh_model, structure, weights)
@@ -53,17 +53,17 @@ def load_pretrained(
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
 ) -> nn.Module:
-    """The model of ``transformers`` that ``save`` wrote, factors and all, in eval mode.
+    """The model of ``transformers`` that ``save`` wrote, with its factors, in eval mode.
 
-    It is made from the description in ``eckart.json``; ``config.json`` is not read. Tied weights
-    are tied, and ``generate`` works as before. Nothing is initialised at random, and each weight is
-    in memory once. Buffers that are not saved, such as rotary frequencies, are computed as
-    ``from_pretrained`` does, in full precision whatever the dtype of the weights.
+    The model is made from the description in ``eckart.json``; ``config.json`` is not read. Tied
+    weights are tied, and ``generate`` works as before. Nothing is initialised at random, and each
+    weight is in memory once. Buffers that are not saved, such as rotary frequencies, are computed
+    as ``from_pretrained`` computes them: in full precision, whatever the dtype of the weights.
 
     Args:
-        directory: written by ``save`` for a model whose class ``transformers`` has.
-        dtype: of the weights; None leaves each as it was saved, and outputs equal to the bit.
-        device: None is the CPU.
+        directory: written by ``save`` for a model whose class is part of ``transformers``.
+        dtype: of the weights. None keeps each as it was saved; outputs are then equal to the bit.
+        device: where the model goes; None is the CPU.
 
     Raises:
         InputError: ``transformers`` 5 is not installed.
@@ -72,7 +72,7 @@ def load_pretrained(
     source = Path(directory)
     if (source / CONFIG).is_file() and not (source / STRUCTURE).exists():
         raise CheckpointError(
-            f"{source} has a {CONFIG} and no {STRUCTURE}: eckart did not write it; read it with "
+            f"{source} has a {CONFIG} but no {STRUCTURE}: eckart did not write it; load it with "
             "AutoModelForCausalLM.from_pretrained (or AutoModel) of transformers"
         )
     with opened_network(source) as (structure, weights):
@@ -84,11 +84,13 @@ def load_pretrained(
 
 
 def _filled(model: nn.Module, structure: Mapping[str, Any], weights: TensorFile) -> nn.Module:
-    """The network of a folder in a fresh model, once all of it is checked."""
+    """Check all of a folder's network, then put it into a fresh model."""
     parts = named(model)
     forms, norms = changed_forms(structure, parts), narrower_norms(structure, parts)
     if any(tensor.is_meta for tensor in parts.state.values()):
-        raise CheckpointError("the fresh model is on the meta device: give it memory, to_empty()")
+        raise CheckpointError(
+            "the fresh model is on the meta device: give it memory first, with to_empty()"
+        )
     path = weights.path
     expected, tied = outlines_with(parts, forms, norms), tied_names(parts.state)
     check_weights(path, weights.header.outlines, expected, tied)
@@ -104,7 +106,7 @@ def _filled(model: nn.Module, structure: Mapping[str, Any], weights: TensorFile)
 def _rebuild(
     model: nn.Module, parts: Named, forms: Mapping[str, Form], norms: Mapping[str, int]
 ) -> None:
-    """Put blank layers in the place of those that changed."""
+    """Replace the layers that changed by blank ones."""
     for name, form in forms.items():
         model.set_submodule(parts.places[name], blank(parts.modules[name], form))
     for name, width in norms.items():
@@ -112,15 +114,15 @@ def _rebuild(
 
 
 def _fill(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Give every tensor of a network its numbers; names, shapes and dtypes were checked."""
+    """Fill every tensor of a network; names, shapes and dtypes were checked before."""
     _make_writable(model)
     keys, versions = named(model).keys, getattr(model.state_dict(), "_metadata", None)
     state = OrderedDict((keys[name], tensor) for name, tensor in tensors.items())
     if versions is not None:
-        setattr(state, "_metadata", versions)  # noqa: B010 - some classes refuse to load without
+        setattr(state, "_metadata", versions)  # noqa: B010 - some classes need it to load
     try:
         model.load_state_dict(state, strict=False)
-    except Exception as error:  # of the network's own methods, which may raise anything
+    except Exception as error:  # the network's own methods may raise anything
         raise CheckpointError(
             f"{path} fits this model, but its own loading fails ({type(error).__name__}: "
             f"{error!s:.200}); make a fresh model before you try again"
@@ -128,7 +130,7 @@ def _fill(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def _make_writable(model: nn.Module) -> None:
-    """Give buffers and parameters that cannot be written to, such as expanded ones, own memory."""
+    """Copy buffers and parameters that cannot be written to, such as expanded ones."""
     for module in model.modules():
         for name, buffer in module._buffers.items():
             if buffer is not None and _is_read_only(buffer):

@@ -1,4 +1,4 @@
-"""Factors multiplied out again."""
+"""Multiply factors out again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from eckart.network.plan_attribute import attach_plan
 
 
 def merge(model: nn.Module, *, inplace: bool = False) -> nn.Module:
-    """Multiply every factored layer out into a dense one; exact but for rounding.
+    """Multiply every factored layer out into a dense one; exact except for rounding.
 
     Args:
         model: a network with factored layers.

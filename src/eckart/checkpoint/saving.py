@@ -1,4 +1,4 @@
-"""A network to a folder."""
+"""Save a network to a folder."""
 
 from __future__ import annotations
 
@@ -25,23 +25,25 @@ from eckart.storage.header import check_storable
 def save(model: nn.Module, directory: str | Path, tokenizer: Any = None) -> None:
     """Write weights and ``eckart.json`` for ``load``.
 
-    After a kill or a full disk at any moment, the folder loads as the network that was there or as
-    this one. The structure is read off the network itself; the plan it carries goes along as
-    provenance. Beside a model of ``transformers`` go ``config.json``, its generation settings and
-    the tokenizer. Where such a model has plain layers, ``model.safetensors.index.json`` leads
-    ``from_pretrained`` to the weights; with factored or narrowed layers there is none, because
-    ``from_pretrained`` would fill the layers it misses with random numbers.
+    If the process is killed or the disk is full at any moment, the folder still loads: as the
+    network that was there before, or as this one. The structure is read from the network itself.
+    Its plan, if it has one, is saved with it as provenance. For a model of ``transformers``,
+    ``config.json``, its generation settings and the tokenizer are saved as well. If all layers of
+    such a model are plain, ``model.safetensors.index.json`` leads ``from_pretrained`` to the
+    weights. With factored or narrowed layers there is no such file, because ``from_pretrained``
+    would fill every layer whose weights are missing with random numbers.
 
     Args:
         model: any network, with or without factored layers. ``DataParallel`` and ``torch.compile``
-            around it or in it are left out. Adapters must be merged into it.
-        directory: made if need be; the network there, also one that ``transformers`` wrote to
-            ``model.safetensors``, is replaced.
-        tokenizer: of ``transformers``; None copies the one of the local folder the model is from.
+            around it or in it are left out. Adapters must be merged into it first.
+        directory: made if it does not exist. A network in it is replaced, even one that
+            ``transformers`` wrote to ``model.safetensors``.
+        tokenizer: of ``transformers``; None copies the one in the local folder that the model came
+            from.
 
     Raises:
-        InputError: the network holds adapters of ``peft``, or tensors that no file can hold. It is
-            found before anything is written.
+        InputError: the network holds adapters of ``peft``, or tensors that no file can hold. This
+            is raised before anything is written.
         WriteError: the disk is full or read-only, or the folder holds pickled weights, which
             ``transformers`` would read instead.
 
@@ -67,7 +69,7 @@ def save(model: nn.Module, directory: str | Path, tokenizer: Any = None) -> None
 
 
 def _storable(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What a file can hold, each tensor once."""
+    """The tensors of a state, each once, after a check that a file can hold them."""
     for name, tensor in state.items():
         check_storable(name, tensor)
     tied = tied_names(state)
@@ -75,7 +77,7 @@ def _storable(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _forms_of(parts: Named) -> dict[str, Form]:
-    """The form of every layer of a known type, factored or plain, but for the factors' own."""
+    """The form of every factored layer, and of every plain layer of a known type outside these."""
     forms = dict[str, Form]()
     inside_factors = {
         f"{name}.{inner}"
@@ -92,7 +94,7 @@ def _forms_of(parts: Named) -> dict[str, Form]:
 
 
 def _check_loads_again(parts: Named, forms: Mapping[str, Form]) -> None:
-    """Raise where ``load`` would not find what it looks for in a factored layer."""
+    """Raise ``InputError`` if a factored layer does not hold the tensors that ``load`` expects."""
     for layer, form in forms.items():
         if form.is_plain:
             continue
@@ -105,6 +107,6 @@ def _check_loads_again(parts: Named, forms: Mapping[str, Form]) -> None:
         if not dtypes or found != outlines_of_form(layer, form, dtypes[0]):
             raise InputError(
                 f"the factored layer {layer!r:.80} holds {sorted(found)!r:.200}, which load could "
-                "not put back: take off what was added to it (a parametrization, pruning or other "
-                "hooks), or eckart.merge the network first"
+                "not restore: remove what was added to it (a parametrization, pruning or other "
+                "hooks), or call eckart.merge on the network first"
             )

@@ -1,4 +1,4 @@
-"""What ``eckart.json`` says of a network, checked against the fresh model that it is to be."""
+"""What ``eckart.json`` says about a network, checked against the fresh model to be filled."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ FORMAT = "eckart.network/4"
 
 
 def structure_in(directory: Path) -> dict[str, Any]:
-    """What the file holds.
+    """The content of ``eckart.json`` in a folder.
 
     Raises:
-        CheckpointError: it is missing, damaged, vast, or of another version.
+        CheckpointError: the file is missing, damaged, too large, or of another version.
     """
     path = directory / STRUCTURE
     structure = read_json(path)
     if not isinstance(structure, dict) or not str(structure.get("format")).startswith("eckart."):
-        raise CheckpointError(f"{path} is no structure that eckart wrote")
+        raise CheckpointError(f"{path} is not a structure that eckart wrote")
     if structure["format"] != FORMAT:
         raise CheckpointError(
             f"{path} has the format {structure['format']!r:.60}; this version reads {FORMAT!r}: "
-            "load it with the version of eckart that wrote it, and save eckart.merge(model) there; "
-            "or compress again"
+            "with the version of eckart that wrote it, load it and save eckart.merge(model); or "
+            "compress again"
         )
     return read_sealed(path)
 
 
 @contextmanager
 def opened_network(directory: Path) -> Iterator[tuple[dict[str, Any], TensorFile]]:
-    """The structure in a folder and the weights that it names, open.
+    """The structure in a folder, and the open file of the weights that it names.
 
-    A save that comes in between is noticed: then the new network is read.
+    If another save replaces the network in between, the new network is read.
 
     Raises:
         CheckpointError: a file is missing or damaged, or the two do not belong together.
@@ -71,7 +71,7 @@ def _opened_weights(directory: Path, structure: Mapping[str, Any]) -> Iterator[T
     with opened_tensors(directory / str(name)) as file:
         if file.header.digest != described.get("digest"):
             raise CheckpointError(
-                f"{file.path} holds other weights than those that {STRUCTURE} was written with"
+                f"{file.path} does not hold the weights that {STRUCTURE} was written with"
             )
         yield file
 
@@ -80,7 +80,7 @@ def changed_forms(structure: Mapping[str, Any], model: Named) -> dict[str, Form]
     """The form of each layer that changed, checked against the dense layer it replaces."""
     raw = structure.get("forms")
     if not isinstance(raw, dict):
-        raise CheckpointError("the structure holds no forms")
+        raise CheckpointError("the structure does not list the forms of layers")
     forms = {}
     for name, data in raw.items():
         layer = model.modules.get(name)
@@ -88,7 +88,7 @@ def changed_forms(structure: Mapping[str, Any], model: Named) -> dict[str, Form]
         if layer is None or kind is None or not isinstance(layer.weight, Tensor):
             raise CheckpointError(
                 f"the saved network has a factored layer {name!r:.80}, and the fresh model has no "
-                "such layer: make it with the class and arguments of the original"
+                "such layer: make the model with the class and arguments of the original"
             )
         dense = kind.piece(layer)
         try:
@@ -102,10 +102,10 @@ def changed_forms(structure: Mapping[str, Any], model: Named) -> dict[str, Form]
 
 
 def narrower_norms(structure: Mapping[str, Any], model: Named) -> dict[str, int]:
-    """Channels of each norm that lost some."""
+    """Number of channels of each norm that has fewer than the dense one."""
     raw, modules = structure.get("norms"), model.modules
     if not isinstance(raw, dict):
-        raise CheckpointError("the structure holds no norms")
+        raise CheckpointError("the structure does not list the widths of norms")
     norms = {}
     for name, width in raw.items():
         dense = norm_width(modules[name]) if name in modules else None
@@ -113,7 +113,7 @@ def narrower_norms(structure: Mapping[str, Any], model: Named) -> dict[str, int]
         if dense is None or not whole or not 1 <= width <= dense:
             raise CheckpointError(
                 f"the saved norm {name!r:.80} of width {width!r:.20} does not fit this model: make "
-                "it with the class and arguments of the original"
+                "the model with the class and arguments of the original"
             )
         if width != dense:
             norms[name] = width
@@ -121,7 +121,7 @@ def narrower_norms(structure: Mapping[str, Any], model: Named) -> dict[str, int]
 
 
 def plan_in(structure: Mapping[str, Any]) -> Plan | None:
-    """The plan as provenance; one that cannot be read is dropped, for nothing depends on it."""
+    """The plan as provenance; None if it cannot be read, because nothing depends on it."""
     try:
         return Plan.from_json(structure["plan"])
     except (CheckpointError, *MALFORMED):

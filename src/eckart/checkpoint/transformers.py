@@ -1,6 +1,6 @@
-"""Hugging Face models: the files that tell what a network is, and a blank network from them.
+"""Hugging Face models: the files that describe a network, and a blank network made from them.
 
-``transformers`` is imported only where a model of it is at hand or asked for.
+``transformers`` is imported only if a model of it is given or asked for.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from eckart.storage.writing import write_json
 CONFIG = "config.json"
 _FILES = {"config": CONFIG, "generation_config": "generation_config.json"}
 _COUNTED = ("layer", "expert", "head", "label")
-_FEW = 1000  # of them make no harm, whatever the weights are
+_FEW = 1000  # this many of them do no harm, whatever the weights are
 _TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -43,12 +43,12 @@ _TOKENIZER_FILES = (
 
 
 def check_merged(model: nn.Module) -> None:
-    """Raise ``InputError`` where adapters of ``peft`` wrap layers, which no file tells of."""
+    """Raise ``InputError`` if adapters of ``peft`` wrap layers: no file would describe them."""
     for name, module in model.named_modules():
         if type(module).__module__.partition(".")[0] == "peft":
             raise InputError(
                 f"{name or 'the model'} is a {type(module).__name__} of peft: merge the adapters "
-                "into the weights first, model = model.merge_and_unload()"
+                "into the weights first, with model = model.merge_and_unload()"
             )
 
 
@@ -69,12 +69,12 @@ def transformers() -> Any:
 
 
 def describe(model: nn.Module, directory: Path, tokenizer: Any = None) -> dict[str, Any]:
-    """What ``blank_model`` reads; it is also written, with the tokenizer, for ``transformers``.
+    """The description that ``blank_model`` reads, also written to files for ``transformers``.
 
     Args:
-        model: any network; of one that is not of ``transformers`` there is nothing to write.
-        directory: where.
-        tokenizer: None copies the one where the model came from, if that is a local folder.
+        model: any network. If it is not of ``transformers``, only a tokenizer is written.
+        directory: where the description and the tokenizer are written.
+        tokenizer: None copies the one from where the model came from, if that is a local folder.
 
     Raises:
         WriteError: the disk is full.
@@ -93,7 +93,7 @@ def describe(model: nn.Module, directory: Path, tokenizer: Any = None) -> dict[s
             _copy_files(Path(str(model.name_or_path)), _TOKENIZER_FILES, directory)
     except OSError as error:
         raise WriteError(
-            f"cannot write {directory}: {error.strerror}; the network that was there is as it was"
+            f"cannot write {directory}: {error.strerror}; the network that was there is unchanged"
         ) from error
     found = {key: directory / name for key, name in _FILES.items()}
     return {key: read_json(path) if path.exists() else None for key, path in found.items()}
@@ -108,19 +108,19 @@ def _copy_files(source: Path, names: Iterable[str], target: Path) -> None:
 def blank_model(
     directory: Path, structure: Mapping[str, Any], outlines: Mapping[str, Outline]
 ) -> nn.Module:
-    """The dense model that a structure describes, in eval mode: its weights are not initialised.
+    """The dense model that a structure describes, in eval mode, with uninitialised weights.
 
-    Buffers that are computed and not saved, such as rotary frequencies, are right. Memory that is
-    not written to is not used, so the weights take none until they are filled.
+    Buffers that are computed and not saved, such as rotary frequencies, have their right values.
+    Memory is used only when it is written to, so the weights take none until they are filled.
 
     Args:
         directory: where the structure is, for messages and the model's ``name_or_path``.
-        structure: what ``describe`` returned is in it.
-        outlines: of the tensors that will fill it; each gets the dtype it has there.
+        structure: contains what ``describe`` returned.
+        outlines: of the tensors that will fill the model; each tensor gets the dtype given here.
 
     Raises:
-        CheckpointError: the description is missing or damaged, or of a class that
-            ``transformers`` does not have; code beside the file is never run.
+        CheckpointError: the description is missing or damaged, or its class is not in
+            ``transformers``. Code beside the file is never run.
     """
     library = transformers()
     check_sizes(structure.get("config"), outlines)
@@ -134,7 +134,7 @@ def blank_model(
         if model.can_generate() and structure.get("generation_config") is not None:
             with _as_files(structure) as folder:
                 model.generation_config = library.GenerationConfig.from_pretrained(folder)
-    except Exception as error:  # of any library, for the file may hold anything
+    except Exception as error:  # the file may hold anything, so any error is possible
         raise CheckpointError(
             f"no network can be made from the config in {directory}: {type(error).__name__}: "
             f"{error!s:.500}"
@@ -145,9 +145,9 @@ def blank_model(
 
 
 def check_sizes(described: Any, outlines: Mapping[str, Outline]) -> None:
-    """Raise where a description counts layers, experts, heads or labels that no weight has.
+    """Raise ``CheckpointError`` for numbers of layers, experts, … far above any size of a weight.
 
-    Making the model would take memory and time for each of them before its weights are compared.
+    Making such a model would take memory and time for each of them before the weights are compared.
     """
     widths = [size for shape, _ in outlines.values() for size in shape]
     most = max(_FEW, len(outlines), *widths) if widths else _FEW
@@ -156,7 +156,7 @@ def check_sizes(described: Any, outlines: Mapping[str, Outline]) -> None:
         counted = type(value) is int and any(word in str(key) for word in _COUNTED)
         if counted and value > most:
             raise CheckpointError(
-                f"the config has {key} = {value}, and no weight is of such a size: the two do not "
+                f"the config has {key} = {value}, and no weight has such a size: the two do not "
                 "belong together"
             )
         for nested in value if isinstance(value, list) else [value]:
@@ -164,14 +164,14 @@ def check_sizes(described: Any, outlines: Mapping[str, Outline]) -> None:
 
 
 def _uninitialised(kind: Any, config: Any, dtype: torch.dtype) -> Any:
-    """The class's network with tied weights, none of them written to."""
+    """A network of the class whose weights are tied and not initialised."""
     from transformers.initialization import no_init_weights
 
     with no_init_weights():
         model = kind._from_config(
             config,
             dtype=dtype,
-            attn_implementation=None,  # the file's could be a repository of code
+            attn_implementation=None,  # the one in the file could be a repository of code
             experts_implementation=None,
         )
     model.tie_weights()
@@ -181,15 +181,15 @@ def _uninitialised(kind: Any, config: Any, dtype: torch.dtype) -> Any:
 def _config(library: Any, structure: Mapping[str, Any], directory: Path) -> Any:
     if structure.get("config") is None:
         raise CheckpointError(
-            f"{directory} holds no model of transformers: read it by "
-            "eckart.load(model, directory), with a fresh model of the original class"
+            f"{directory} does not hold a model of transformers: load it with "
+            "eckart.load(model, directory) and a fresh model of the original class"
         )
     try:
         with _as_files(structure) as folder:
             config = library.AutoConfig.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
-    except Exception as error:  # of any library, for the file may hold anything
+    except Exception as error:  # the file may hold anything, so any error is possible
         raise CheckpointError(
             f"cannot read the config in {directory}: {type(error).__name__}: {error!s:.500}"
         ) from error
@@ -199,7 +199,7 @@ def _config(library: Any, structure: Mapping[str, Any], directory: Path) -> Any:
 
 @contextmanager
 def _as_files(structure: Mapping[str, Any]) -> Iterator[Path]:
-    """A folder of what a structure describes, which the library reads by its own rules."""
+    """A temporary folder of the files in a structure, which the library reads by its own rules."""
     with tempfile.TemporaryDirectory() as name:
         for key, file in _FILES.items():
             if structure.get(key) is not None:
@@ -208,27 +208,27 @@ def _as_files(structure: Mapping[str, Any]) -> Iterator[Path]:
 
 
 def _architecture(library: Any, config: Any, directory: Path) -> Any:
-    """The class, one of the library's own for that configuration."""
+    """The model's class, which must be the library's own for this configuration."""
     names = config.architectures
     name = names[0] if isinstance(names, list) and names else None
     kind = getattr(library, name, None) if isinstance(name, str) else None
     fits = isinstance(kind, type) and issubclass(kind, library.PreTrainedModel)
     if not fits or kind.config_class is not type(config):  # type: ignore[union-attr]
         raise CheckpointError(
-            f"{directory}: transformers has no class {name!r:.80} for a "
-            f"{type(config).__name__}: make the model yourself, and eckart.load(model, directory)"
+            f"{directory}: transformers has no class {name!r:.80} for a {type(config).__name__}: "
+            "make the model yourself and call eckart.load(model, directory)"
         )
     return kind
 
 
 def _own_dtype(name: str, found: Mapping[str, torch.dtype]) -> torch.dtype | None:
-    """The dtype in the file of a tensor, or of the factors that stand in for it."""
+    """The dtype that the file has for a tensor, or for the factors that replace it."""
     layer, _, leaf = name.rpartition(".")
     return found.get(name, found.get(f"{layer}.0.{leaf}"))
 
 
 def convert(model: nn.Module, dtypes: Mapping[str, torch.dtype | None]) -> None:
-    """Give the named floating tensors other dtypes, in place; buffers that are not saved stay."""
+    """Convert the named floating-point tensors in place; buffers that are not saved stay."""
     for name, tensor in model.state_dict(keep_vars=True).items():
         dtype = dtypes.get(name)
         if dtype is not None and dtype.is_floating_point and tensor.is_floating_point():

@@ -1,4 +1,4 @@
-"""Which tensors a file of weights must hold, and whether it does, by its header alone."""
+"""Which tensors a file of weights must hold, and a check of this by its header alone."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from eckart.storage.header import Outline
 def outlines_with(
     model: Named, forms: Mapping[str, Form], norms: Mapping[str, int]
 ) -> dict[str, Outline]:
-    """Shape and dtype of every tensor that a network has once some layers and norms changed."""
+    """Shape and dtype of every tensor of a network after some layers and norms have changed."""
     outlines: dict[str, Outline] = {
         name: (tuple(tensor.shape), tensor.dtype) for name, tensor in model.state.items()
     }
     for layer, form in forms.items():
         dense = model.modules[layer].weight
         for name in [name for name in outlines if name.startswith(f"{layer}.")]:
-            del outlines[name]  # those of weight norm and pruning too, which go with the layer
+            del outlines[name]  # also tensors of weight norm and pruning; they go with the layer
         outlines |= outlines_of_form(layer, form, dense.dtype)  # type: ignore[arg-type]
     for norm, width in norms.items():
         dense_width = norm_width(model.modules[norm])
@@ -51,7 +51,7 @@ def outlines_of_form(layer: str, form: Form, dtype: torch.dtype) -> dict[str, Ou
 
 
 def tied_names(state: Mapping[str, Tensor]) -> dict[str, str]:
-    """For every tensor, the first name, by the alphabet, of those that are one and the same."""
+    """The first name, in alphabetical order, of each tensor among the names that share it."""
     first: dict[tuple[object, ...], str] = {}
     tied = {}
     for name in sorted(state):
@@ -76,7 +76,7 @@ def check_weights(
         path: of the file, for the message.
         found: shape and dtype by name, in the file.
         expected: shape and dtype by name.
-        tied: for every name, the first of those that are one tensor; the file holds one of them.
+        tied: for every name, the first name of the same tensor; the file holds one of the names.
 
     Raises:
         CheckpointError: anything is missing, surplus or different.
@@ -86,8 +86,8 @@ def check_weights(
         twin = first.setdefault(tied.get(name, name), name)
         if twin != name:
             raise CheckpointError(
-                f"{path} does not fit this model: it holds {twin!r} and {name!r} apart, and here "
-                "they share one weight"
+                f"{path} does not fit this model: it holds {twin!r} and {name!r} separately, and "
+                "here they share one weight"
             )
     present = {tied.get(name, name) for name in found}
     missing = sorted(name for name in expected if tied.get(name, name) not in present)
@@ -95,7 +95,7 @@ def check_weights(
     if missing or surplus:
         raise CheckpointError(
             f"{path} does not fit this model: missing {missing[:5]}, surplus {surplus[:5]}; make "
-            "it with the class and arguments of the original"
+            "the model with the class and arguments of the original"
         )
     for name, outline in found.items():
         if outline != expected[name]:
@@ -107,17 +107,17 @@ def check_weights(
 
 
 def check_orders(path: Path, layers: Iterable[str], tensors: Mapping[str, Tensor]) -> None:
-    """What carries must do so in an order, for things are looked up by it.
+    """Check that the order of every piece that carries is a permutation; it serves as an index.
 
     Args:
         path: the file, for the message.
-        layers: the pieces that carry, by name.
+        layers: the names of the pieces that carry.
         tensors: what the file holds.
 
     Raises:
-        CheckpointError: the ``order`` of one of them is no permutation.
+        CheckpointError: the ``order`` of one of them is not a permutation.
     """
     for layer in layers:
         order = tensors[f"{layer}.order"]
         if not torch.equal(order.sort().values, torch.arange(len(order))):
-            raise CheckpointError(f"{path}: the order of layer {layer!r} is no permutation")
+            raise CheckpointError(f"{path}: the order of layer {layer!r} is not a permutation")
