@@ -173,14 +173,17 @@ class NestedTucker:
     def built(self, outputs: int, inputs: int) -> tuple[Tensor, Tensor, Tensor]:
         """The three kernels of one pair of ranks, with the scale of each component split evenly.
 
+        The outputs come first: until they are split, the middle kernel is in the unit of ``G``,
+        which can be so small that half precision has no numbers for what it would leave the others.
+
         Returns:
             Shapes (groups, inputs, c), (groups, outputs, inputs, k), (groups, out, outputs).
         """
         vectors = self.directions[self.inputs.index(inputs)][..., :outputs]
         core = (vectors.mT @ self.factors.lifted_second(inputs)).unflatten(-1, (inputs, -1))
-        right, core = balanced(self.factors.first[:, :inputs].flatten(2), core)
         inner, left = balanced(core.flatten(2), self.factors.unlift @ vectors)
-        return right, inner.reshape(core.shape), left
+        right, core = balanced(self.factors.first[:, :inputs].flatten(2), inner.reshape(core.shape))
+        return right, core, left
 
 
 def _directions(factors: SeparableFactors, inputs: int) -> tuple[Tensor, Tensor]:
