@@ -105,7 +105,7 @@ def test_a_full_disk_leaves_the_old_network(tmp_path: Path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
     try:
-        with pytest.raises(WriteError, match="make room"):
+        with pytest.raises(WriteError, match="free some space"):
             save(plain(1), tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -344,7 +344,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, small_disk: Any, log: pytest.
     model, batches = mlp(12, 10, 60, 4), ROWS  # the part of the last layer is the largest
     given: Any = {"workspace": tmp_path, "metric": None, "memory_bytes": 12 * 60 * 60}
     small_disk(15_000)
-    with pytest.raises(CheckpointError, match=r"cannot write .*moments-001.*make room"):
+    with pytest.raises(CheckpointError, match=r"cannot write .*moments-001.*free some space"):
         calibrate(model, batches, **given)
     assert [path.name for path in tmp_path.glob("moments-*")] == ["moments-000.safetensors"]
     small_disk(resource.RLIM_INFINITY)

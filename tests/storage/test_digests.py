@@ -167,7 +167,7 @@ def test_the_structure_has_a_digest_too(tmp_path: Path):
     for old, new in (('"inputs": 12', '"inputs": 13'), ('"digest"', '"digests"')):
         assert old in text
         path.write_text(text.replace(old, new))
-        with pytest.raises(CheckpointError, match="its content does not have its digest"):
+        with pytest.raises(CheckpointError, match="its content does not match its digest"):
             load(network(), tmp_path)
     path.write_text(text)
     with_structure(tmp_path, lambda structure: structure)

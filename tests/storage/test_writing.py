@@ -71,14 +71,14 @@ def _half_written(path: Path, error: BaseException) -> None:
 @pytest.mark.parametrize("size", [100, 1_000_000])
 def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path: Path, size: int):
     (tmp_path / "a").write_bytes(b"old")
-    with files_of_at_most(50), pytest.raises(WriteError, match=r"cannot write .*a: .*make room"):
+    with files_of_at_most(50), pytest.raises(WriteError, match=r"cannot write .*a: .*free some space"):
         write_bytes(tmp_path / "a", b"x" * size)
     assert names(tmp_path) == ["a"]
     assert (tmp_path / "a").read_bytes() == b"old"
 
 
 @pytest.mark.parametrize(
-    ("number", "advice"), [(ENOSPC, "room"), (EDQUOT, "room"), (EROFS, "path")]
+    ("number", "advice"), [(ENOSPC, "space"), (EDQUOT, "space"), (EROFS, "path")]
 )
 def test_a_disk_that_fails_at_the_last_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, advice: str
@@ -90,7 +90,7 @@ def test_a_disk_that_fails_at_the_last_moment(
     for name in ("fsync", "replace"):
         with monkeypatch.context() as patched:
             patched.setattr(os, name, fails)
-            with pytest.raises(CheckpointError, match=f"as it was: .*{advice}"):
+            with pytest.raises(CheckpointError, match=f"unchanged: .*{advice}"):
                 write_text(tmp_path / "a", "new")
         assert names(tmp_path) == ["a"]
         assert (tmp_path / "a").read_bytes() == b"old"

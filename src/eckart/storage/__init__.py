@@ -1,1 +1,1 @@
-"""Files and folders: each is there whole or not at all."""
+"""Files and folders. Each is written completely or not at all."""

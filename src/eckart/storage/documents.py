@@ -1,7 +1,7 @@
-"""JSON that comes back as it was written: one digest over all of it, in an entry of its own.
+"""JSON documents that are checked on reading: one entry is a digest of all the others.
 
-It is still a text that people read and change. Where a digest is not required, whoever changes a
-document on purpose deletes that entry.
+People can still read and change such a text. Some documents do not require the digest; if you
+change one of them on purpose, delete that entry.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ DIGEST = "digest"
 
 
 def parsed(text: str | bytes) -> Any:
-    """JSON as the standard has it, without NaN and infinity.
+    """Parse standard JSON, without NaN and infinity.
 
     Raises:
-        CheckpointError: it is not that, or nested too deeply.
+        CheckpointError: the text is not JSON, or is nested too deeply.
     """
     try:
         return json.loads(text, parse_constant=_refused)
@@ -29,16 +29,16 @@ def parsed(text: str | bytes) -> Any:
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with a digest of all of it."""
+    """The content with an added digest of all of it."""
     return {**content, DIGEST: digest_of_json(content)}
 
 
 def unsealed(data: Any, *, required: bool) -> Any:
-    """The same without the digest, which is checked.
+    """Check the digest of some data, and return them without it.
 
     Args:
         data: plain data.
-        required: False takes data without a digest as they are.
+        required: whether there must be a digest; if False, data without one are returned as given.
 
     Raises:
         CheckpointError: the content is not what was written.
@@ -53,11 +53,11 @@ def unsealed(data: Any, *, required: bool) -> Any:
     if not whole:
         allowed = "" if required else f"; if you changed it on purpose, delete its entry {DIGEST!r}"
         raise CheckpointError(
-            f"it was changed or damaged after it was written: its content does not have its "
+            f"it was changed or damaged after it was written: its content does not match its "
             f"digest{allowed}"
         )
     return content
 
 
 def _refused(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number that JSON has")
+    raise ValueError(f"{name} is not a number in JSON")

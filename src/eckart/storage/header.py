@@ -1,9 +1,9 @@
-"""The header of a safetensors file: what is in it, where, and the digests of all of it.
+"""The header of a safetensors file: what is in the file, where, and the digests of everything.
 
-Eight bytes give the length of the header; it is JSON, and the numbers of the tensors follow. The
-metadata holds the SHA-256 of every tensor's bytes, and one over names, shapes, dtypes, those
-digests and the other metadata. So whoever has read the header knows all of it to be as written,
-and each tensor can be checked when it is read.
+Eight bytes give the length of the header. The header is JSON; the numbers of the tensors follow it.
+The metadata hold the SHA-256 of every tensor's bytes, and one over names, shapes, dtypes, these
+digests and the other metadata. So reading the header checks the header itself, and each tensor can
+be checked when it is read.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Entry:
     Attributes:
         shape: of the tensor.
         dtype: of its entries.
-        begin, end: where its bytes are, counted from the end of the header.
+        begin, end: position of its bytes, counted from the end of the header.
         digest: the SHA-256 of its bytes.
     """
 
@@ -70,9 +70,9 @@ class Header:
 
     Attributes:
         entries: by name, in the order of the file.
-        metadata: texts that were given with them.
-        digest: of all of this; two files of one digest hold the same.
-        start: where in the file the numbers begin; 0 before it is written.
+        metadata: texts that were written with the tensors.
+        digest: of all of this; two files with the same digest hold the same.
+        start: position in the file where the numbers begin; 0 before the file is written.
     """
 
     entries: Mapping[str, Entry]
@@ -87,7 +87,7 @@ class Header:
 
 
 def header_for(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Header:
-    """The header of a file of these tensors, for which each is hashed.
+    """The header of a file of these tensors; each tensor is hashed.
 
     Raises:
         InputError: a tensor cannot be stored as it is.
@@ -108,7 +108,7 @@ def header_for(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> He
 
 
 def check_storable(name: str, tensor: Tensor) -> None:
-    """Raise ``InputError`` for a tensor that a file cannot hold, with what to do."""
+    """Raise ``InputError`` for a tensor that a file cannot hold; the message says what to do."""
     if tensor.is_meta:
         why = "is on the meta device and has no numbers: give the network memory and weights first"
     elif tensor.layout != torch.strided:
@@ -127,7 +127,7 @@ def bytes_of(tensor: Tensor) -> memoryview:
 
 
 def encoded(header: Header) -> bytes:
-    """The header as it stands at the beginning of a file."""
+    """The bytes of the header, as at the beginning of a file."""
     digests = {name: entry.digest for name, entry in header.entries.items()}
     described: dict[str, Any] = {
         _METADATA: {
@@ -150,15 +150,15 @@ def encoded(header: Header) -> bytes:
 def read_header(file: BinaryIO, size: int) -> Header:
     """The header at the beginning of a file.
 
-    Nothing is allocated for what the header says before that fits the size of the file.
+    What the header says is compared with the size of the file before memory is allocated for it.
 
     Args:
         file: at its beginning.
         size: of the file, in bytes.
 
     Raises:
-        CheckpointError: it is not a whole safetensors file, or not one with eckart's digests; or
-            it was changed after it was written.
+        CheckpointError: the file is not a complete safetensors file, has no digests by eckart, or
+            its header was changed after it was written.
     """
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or length > size - 8:
@@ -174,7 +174,7 @@ def read_header(file: BinaryIO, size: int) -> Header:
 def _parsed(described: dict[str, Any], start: int, size: int) -> Header:
     metadata = described.pop(_METADATA, {})
     if not all(isinstance(text, str) for text in metadata.values()):
-        raise ValueError("metadata are texts")
+        raise ValueError("metadata must be texts")
     if _WHOLE not in metadata:
         raise CheckpointError(
             f"it has no digests, and its format is {metadata.get('format', 'none')!r:.60}: another "
@@ -190,7 +190,7 @@ def _parsed(described: dict[str, Any], start: int, size: int) -> Header:
             raise ValueError("its tensors overlap or leave gaps")
         end = entry.end
     if end != size - start:
-        raise CheckpointError(f"it has {size} bytes where its header tells of {start + end}")
+        raise CheckpointError(f"it has {size} bytes, but by its header it has {start + end}")
     header = Header(entries, metadata, whole, start)
     if _digest(entries, metadata) != whole:
         raise CheckpointError("its header was changed or damaged after it was written")
@@ -201,9 +201,9 @@ def _entry(raw: dict[str, Any], digest: Any) -> Entry:
     dtype, shape, (begin, end) = _DTYPES[raw["dtype"]], raw["shape"], raw["data_offsets"]
     numbers = [*shape, begin, end]
     if len(shape) > _MOST_AXES or not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
-        raise ValueError("a shape or a place in the file is not made of sizes")
+        raise ValueError("a shape or a position in the file is not made of whole numbers")
     if end - begin != prod(shape) * dtype.itemsize or not isinstance(digest, str):
-        raise ValueError("the size of a tensor does not follow from its shape")
+        raise ValueError("the size of a tensor does not match its shape")
     return Entry(tuple(shape), dtype, begin, end, digest)
 
 

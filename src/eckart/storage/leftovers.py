@@ -1,7 +1,7 @@
-"""Files half written: how they are named, and which of them a killed run left behind.
+"""Half-written files: their names, and which of them a killed run left behind.
 
-While a file is being written its writer holds a lock on it, which the system takes back when the
-process ends, however it ends. A file of such a name that nobody holds is a leftover.
+A process that writes a file holds a lock on it. The system releases the lock when the process ends,
+however it ends. A file of such a name that no process holds is a leftover.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
 _NAME = re.compile(r"\..+\.eckart-[0-9a-f]{8}", re.DOTALL)
-_LONGEST = 200  # bytes of a name; most systems take 255
+_LONGEST = 200  # bytes of a name; most systems allow 255
 _DAY_S = 24 * 60 * 60
 
 
 def opened_beside(target: Path) -> tuple[BinaryIO, Path]:
-    """A new, empty file in the folder of another, held by this process, and its path.
+    """A new, empty file in the target's folder, held by this process, and its path.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the file cannot be made.
     """
     while True:
         path = target.parent / _name_for(target.name)
@@ -64,7 +64,7 @@ def folder_beside(target: Path) -> Iterator[Path]:
         raise WriteError(f"cannot write in {target.parent}: {error.strerror}") from error
     try:
         _hold(number)
-        path.mkdir(exist_ok=True)  # in case another process took it for a leftover before that
+        path.mkdir(exist_ok=True)  # another process may have taken it for a leftover before that
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
@@ -73,7 +73,7 @@ def folder_beside(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Wait until no other process holds a folder, and hold it; where there are no locks, do not."""
+    """Wait until no other process holds a folder, then hold it; without locks, do neither."""
     number = os.open(folder, os.O_RDONLY)
     try:
         if fcntl is not None:
@@ -85,16 +85,16 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed runs left in a folder; what a living process writes stays."""
+    """Remove what killed runs left in a folder; files that a living process is writing stay."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if _NAME.fullmatch(entry.name)]
     for name in names:
-        with suppress(OSError):  # gone by now, or not ours to remove
+        with suppress(OSError):  # already gone, or we may not remove it
             _remove_abandoned(folder / name)
 
 
 def is_leftover_name(name: str) -> bool:
-    """Whether a file of that name is one half written."""
+    """Whether this is the name of a half-written file."""
     return _NAME.fullmatch(name) is not None
 
 
@@ -105,7 +105,7 @@ def _name_for(name: str) -> str:
 
 
 def _hold(number: int) -> bool | None:
-    """Lock an open file; False where another process holds it, None where there are no locks."""
+    """Lock an open file; False if another process holds it, None if there are no locks."""
     if fcntl is None:
         return None
     try:
@@ -133,7 +133,7 @@ def _remove_abandoned(path: Path) -> None:
 
 
 def _is_at(number: int, path: Path) -> bool:
-    """Whether a path still names an open file."""
+    """Whether a path still leads to an open file."""
     try:
         return os.path.samestat(os.fstat(number), os.stat(path))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Files that others may have damaged or made: opened with care, JSON read within bounds."""
+"""Careful reading of files that others may have made or damaged, with a limit on JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from eckart.errors import CheckpointError
 from eckart.storage.documents import parsed, sealed, unsealed
 from eckart.storage.writing import shown, write_json
 
-MAX_JSON_BYTES = 64 * 1024 * 1024  # a hostile file may be vast, and parsing takes twenty times that
+MAX_JSON_BYTES = 64 * 1024 * 1024  # hostile files may be huge; parsing takes 20 times the memory
 
 
 @contextmanager
@@ -21,10 +21,10 @@ def opened(path: str | Path) -> Iterator[tuple[BinaryIO, int]]:
     """A regular file, open for reading, and its size in bytes.
 
     Raises:
-        CheckpointError: it is missing, cannot be read, or is a folder, a device or a pipe.
+        CheckpointError: the file is missing, cannot be read, or is a folder, a device or a pipe.
     """
     with told_of_reading(path):
-        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # which does not wait for a pipe
+        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # do not wait for a pipe
     found = os.fstat(number)
     if not stat.S_ISREG(found.st_mode):
         os.close(number)
@@ -35,7 +35,7 @@ def opened(path: str | Path) -> Iterator[tuple[BinaryIO, int]]:
 
 @contextmanager
 def told_of_reading(path: str | Path) -> Iterator[None]:
-    """Errors of the system as one of ours that names the file."""
+    """Raise errors of the system as ``CheckpointError``, which names the file."""
     try:
         yield
     except (OSError, ValueError) as error:  # a null in the name is a ValueError
@@ -43,10 +43,10 @@ def told_of_reading(path: str | Path) -> Iterator[None]:
 
 
 def read_json(path: str | Path, most: int = MAX_JSON_BYTES) -> Any:
-    """What a file of JSON holds.
+    """The content of a JSON file.
 
     Raises:
-        CheckpointError: it is missing, has more bytes than ``most``, or is not JSON.
+        CheckpointError: the file is missing, has more bytes than ``most``, or is not JSON.
     """
     with opened(path) as (file, size):
         if size > most:
@@ -70,10 +70,10 @@ def write_sealed(path: str | Path, value: dict[str, Any]) -> None:
 
 
 def read_sealed(path: str | Path) -> dict[str, Any]:
-    """What ``write_sealed`` wrote, without the digest, which is checked.
+    """Read what ``write_sealed`` wrote, check its digest, and return it without the digest.
 
     Raises:
-        CheckpointError: as ``read_json``; or the content is not what was written.
+        CheckpointError: as for ``read_json``, or the content is not what was written.
     """
     value = read_json(path)
     if not isinstance(value, dict):

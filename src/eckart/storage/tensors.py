@@ -1,4 +1,4 @@
-"""Files of tensors: written whole or not at all, read by header first, every number checked."""
+"""Files of tensors: written completely or not at all, read header first, with digests checked."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from eckart.storage.writing import shown, written
 @final
 @dataclass(frozen=True)
 class TensorFile:
-    """A file of tensors that is open; its header was read and checked.
+    """An open file of tensors, whose header was read and checked.
 
     Attributes:
-        path: for messages.
+        path: of the file, for messages.
         header: names, shapes, dtypes, digests and metadata.
     """
 
@@ -47,12 +47,13 @@ class TensorFile:
         return name in self.header.entries
 
     def read(self, name: str) -> Tensor:
-        """One tensor, in memory of its own; the others are not read.
+        """One tensor, in its own memory; the others are not read.
 
         Raises:
-            CheckpointError: there is none of that name, or its numbers are not those written.
+            CheckpointError: there is no tensor of that name, or its numbers are not those that
+                were written.
 
-        Cost: reading and hashing, block by block: the hash has 1.2 GB/s on one core.
+        Cost: reading and hashing, block by block. Hashing runs at 1.2 GB/s on one core.
         """
         entry = self._entry(name)
         try:
@@ -73,10 +74,10 @@ class TensorFile:
         return tensor
 
     def read_finite(self, name: str) -> Tensor:
-        """One tensor, without NaN and infinity.
+        """One tensor, which must not hold NaN or infinity.
 
         Raises:
-            CheckpointError: as ``read``, or it holds some.
+            CheckpointError: as for ``read``, or the tensor holds NaN or infinity.
         """
         tensor = self.read(name)
         if not bool(torch.isfinite(tensor).all()):
@@ -87,7 +88,7 @@ class TensorFile:
         """Check the numbers of every tensor, a block at a time.
 
         Raises:
-            CheckpointError: some are not those that were written; the message names the tensor.
+            CheckpointError: some are not what was written; the message names the tensor.
         """
         for name, entry in self.header.entries.items():
             digest = hashlib.sha256()
@@ -98,7 +99,7 @@ class TensorFile:
             self._check(name, entry, digest.hexdigest())
 
     def mapped(self) -> dict[str, Tensor]:
-        """All tensors, as views of the file, of which the system reads what is touched.
+        """All tensors as views of the file. The system reads only the parts that are used.
 
         They are not checked here; see ``check``.
         """
@@ -136,10 +137,10 @@ def opened_tensors(path: str | Path, header: Header | None = None) -> Iterator[T
 
     Args:
         path: of the file.
-        header: as it was read before; None reads it.
+        header: of the file, if it was read before; None reads it.
 
     Raises:
-        CheckpointError: it is missing, damaged, or was written by another tool.
+        CheckpointError: the file is missing, damaged, or was written by another tool.
     """
     with opened(path) as (file, size):
         if header is None:
@@ -151,7 +152,7 @@ def opened_tensors(path: str | Path, header: Header | None = None) -> Iterator[T
 
 
 def read_tensors(path: Path, names: Sequence[str]) -> list[Tensor]:
-    """Some tensors of a file, each in memory of its own; the others are not read.
+    """Some tensors of a file, each in its own memory; the others are not read.
 
     Raises:
         CheckpointError: the file is missing or damaged.
@@ -182,7 +183,7 @@ def outlines_of(path: Path) -> dict[str, Outline]:
 
 @contextmanager
 def told_to_delete() -> Iterator[None]:
-    """What to do about a damaged file of a workspace goes into the message."""
+    """Add to the message of an error what to do about a damaged file of a workspace."""
     try:
         yield
     except CheckpointError as error:
@@ -190,12 +191,12 @@ def told_to_delete() -> Iterator[None]:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file with digests, whole or not at all; see ``storage.writing``.
+    """Write a safetensors file with digests, completely or not at all; see ``storage.writing``.
 
     Args:
         path: of the file.
-        tensors: by name; one at a time is copied to the CPU.
-        metadata: texts that go along.
+        tensors: by name; they are copied to the CPU one at a time.
+        metadata: texts to write with the tensors.
 
     Raises:
         InputError: a tensor cannot be stored as it is.
@@ -207,7 +208,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
 
 def write_with_header(path: Path, tensors: Mapping[str, Tensor], header: Header) -> None:
-    """Write tensors under a header that was made for them, as ``write_tensors`` does."""
+    """Write tensors with the header that was made for them, as ``write_tensors`` does."""
     with written(path) as file:
         file.write(encoded(header))
         for name in header.entries:

@@ -1,4 +1,4 @@
-"""A folder that keeps what is finished, so that a run that was killed goes on."""
+"""A folder that keeps finished results, so that a killed run can continue."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ SETTINGS = "workspace.json"
 @final
 @dataclass(frozen=True)
 class Workspace:
-    """What was finished for one network, one set of data and one set of settings.
+    """The finished results for one network, one set of data and one set of settings.
 
     ::
 
         workspace.json                  which network, data, settings and layers
-        moments-000.safetensors …       the moments of some layers each
-        decompositions/*.safetensors    one for every layer, method and damping
+        moments-000.safetensors …       each has the moments of some layers
+        decompositions/*.safetensors    one per layer, method and damping
 
-    A file is there whole or not at all, and its being there means that it is finished. One process
-    at a time may work here.
+    Each file is written completely or not at all, so a file that exists is finished. Only one
+    process at a time may work here.
 
     Attributes:
         directory: the folder.
-        settings: of what the moments in it are; plain JSON.
+        settings: what the moments in the folder were gathered from; plain JSON.
     """
 
     directory: Path
@@ -48,13 +48,13 @@ class Workspace:
         """The workspace in a folder.
 
         Raises:
-            CheckpointError: there is none, or it cannot be read.
+            CheckpointError: the folder has none, or it cannot be read.
         """
         path = Path(directory).absolute() / SETTINGS
         data = read_sealed(path)
         if data.get("format") != FORMAT:
             raise CheckpointError(
-                f"{path} has the format {data.get('format')!r:.60}, and this version reads "
+                f"{path} has the format {data.get('format')!r:.60}, but this version reads "
                 f"{FORMAT}: calibrate again, in another folder"
             )
         settings = data.get("settings")
@@ -64,11 +64,11 @@ class Workspace:
 
     @classmethod
     def opened(cls, directory: str | Path, settings: Mapping[str, Any]) -> Workspace:
-        """The workspace in a folder, begun there if there is none.
+        """The workspace in a folder; it is begun if there is none.
 
         Raises:
-            MismatchError: what is there is of another network, other data or other settings.
-            CheckpointError: it cannot be read or written.
+            MismatchError: the workspace is for another network, other data or other settings.
+            CheckpointError: the workspace cannot be read or written.
         """
         fresh = cls(Path(directory).absolute(), settings)
         if (fresh.directory / SETTINGS).exists():
@@ -89,12 +89,12 @@ class Workspace:
                 f"{k} {self.settings.get(k)!r:.60}, not {settings[k]!r:.60}" for k in differing
             )
             raise MismatchError(
-                f"the workspace {self.directory} was begun with {'; '.join(parts)}: call with what "
-                "it was begun with, or give another folder"
+                f"the workspace {self.directory} was begun with {'; '.join(parts)}: call again "
+                "with what it was begun with, or give another folder"
             )
 
     def _clean(self) -> None:
-        """Remove what was half written when a run was killed."""
+        """Remove files that were half written when a run was killed."""
         for folder in (self.directory, decompositions_in(self.directory)):
             if folder.is_dir():
                 remove_leftovers(folder)
@@ -105,18 +105,18 @@ class Workspace:
         return sorted(self.directory.glob("moments-*.safetensors"))
 
     def next_shard(self) -> Path:
-        """Where the moments of the next part of the layers will be."""
+        """The file for the moments of the next part of the layers."""
         names = (self.directory / f"moments-{index:03d}.safetensors" for index in count())
         return next(path for path in names if not path.exists())
 
 
 @final
 class StoredSums(Mapping[str, Tensor]):
-    """Sums that stay on disk: a tensor is read when it is asked for, and nothing is kept.
+    """Sums that stay on disk. A tensor is read each time it is asked for, and is not kept.
 
     Args:
-        part: what the tensors' names in the files begin with.
-        files: by key, the file that holds its tensor.
+        part: beginning of the tensors' names in the files.
+        files: the file that holds the tensor, by key.
         headers: of the files, read once.
     """
 
@@ -129,7 +129,7 @@ class StoredSums(Mapping[str, Tensor]):
         return self._read(key, f"{self.part}/{key}")
 
     def diagonal(self, key: str) -> Tensor:
-        """The diagonal of every matrix of one stack, for which the rest is not read."""
+        """The diagonals of one stack of matrices; the rest is not read."""
         return self._read(key, f"diagonal/{self.part}/{key}")
 
     def _read(self, key: str, name: str) -> Tensor:
@@ -145,7 +145,7 @@ class StoredSums(Mapping[str, Tensor]):
 
 
 def decompositions_in(directory: Path) -> Path:
-    """The folder of what was decomposed under the moments of a workspace."""
+    """The folder of the decompositions under the moments of a workspace."""
     return directory / "decompositions"
 
 

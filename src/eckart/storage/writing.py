@@ -1,7 +1,7 @@
-"""The one way to write a file: it is there whole or not at all.
+"""The one way to write a file: completely or not at all.
 
-Everything that eckart writes goes through here. Encode first, so that nothing can fail half-way,
-and hand over bytes::
+Everything that eckart writes goes through this module. Encode the content first, so that nothing
+can fail half-way, and pass bytes::
 
     from eckart.storage.writing import write_bytes, write_json, write_text
 
@@ -9,14 +9,14 @@ and hand over bytes::
     write_json("frontier.json", frontier.as_json())
     write_bytes("figure.png", png)
 
-What is too large to hold in memory is written piece by piece, and takes its place at the end::
+Content that is too large for memory is written piece by piece, and put in place at the end::
 
     with written("sums.bin") as file:
         for block in blocks:
             file.write(block)
 
-Every function raises ``WriteError`` and nothing else: the old file is then as it was, and nothing
-new lies beside it. Before hours of work, ask ``writable(path)``, which raises the same errors.
+Every function raises ``WriteError`` and nothing else. The old file is then unchanged, and no new
+file is beside it. Before hours of work, call ``writable(path)``, which raises the same errors.
 Files of tensors are written by ``eckart.storage.tensors.write_tensors``, which uses ``written``.
 """
 
@@ -36,40 +36,41 @@ from eckart.storage.leftovers import opened_beside, remove_leftovers
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write a file, whole or not at all; see ``written``."""
+    """Write a file, completely or not at all; see ``written``."""
     with written(path) as file:
         file.write(data)
 
 
 def write_text(path: str | Path, text: str) -> None:
-    r"""Write a text file in UTF-8, whole or not at all; see ``written``.
+    r"""Write a text file in UTF-8, completely or not at all; see ``written``.
 
-    What has no place in UTF-8, such as the odd bytes of a file's name, is written as ``\udcff``.
+    Characters that UTF-8 cannot encode, such as odd bytes of a file's name, are written in the form
+    ``\udcff``.
     """
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write plain dictionaries, lists and numbers as JSON, whole or not at all; see ``written``."""
+    """Write plain data as JSON, completely or not at all; see ``written``."""
     write_bytes(path, (json.dumps(value, indent=1) + "\n").encode("ascii"))
 
 
 @contextmanager
 def written(path: str | Path) -> Iterator[BinaryIO]:
-    """A file beside the target, which takes the target's place at the end.
+    """A new file beside the target; at the end it replaces the target.
 
-    The bytes are on the disk before that, so a reader, or a machine that loses power, finds the old
-    file or the new one. The new file has the mode and, where allowed, the owner of the old one. A
-    symbolic link stays, and the file that it points to is written. What runs that were killed left
-    in the folder is removed.
+    Its bytes are on the disk before that. So a reader, or a machine after a loss of power, finds
+    either the old file or the new one. The new file gets the mode and, if allowed, the owner of the
+    old one. If the path is a symbolic link, the link stays and the file it points to is replaced.
+    What killed runs left in the folder is removed.
 
     Args:
-        path: a regular file, or none yet; its folder exists.
+        path: a regular file, or one that does not exist yet; its folder must exist.
 
     Raises:
-        WriteError: the target is a folder, a device or a pipe, is read-only, or is in no folder;
-            the disk is full, or cannot be written to. The old file is as it was. An error of the
-            block's own leaves it as it was too.
+        WriteError: the target is a folder, a device or a pipe; it is read-only, or its folder does
+            not exist; or the disk is full or cannot be written to. The old file is unchanged, and
+            so it is if the ``with`` block itself raises an error.
     """
     target = writable(path)
     with _told(path):
@@ -89,13 +90,15 @@ def written(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def writable(path: str | Path) -> Path:
-    """The file that writing to a path would replace, links followed; nothing is written.
+    """The file that writing to a path would replace, with links resolved; nothing is written.
 
     Raises:
         WriteError: see ``written``.
     """
     if "\0" in str(path):
-        raise WriteError(f"cannot write {shown(path)!r}: no name holds a null; give another path")
+        raise WriteError(
+            f"cannot write {shown(path)!r}: a name cannot hold a null character; give another path"
+        )
     with _told(path):
         target = Path(os.path.realpath(path))
         try:
@@ -117,10 +120,10 @@ def writable(path: str | Path) -> Path:
 
 
 def make_folder(path: str | Path) -> Path:
-    """A folder, and those that it is in, made if they are not there.
+    """Make a folder and its parents, unless they exist.
 
     Raises:
-        WriteError: it cannot be made, or something else has its name.
+        WriteError: the folder cannot be made, or something else has its name.
     """
     with _told(path):
         Path(path).mkdir(parents=True, exist_ok=True)
@@ -153,31 +156,31 @@ def _kind(mode: int) -> str:
 
 @contextmanager
 def _told(path: str | Path) -> Iterator[None]:
-    """Every error of the system, as one of ours that says what is kept and what to do."""
+    """Raise errors of the system as ``WriteError``, which says what is kept and what to do."""
     try:
         yield
     except OSError as error:
         full = error.errno in (ENOSPC, EDQUOT, EFBIG)
-        advice = "make room, and call again" if full else "give another path, or mend this one"
+        advice = "free some space and call again" if full else "give another path, or fix this one"
         raise WriteError(
-            f"cannot write {shown(path)}: {error.strerror or error}; what was there before is as "
-            f"it was: {advice}"
+            f"cannot write {shown(path)}: {error.strerror or error}; what was there before is "
+            f"unchanged: {advice}"
         ) from error
 
 
 def _take_after(file: BinaryIO, target: Path) -> None:
-    """Give a new file the mode and the owner of the one whose place it will take."""
+    """Give a new file the mode and the owner of the file that it will replace."""
     try:
         old = os.stat(target)
     except FileNotFoundError:
         return
-    with suppress(OSError):  # only root gives files away
+    with suppress(OSError):  # only root may give files to another owner
         os.fchown(file.fileno(), old.st_uid, old.st_gid)
     os.fchmod(file.fileno(), stat.S_IMODE(old.st_mode))
 
 
 def _settle(folder: Path) -> None:
-    """Have the new name on the disk as well, where the system lets a folder be flushed."""
+    """Put the new name on the disk as well, if the system can flush folders."""
     with suppress(OSError):
         number = os.open(folder, os.O_RDONLY)
         try:
@@ -187,5 +190,5 @@ def _settle(folder: Path) -> None:
 
 
 def shown(path: str | Path) -> str:
-    """A path for a message, also one whose bytes are not UTF-8."""
+    """A path as text for a message, even if its bytes are not UTF-8."""
     return str(path).encode("utf-8", "backslashreplace").decode()
