@@ -49,7 +49,7 @@ def beyond_half(rows: Sequence[Row]) -> str:
         row = cells[method, keep]
         return f"{100 * row['excess']:+.2f} ± {100 * row['excess_error']:.2f}"
 
-    return _by_method("drop less half of SVD-LLM's", [r for r in rows if "excess" in r], cell)
+    return _by_method("drop minus half of SVD-LLM's", [r for r in rows if "excess" in r], cell)
 
 
 def _multiple(value: float) -> str:
