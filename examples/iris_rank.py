@@ -2,9 +2,9 @@
 
 python examples/iris_rank.py --output docs/results
 
-The network of the course: standardised inputs, 80/20 split with seed 42, SGD 0.1, 1,000 steps on
-the whole training set. Its first layer at rank 2, the smallest ranks that accuracy and AUC allow,
-and the network U·core·V, trained as such or taken from the trained weights.
+The network is the course's: standardised inputs, 80/20 split with seed 42, SGD with rate 0.1, 1,000
+steps on the whole training set. Here: its first layer at rank 2, the smallest ranks that accuracy
+and AUC allow, and the network U·core·V, trained in that form or taken from the trained weights.
 """
 
 import argparse
@@ -30,8 +30,8 @@ import eckart
 TOLERANCE = 0.05
 PAGE = """# Study 2: how little of a network Iris needs
 
-Written by `python examples/iris_rank.py`. The course went from 83 to 60 parameters with U·core·V
-and biases between the three; `factorize(core=True)` has none there, and 58 parameters.
+Written by `python examples/iris_rank.py`. The course went from 83 to 60 parameters with
+U·core·V and biases between the three. `factorize(core=True)` has 58: it puts no biases there.
 
 ## The smallest ranks by bisection
 
@@ -92,19 +92,19 @@ def network() -> nn.Sequential:
 
 
 def at_rank_two(model: nn.Module) -> tuple[nn.Module, list[Tensor]]:
-    """The first layer as two, and both matrices, U √S last."""
+    """The network with its first layer as two, and both matrices, U √S last."""
     smaller = eckart.factorize(model, {"0": 2})
     return smaller, [matrix for matrix in smaller[0].parameters() if matrix.ndim == 2]
 
 
 def core_network(rank: int = 1) -> nn.Sequential:
-    """The course's U · core · V in place of the first layer, untrained, with biases between."""
+    """The course's network, untrained: U · core · V with biases in place of the first layer."""
     parts = nn.Linear(4, rank), nn.Linear(rank, rank), nn.Linear(rank, 10)
     return nn.Sequential(nn.Sequential(*parts), nn.ReLU(), nn.Linear(10, 3))
 
 
 def study(data: Data, seed: int, steps: int) -> tuple[list[Row], list[str], dict[str, nn.Module]]:
-    """All networks of one seed, what was searched, and those whose weights are compared."""
+    """All networks of one seed, the rank searches, and the networks whose weights are compared."""
     torch.manual_seed(seed)
     model = trained(network(), data, steps)
     rows = [data.row("dense", model), data.row("first layer at rank 2", at_rank_two(model)[0])]
@@ -154,7 +154,7 @@ def averaged(runs: list[list[Row]]) -> list[Row]:
 
 
 def figure(rows: list[Row], path: Path) -> None:
-    """Both scores against parameters."""
+    """Draw both scores against parameters."""
     axes = plt.subplots(1, 2, figsize=(9, 4), sharex=True, layout="constrained")[1]
     for axis, name in zip(axes, METRICS, strict=True):
         for row in rows:

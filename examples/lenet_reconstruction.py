@@ -2,12 +2,12 @@
 
 python examples/lenet_reconstruction.py --data ../data/mnist
 
-The course reconstructs a layer from few of its inputs by a group lasso: M minimises ½ tr(M R Mᵀ) −
-tr(B Mᵀ) + λ Σ ‖M_j‖ with R = (x/d)(xᵀ/n) and B = W R, by proximal gradient, FISTA or alternating
-minimisation. Inputs whose columns are zero go, and the layer before stops computing them
-(collapse); the rest is refitted by least squares (debiasing). It keeps 11 % of the columns of the
-last layer and loses 0.3 points. Here: its solvers, the three layers that read channels, alone and
-together, one epoch of retraining, and eckart's options of both families under one budget.
+The course reconstructs a layer from a few of its inputs by a group lasso: M minimises
+½ tr(M R Mᵀ) − tr(B Mᵀ) + λ Σ ‖M_j‖ with R = (x/d)(xᵀ/n) and B = W R, by proximal gradient, FISTA or
+alternating minimisation. Inputs whose columns are zero are removed, and the layer before stops
+computing them (collapse). The rest is refitted by least squares (debiasing). The course keeps 11 %
+of the columns of the last layer and loses 0.3 points. This study shows its solvers, the three
+layers that read channels, alone and together, one epoch of retraining, and eckart's joint options.
 """
 
 import copy
@@ -27,7 +27,7 @@ from study_kit.training import Recipe, train_epochs, trained
 FRACTIONS = (0.75, 0.5, 0.35, 0.25, 0.15, 0.1)
 KEEPS = (0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01)
 ALPHA = 0.01  # the course's
-COURSE = (56, 53)  # columns that the course kept of 500, without and with a free bias
+COURSE = (56, 53)  # columns of 500 that the course kept, without and with a free bias
 RETRAINING = Recipe(epochs=1, rate=0.01)
 
 
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def draw_solvers(study: Study, rows: list[Row]) -> None:
-    """Excess against iterations, and what it took."""
+    """Draw the excess against iterations, and write the table of the solvers."""
     problems = list(dict.fromkeys(row["problem"] for row in rows))
     with study.figure("solvers", panels=len(problems)) as axes:
         for panel, problem in zip(axes, problems, strict=True):
@@ -65,7 +65,7 @@ def draw_solvers(study: Study, rows: list[Row]) -> None:
                     panel.semilogy(row["path"], label=row["solver"], lw=1)
             panel.set(title=problem, xlabel="iterations", ylim=(1e-12, 1))
         axes[0].set_ylabel("relative excess of the objective")
-    head = ("problem", "solver", "iterations", "that raise the objective", "excess in the end",
+    head = ("problem", "solver", "iterations", "of which raise the objective", "final excess",
             "iterations to 1e-6", "seconds")  # fmt: skip
     cells = [
         (r["problem"], r["solver"], r["iterations"], r["rises"], f"{max(r['excess'], 0.0):.0e}",
@@ -77,7 +77,7 @@ def draw_solvers(study: Study, rows: list[Row]) -> None:
 def reconstructed(
     dense: LeNet5, sites: dict[str, Site], fractions: Sequence[float], test: Images
 ) -> Iterator[Row]:
-    """One layer at a time, from few of the units that it reads."""
+    """One layer at a time, reconstructed from a few of the units that it reads."""
     for name, site in sites.items():
         results = site.lasso(fractions)
         if site.layer == "fc2":
@@ -101,7 +101,7 @@ def reconstructed(
 
 
 def tabulate_sites(study: Study, rows: list[Row], dense: Row) -> None:
-    """Points lost at each step, and parameters."""
+    """Write and draw the points lost at each step, and the parameters."""
     head = ("units read", "kept", "λ", "parameters", "lasso", "debiased, zero columns",
             "debiased, collapsed", "answers changed", "backward elimination")  # fmt: skip
     lost = lambda accuracy: f"{100 * (dense['accuracy'] - accuracy):.2f}"  # noqa: E731
@@ -125,7 +125,7 @@ def tabulate_sites(study: Study, rows: list[Row], dense: Row) -> None:
 
 
 def draw_mass(study: Study, sites: dict[str, Site]) -> None:
-    """How the norm of the columns is spread over the units, before and after."""
+    """Draw how the norm of the columns is spread over the units, before and after."""
     shown = [site for site in sites.values() if not site.bias]
     with study.figure("mass", panels=len(shown)) as axes:
         for panel, site in zip(axes, shown, strict=True):
@@ -144,12 +144,12 @@ def draw_mass(study: Study, sites: dict[str, Site]) -> None:
 def frontier(
     dense: LeNet5, sites: dict[str, Site], train: Images, test: Images, study: Study
 ) -> Iterator[Row]:
-    """All three layers at one fraction, as the course does, and eckart, each before and after."""
+    """All three layers at one fraction, as in the course, and eckart, before and after an epoch."""
     fractions = study.some(FRACTIONS)
     found = {layer: sites[layer].lasso(fractions) for layer in WRITERS}
     for i in range(len(fractions)):
         small = dense
-        for layer in WRITERS:  # from the input on, so that each writer is still whole
+        for layer in WRITERS:  # from the input onwards, so that each writer is still complete
             kept, solution = found[layer][i].support.tolist(), found[layer][i].solution
             small = collapsed(small, layer, sites[layer].refit(solution), kept)
         yield from before_and_after(small, train, test, study.seed, method="the course's")
@@ -164,7 +164,7 @@ def frontier(
 def before_and_after(
     small: nn.Module, train: Images, test: Images, seed: int, method: str
 ) -> Iterator[Row]:
-    """As it is, and after an epoch on labels."""
+    """A network without retraining, and after an epoch on labels."""
     row = measured(small, test, method=method)
     small = copy.deepcopy(small)
     for _ in train_epochs(small, train, RETRAINING, seed):
@@ -173,7 +173,7 @@ def before_and_after(
 
 
 def draw_frontier(study: Study, rows: list[Row], dense: Row) -> None:
-    """Accuracy against parameters, and the figures."""
+    """Write and draw accuracy against parameters and MACs."""
     cells = [
         (r["method"], *(percent(r[cost] / dense[cost], 1) for cost in ("params", "macs")),
          percent(r["accuracy"]), percent(r["retrained"])) for r in rows

@@ -2,11 +2,11 @@
 
 python examples/mlp_mnist.py --data ../data/mnist
 
-As the course did it: plain gradient descent (step size 0.25, batch 90, 5,000 iterations), dense and
-at rank 500 by SVD and by randomised SVD of the initial hidden matrix, side by side on the same
-batches. The course got 98.44, 97.99 and 98.11 %. Its loss of 0.002 at iteration 500 says that its
-dense network had been trained before, so every network here is trained for one run and for two.
-Beyond it: smaller ranks, trained as factors or cut out afterwards, and `eckart.compress`.
+As in the course, plain gradient descent (step size 0.25, batch 90, 5,000 iterations) trains a dense
+network and two at rank 500, by SVD and by randomised SVD of the initial hidden matrix, side by side
+on the same batches. The course got 98.44, 97.99 and 98.11 %. Its loss of 0.002 at iteration 500
+shows that its dense network had already been trained, so all networks here train for one run and
+two. The study adds smaller ranks, trained as factors or cut out later, and `eckart.compress`.
 """
 
 import argparse
@@ -41,7 +41,7 @@ class Setting:
 
     @property
     def ranks(self) -> list[int]:
-        """From a half to a hundredth of the width."""
+        """From half of the width to a hundredth."""
         return [round(share * self.width) for share in (0.5, 0.1, 0.05, 0.02, 0.01)]
 
 
@@ -80,7 +80,7 @@ class Remultiplied(nn.Module):
 
 
 def randomised(network: Network, rank: int, seed: int) -> nn.Module:
-    """The hidden matrix as the factors of a randomised SVD with one power iteration."""
+    """The network with the hidden matrix as factors of a randomised SVD, one power iteration."""
     smaller = eckart.factorize(network, {"hidden": rank})
     generator = torch.Generator().manual_seed(seed)
     U, S, Vh = randomized_svd(network.hidden.weight, rank, power_iterations=1, generator=generator)
@@ -91,7 +91,7 @@ def randomised(network: Network, rank: int, seed: int) -> nn.Module:
 
 
 def trained(networks: list[nn.Module], data: Labelled, to: Setting, seed: int) -> Iterator[int]:
-    """Train all networks side by side on the same batches; pause now and then to be looked at."""
+    """Train all networks side by side on the same batches; yield from time to time."""
     pixels, labels = data
     optimiser = torch.optim.SGD([p for n in networks for p in n.parameters()], RATE)
     generator, done = torch.Generator().manual_seed(seed), 0
@@ -108,7 +108,7 @@ def trained(networks: list[nn.Module], data: Labelled, to: Setting, seed: int) -
 
 
 def cut(dense: Network, pixels: Tensor, ranks: list[int]) -> Iterator[tuple[str, int, nn.Module]]:
-    """What is cut out of a trained network, by kind and rank of the hidden matrix."""
+    """Networks cut out of a trained one, with their kind and the rank of the hidden matrix."""
     moments = eckart.calibrate(dense, pixels.split(250))
     for rank in ranks:
         yield "SVD after training", rank, eckart.factorize(dense, {"hidden": rank})
@@ -127,7 +127,7 @@ def cut(dense: Network, pixels: Tensor, ranks: list[int]) -> Iterator[tuple[str,
 
 
 def study(train: Labelled, test: Labelled, setting: Setting, seed: int) -> dict[str, list[dict]]:
-    """Every network measured after each run, and accuracies while they were trained."""
+    """Measurements of every network after each run, and accuracies during training."""
     torch.manual_seed(seed)
     dense, half = Network(setting.width), setting.ranks[0]
     networks = {("dense", None): dense}
@@ -152,7 +152,7 @@ def study(train: Labelled, test: Labelled, setting: Setting, seed: int) -> dict[
 
 
 def table(rows: Sequence[dict]) -> str:
-    """Accuracy after each run beside what is stored and computed."""
+    """A table of the parameters, the MACs and the accuracy after each run."""
     lines = ["| hidden matrix | rank | its parameters | all parameters | MACs | 1 run | 2 runs |"]
     lines.append("|---" * 7 + "|")
     once, twice = ([row for row in rows if row["run"] == run] for run in (1, 2))
@@ -164,7 +164,7 @@ def table(rows: Sequence[dict]) -> str:
 
 
 def figure(rows: Sequence[dict], path: Path) -> None:
-    """Accuracy after two runs against all parameters."""
+    """Draw the accuracy after two runs against all parameters."""
     axes = (drawing := Figure(figsize=(7, 4.5))).subplots()
     last = [row for row in rows if row["run"] == 2 and "course" not in row["kind"]]
     dense = 100 * last.pop(0)["accuracy"]

@@ -3,9 +3,9 @@
 python examples/residual_mlp_cifar10.py --data ../data/cifar10
 
 The course trains 3072-1000-(residual 1000-1000)×2-10 by Adam with a rate of 1e-3 for 7 epochs, gets
-53 %, and replaces every matrix by its truncated SVD, computed as two factors. Here: accuracy on
-training and on test images and time against rank and parameters; what fine-tuning of 1 to 5 epochs
-adds; the same ranks chosen by second moments; and the whole network by eckart, at as many
+53 %, and replaces every matrix by its truncated SVD, computed as two factors. This study shows time
+and accuracy, on training and on test images, against rank and parameters. It adds 1 to 5 epochs of
+fine-tuning, the same ranks weighted by second moments, and the whole network by eckart with as many
 parameters.
 """
 
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 class Smaller:
-    """The dense network made smaller, in three ways, as small as its SVD of a given rank."""
+    """Three ways to make the dense network as small as its SVD of a given rank."""
 
     def __init__(self, dense: nn.Module, train: Images) -> None:
         self.dense, self.train = dense, train
@@ -123,7 +123,7 @@ def fine_tuned(
 
 
 def draw_ranks(study: Study, rows: list[Row]) -> None:
-    """Accuracy against rank, parameters and time."""
+    """Write and draw accuracy against rank, parameters and time."""
     (dense,) = (row for row in rows if row["rank"] is None)
     head = ("kind", "rank", "parameters, %", "MACs, %", "time, of dense", "training images", "test")
     cells = [
@@ -148,7 +148,7 @@ def draw_ranks(study: Study, rows: list[Row]) -> None:
 
 
 def draw_tuned(study: Study, dense: Row, rows: list[Row]) -> None:
-    """Accuracy after each epoch."""
+    """Write and draw the accuracy after each epoch."""
     last = len(rows[0]["epochs"])
     head = ("rank", "kind", "parameters, %", *(f"{e} epochs" for e in range(last)), "distilled")
     cells = [

@@ -3,9 +3,10 @@
 python examples/resnet18_imagenette.py --data ../data/imagenette96
 
 The course trains torchvision's ResNet-18 from scratch with 10 classes for 5 epochs at 320 pixels,
-gets 64.79 %, and puts the rank-8 matrices of the two convolutions of `layer1[0]` in place of their
-weights: the shape stays, so nothing is saved. Here: the same cut in place and in stored factors,
-eckart at as many parameters, and the whole network at 0.7, 0.5 and 0.3 of its parameters, healed.
+gets 64.79 %, and replaces the weights of the two convolutions of `layer1[0]` by their rank-8
+matrices. The shape stays the same, so nothing is saved. This study shows the same cut in place and
+stored as factors, eckart with as many parameters, and the whole network at 0.7, 0.5 and 0.3 of its
+parameters, healed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -69,11 +70,11 @@ class Network:
 
     @cached_property
     def factors(self) -> eckart.Curves:
-        """Low rank and spatial; removal of channels takes minutes on 4,608 columns."""
+        """Low rank and spatial options; removal of channels takes minutes on 4,608 columns."""
         return self.options(*METHODS)
 
     def at_most(self, params: float) -> nn.Module:
-        """Eckart's best with a fraction of the parameters, or a number of them."""
+        """Eckart's best network within a fraction, or a number, of the parameters."""
         plan = eckart.allocate(self.factors, eckart.Budget(params=params))
         return eckart.apply(self.dense, plan, self.moments)
 
@@ -98,7 +99,7 @@ def two_convolutions(network: Network) -> Iterator[Row]:
 
 
 def tabulate_cut(study: Study, rows: list[Row]) -> None:
-    """What the cut of two convolutions costs and saves."""
+    """Write what the cut of two convolutions costs and saves."""
     dense = rows[0]
     head = ("layer1[0]'s convolutions", "parameters", "MACs, %", "time, of dense", "accuracy")
     cells = [
@@ -109,7 +110,7 @@ def tabulate_cut(study: Study, rows: list[Row]) -> None:
 
 
 def budgets(network: Network, keeps: Sequence[float], steps: int) -> Iterator[Row]:
-    """The whole network at fractions of its parameters: as it is, then healed step by step."""
+    """The whole network at fractions of its parameters: unhealed, then healed in steps."""
     plain = network.options("svd")
     for keep in keeps:
         plan = eckart.stages.allocate.uniform(plain, eckart.Budget(params=keep))
@@ -130,7 +131,7 @@ def budgets(network: Network, keeps: Sequence[float], steps: int) -> Iterator[Ro
 
 
 def draw(study: Study, dense: Row, rows: list[Row]) -> None:
-    """Accuracy against parameters and MACs, and against the seconds that healing took."""
+    """Write and draw accuracy against parameters and MACs, with the seconds of healing."""
     head = ("method", "keep", "parameters, %", "MACs, %", "accuracy", "seconds of healing")
     cells = [
         (r["method"], r["keep"], *(percent(r[c] / dense[c], 1) for c in ("params", "macs")),

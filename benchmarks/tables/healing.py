@@ -10,7 +10,7 @@ TITLES = {
     "refit": "refit",
     "distil": "distil",
     "correct,refit,distil": "all three in order",
-    "calibrated on all": "all images calibrate",
+    "calibrated on all": "calibrated on all images",
 }
 
 

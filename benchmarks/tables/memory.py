@@ -6,11 +6,11 @@ from eckart.stages.calibrate.in_parts import MEMORY_BYTES
 
 REPORT = """# A 1.1 B-parameter language model within 12 GiB
 
-Written by `python -m benchmarks tables` from `benchmarks/results/memory.json`. TinyLlama's shape
-({layers} layers of width {width}, {intermediate} between, vocabulary {vocabulary}), random weights
-in bfloat16; `A` from {tokens} tokens; `weighted_svd`, {keep} of the sites' parameters kept;
-OMP_NUM_THREADS={threads} on a machine with 24 GiB and no swap. All of it is one chain with one
-workspace:
+Written by `python -m benchmarks tables` from `benchmarks/results/memory.json`. The
+network has TinyLlama's shape ({layers} layers of width {width}, {intermediate} between, vocabulary
+{vocabulary}) and random weights in bfloat16. `A` is from {tokens} tokens. `weighted_svd` keeps
+{keep} of the sites' parameters. OMP_NUM_THREADS={threads} on a machine with 24 GiB and no swap.
+The whole run is one chain with one workspace:
 
 ```python
 moments = eckart.calibrate(model, batches, metric=None, workspace="work")  # memory_bytes: 4 GiB
@@ -19,15 +19,16 @@ plan = eckart.allocate(options, eckart.Budget(params=0.8, of="sites"))
 smaller = eckart.apply(model, plan, moments)
 ```
 
-It was begun three times: killed by SIGKILL while the second part of the moments was being written,
-killed when half of the layers were decomposed, and then left to end.
+It was started three times. The first run was killed by SIGKILL while the second part of the
+moments was being written, the second when half of the layers were decomposed. The third ran to the
+end.
 
 | run | ended | seconds of stages | peak, GiB | files before | files after | made again |
 |---|---|---|---|---|---|---|
 {runs}
 
-Files are those that were whole: parts of the moments, and one decomposition per layer. Seconds are
-those of stages that were finished.
+Only complete files count: parts of the moments, and one decomposition per layer. Seconds count only
+the stages that were finished.
 
 ## Peak by stage
 
@@ -35,20 +36,20 @@ those of stages that were finished.
 |---|---|---|---|
 {stages}
 
-Peaks are those of the process so far. Seconds are of a machine that was busy with other work.
-What is measured above the formula is what it names without a figure: the activations of one batch,
-and the factors of one layer.
+A peak is the largest of the process so far. The machine was busy with other work, which lengthens
+the seconds. The formula leaves out the activations of one batch and the factors of one layer; they
+explain why a measured peak can be higher.
 
-With M the bytes of the weights, S those of the smaller network's, b what Python, torch and
-transformers take ({base:.2f} GiB with the weights mapped and not read):
+M is the bytes of the weights and S the bytes of the smaller network's weights. b is what Python,
+torch and transformers take ({base:.2f} GiB with the weights mapped and not read).
 
 - calibrate: `b + M + memory_bytes`, and the activations of one batch. A layer whose input is `in`
   wide counts 12 in² (with a metric 12 (in² + out²)): 8 for the float64 sum, 4 for the float32 sum
-  of the batch under way; layers that read one tensor count `in` once. All at once it would be
-  {at_once:.1f} GiB for the sums alone.
+  of the current batch. Layers that read the same tensor count `in` once. All layers at once would
+  take {at_once:.1f} GiB for the sums alone.
 - curves: `b + M + 8 max (6 in² + 2 out in + 3 min(out, in)²)` over the layers, one at a time (with
-  a metric 6 out² more), and some 2 kB per option.
-- apply: `b + M + S`, and one layer's factors in float64: factors are read, not decomposed.
+  a metric 6 out² more), and about 2 kB per option.
+- apply: `b + M + S`, and one layer's factors in float64. Factors are read, not decomposed.
 - disk: `8 Σ in²` over distinct inputs, and `4 Σ min(out, in) (out + in)` for the decompositions:
   {moments:.1f} and {decompositions:.1f} GB here. Another budget reads them and decomposes nothing.
 """
@@ -68,7 +69,7 @@ def formulas(result: Row) -> dict[str, float]:
 
 
 def page(result: Row) -> str:
-    """What `python -m benchmarks memory` found."""
+    """The page on what `python -m benchmarks memory` found."""
     gib = 2**30
     runs = [
         f"| {i} | {'killed' if run['killed'] else 'by itself'} | "

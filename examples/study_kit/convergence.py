@@ -1,4 +1,4 @@
-"""How the course's solvers of the group lasso, and eckart's, get to the optimum."""
+"""How the group lasso solvers of the course and of eckart reach the optimum."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from eckart.linalg import (
 from study_kit.study import Row
 
 BOUNCES = (1.0, 5.0, 50.0, 250.0)
-"""The q of FISTA: how long its momentum is held back."""
+"""The q of FISTA, which sets how long the momentum is held back."""
 SHOWN = 1000
-"""Iterations that are kept for the figure."""
+"""How many iterations are kept for the figure."""
 Problem = tuple[Tensor, Tensor, float]
 """R, B and λ."""
 
@@ -36,7 +36,7 @@ def synthetic(quick: bool) -> Problem:
 
 
 def solvers(problems: dict[str, Problem], quick: bool) -> Iterator[Row]:
-    """How each solver gets to the optimum, which is eckart's at a relative gap of 1e-10."""
+    """How each solver reaches the optimum, which is eckart's at a relative gap of 1e-10."""
     most = 300 if quick else 20_000
     for problem, (gram, cross, alpha) in problems.items():
         optimum = group_lasso(gram, cross, alpha, tol=1e-10).objective

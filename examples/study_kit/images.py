@@ -1,4 +1,4 @@
-"""Labelled images of a data set, on the hub or in a local folder, as tensors and as batches."""
+"""Labelled images of a data set on the hub or in a local folder, as tensors and batches."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Images:
-    """Images with their labels; iterated over, batches of (inputs, labels) in order.
+    """Images with their labels; iteration gives batches of (inputs, labels) in order.
 
     Attributes:
         pixels: uint8, shape (n, channels, height, width).
         labels: shape (n,).
-        mean, std: of each channel, of pixels in [0, 1]; taken off and divided by in each batch.
+        mean, std: per channel, of pixels in [0, 1]; each batch is normalised by them.
         batch: images per batch.
     """
 
@@ -30,7 +30,7 @@ class Images:
     batch: int = 250
 
     def __len__(self) -> int:
-        """How many batches, as a `DataLoader` counts."""
+        """The number of batches, as in a `DataLoader`."""
         return -(-len(self.labels) // self.batch)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -38,13 +38,13 @@ class Images:
             yield self.inputs(self.pixels[rows]), self.labels[rows]
 
     def inputs(self, pixels: Tensor) -> Tensor:
-        """What a network reads for these pixels."""
+        """The network's inputs for these pixels."""
         mean, std = (torch.tensor(v).reshape(-1, 1, 1) for v in (self.mean, self.std))
         normal = pixels.float().div_(255).sub_(mean).div_(std)
         return normal.contiguous(memory_format=torch.channels_last)
 
     def shuffled(self, generator: torch.Generator, margin: int = 0) -> Iterator[tuple[Tensor, ...]]:
-        """Batches in random order; with a margin, mirrored at random and moved by up to so much."""
+        """Batches in random order; with a margin, randomly mirrored and moved up to it."""
         for rows in torch.randperm(len(self.labels), generator=generator).split(self.batch):
             pixels = self.pixels[rows]
             if margin:
@@ -52,11 +52,11 @@ class Images:
             yield self.inputs(pixels), self.labels[rows]
 
     def first(self, n: int) -> Images:
-        """The first n images, or all where there are fewer."""
+        """The first n images, or all if there are fewer."""
         return replace(self, pixels=self.pixels[:n], labels=self.labels[:n])
 
     def in_batches(self, batch: int) -> Images:
-        """The same images, so many in a batch."""
+        """The same images with another batch size."""
         return replace(self, batch=batch)
 
 
@@ -66,8 +66,9 @@ def load_images(data: str, split: str, size: int | None = None) -> Images:
     Args:
         data: a folder, `owner/name` on the hub, or `owner/name:configuration`, which is read from
             the hub's own conversion to Parquet.
-        split: of the data set.
-        size: pixels that the shorter side is scaled to, the longer one is cropped; None: as it is.
+        split: name of the split.
+        size: length in pixels that the shorter side is scaled to; the longer one is cropped to it.
+            None leaves the images unchanged.
     """
     name, _, configuration = data.partition(":")
     options = {"name": configuration, "revision": "refs/convert/parquet"} if configuration else {}
@@ -80,7 +81,7 @@ def load_images(data: str, split: str, size: int | None = None) -> Images:
 
 
 def _pixels(image, size: int | None) -> np.ndarray:
-    """A decoded image, a square of the size that is asked for."""
+    """A decoded image, as a square if a size is given."""
     if size is not None:
         image = image.convert("RGB")
         if image.size != (size, size):
@@ -92,7 +93,7 @@ def _pixels(image, size: int | None) -> np.ndarray:
 
 
 def _moved(pixels: Tensor, margin: int, generator: torch.Generator) -> Tensor:
-    """Each image mirrored or not, and cut out of itself with a margin of zeros."""
+    """Each image mirrored or not, and cropped at random from a copy with a margin of zeros."""
     n, _, height, width = pixels.shape
     mirrored = torch.rand(n, generator=generator) < 0.5
     pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)

@@ -1,4 +1,4 @@
-"""LeNet-5, and one layer of it reconstructed from few of the units that it reads."""
+"""LeNet-5, and one of its layers reconstructed from a few of the units that it reads."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from eckart.linalg import (
 from study_kit.images import Images
 
 WRITERS = {"conv2": "conv1", "fc1": "conv2", "fc2": "fc1"}
-"""The layer that computes the units that a layer reads."""
+"""For each layer, the layer that computes the units that it reads."""
 
 
 class LeNet5(nn.Module):
-    """Caffe's LeNet: max pooling, one ReLU."""
+    """Caffe's LeNet: max pooling and one ReLU."""
 
     def __init__(self, conv1: int = 20, conv2: int = 50, fc1: int = 500) -> None:
         super().__init__()
@@ -54,9 +54,9 @@ def second_moment(network: LeNet5, layer: str, images: Images) -> Tensor:
 
 
 def collapsed(network: LeNet5, layer: str, matrix: Tensor, kept: Sequence[int]) -> LeNet5:
-    """The layer with a new matrix that reads these units only, and its writer without the others.
+    """The network with a new matrix that reads only these units, and without the others.
 
-    Columns past those of the layer's inputs go to its bias.
+    Columns beyond those of the layer's inputs are added to its bias.
     """
     writer, reader = WRITERS[layer], getattr(network, layer)
     small = LeNet5(**{**network.widths, writer: len(kept)})
@@ -71,15 +71,15 @@ def collapsed(network: LeNet5, layer: str, matrix: Tensor, kept: Sequence[int]) 
 
 
 def with_matrix(network: LeNet5, layer: str, matrix: Tensor, kept: Sequence[int]) -> LeNet5:
-    """The layer with a new matrix, zero for all but these units, which are all still computed."""
+    """The network with a new matrix, zero except for these units; all units are still computed."""
     return collapsed(network, layer, matrix, list(range(network.widths[WRITERS[layer]])))
 
 
 class Site:
-    """A layer to reconstruct from few units: ``R = (x/d)(xᵀ/n)`` of what it reads, ``B = W R``."""
+    """A layer to reconstruct from a few units: ``R = (x/d)(xᵀ/n)`` of its inputs, ``B = W R``."""
 
     def __init__(self, network: LeNet5, layer: str, images: Images, bias: bool = False) -> None:
-        """Measure the moments; with a bias, an input of one that is not penalised is appended."""
+        """Measure the moments; `bias` appends an input of one that is not penalised."""
         self.layer, self.bias = layer, bias
         weight = getattr(network, layer).weight.detach().double().flatten(1)
         self.units, width = network.widths[WRITERS[layer]], weight.shape[1]
@@ -91,7 +91,7 @@ class Site:
         self.grouping = {"groups": self.groups, "unpenalised": list(range(width, columns))}
 
     def lasso(self, fractions: Sequence[float]) -> tuple[GroupLassoResult, ...]:
-        """The solution with each fraction of the units."""
+        """The solution for each fraction of the units."""
         sizes = [max(1, round(fraction * self.units)) for fraction in fractions]
         return group_lasso_path(self.gram, self.cross, sizes=sizes, **self.grouping).results
 
@@ -100,11 +100,11 @@ class Site:
         return group_lasso(self.gram, self.cross, alpha, **self.grouping)
 
     def refit(self, solution: Tensor) -> Tensor:
-        """Least squares on the units that are left: debiasing."""
+        """Least squares on the remaining units: debiasing."""
         return debias(self.gram, self.cross, solution, **self.grouping)[0]
 
     def eliminated(self, size: int) -> tuple[Tensor, list[int]]:
-        """As many units by backward elimination on the same quadratic form, refitted."""
+        """The refitted matrix and `size` units, by elimination on the same quadratic form."""
         damping = 1e-8 * self.gram.diagonal().mean()
         damped = self.gram + damping * torch.eye(len(self.gram), dtype=self.gram.dtype)
         units = tuple(torch.tensor(group) for group in self.groups)

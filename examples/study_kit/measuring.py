@@ -1,4 +1,4 @@
-"""What a network costs, and how well it does."""
+"""The cost and the accuracy of a network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from study_kit.study import Row
 
 
 def measured(network: nn.Module, test: Images, **known: Any) -> Row:
-    """What is known about a network, what it costs, and how many test images it gets right."""
+    """What is known about a network, its cost, and its accuracy on the test images."""
     example = next(iter(test.in_batches(1)))[0]
     found = eckart.measure(network, example, evaluate=eckart.accuracy(test), latency=False)
     accuracy, n = found.score.value, found.score.n
@@ -25,8 +25,8 @@ def measured(network: nn.Module, test: Images, **known: Any) -> Row:
 def relative_times(networks: Sequence[nn.Module], inputs: Tensor, rounds: int = 20) -> list[float]:
     """Processor time of a forward pass relative to that of the first network.
 
-    The networks take turns, and the fastest of all rounds counts, so that whatever else the
-    machine does matters little.
+    The networks take turns and the fastest round counts, so other load on the machine matters
+    little.
     """
     times = [[] for _ in networks]
     with torch.inference_mode():
@@ -41,5 +41,5 @@ def relative_times(networks: Sequence[nn.Module], inputs: Tensor, rounds: int = 
 
 @torch.inference_mode()
 def answers_changed(one: nn.Module, other: nn.Module, test: Images) -> int:
-    """On how many images two networks disagree."""
+    """The number of images on which two networks disagree."""
     return sum(int((one(x).argmax(1) != other(x).argmax(1)).sum()) for x, _ in test)

@@ -1,4 +1,4 @@
-"""A study's arguments, what it has measured so far, and the page and figures that it fills in."""
+"""A study's arguments, what it has measured so far, and the page and figures that it writes."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Study:
     """One run of a study.
 
     Attributes:
-        name: of its page and of its figures.
+        name: the name of its page and of its figures.
         data: id on the hub, or a folder.
-        quick: small enough for a test.
-        seed: of whatever is random.
+        quick: whether to run at a size that is small enough for a test.
+        seed: seed of everything that is random.
         output: folder of the page and the figures.
-        cache: folder of trained networks and measured rows, from which a run goes on.
-        options: what else was given on the command line.
+        cache: folder of trained networks and measured rows, from which a run continues.
+        options: the other arguments of the command line.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Study:
     options: argparse.Namespace
 
     def network(self, label: str, make: Callable[[], nn.Module], train: Callable) -> nn.Module:
-        """A trained network in eval mode: from the cache into `make()`, else from `train()`."""
+        """A trained network in eval mode: from the cache, else from `train()`."""
         path = self._cached(f"{label}.safetensors")
         if path.exists():
             network = make()
@@ -53,7 +53,7 @@ class Study:
         return network.eval()
 
     def rows(self, label: str, measure: Callable[[], Sequence[Row]]) -> list[Row]:
-        """What was measured: from the cache, else anew; the first row says how long it took."""
+        """Measured rows, from the cache if they are there; the first says how long they took."""
         path = self._cached(f"{label}.json")
         if not path.exists():
             start = time.process_time()
@@ -64,7 +64,7 @@ class Study:
         return json.loads(path.read_text())
 
     def some(self, values: Sequence[Any]) -> Sequence[Any]:
-        """All of them; two where it has to be quick."""
+        """All values, or the first two in a quick run."""
         return values[:2] if self.quick else values
 
     def _cached(self, file: str) -> Path:
@@ -74,7 +74,7 @@ class Study:
         return folder / file
 
     def put(self, marker: str, text: str) -> None:
-        """Put a text between its markers in the page, or at the end where it has none."""
+        """Write a text between its markers in the page, or at the end if there are no markers."""
         page = self.output / f"study-{self.name}.md"
         start, end = f"<!-- {marker} -->", f"<!-- end {marker} -->"
         whole = page.read_text() if page.exists() else ""
@@ -84,20 +84,20 @@ class Study:
         page.write_text(f"{before}{start}\n{text}\n{end}{rest.partition(end)[2]}")
 
     def sign(self, dense: Row) -> None:
-        """Say on how many images everything was scored, and what the measured parts took."""
+        """Write how many images everything was scored on, and how long the parts took."""
         parts = [json.loads(path.read_text()) for path in self._cached("").glob("*.json")]
         minutes = sum(rows[0]["part_seconds"] for rows in parts) / 60
         self.put(
             "run",
             f"{dense['images']:,} test images; one standard error near the dense network's "
-            f"{100 * dense['accuracy']:.2f} % is {100 * _error(dense):.2f} points. "
-            f"Seed {self.seed}; {minutes:.0f} minutes of processor time on one thread, training of "
-            "the dense network apart.",
+            f"{100 * dense['accuracy']:.2f} % is {100 * _error(dense):.2f} points.\n"
+            f"Seed {self.seed}; {minutes:.0f} minutes of processor time on one thread, not "
+            "counting the training of the dense network.",
         )
 
     @contextmanager
     def figure(self, label: str, panels: int = 1, **options: Any) -> Iterator[Any]:
-        """Axes side by side to draw on; written as a small PNG in the end."""
+        """Axes side by side to draw on; saved as a small PNG at the end."""
         matplotlib.use("Agg")
         from matplotlib import pyplot as plt
 
@@ -117,7 +117,7 @@ def _error(row: Row) -> float:
 
 
 def begin(name: str, data: str, given: Sequence[str] | None, **options: Any) -> Study:
-    """Read the command line of a study; `options` are its own, with their defaults."""
+    """Read the command line of a study; `options` are its own options with their defaults."""
     parser = argparse.ArgumentParser(description=f"Study: {name}")
     parser.add_argument("--data", default=data, help="id on the hub, or a local folder")
     parser.add_argument("--quick", action="store_true", help="seconds, to see that it runs")
@@ -141,5 +141,5 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def percent(fraction: float | None, digits: int = 2) -> str | None:
-    """A fraction in percent; None stays."""
+    """A fraction in percent; None stays None."""
     return None if fraction is None else f"{100 * fraction:.{digits}f}"

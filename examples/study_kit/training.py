@@ -1,4 +1,4 @@
-"""Training on labels, as plain as it gets."""
+"""Plain training on labels."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Recipe:
         epochs: passes over the images.
         rate: the largest step size.
         batch: images per step.
-        adam: Adam at a constant rate; else SGD with Nesterov momentum 0.9 and weight decay 5e-4,
-            its rate rising and falling once (Smith and Topin 2017, 1708.07120).
-        margin: pixels by which images are moved at random, and mirrored; 0: neither.
-        smoothing: of the labels.
-        bfloat16: products in bfloat16, which is faster where the processor has it.
+        adam: Adam at a constant rate; otherwise SGD with Nesterov momentum 0.9, weight decay 5e-4
+            and a rate that rises and falls once (Smith and Topin 2017, 1708.07120).
+        margin: pixels by which images are moved at random, and also mirrored; 0 does neither.
+        smoothing: label smoothing.
+        bfloat16: products in bfloat16, which is faster if the processor supports it.
     """
 
     epochs: int
@@ -38,7 +38,7 @@ class Recipe:
 
 
 def train_epochs(network: nn.Module, images: Images, recipe: Recipe, seed: int) -> Iterator[int]:
-    """Train in place; after each epoch, in eval mode, hand out how many were made."""
+    """Train in place; after each epoch, yield its number with the network in eval mode."""
     images = images.in_batches(recipe.batch)
     generator = torch.Generator().manual_seed(seed)
     optimiser, schedule = _optimiser(network, recipe, recipe.epochs * len(images))
@@ -61,7 +61,7 @@ def train_epochs(network: nn.Module, images: Images, recipe: Recipe, seed: int) 
 
 
 def trained(make: Callable[[], nn.Module], images: Images, recipe: Recipe, seed: int) -> nn.Module:
-    """A new network, initialised and trained from a seed; in eval mode."""
+    """A new network in eval mode, initialised and trained from a seed."""
     torch.manual_seed(seed)
     network = make()
     for _ in train_epochs(network, images, recipe, seed):
@@ -72,7 +72,7 @@ def trained(make: Callable[[], nn.Module], images: Images, recipe: Recipe, seed:
 def _optimiser(
     network: nn.Module, recipe: Recipe, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """The optimiser, and its schedule to be stepped after each batch."""
+    """The optimiser, and the schedule to step after each batch."""
     if recipe.adam:
         adam = torch.optim.Adam(network.parameters(), recipe.rate)
         return adam, torch.optim.lr_scheduler.ConstantLR(adam, factor=1.0)
