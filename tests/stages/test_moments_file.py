@@ -112,6 +112,7 @@ def test_files_of_another_format_are_refused(saved: Path, format_: str):
         lambda meta: "text",
         lambda meta: [],
         lambda meta: {**meta, "specs": 3},
+        lambda meta: {**meta, "specs": []},
         lambda meta: {**meta, "specs": ["text"]},
         lambda meta: {**meta, "specs": [{**meta["specs"][0], "dense": []}]},
         lambda meta: {**meta, "specs": [{**meta["specs"][0], "input": "absent"}]},

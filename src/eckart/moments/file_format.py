@@ -70,6 +70,9 @@ def described_in(header: Header) -> dict[str, Any]:
     shapes = {name: entry.shape for name, entry in header.entries.items()}
     for spec in specs:
         _check_sums(spec, meta["rows"], shapes)
+    of_layers = {f"{part}/{spec.name}" for part in ("output", "joint") for spec in specs}
+    if any(name.startswith(("output/", "joint/")) and name not in of_layers for name in shapes):
+        raise ValueError("it holds sums of layers that it does not describe")
     return {**meta, "specs": {spec.name: spec for spec in specs}}
 
 
