@@ -283,3 +283,26 @@ def test_states_are_read_only():
     assert dict(states) == {"one": 1}
     with pytest.raises(TypeError):
         states["two"] = 2  # type: ignore[index]
+
+
+def test_numbers_are_checked_where_problems_are_made_and_not_again(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    model = network()
+    moments, seen = calibrated(model), []
+    admissible = eckart.linalg.admissible.admissible
+    monkeypatch.setattr(
+        eckart.linalg.admissible,
+        "admissible",
+        lambda values, name: [seen.append(name), admissible(values, name)][1],
+    )
+    for name, module in [("conv2", model.conv2), ("fc1", model.fc1)]:
+        problem = problem_of(module, name, moments)
+        assert problem.a.isfinite().all()
+        assert problem.g.isfinite().all()
+        assert seen == [f"layer {name!r}: its weight", "gram", "gram"]
+        for method in (METHODS[m] for m in ("svd", "activation_svd", "weighted_svd", "spatial")):
+            if method.applies(problem.piece):
+                method.prepare(problem)
+        assert len(seen) == 3
+        seen.clear()

@@ -44,9 +44,15 @@ def refit(
     weight: Float64[Tensor, "out in"],
     a: Float64[Tensor, "in in"],
     support: Int64[Tensor, " kept"],
+    *,
+    check: bool = True,
 ) -> Float64[Tensor, "out kept"]:
-    """The kept columns of the least-squares refit, ``W A[:, S] A[S, S]⁻¹``; O(in·kept²)."""
-    weight, a = admissible_stack(weight, "weight"), admissible_stack(a, "a")
+    """The kept columns of the least-squares refit, ``W A[:, S] A[S, S]⁻¹``; O(in·kept²).
+
+    With ``check=False`` the caller has checked the input.
+    """
+    if check:
+        weight, a = admissible_stack(weight, "weight"), admissible_stack(a, "a")
     if len(support) == a.shape[0]:
         return weight[:, support]
     lower, info = torch.linalg.cholesky_ex(a[support][:, support])

@@ -49,21 +49,26 @@ class NestedFactors:
         return left / over[:, None, :], torch.diag_embed(over * under), right / under[:, :, None]
 
 
-def output_projection(weight: Matrix, a: Inputs, g: Outputs | None = None) -> NestedFactors:
+def output_projection(
+    weight: Matrix, a: Inputs, g: Outputs | None = None, *, check: bool = True
+) -> NestedFactors:
     """The optimal factors under ``A`` and ``G``: ``M = G^-½ Uᵣ Uᵣᵀ G^½ W``.
 
     The columns of ``U`` are the leading eigenvectors of ``G^½ W A Wᵀ G^½``. ``A`` is never
-    inverted, and full rank gives ``W`` back. Without ``g``, ``G = I``.
+    inverted, and full rank gives ``W`` back. Without ``g``, ``G = I``. With ``check=False`` the
+    caller has checked the input.
 
     Source: Eckart and Young 1936 in the metric of K-FAC (Martens and Grosse 2015, 1503.05671).
     Cost: O(out·in² + out²·in + out³).
     """
-    white = torch.eye(weight.shape[1], device=weight.device).expand(len(weight), -1, -1)
-    weight, a, outputs = admissible_problem(weight, a, white if g is None else g)
+    if check:
+        white = torch.eye(weight.shape[1], device=weight.device).expand(len(weight), -1, -1)
+        weight, a, given = admissible_problem(weight, a, white if g is None else g)
+        g = None if g is None else given
     if g is None:
         values, vectors = _principal(weight, a)
         return NestedFactors(vectors, vectors.mT @ weight, _tails(values))
-    lift = factor(outputs)
+    lift = factor(g, check=False)
     lifted = lift.mT @ weight
     values, vectors = _principal(lifted, a)
     left = _solved_transposed(lift, vectors)
@@ -71,7 +76,7 @@ def output_projection(weight: Matrix, a: Inputs, g: Outputs | None = None) -> Ne
 
 
 def truncated_svd(
-    weight: Matrix, a: Inputs | None = None, g: Outputs | None = None
+    weight: Matrix, a: Inputs | None = None, g: Outputs | None = None, *, check: bool = True
 ) -> NestedFactors:
     """The plain singular value decomposition, with its losses measured under ``A`` and ``G``.
 
@@ -82,15 +87,15 @@ def truncated_svd(
     The vectors come from the Gram matrix on the smaller side, and the other factor is the product
     of ``W`` with them. So full rank gives ``W`` back, and the losses are exact for the factors that
     are built. Components below 10⁻⁸ of the largest may mix, which costs less than the rounding of a
-    float32 weight.
+    float32 weight. With ``check=False`` the caller has checked the input.
 
     Cost: O(out·in·min(out, in) + out³ + in³). The decomposition alone takes between three quarters
         (1000×1000) and a seventh (512×4608) of the time of a direct one.
     """
-    if a is None or g is None:
-        weight = admissible_stack(weight, "weight")
-    else:
+    if check and a is not None and g is not None:
         weight, a, g = admissible_problem(weight, a, g)
+    elif check:
+        weight = admissible_stack(weight, "weight")
     out, inputs = weight.shape[1:]
     if out <= inputs:
         left = _leading(weight @ weight.mT, out)[1]
@@ -101,7 +106,7 @@ def truncated_svd(
     if a is None or g is None:
         energy = (left.norm(dim=1) * right.norm(dim=2)).square()
         return NestedFactors(left, right, _tails(energy))
-    return NestedFactors(left, right, nested_losses(left, right, a, g))
+    return NestedFactors(left, right, nested_losses(left, right, a, g, check=False))
 
 
 def nested_losses(
@@ -109,10 +114,16 @@ def nested_losses(
     right: Float64[Tensor, "groups rank in"],
     a: Inputs,
     g: Outputs,
+    *,
+    check: bool = True,
 ) -> Float64[Tensor, " ranks"]:
-    """Predicted loss of keeping the first r components, for every r from 0."""
-    named = {"left": left, "right": right, "a": a, "g": g}
-    left, right, a, g = (admissible_stack(values, name) for name, values in named.items())
+    """Predicted loss of keeping the first r components, for every r from 0.
+
+    With ``check=False`` the caller has checked the input.
+    """
+    if check:
+        named = {"left": left, "right": right, "a": a, "g": g}
+        left, right, a, g = (admissible_stack(values, name) for name, values in named.items())
     joint = (left.mT @ g @ left) * (right @ a @ right.mT)
     joint = joint.sum(0).flip(0, 1)
     corner = joint.cumsum(0).cumsum(1).diagonal().flip(0)  # sums of the lower right corners
@@ -127,7 +138,7 @@ def _principal(weight: Matrix, a: Inputs) -> tuple[Tensor, Tensor]:
     """
     if weight.shape[1] <= weight.shape[2]:
         return _leading(weight @ a @ weight.mT, weight.shape[1])
-    reduced = weight @ factor(a)
+    reduced = weight @ factor(a, check=False)
     values, vectors = _leading(reduced.mT @ reduced, weight.shape[2])
     return values, torch.linalg.qr(reduced @ vectors).Q
 

@@ -67,6 +67,8 @@ def separable_factors(
     a: Float64[Tensor, "groups in in"],
     g: Float64[Tensor, "groups out out"],
     max_rank: int,
+    *,
+    check: bool = True,
 ) -> SeparableFactors:
     """Nested factors kh×1, then 1×kw, under the weights ``A`` and ``G``.
 
@@ -75,13 +77,15 @@ def separable_factors(
         a: damped second moment of the patches, in = c · kh · kw ordered (c, kh, kw).
         g: damped second moment of the output gradients.
         max_rank: the largest rank that will be asked for.
+        check: whether to check the input; False means that the caller has.
 
     Cost: O(out in² + kw² rank (c kh)² + (c kh)³ + (kw rank)³) per group; the decomposition is on
         the smaller of c·kh and kw·out.
     """
     if max_rank < 1:
         raise InputError(f"max_rank={max_rank}: expected at least 1")
-    kernel, a, g = admissible_problem(kernel, a, g)
+    if check:
+        kernel, a, g = admissible_problem(kernel, a, g)
     groups, _, c, kh, kw = kernel.shape
     values, vectors = torch.linalg.eigh(g)
     values = values.clamp_min(values[..., -1:] * torch.finfo(g.dtype).eps)
@@ -130,10 +134,10 @@ def _first_factor(lifted: Kernel, a: Tensor, max_rank: int) -> Float64[Tensor, "
     groups, out, c, kh, kw = lifted.shape
     blocks = a.reshape(groups, c, kh, kw, c, kh, kw)
     vertical = blocks.diagonal(dim1=3, dim2=6).mean(-1).reshape(groups, c * kh, c * kh)
-    across = roots(torch.einsum("gcyxcyz->gxz", blocks))[0]
+    across = roots(torch.einsum("gcyxcyz->gxz", blocks), check=False)[0]
     smoothed = torch.einsum("gocyx,gxz->gcyzo", lifted, across)
     regrouped = smoothed.reshape(groups, c * kh, kw * out)
-    root = factor(vertical)  # orthonormal in the metric of V
+    root = factor(vertical, check=False)  # orthonormal in the metric of V
     spread = root.mT @ regrouped
     inner = c * kh <= kw * out
     gram = spread @ spread.mT if inner else spread.mT @ spread

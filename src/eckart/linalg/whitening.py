@@ -44,21 +44,29 @@ def damped(
 
 
 def roots(
-    gram: Float64[Tensor, "*b n n"],
+    gram: Float64[Tensor, "*b n n"], *, check: bool = True
 ) -> tuple[Float64[Tensor, "*b n n"], Float64[Tensor, "*b n n"]]:
-    """Symmetric square root and inverse square root of damped second moments; O(n³)."""
-    gram = admissible_stack(gram, "gram")
+    """Symmetric square root and inverse square root of damped second moments; O(n³).
+
+    With ``check=False`` the caller has checked the input.
+    """
+    if check:
+        gram = admissible_stack(gram, "gram")
     values, vectors = torch.linalg.eigh(gram)
     floor = values[..., -1:].clamp_min(_TINY) * torch.finfo(gram.dtype).eps
     values = values.clamp_min(floor)[..., None, :]
     return vectors * values.sqrt() @ vectors.mT, vectors * values.rsqrt() @ vectors.mT
 
 
-def factor(gram: Float64[Tensor, "*b n n"]) -> Float64[Tensor, "*b n n"]:
-    """An ``F`` with ``F Fᵀ = gram``: Cholesky, or the symmetric root if that fails; O(n³)."""
-    gram = admissible_stack(gram, "gram")
+def factor(gram: Float64[Tensor, "*b n n"], *, check: bool = True) -> Float64[Tensor, "*b n n"]:
+    """An ``F`` with ``F Fᵀ = gram``: Cholesky, or the symmetric root if that fails; O(n³).
+
+    With ``check=False`` the caller has checked the input.
+    """
+    if check:
+        gram = admissible_stack(gram, "gram")
     lower, info = torch.linalg.cholesky_ex(gram)
-    return lower if not info.any() else roots(gram)[0]
+    return lower if not info.any() else roots(gram, check=False)[0]
 
 
 def quadratic_loss(

@@ -108,19 +108,19 @@ def low_rank_form(piece: Piece, rank: int, *, core: bool = False, pivoted: bool 
 
 def svd(problem: Problem) -> NestedFactors:
     """Plain singular value decomposition: optimal for white inputs and output gradients."""
-    return truncated_svd(problem.weight, problem.a, problem.g)
+    return truncated_svd(problem.weight, problem.a, problem.g, check=False)
 
 
 def activation_svd(problem: Problem) -> NestedFactors:
     """Optimal under ``A`` alone: preserves the layer's outputs (the rule of SVD-LLM)."""
-    factors = output_projection(problem.weight, problem.a)
-    losses = nested_losses(factors.left, factors.right, problem.a, problem.g)
+    factors = output_projection(problem.weight, problem.a, check=False)
+    losses = nested_losses(factors.left, factors.right, problem.a, problem.g, check=False)
     return NestedFactors(factors.left, factors.right, losses)
 
 
 def weighted_svd(problem: Problem) -> NestedFactors:
     """Optimal under ``A`` and ``G``: preserves the network's output."""
     if problem.g_scale is None:
-        return output_projection(problem.weight, problem.a, problem.g)
-    factors = output_projection(problem.weight, problem.a)  # needs no matrix of size out × out
+        return output_projection(problem.weight, problem.a, problem.g, check=False)
+    factors = output_projection(problem.weight, problem.a, check=False)  # no out × out matrix
     return NestedFactors(factors.left, factors.right, problem.g_scale * factors.losses)

@@ -102,7 +102,7 @@ def narrowed_problem(
 def _weight(problem: Problem, outputs: Heirs | None, columns: Sequence[int] | None) -> Tensor:
     weight = problem.weight[0]
     if columns is not None:
-        weight = refit(weight, problem.a[0], _at(problem, columns))
+        weight = refit(weight, problem.a[0], _at(problem, columns), check=False)
     return weight[None] if outputs is None else weight[list(outputs.rows)][None]
 
 

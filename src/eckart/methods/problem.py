@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from eckart.layers import as_matrix
 from eckart.linalg import damped
+from eckart.linalg.admissible import admissible_stack
 from eckart.moments import Moments
 from eckart.records import Piece
 from eckart.records.offer import DAMPING
@@ -70,7 +71,8 @@ class Problem:
 def problem_of(layer: nn.Module, name: str, moments: Moments, damping: float = DAMPING) -> Problem:
     """The problem of a layer: its weight and damped ``A`` and ``G``, in float64 on its device.
 
-    A ``G`` that is a multiple of the identity is not damped, because it needs no damping.
+    A ``G`` that is a multiple of the identity is not damped, because it needs no damping. The
+    numbers are checked here, so methods do not check them again.
     """
     stored, scale = as_matrix(layer), moments.g_scale(name)
     dtype, device = stored.dtype, stored.device
@@ -83,8 +85,8 @@ def problem_of(layer: nn.Module, name: str, moments: Moments, damping: float = D
         return regular(found, damping) if scale is None else found
 
     title = f"{name} damping {damping!r} {str(dtype).removeprefix('torch.')} {device}"
-    piece, weight = moments.specs[name].piece, stored.double()
-    return Problem(piece, weight, a, g, g_scale=scale, dtype=dtype, title=title)
+    weight = admissible_stack(stored, f"layer {name!r}: its weight")
+    return Problem(moments.specs[name].piece, weight, a, g, g_scale=scale, dtype=dtype, title=title)
 
 
 def regular(

@@ -52,7 +52,7 @@ class TuckerTwo:
         channels = problem.piece.inputs // problem.piece.groups
         kernel = problem.weight.unflatten(2, (channels, 1, -1))
         ranks = grid(channels)
-        factors = separable_factors(kernel, problem.a, problem.g, ranks[-1])
+        factors = separable_factors(kernel, problem.a, problem.g, ranks[-1], check=False)
         return TuckerTwoState(problem.piece, NestedTucker.behind(factors, ranks))
 
     def losses(self, state: TuckerTwoState) -> list[tuple[Form, float]]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from eckart.errors import EckartError, InputError
 from eckart.layers import as_matrix, piece_of, rebuild, weight_of
+from eckart.linalg.admissible import admissible_stack
 from eckart.methods import Method, Problem, methods_named, problem_of
 from eckart.moments import Moments
 from eckart.network.identity import check_same_network
@@ -132,7 +133,7 @@ def _problem(model: nn.Module, layer: str, moments: Moments | None) -> Problem:
             why = moments.skipped.get(layer, "not seen in calibration")
             raise InputError(f"layer {layer!r} has no moments: {why}")
         return problem_of(module, layer, moments, DAMPING)
-    weight = as_matrix(module).double()
+    weight = admissible_stack(as_matrix(module), f"layer {layer!r}: its weight")
     groups, outputs, inputs = weight.shape
 
     def white(size: int) -> Tensor:
