@@ -1,4 +1,4 @@
-"""The second moments of every layer: the noun, its file, and how it is summed."""
+"""The second moments of every layer: the record, its file, and how it is summed."""
 
 from eckart.moments.record import Moments
 

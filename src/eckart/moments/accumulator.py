@@ -1,7 +1,7 @@
-"""The streaming accumulators: second moments of inputs and output gradients, and nothing else.
+"""Streaming sums: second moments of inputs and output gradients.
 
-A batch is summed in float32 apart and joins the float64 sums only when it is complete, so a run
-that stops early holds whole batches.
+Each batch is first summed separately, in float32. It joins the float64 sums only when it is
+complete, so a run that stops early holds whole batches.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from eckart.running.masks import Masks, masks_of, real_part, real_rows
 
 @dataclass
 class _Batch:
-    """What one batch has given so far: the sums of each distinct input, and who read it."""
+    """The sums of one batch so far: those of each distinct input, and which layers read it."""
 
     masks: Masks = ()
     joint_examples: int | None = None
@@ -37,8 +37,9 @@ class Accumulator:
     """Gathers moments layer by layer; an input that several layers read is summed once.
 
     Attributes:
-        input_of: key of each layer's input moment, the name of the first layer that reads it.
-        grams, totals, rows: sums by input key; output_grams, joint_grams by layer. Float64.
+        input_of: by layer, the key of its input moment: the first layer that reads this input.
+        grams, totals, rows: float64 sums, by input key.
+        output_grams, joint_grams: float64 sums, by layer.
     """
 
     def __init__(self) -> None:
@@ -51,19 +52,19 @@ class Accumulator:
         self._batch = _Batch()
 
     def begin(self, inputs: Any, joint_examples: int | None = None) -> None:
-        """Start a batch: what its masks call padding will not be counted.
+        """Start a batch. Positions that its masks mark as padding are not counted.
 
         Args:
             inputs: of the network.
-            joint_examples: how many examples there are, where each one's rows are taken jointly.
+            joint_examples: number of examples, if the rows of each are taken jointly; else None.
         """
         self._batch = _Batch(masks_of(inputs), joint_examples)
 
     def see_input(self, name: str, module: nn.Module, x: Tensor) -> Tensor | None:
-        """Add one call's input to the batch; a tensor that was summed already is only noted.
+        """Add the input of one call to the batch; an input is summed only the first time.
 
         Returns:
-            Where rows are taken jointly, those of each example, which go with its gradients.
+            If rows are taken jointly, the rows of each example, to be passed to ``see_gradient``.
         """
         kind = type_of(module)
         if kind is None:
@@ -78,7 +79,7 @@ class Accumulator:
         return self._by_example(kind, module, x)
 
     def see_gradient(self, name: str, module: nn.Module, grad: Tensor, rows: Tensor | None) -> None:
-        """Add one call's output gradient to the batch, with the rows that its input gave."""
+        """Add the output gradient of one call to the batch; ``rows`` are from ``see_input``."""
         kind = type_of(module)
         if kind is None:
             return
@@ -97,7 +98,7 @@ class Accumulator:
         self._batch = _Batch()
 
     def commit(self, samples: int = 1) -> None:
-        """Add the finished batch to the sums; gradients came in so many samples."""
+        """Add the finished batch to the sums; its gradients were taken in ``samples`` samples."""
         batch, self._batch = self._batch, _Batch()
         self._share(batch.calls)
         for name, calls in batch.calls.items():
@@ -110,7 +111,7 @@ class Accumulator:
             _accumulate(self.joint_grams, name, gram / samples)
 
     def _share(self, calls: Mapping[str, list[int]]) -> None:
-        """Keep the rule that layers share a key only while they read the same tensors."""
+        """Ensure that layers share a key only as long as they read the same tensors."""
         first = not self.input_of
         leaders: dict[tuple[int, ...], str] = {}
         for name, indices in calls.items():
@@ -123,7 +124,7 @@ class Accumulator:
                 self._split(name, key)
 
     def _split(self, name: str, key: str) -> None:
-        """From now on a layer has an input moment of its own, starting from the shared one."""
+        """Give a layer its own input moment from now on, starting from the shared one."""
         self.input_of[name] = name
         if key in self.grams:
             self.grams[name] = self.grams[key].clone()
@@ -131,11 +132,11 @@ class Accumulator:
             self.rows[name] = self.rows[key]
 
     def _counted(self, kind: LayerType, module: nn.Module, x: Tensor) -> Tensor:
-        """Without padding, for layers whose rows are the vectors along the last axis."""
+        """The tensor without padding, if the layer's rows are the vectors along the last axis."""
         return x if kind.piece(module).kernel else real_part(x, self._batch.masks)
 
     def _by_example(self, kind: LayerType, module: nn.Module, x: Tensor) -> Tensor | None:
-        """A copy (examples, rows, in), zero at padding; None where rows are not taken jointly."""
+        """A copy of shape (examples, rows, in), zero at padding; None if rows are not joint."""
         examples = self._batch.joint_examples
         if examples is None or kind.piece(module).kernel or x.dim() < 2 or len(x) != examples:
             return None
@@ -150,16 +151,16 @@ class Accumulator:
 
 
 def _add_to(sums: dict[str, Tensor], name: str, value: Tensor) -> None:
-    """In the precision of the batch."""
+    """Add a value to a sum of the batch, in the precision of the batch."""
     sums[name] = sums[name] + value if name in sums else value
 
 
 def moment_bytes(
     layers: Mapping[str, nn.Module], with_outputs: bool = True, joint: bool = False
 ) -> int:
-    """Upper bound of the bytes that the moments of these layers take: 8 (in² + out²) per group.
+    """An upper bound on the bytes of these layers' moments: 8 (in² + in + out²) per group.
 
-    Where the rows of an example are taken jointly, 8 (2 in² + out²).
+    If the rows of an example are taken jointly, 8 (2 in² + in + out²) per group.
     """
     total = 0
     for module in layers.values():
@@ -181,6 +182,6 @@ def _accumulate(sums: dict[str, Tensor], key: str, value: Tensor) -> None:
 def _check_finite(gram: Tensor, what: str) -> None:
     if not isfinite(float(gram.diagonal(dim1=-2, dim2=-1).sum())):
         raise NonFiniteError(
-            f"{what} hold NaN, infinity, or numbers whose squares overflow float32: look for it in "
-            "the data and in the layers before, or leave the layer out with layers=…"
+            f"{what} hold NaN, infinity, or numbers whose squares overflow float32: check the data "
+            "and the layers before this one, or leave the layer out with layers=…"
         )

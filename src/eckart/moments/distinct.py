@@ -1,4 +1,4 @@
-"""Which tensors of a pass are one and the same, as layers of one geometry read them."""
+"""Which inputs of layers in a pass are the same tensor, read with the same geometry."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ class _Read:
 
 @dataclass
 class DistinctInputs:
-    """Numbers each distinct input, in the order of its first reading; none is kept alive.
+    """Numbers the distinct inputs in the order in which they are first read; keeps none alive.
 
-    A tensor that was changed in place is another, as is one that is read under another geometry.
+    A tensor that was changed in place counts as another input, and so does one that is read with
+    another geometry.
     """
 
     _read: list[_Read] = field(default_factory=list)
     _by_id: dict[int, list[int]] = field(default_factory=dict)
 
     def index(self, x: Tensor, geometry: Hashable) -> int:
-        """The number of an input; that of a new one is how many there were before."""
+        """The number of an input; a new one gets the next number, from 0."""
         version = -1 if x.is_inference() else x._version
         known = self._by_id.setdefault(id(x), [])
         for index in known:

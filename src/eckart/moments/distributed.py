@@ -25,9 +25,9 @@ def world() -> tuple[int, int]:
 
 
 def summed_over_ranks(moments: Moments) -> Moments:
-    """The sum of all ranks' moments, on every rank; itself without a process group.
+    """The sum of all ranks' moments, on every rank; without a process group, the moments given.
 
-    A rank that saw no batch, or not all layers, takes part with zeros.
+    A rank that saw no batch, or not all layers, contributes zeros.
     """
     _, size = world()
     if size == 1:
@@ -91,7 +91,7 @@ def _gathered(value: Any, size: int) -> list[Any]:
 
 
 def _outline(moments: Moments) -> dict[str, Any]:
-    """Everything but the large sums, and their shapes."""
+    """Everything except the large sums, of which only the shapes are given."""
     sums = {n: getattr(moments, n) for n in PARTS.values()}
     shapes = {n: {k: tuple(t.shape) for k, t in part.items()} for n, part in sums.items()}
     kept = (
@@ -120,6 +120,6 @@ def _reduced(
 
 
 def _device() -> torch.device:
-    """Where the process group's tensors live, for a rank that has none."""
+    """The device of the process group's tensors, for a rank that has no tensors."""
     on_gpu = dist.get_backend() == "nccl"
     return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")

@@ -1,4 +1,4 @@
-"""What the file of moments holds beside the sums, as JSON, and how it is checked."""
+"""What a file of moments holds besides the sums, as JSON, and how it is checked."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from eckart.storage.header import Header
 
 FORMAT = "eckart.moments/5"
 PARTS = {"gram": "grams", "total": "totals", "output": "output_grams", "joint": "joint_grams"}
-"""The field whose tensors have names in the file that begin so."""
+"""By the beginning of tensors' names in the file, the field that they belong to."""
 
 _COUNTS = ("examples", "outputs", "batches")
 
 
 def packed(value: Any, leaves: list[Tensor]) -> Any:
-    """The example's structure as JSON; its tensors go to ``leaves``."""
+    """The example's structure as JSON; its tensors are appended to ``leaves``."""
     if isinstance(value, Tensor):
         leaves.append(value.detach().cpu())
         return {"tensor": len(leaves) - 1}
@@ -34,7 +34,7 @@ def packed(value: Any, leaves: list[Tensor]) -> Any:
 
 
 def unpacked(data: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """The inverse of ``packed``, by the tensors of a file.
+    """The inverse of ``packed``, with the tensors of a file.
 
     Raises:
         One of ``MALFORMED``: the structure is not one that ``packed`` makes.
@@ -57,12 +57,12 @@ def described_in(header: Header) -> dict[str, Any]:
 
     Raises:
         CheckpointError: the file holds something else.
-        One of ``MALFORMED``: it was damaged, or made by somebody else.
+        One of ``MALFORMED``: the file was damaged, or made by somebody else.
     """
     found = header.metadata.get("format", "none")
     if found != FORMAT:
         raise CheckpointError(
-            f"it holds no moments of the format {FORMAT} but {found!r:.60}: calibrate again"
+            f"it has the format {found!r:.60}, but this version reads {FORMAT}: calibrate again"
         )
     meta = json.loads(header.metadata["moments"])
     specs = [_spec(raw) for raw in meta["specs"]]
@@ -79,23 +79,23 @@ def described_in(header: Header) -> dict[str, Any]:
 def _spec(raw: Any) -> LayerSpec:
     spec = LayerSpec.from_json(raw)
     if not all(isinstance(text, str) for text in (spec.name, spec.type, spec.input)):
-        raise TypeError("a layer's name, type and input are texts")
+        raise TypeError("a layer's name, type and input must be texts")
     sizes = [n for size in spec.sizes for n in size]
     if not all(_is_count(n, least=1) for n in [*sizes, spec.itemsize]) or not spec.dense.is_plain:
-        raise ValueError(f"layer {spec.name!r:.80} has no such sizes")
+        raise ValueError(f"layer {spec.name!r:.80} cannot have these sizes")
     return spec
 
 
 def _check_numbers(meta: Mapping[str, Any], specs: list[LayerSpec]) -> None:
-    least = int(bool(specs))  # an interrupted pass may have nothing
+    least = int(bool(specs))  # an interrupted pass may have no layers yet
     counts = [*(meta[name] for name in _COUNTS), *meta["rows"].values()]
     if not all(_is_count(count, least) for count in counts):
-        raise ValueError(f"{', '.join(_COUNTS)} and rows are counts")
+        raise ValueError(f"{', '.join(_COUNTS)} and rows must be counts")
     if not all(_is_count(cost, 0) for cost in meta["model_costs"].values()):
-        raise ValueError("costs are whole numbers")
+        raise ValueError("costs must be whole numbers")
     texts = [meta["fingerprint"], meta["metric"] or "", *meta["skipped"].values()]
     if not all(isinstance(text, str) for text in texts):
-        raise TypeError("fingerprint, metric and reasons are texts")
+        raise TypeError("fingerprint, metric and reasons must be texts")
 
 
 def _check_sums(

@@ -1,4 +1,4 @@
-"""Files of moments, read into the fields of ``Moments``: whole, or in parts that stay on disk."""
+"""Read files of moments into the fields of ``Moments``: all at once, or in parts left on disk."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Fields = dict[str, Any]  # of ``Moments``, by name
 
 
 def whole_fields(path: str | Path) -> Fields:
-    """All that one file holds, in memory.
+    """Everything that one file holds, in memory.
 
     Raises:
-        CheckpointError: it is missing, damaged, or of another format.
+        CheckpointError: the file is missing, damaged, or of another format.
     """
     with _opened(path) as (file, fields):
         for part, field in PARTS.items():
@@ -30,10 +30,10 @@ def whole_fields(path: str | Path) -> Fields:
 
 
 def stored_fields(path: Path) -> Fields:
-    """What one file holds; the sums stay there, and each is read and checked when asked for.
+    """The fields in one file. The sums stay there; each is read and checked when it is asked for.
 
     Raises:
-        CheckpointError: it is missing, damaged, or of another format.
+        CheckpointError: the file is missing, damaged, or of another format.
     """
     with _opened(path) as (file, fields):
         header = file.header
@@ -86,13 +86,13 @@ def _joined(sums: list[StoredSums]) -> StoredSums:
 
 
 def _keys(header: Header, part: str) -> list[str]:
-    """The layers or inputs of which a file has one kind of sums."""
+    """The layers or inputs for which a file has one kind of sums."""
     return [name.partition("/")[2] for name in header.entries if name.startswith(f"{part}/")]
 
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[tuple[TensorFile, Fields]]:
-    """A file of moments, and those of its fields that are not sums."""
+    """An open file of moments, and its fields except the sums."""
     with opened_tensors(path) as file:
         try:
             fields = described_in(file.header)
@@ -101,7 +101,7 @@ def _opened(path: str | Path) -> Iterator[tuple[TensorFile, Fields]]:
             for name in ("example", "sample"):
                 fields[name] = unpacked(fields[name], leaves)
             if not isinstance(fields["sample"], tuple):
-                raise TypeError("the sample is a tuple of batches")
+                raise TypeError("the sample is not a tuple of batches")
         except (CheckpointError, *MALFORMED) as error:
             raise CheckpointError(f"cannot read moments from {path}: {error}") from error
         yield file, fields

@@ -1,4 +1,4 @@
-"""The second moments of every layer: all that is kept of the calibration data."""
+"""The second moments of every layer: everything that is kept of the calibration data."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from eckart.storage.workspace import StoredSums, Workspace, decompositions_in
 
 @dataclass(frozen=True, kw_only=True)
 class Moments:
-    """Sums over the calibration data, from which every option's loss is known.
+    """Sums over the calibration data, from which the loss of every option is computed.
 
-    All sums are float64. Groups are those of a grouped convolution; elsewhere there is one.
+    All sums are float64. Groups are those of a grouped convolution; other layers have one group.
 
     Attributes:
         specs: the layers that can be compressed, by name.
@@ -33,17 +33,17 @@ class Moments:
         totals: sum of ``x`` over rows, shape (groups, in), by input key.
         rows: number of rows, by input key.
         output_grams: sum of ``g gᵀ`` over rows, shape (groups, out, out), by layer; empty
-            when calibrated without a metric. Where the rows of an example were taken jointly,
-            sum of ``D Dᵀ`` over examples, ``D`` being the gradient of the weight by one.
-        joint_grams: where they were, sum of ``Dᵀ D``, shape (groups, in, in), by layer.
+            when calibrated without a metric. If the rows of an example were taken jointly: sum of
+            ``D Dᵀ`` over examples, where ``D`` is the gradient of the weight for one example.
+        joint_grams: sum of ``Dᵀ D``, shape (groups, in, in), by layer, if rows were taken jointly.
         examples: number of examples.
         outputs: the ``N`` that output_grams are divided by: predicted tokens for language models,
             else examples.
-        batches: number of batches consumed; where another run goes on.
-        metric: what G is measured in; None when calibrated without.
+        batches: number of batches consumed, so another run can continue from there.
+        metric: what G is measured in; None when calibrated without one.
         skipped: layers that stay dense, with the reason.
         fingerprint: of the network.
-        example: one example's inputs, for tracing; tensors in tuples, lists and dicts.
+        example: the inputs of one example, for tracing; tensors in tuples, lists and dicts.
         sample: inputs of a few examples, in batches, on which predictions are checked.
         model_costs: cost of the whole dense network by metric.
     """
@@ -65,12 +65,12 @@ class Moments:
     sample: tuple[Any, ...] = field(default=(), repr=False)
 
     def a(self, layer: str) -> Float64[Tensor, "groups in in"]:
-        """``A = E[x xᵀ]`` at the inputs of a layer, mean over rows."""
+        """``A = E[x xᵀ]`` at the inputs of a layer: the mean over rows."""
         key = self.specs[layer].input
         return self.grams[key] / self.rows[key]
 
     def loss_a(self, layer: str) -> Float64[Tensor, "groups in in"]:
-        """The ``A`` of ``½ tr(G ΔW A ΔWᵀ)``: ``a``, or ``Dᵀ D`` of the same trace, if joint."""
+        """The ``A`` of ``½ tr(G ΔW A ΔWᵀ)``: ``a``, or for joint rows ``Dᵀ D`` with a's trace."""
         if layer not in self.joint_grams:
             return self.a(layer)
         joint = self.joint_grams[layer]
@@ -83,7 +83,7 @@ class Moments:
         return self.totals[key] / self.rows[key]
 
     def g(self, layer: str) -> Float64[Tensor, "groups out out"]:
-        """``G`` at a layer's outputs, per output; without a metric, rows per example times I."""
+        """``G`` at a layer's outputs, per output; without a metric, I times rows per output."""
         scale, spec = self.g_scale(layer), self.specs[layer]
         if layer in self.joint_grams:
             trace = _trace(self.a(layer))
@@ -95,14 +95,14 @@ class Moments:
         return scale * torch.eye(out, dtype=torch.float64, device=device).repeat(groups, 1, 1)
 
     def g_scale(self, layer: str) -> float | None:
-        """The multiple of the identity that ``G`` is without a metric; None with one."""
+        """Without a metric, ``G`` is this multiple of the identity; None with a metric."""
         if layer in self.output_grams:
             return None
         return self.rows[self.specs[layer].input] / self.outputs
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the sums, by the shapes of the layers: nothing is read for it."""
+        """Bytes of the sums, computed from the shapes of the layers; no file is read."""
         shapes = {spec.input: spec.piece.matrix_shape for spec in self.specs.values()}
         entries = sum(groups * size * (size + 1) for groups, _, size in shapes.values())
         for name in self.output_grams:
@@ -112,7 +112,7 @@ class Moments:
 
     @property
     def digest(self) -> str:
-        """A short hash of the sums' diagonals: other data or another metric differ."""
+        """A short hash of the sums' diagonals, which differs for other data or another metric."""
         digest = hashlib.sha256(
             f"{self.fingerprint} {self.examples} {self.outputs} {self.metric}".encode()
         )
@@ -154,18 +154,18 @@ class Moments:
         )
 
     def without_layers(self, reason: str) -> Moments:
-        """Of the same network and none of its layers, each of which has the reason."""
+        """Moments of the same network without any layer; each is skipped for the given reason."""
         nothing: dict[str, Any] = {part: {} for part in (*PARTS.values(), "rows")}
         return replace(
             self, specs={}, skipped={**self.skipped, **dict.fromkeys(self.specs, reason)}, **nothing
         )
 
     def _both(self, other: Moments) -> set[str]:
-        """The layers that both have gradients of."""
+        """The layers for which both have gradients."""
         return self.output_grams.keys() & other.output_grams.keys()
 
     def unshared(self, layers: Iterable[str]) -> Moments:
-        """The same sums, with a copy of an input's for each of these layers that shares one."""
+        """The same sums; each of these layers that shares an input gets its own copy."""
         moved = {k: self.specs[k].input for k in layers if k in self.specs}
         moved = {k: v for k, v in moved.items() if k != v}
         return replace(
@@ -178,14 +178,14 @@ class Moments:
 
     @property
     def decompositions(self) -> Path | None:
-        """Where decompositions under these moments are kept: beside them, in a workspace."""
+        """Where decompositions are kept if the moments are in a workspace; else None."""
         parts = [getattr(self, name) for name in PARTS.values()]
         files = {f.parent for p in parts if isinstance(p, StoredSums) for f in p.files.values()}
         whole = all(isinstance(part, StoredSums) for part in parts) and len(files) == 1
         return decompositions_in(files.pop()) if whole else None
 
     def save(self, path: str | Path) -> None:
-        """Write one safetensors file, whole or not at all; the structure is in its metadata.
+        """Write one safetensors file, completely or not at all; the structure is in its metadata.
 
         Raises:
             CheckpointError: the disk is full, or cannot be written to.
@@ -214,9 +214,9 @@ class Moments:
 
     @classmethod
     def load(cls, path: str | Path) -> Moments:
-        """Read what ``save`` wrote, or the folder that ``calibrate`` had as its workspace.
+        """Read a file that ``save`` wrote, or a folder that ``calibrate`` used as its workspace.
 
-        The sums in a workspace stay on disk, and each is read when it is asked for.
+        The sums in a workspace stay on disk. Each is read when it is asked for.
 
         Raises:
             CheckpointError: the file is missing, damaged, or of another format; or calibration in
@@ -230,7 +230,7 @@ class Moments:
 
 
 def sharing_differs(parts: Sequence[Mapping[str, LayerSpec]]) -> set[str]:
-    """Layers whose input is not shared in the same way in all parts of the data."""
+    """Layers that do not share their input in the same way in all parts of the data."""
     keys = [{name: spec.input for name, spec in specs.items()} for specs in parts]
     return {name for part in keys for name in part if any(k.get(name) != part[name] for k in keys)}
 
@@ -242,7 +242,7 @@ def _diagonal(sums: Mapping[str, Tensor], key: str) -> Tensor:
 
 
 def _trace(gram: Tensor) -> Tensor:
-    """Of each group, kept as two axes of length one."""
+    """The trace per group, with shape (groups, 1, 1)."""
     return gram.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None]
 
 
