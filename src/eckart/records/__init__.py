@@ -1,4 +1,4 @@
-"""The nouns: frozen dataclasses that the stages hand to one another."""
+"""Records: the frozen dataclasses that the stages pass to one another."""
 
 from eckart.records.channels import ChannelGroup, GroupCurve, Removal
 from eckart.records.curves import Curve, Curves, Option, Site

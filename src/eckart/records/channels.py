@@ -1,4 +1,4 @@
-"""Channels that can only be removed together, and which of them are."""
+"""Channels that can only be removed together, and which of them are removed."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from eckart.records.excerpts import excerpt
 from eckart.records.reading import Count, Width, read
 
 Units = tuple[tuple[Count, ...], ...]
-"""For every unit of a group the channels (or features) that it is in one layer."""
+"""The channels (or features) of one layer that belong to each unit of a group."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChannelGroup:
-    """Channels that leave the network together: unit j is rows of some layers, columns of others.
+    """Channels that are removed together: a unit is rows of some layers and columns of others.
 
     Attributes:
         name: the first layer that writes them.
         size: number of units.
         writers: output channels of each unit, by layer.
         readers: input channels (features, for a linear layer) of each unit, by layer.
-        followers: channels of each unit, by module that takes every channel for itself: norms and
+        followers: channels of each unit, by module that treats every channel separately: norms and
             depthwise convolutions.
     """
 
@@ -47,11 +47,11 @@ class ChannelGroup:
         return _flat(self.readers[layer], units)
 
     def rows_left(self, layer: str, kept: Iterable[int], width: int) -> list[int]:
-        """Of ``width`` output channels, those that stay when only these units do."""
+        """The output channels, out of ``width``, that stay if only these units are kept."""
         return _without(width, self.rows(layer, self._gone(kept)))
 
     def columns_left(self, layer: str, kept: Iterable[int], width: int) -> list[int]:
-        """Of ``width`` input channels, those that stay when only these units do."""
+        """The input channels, out of ``width``, that stay if only these units are kept."""
         return _without(width, self.columns(layer, self._gone(kept)))
 
     def _gone(self, kept: Iterable[int]) -> set[int]:
@@ -67,15 +67,15 @@ class ChannelGroup:
         return read(cls, data)
 
     def contradiction(self) -> str | None:
-        """Every member must say which channels each unit is, and none may be two units."""
+        """Every member must list the channels of each unit; no channel may be in two units."""
         for layer, units in chain(
             *(s.items() for s in (self.writers, self.readers, self.followers))
         ):
             if len(units) != self.size:
-                return f"it has {self.size} units, and {excerpt(layer)} channels for {len(units)}"
+                return f"it has {self.size} units, but {excerpt(layer)} channels for {len(units)}"
             channels = list(chain.from_iterable(units))
             if len(set(channels)) != len(channels):
-                return f"{excerpt(layer)} has a channel that is two units"
+                return f"{excerpt(layer)} has a channel that is in two units"
         return None
 
 
@@ -85,9 +85,9 @@ class Removal:
 
     Attributes:
         group: the channels.
-        method: how those to keep were chosen.
+        method: how the units to keep were chosen.
         kept: units that stay, ascending.
-        loss: predicted loss of the layers that read the others.
+        loss: predicted loss of the layers that read the removed units.
     """
 
     group: ChannelGroup
@@ -97,7 +97,7 @@ class Removal:
 
     @property
     def removed(self) -> list[int]:
-        """Units that go."""
+        """Units that are removed."""
         return _without(self.group.size, self.kept)
 
     def as_json(self) -> dict[str, Any]:
@@ -110,7 +110,7 @@ class Removal:
         return read(cls, data)
 
     def contradiction(self) -> str | None:
-        """Some units of the group are kept, each named once, in order."""
+        """At least one unit of the group is kept; each is listed once, in order."""
         if not self.kept or self.kept[-1] >= self.group.size:
             return f"of {self.group.size} units it keeps {excerpt(self.kept)}"
         ordered = all(one < other for one, other in pairwise(self.kept))
@@ -119,14 +119,14 @@ class Removal:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupCurve:
-    """How many units of a group may stay, which these are, and the loss that it costs.
+    """The numbers of units of a group that may stay, which units these are, and the losses.
 
     Attributes:
         group: the channels.
         method: how they were ranked.
         order: all units, the one to keep longest first.
         losses: predicted loss by number of units kept, ascending; the last keeps all, at no loss.
-        costs: by name, what one unit costs in the followers.
+        costs: what one unit costs in the followers, by name of the cost.
     """
 
     group: ChannelGroup
@@ -141,11 +141,11 @@ class GroupCurve:
         return list(self.losses)
 
     def kept(self, size: int) -> tuple[int, ...]:
-        """The units that stay when so many do, ascending."""
+        """The units that stay if ``size`` units are kept, ascending."""
         return tuple(sorted(self.order[:size]))
 
     def times(self, scale: float) -> GroupCurve:
-        """The same units at so many times the loss."""
+        """The same units, with all losses multiplied by ``scale``."""
         return replace(self, losses={k: loss * scale for k, loss in self.losses.items()})
 
 

@@ -1,4 +1,4 @@
-"""What could be done: the options of every site, with the loss that each is predicted to cost."""
+"""What could be done: the options of every site, with their predicted losses."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Site:
 
 @dataclass(frozen=True)
 class Option:
-    """One thing that can be done at a site, and the loss it is predicted to cost.
+    """One thing that can be done at a site, with its predicted loss.
 
-    The ends of the form say how many channels of the layer's groups are left: options of one
-    layer are for many widths, and a group's choice decides which of them are open.
+    A layer has options for many widths. The ends of a form say how many channels of the layer's
+    groups are left, so the choice for the groups decides which of the options are open.
     """
 
     method: str
@@ -33,7 +33,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Curve:
-    """A site's options; the last one is to stay dense, at no loss."""
+    """A site's options; the last one stays dense, without loss."""
 
     site: Site
     options: tuple[Option, ...]
@@ -46,14 +46,14 @@ class Curves:
     Attributes:
         curves: one per site.
         specs: the layers, by name.
-        totals: cost of the whole dense network by name, layers that cannot change included.
+        totals: cost of the whole dense network by name, including layers that cannot change.
         dense: layers that stay dense whatever the budget, with the reason.
-        fingerprint: of the network the moments were gathered on.
+        fingerprint: of the network that the moments were gathered on.
         damping: relative damping of the moments that the losses are measured in.
         moments: digest of the moments.
-        groups: the channel groups, with what it costs to keep how many.
+        groups: the curves of the channel groups.
         whole: channel groups that cannot be narrowed, with the reason.
-        states: what the methods prepared, for whoever builds an option.
+        states: what the methods prepared, from which options can be built.
     """
 
     curves: tuple[Curve, ...]
@@ -68,7 +68,7 @@ class Curves:
     states: States = field(default_factory=States, repr=False)
 
     def without(self, reasons: Mapping[str, str]) -> Curves:
-        """The same, with some layers not factored for a reason; they may still lose channels."""
+        """The curves with some layers no longer factored; they may still lose channels."""
         coupled = {name for curve in self.groups for name in curve.group.members}
         curves = []
         for curve in self.curves:

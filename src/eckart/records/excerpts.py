@@ -1,4 +1,4 @@
-"""A few characters of any value, for messages about data that may be vast or deep."""
+"""A few characters of any value, for messages about data that may be large or deeply nested."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _LONGEST = 80
 
 
 def excerpt(value: Any) -> str:
-    """The beginning of a value's ``repr``, on one line; its size does not matter.
+    """The beginning of a value's ``repr``, on one line, however large the value is.
 
     Example:
         >>> excerpt({"kernel": [3, 3]}), excerpt(10**30)

@@ -22,11 +22,11 @@ class Piece:
     Attributes:
         inputs, outputs: features or channels.
         kernel, stride, padding, dilation: one number per spatial axis; empty for a matrix.
-        groups: the channels fall into so many independent groups.
+        groups: number of independent groups of channels.
         bias: whether a bias is added.
         padding_mode: as in ``torch.nn.Conv2d``.
-        carries: so many of its outputs are inputs as they are, in an order of its own: all inputs,
-            or none. So many rows of the weight are rows of the identity, and are not stored.
+        carries: number of outputs that are unchanged inputs, in an order of its own: all inputs, or
+            0. That many rows of the weight are rows of the identity, and are not stored.
     """
 
     inputs: Width
@@ -47,7 +47,7 @@ class Piece:
 
     @classmethod
     def unpacked(cls, data: Any) -> Any:
-        """``carries`` is written only where something is carried."""
+        """``carries`` is written only if it is not 0."""
         return {"carries": 0, **data} if isinstance(data, dict) else data
 
     def contradiction(self) -> str | None:
@@ -67,12 +67,12 @@ class Piece:
 
     @property
     def weight_shape(self) -> Size:
-        """Shape of the weight, as torch keeps it; with the rows that only carry."""
+        """Shape of the weight as in torch, including the rows that only carry."""
         return (self.outputs, self.inputs // self.groups, *self.kernel)
 
     @property
     def rest(self) -> Piece:
-        """What is stored of a piece that carries: the outputs that are not inputs, no bias."""
+        """The stored part of a piece that carries: outputs that are not inputs, without bias."""
         return replace(self, outputs=self.outputs - self.carries, bias=False, carries=0)
 
     @property
@@ -98,11 +98,11 @@ class Piece:
 
     @property
     def is_depthwise(self) -> bool:
-        """Whether every channel is filtered by itself."""
+        """Whether every channel is filtered separately."""
         return self.inputs == self.outputs == self.groups > 1
 
     def pointwise(self, inputs: int, outputs: int, bias: bool = False) -> Piece:
-        """A 1×1 piece of other widths, with this one's number of axes and groups."""
+        """A 1×1 piece of other widths, with the same number of axes and groups."""
         ones, zeros = (1,) * len(self.kernel), (0,) * len(self.kernel)
         return Piece(
             inputs,
@@ -127,18 +127,18 @@ class Piece:
 
 @dataclass(frozen=True)
 class Form:
-    """A chain of pieces, applied first to last, that stands in for one layer."""
+    """A chain of pieces, applied from first to last, that replaces one layer."""
 
     pieces: tuple[Piece, ...]
 
     @property
     def is_plain(self) -> bool:
-        """Whether this is one layer, as it was or with fewer channels."""
+        """Whether this is a single layer, unchanged or with fewer channels."""
         return len(self.pieces) == 1
 
     @property
     def carries(self) -> bool:
-        """Whether the last piece does."""
+        """Whether the last piece carries."""
         return self.pieces[-1].carries > 0
 
     @property
@@ -148,12 +148,12 @@ class Form:
 
     @property
     def ranks(self) -> Size:
-        """Widths between the pieces, per group of the first; none for one layer."""
+        """Widths between the pieces, per group of the first piece; empty for a single layer."""
         return tuple(piece.outputs // self.pieces[0].groups for piece in self.pieces[:-1])
 
     @property
     def rank(self) -> int | None:
-        """The least of the ranks; None for one layer."""
+        """The smallest of the ranks; None for a single layer."""
         return min(self.ranks, default=None)
 
     def macs(self, size: Size) -> int:
@@ -165,7 +165,7 @@ class Form:
         return total
 
     def _groups_fit(self, dense: Piece) -> bool:
-        """The dense layer's groups; inner pieces, or a layer as it was, may also be depthwise."""
+        """Whether all have the dense layer's groups; inner or plain pieces may be depthwise."""
         if self.is_plain and dense.is_depthwise:
             return self.pieces[0].inputs == self.pieces[0].outputs == self.pieces[0].groups
         ends, inner = (self.pieces[0], self.pieces[-1]), self.pieces[1:-1]
@@ -174,7 +174,7 @@ class Form:
         )
 
     def _carries_rightly(self) -> bool:
-        """Only the last of several pieces may carry: pointwise, in one group, and wider."""
+        """Whether only the last of several pieces carries: a pointwise, wider one in one group."""
         last = self.pieces[-1]
         wider = last.carries == last.inputs < last.outputs
         fits = wider and last.groups == 1 and set(last.axes) <= {_TRIVIAL_AXIS}
@@ -196,7 +196,7 @@ class Form:
 
     @classmethod
     def from_json(cls, data: Any) -> Form:
-        """The inverse of ``as_json``; the data may come from anywhere, see ``records.reading``."""
+        """The inverse of ``as_json``; the data need not be trusted, see ``records.reading``."""
         return read(cls, data)
 
     @classmethod
@@ -205,17 +205,17 @@ class Form:
         return {"pieces": data}
 
     def contradiction(self) -> str | None:
-        """A chain has an end, and nobody needs a long one."""
+        """The number of pieces must be from 1 to a small limit."""
         wrong = not 1 <= len(self.pieces) <= _MOST_PIECES
         return f"a form has 1 to {_MOST_PIECES} pieces, got {len(self.pieces)}" if wrong else None
 
     def check_replaces(self, dense: Piece) -> None:
         """Raise ``CheckpointError`` unless this chain computes a layer of ``dense``'s shape.
 
-        Its ends may be narrower. The widths between must join, every spatial axis must be worked
-        on exactly once and as the dense layer does, only the last piece may carry the bias, and
-        nothing may be wider than the dense weight is long: a hostile file cannot ask for much
-        memory.
+        The ends may be narrower. The widths between the pieces must match. Exactly one piece must
+        work on each spatial axis, in the same way as the dense layer. Only the last piece may have
+        the bias. The widths are bounded by the size of the dense weight, so a hostile file cannot
+        ask for much memory.
         """
         widest = max(dense.weights // dense.outputs * dense.groups, dense.weights // dense.inputs)
         widths = [piece.outputs for piece in self.pieces[:-1]]
@@ -250,7 +250,7 @@ class LayerSpec:
         dense: its own form.
         sizes: input positions of each call for one example: (height, width), or (rows,).
         itemsize: bytes per weight.
-        input: key of its input moment; layers that read one tensor share it.
+        input: key of its input moment; layers that read the same tensor share it.
     """
 
     name: str
@@ -275,9 +275,9 @@ class LayerSpec:
         return read(cls, data)
 
     def contradiction(self) -> str | None:
-        """A dense layer is one piece, and its inputs have that piece's axes."""
+        """The dense form must be a single piece, and the inputs must have its axes."""
         if not self.dense.is_plain:
-            return f"its dense form is of one piece, got {len(self.dense.pieces)}"
+            return f"its dense form must have one piece, got {len(self.dense.pieces)}"
         axes = max(1, len(self.piece.kernel))
         if any(len(size) != axes for size in self.sizes):
             return f"an input of {axes} axes has sizes of other lengths: {excerpt(self.sizes)}"
@@ -285,7 +285,7 @@ class LayerSpec:
 
 
 def _axes(pieces: tuple[Piece, ...]) -> list[list[Size]]:
-    """For every axis, what the pieces do on it, in order, without those that do nothing."""
+    """What the pieces do on each axis, in order, without pieces that do nothing there."""
     if len({len(piece.kernel) for piece in pieces}) != 1:
         return [[(-1,)]]
     columns = zip(*(piece.axes for piece in pieces), strict=True)

@@ -1,4 +1,4 @@
-"""What healing tried on a smaller network, and what it came to."""
+"""What healing tried on a smaller network, and the result."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class HealingStep:
-    """One network that was judged, or a treatment that could not be done.
+    """One network that was scored, or a treatment that could not be done.
 
     Attributes:
-        treatment: its name; ``"start"`` for the network that was handed in.
-        note: what was tried, or why nothing was.
-        score: on held-out data; None where nothing was judged.
-        seconds: since the step before.
-        accepted: whether it was better than everything before.
+        treatment: name of the treatment; ``"start"`` for the network given to ``heal``.
+        note: what was tried, or why nothing was tried.
+        score: on held-out data; None if nothing was scored.
+        seconds: time since the previous step.
+        accepted: whether the network was better than all before it.
     """
 
     treatment: str
@@ -38,10 +38,10 @@ class HealingStep:
 
 @dataclass(frozen=True)
 class Healed:
-    """What ``heal`` hands back.
+    """The result of ``heal``.
 
     Attributes:
-        model: the best network seen on held-out data; the one handed in where nothing helped.
+        model: the best network on held-out data; the given one if nothing helped.
         log: every step, in order; the first is the start.
     """
 
@@ -50,12 +50,12 @@ class Healed:
 
     @property
     def before(self) -> Score | None:
-        """Held-out score of the network that was handed in."""
+        """Held-out score of the network given to ``heal``."""
         return self.log[0].score if self.log else None
 
     @property
     def after(self) -> Score | None:
-        """Held-out score of the network handed back."""
+        """Held-out score of the returned network."""
         return self._best.score if self.log else None
 
     @property
@@ -66,7 +66,7 @@ class Healed:
         helped = {s.treatment: s for s in self.log[1:] if s.accepted}  # the last is the best
         if not helped or self.before is None or self.after is None:
             why = "; ".join(f"{s.treatment}: {s.note}" for s in self.log[1:] if s.score is None)
-            return "nothing helped: the network is as it was" + (f" ({why})" if why else "")
+            return "nothing helped: the network is unchanged" + (f" ({why})" if why else "")
         direction = "higher" if self.after.higher_is_better else "lower"
         count = "" if self.after.n is None else f", n = {self.after.n}"
         steps = "".join(
@@ -77,7 +77,7 @@ class Healed:
         return f"held-out score {self.before.value:.4g}{steps}; {direction} is better{count}"
 
     def table(self) -> str:
-        """The log as text, one step a line."""
+        """The log as text, one step per line."""
         rows = [("treatment", "score", "seconds", "kept", "what")]
         for step in self.log:
             score = "–" if step.score is None else f"{step.score.value:.5g}"

@@ -1,4 +1,4 @@
-"""What a user allows to be done to a network."""
+"""What the user allows to be done to a network."""
 
 from __future__ import annotations
 
@@ -29,17 +29,18 @@ class Offer:
     """What may be done to which layers, and how its loss is predicted.
 
     Attributes:
-        methods: names of the methods to offer; ``"auto"`` for those that fit the network, see
+        methods: names of the methods to offer; ``"auto"`` for those that suit the network, see
             ``eckart.methods.fitting_methods``.
         dense: names or patterns of layers to leave dense.
-        multiple: offer only ranks and numbers of channels that are multiples of this: 8, say,
-            where the hardware wants it.
-        least_rank: offer no rank below.
-        damping: added to ``A`` and ``G``, relative to their mean diagonal, or the noise of their
-            products where that is more. More of it helps where calibration data are few.
-        rescale: multiply each layer's losses by what truncating it at one rank really changes over
-            what is predicted, measured on the sample that the moments carry. A probe is what that
-            is measured by; True looks it up by the name in the moments.
+        multiple: offer only ranks and numbers of channels that are multiples of this; for example
+            8, if the hardware needs it.
+        least_rank: smallest rank to offer.
+        damping: added to ``A`` and ``G``, relative to their mean diagonal. If the noise of their
+            products is larger, that is added instead. Use more damping if calibration data are few.
+        rescale: multiply each layer's losses by a measured ratio: the real change of the output
+            when the layer is truncated at one rank, over the predicted change. It is measured on
+            the sample in the moments, with the given probe; True uses the probe that the moments
+            name as their metric.
 
     Raises:
         InputError: a number is out of range.
@@ -63,7 +64,7 @@ class Offer:
                 f"multiple={self.multiple}, least_rank={self.least_rank}, damping={self.damping}: "
                 "ranks start at 1 and the damping is positive"
             )
-        for name in ("methods", "dense"):  # read once, so that the same offer says the same twice
+        for name in ("methods", "dense"):  # an iterator would be empty the second time
             given = getattr(self, name)
             object.__setattr__(self, name, given if isinstance(given, str) else tuple(given))
 

@@ -1,4 +1,4 @@
-"""Budgets and plans: what may be spent, and what is done."""
+"""Budgets and plans: what a network may cost, and what is done to it."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ NARROWED = "narrowed"
 class Budget:
     """Limits on what the smaller network may cost.
 
-    A float in (0, 1] is a fraction of the dense cost, an integer an absolute amount.
+    A float in (0, 1] is a fraction of the dense cost; an integer is an absolute amount.
 
     Attributes:
         params, macs, bytes: the limits; None is no limit.
-        of: what fractions are taken of: all of the ``"model"``, or the ``"sites"``, which are
-            the layers that can be compressed. Absolute amounts always count the same scope.
-        costs: limits by name, also on costs that were registered beside the three above.
+        of: what is counted, for fractions and absolute amounts alike: the whole ``"model"``, or
+            only the ``"sites"``, which are the layers that can be compressed.
+        costs: limits by name, including costs that were registered in addition to the three above.
     """
 
     params: Amount | None = None
@@ -46,7 +46,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         if self.of not in ("model", "sites"):
-            raise InputError(f"of={self.of!r}: a budget is of 'model' or of 'sites'")
+            raise InputError(f"of={self.of!r}: a budget is of the 'model' or of its 'sites'")
         if not self._given:
             raise InputError("an empty budget: give at least one limit, such as params=0.5")
         twice = [name for name in self.costs if getattr(self, name, None) is not None]
@@ -54,14 +54,14 @@ class Budget:
             raise InputError(f"budget limits {', '.join(twice)} twice: by name and in costs=")
         for name, limit in self._given.items():
             _check_limit(name, limit)
-        for name in self.costs.keys() & set(_OWN):  # the same budget, however it was said
+        for name in self.costs.keys() & set(_OWN):  # the same budget, whichever way it was given
             object.__setattr__(self, name, self.costs[name])
         others = {name: limit for name, limit in self.costs.items() if name not in _OWN}
         object.__setattr__(self, "costs", others)
 
     @property
     def limits(self) -> dict[str, Amount]:
-        """The limits that are set, by cost: a float is a fraction, an integer an amount."""
+        """The limits that are set, by cost: a float is a fraction, an integer is an amount."""
         given = self._given.items()
         return {k: int(v) if isinstance(v, Integral) else float(v) for k, v in given}
 
@@ -81,7 +81,7 @@ class Budget:
 
     @classmethod
     def unpacked(cls, data: Any) -> Any:
-        """All limits are written side by side, and those that are not set are left out."""
+        """All limits are written side by side; those that are not set are left out."""
         if not isinstance(data, dict):
             return data
         own, named = dict.fromkeys(_OWN), {*_OWN, "of"}
@@ -103,19 +103,20 @@ class Plan:
     """The form of every layer that changes, and why the others stay dense.
 
     Attributes:
-        choices: by layer name.
-        dense: reason by layer name.
-        loss: predicted loss, the sum over the choices.
-        costs: predicted cost of the whole network by name; ``totals`` that of the dense one.
-        budget: what was asked for, if a budget was.
+        choices: what is done to each layer that changes, by name.
+        dense: why each of the other layers stays dense, by name.
+        loss: predicted loss: the sum over choices and removals.
+        costs: predicted cost of the whole smaller network, by name of the cost.
+        totals: cost of the whole dense network, by name of the cost.
+        budget: the budget that was asked for, if any.
         fingerprint: of the dense network.
         damping: relative damping of the moments.
         moments: digest of the moments that the losses were predicted from.
-        removals: channels that go, by group name.
+        removals: the channels that are removed, by group name.
         whole: channel groups that could not be narrowed, with the reason.
-        bound: no plan of the same options and budget has less predicted loss than this.
-        states: what the methods prepared where the losses were predicted, so that ``apply`` does
-            not do it again; none in a plan that was read from JSON, which gives the same network.
+        bound: no plan from the same options within the same budget has less predicted loss.
+        states: what the methods prepared to predict the losses, so that ``apply`` need not do it
+            again. A plan read from JSON has none; it gives the same network.
     """
 
     choices: Mapping[str, Choice]
@@ -148,9 +149,9 @@ class Plan:
         """This plan with some layers not factored after all.
 
         Args:
-            reasons: by layer.
-            narrow: the form of those of them that lost channels and stay narrower.
-            costs: of the whole network then.
+            reasons: why each of these layers is not factored, by name.
+            narrow: the form of those among them that lost channels and stay narrower.
+            costs: of the whole network after that.
         """
         kept = {k: v for k, v in self.choices.items() if k not in reasons}
         kept |= {name: Choice(NARROWED, form, 0.0) for name, form in narrow.items()}
@@ -159,7 +160,7 @@ class Plan:
         return replace(self, choices=kept, dense=dense, loss=loss, costs=costs, bound=0.0)
 
     def carries_out(self, asked: Plan) -> bool:
-        """Whether this is the plan asked for, but for layers that had to stay dense after all."""
+        """Whether this is the plan asked for, except for layers that had to stay dense."""
         done = {k: v for k, v in self.choices.items() if k not in self.dense}
         wanted = {k: v for k, v in asked.choices.items() if k not in self.dense}
         return done == wanted and self.removals == asked.removals
@@ -187,23 +188,23 @@ class Plan:
 
     @classmethod
     def from_json(cls, data: Any) -> Plan:
-        """The inverse of ``as_json``, and of ``dumps`` read as JSON; a digest is checked.
+        """The inverse of ``as_json``, and of ``dumps`` parsed as JSON; a digest is checked.
 
         Raises:
-            CheckpointError: the data are not those of a plan, or not what was written.
+            CheckpointError: the data are not a plan, or not what was written.
         """
         return read(cls, unsealed(data, required=False))
 
     def contradiction(self) -> str | None:
-        """Removals have the names of their groups; costs are parts of totals."""
+        """Each removal must have the name of its group, and each cost must be among the totals."""
         names = [name for name, removal in self.removals.items() if removal.group.name != name]
         if names:
-            return f"removals[{excerpt(names[0])}] is of another group"
+            return f"removals[{excerpt(names[0])}] is for another group"
         beyond = sorted(self.costs.keys() - self.totals.keys())
         return f"totals lack the costs {excerpt(beyond)}" if beyond else None
 
     def dumps(self) -> str:
-        """JSON text with a digest; whoever changes it on purpose deletes the entry ``digest``."""
+        """JSON text with a digest. To change it on purpose, delete the entry ``digest`` too."""
         return json.dumps(sealed(self.as_json()), indent=2)
 
     @classmethod
@@ -217,7 +218,7 @@ class Plan:
 
 
 def predicted(choices: Mapping[str, Choice], removals: Mapping[str, Removal]) -> float:
-    """The loss of a plan: the sum over all that it does."""
+    """The loss of a plan: the sum over its choices and removals."""
     losses = [choice.loss for choice in choices.values()]
     return sum([*losses, *(removal.loss for removal in removals.values())], 0.0)
 

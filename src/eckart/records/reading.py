@@ -1,14 +1,15 @@
-"""Records from JSON that may come from anywhere: each field is checked against its annotation.
+"""Records from untrusted JSON: each field is checked against its annotation.
 
-``read(Plan, data)`` gives a plan, or a ``CheckpointError`` that says where the data are wrong::
+``read(Plan, data)`` gives a plan, or raises a ``CheckpointError`` that says where the data are
+wrong::
 
     plan.choices['conv1'].form.pieces[1].inputs: expected a whole number of at least 1, got -3
 
-All fields must be there, and no others; only a field that is left out of comparisons may be
-missing. A record may have two methods that take part:
+All fields must be there, and no others. Only fields that are excluded from comparison may be
+missing. A record may define two methods that take part in reading:
 
-- ``unpacked(data)``, a class method, brings JSON of another shape into the shape of the fields;
-- ``contradiction()`` says what is wrong with a record whose fields each have the right type.
+- ``unpacked(data)``, a class method, converts JSON of another shape to the shape of the fields;
+- ``contradiction()`` says what is wrong with a record although each field has the right type.
 """
 
 from __future__ import annotations
@@ -28,20 +29,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class From:
-    """In ``Annotated[int, From(1)]``: the least and the largest that a number may be."""
+    """The smallest and the largest value of a number, as in ``Annotated[int, From(1)]``."""
 
     least: int
     most: int = 2**63 - 1
 
 
 Count = Annotated[int, From(0)]
-"""How many: parameters, examples, units."""
+"""A number of things: parameters, examples, units."""
 Width = Annotated[int, From(1, 2**31 - 1)]
-"""How wide: features, channels, positions along an axis."""
+"""A width: features, channels, positions along an axis."""
 
 
 class _Unfit(Exception):
-    """What is wrong, and the way to it, from the innermost place outwards."""
+    """What is wrong, and the path to it, from the innermost place outwards."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem)
@@ -53,7 +54,7 @@ def read(kind: type[T], data: Any) -> T:
     """A record of a class from plain data.
 
     Raises:
-        CheckpointError: the data are not those of such a record; says where.
+        CheckpointError: the data do not describe such a record; the message says where.
 
     Cost: O(size of the data) time and memory.
     """
@@ -98,7 +99,7 @@ def _check_names(names: Mapping[str, bool], data: Mapping[str, Any]) -> None:
 
 
 def _value(kind: Any, data: Any) -> Any:
-    """Data of one annotated type, of the types that records have."""
+    """Data read as one annotated type, among the types that records use."""
     origin, arguments = get_origin(kind), get_args(kind)
     if kind in _SCALARS:
         return _SCALARS[kind](data)
@@ -199,7 +200,7 @@ def _mapping(kind: Any, data: Any) -> dict[str, Any]:
 
 
 def _one_of(kinds: tuple[Any, ...], data: Any) -> Any:
-    """The type that the data have, of several; a whole number is first of all that."""
+    """Data read as one of several types; a whole number is read as int if that is allowed."""
     if data is None and NoneType in kinds:
         return None
     if type(data) is int and int in kinds:

@@ -1,4 +1,4 @@
-"""Measured facts about networks, and the frontier they form."""
+"""Measurements of networks, and the frontier they form."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from eckart.storage.documents import unsealed
 from eckart.storage.reading import read_json, write_sealed
 from eckart.storage.writing import shown
 
-MAX_BYTES = 256 * 1024 * 1024  # of a frontier: 36 plans of a thousand layers take a tenth of it
+MAX_BYTES = 256 * 1024 * 1024  # of a frontier; 36 plans of a thousand layers take a tenth of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Measurement:
         latency_spread_ms: interquartile range of that time.
         batch: examples in the timed batch.
         layer_macs: multiply-adds by plain layer.
-        score: how well it does, if that was evaluated.
+        score: how well it does its task, if that was evaluated.
     """
 
     params: Count
@@ -61,20 +61,20 @@ class Measurement:
 
     @classmethod
     def from_json(cls, data: Any) -> Measurement:
-        """The inverse of ``as_json``, but for the score's samples, which are not kept."""
+        """The inverse of ``as_json``, except that the score's samples are not kept."""
         return read(cls, data)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One network of a frontier: what was asked for, what was done, what it gives.
+    """One network of a frontier: what was asked for, what was done, and the result.
 
     Attributes:
         keep: the fraction asked for.
-        label: the family it belongs to: ``"eckart"``, or a baseline's name.
+        label: the family it belongs to: ``"eckart"``, or the name of a baseline.
         plan: what was done.
-        measurement: what it costs and scores.
-        drop_error: standard error of the score's drop from dense; None when unknown.
+        measurement: its costs and score.
+        drop_error: standard error of the score's drop from the dense network; None if unknown.
     """
 
     keep: float
@@ -87,7 +87,7 @@ class Point:
     def of(
         cls, keep: float, label: str, plan: Plan, measurement: Measurement, dense: Measurement
     ) -> Point:
-        """A point whose score is compared with the dense network's."""
+        """A point with the standard error of its drop from the dense network's score."""
         error = nan
         if measurement.score is not None and dense.score is not None:
             error = measurement.score.drop_error(dense.score)
@@ -119,10 +119,10 @@ class Point:
 class Frontier:
     """Accuracy against cost: the dense network and the points, in the order asked for.
 
-    A point's network is not kept: ``apply(model, point.plan, moments)`` makes it again.
+    The networks are not kept. ``apply(model, point.plan, moments)`` makes one again.
 
     Attributes:
-        dense: the network before.
+        dense: measurement of the dense network.
         points: one per kept fraction and label.
         cost: the cost that ``keep`` is a fraction of, such as ``"params"``.
         fingerprint: of the dense network.
@@ -159,7 +159,7 @@ class Frontier:
         return read(cls, data)
 
     def save(self, path: str | Path) -> None:
-        """Write as JSON with a digest, whole or not at all.
+        """Write as JSON with a digest, completely or not at all.
 
         Raises:
             WriteError: the disk is full, or cannot be written to.
@@ -171,7 +171,7 @@ class Frontier:
         """Read what ``save`` wrote.
 
         Raises:
-            CheckpointError: missing, or not what was written.
+            CheckpointError: the file is missing, or not what was written.
         """
         data = read_json(path, MAX_BYTES)
         try:
@@ -182,13 +182,14 @@ class Frontier:
     def resumed(
         self, path: str | Path, plans: Mapping[tuple[float, str], Plan]
     ) -> dict[tuple[float, str], Point]:
-        """The points of a file that still hold, but for those of other plans; none without a file.
+        """The points of a file that are still valid; none if there is no file.
 
-        They hold if the dense network scored then as it did now: on the same data.
+        Points are valid if the dense network had the same score then as now, so the data are the
+        same. Points that were made by a plan other than the one in ``plans`` are left out.
 
         Raises:
             CheckpointError: the file is damaged.
-            MismatchError: it belongs to another network or cost.
+            MismatchError: the file belongs to another network or cost.
         """
         if not Path(path).exists():
             return {}

@@ -12,7 +12,7 @@ from eckart.records.reading import Count, read
 if TYPE_CHECKING:
     from torch import Tensor
 else:
-    Tensor = Any  # budgets and plans are read before torch is there
+    Tensor = Any  # so that budgets and plans can be read without importing torch
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,12 @@ class Score:
     """How well a network does, with the number of examples behind it.
 
     Attributes:
-        value: such as the fraction correct.
-        n: number of examples; None when unknown.
+        value: for example the fraction of correct answers.
+        n: number of examples; None if unknown.
         higher_is_better: False for losses and perplexities.
-        samples: the score of each example, shape (n,), in the order of the data, when it is
-            their mean; differences between networks then have a paired standard error.
-        error: standard error of the value; from the samples when they are given.
+        samples: the score of each example, shape (n,), in the order of the data, if the value is
+            their mean. Differences between networks then have a paired standard error.
+        error: standard error of the value; computed from the samples if they are given.
     """
 
     value: float | int
@@ -46,7 +46,7 @@ class Score:
 
     @classmethod
     def of(cls, result: Score | float) -> Score:
-        """What an ``evaluate`` returned, as a Score; a bare number is higher-better."""
+        """The result of an ``evaluate`` as a Score; for a plain number, higher is better."""
         if isinstance(result, Score):
             return result
         try:
@@ -64,17 +64,17 @@ class Score:
 
     @property
     def standard_error(self) -> float:
-        """Of the value; NaN when unknown."""
+        """Standard error of the value; NaN if unknown."""
         if self.samples is None or len(self.samples) < 2:
             return nan if self.error is None else self.error
         return float(self.samples.double().std()) / sqrt(len(self.samples))
 
     def drop_from(self, reference: Score) -> float:
-        """How much worse this is than the reference; negative when better."""
+        """How much worse this is than the reference; negative if better."""
         return (reference.value - self.value) * (1 if self.higher_is_better else -1)
 
     def drop_error(self, reference: Score) -> float:
-        """Standard error of the drop, paired by example; NaN when samples are missing."""
+        """Standard error of the drop, paired by example; NaN if samples are missing."""
         mine, other = self.samples, reference.samples
         if mine is None or other is None or len(mine) != len(other) or len(mine) < 2:
             return nan
@@ -92,12 +92,12 @@ class Score:
 
     @classmethod
     def from_json(cls, data: Any) -> Score:
-        """The inverse of ``as_json``, but for the samples, which are not kept."""
+        """The inverse of ``as_json``, except that the samples are not kept."""
         return read(cls, data)
 
     @classmethod
     def unpacked(cls, data: Any) -> Any:
-        """Samples are not written, and the standard error under its full name."""
+        """Samples are not written; the standard error is written under its full name."""
         if not isinstance(data, dict) or "error" in data or "samples" in data:
             return data
         return {"error" if k == "standard_error" else k: v for k, v in data.items()}

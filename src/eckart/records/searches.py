@@ -16,9 +16,9 @@ class Trial:
     """One candidate that was evaluated.
 
     Attributes:
-        params: parameters of what is searched, one layer or the whole network, with it.
+        params: parameters with this candidate, of what is searched: one layer or the network.
         score: by the ``evaluate`` of the search.
-        gap: how much worse that is than dense, ``φ(y, ŷ) − φ(y, ŷ′)``; negative where better.
+        gap: how much worse the score is than dense, ``φ(y, ŷ) − φ(y, ŷ′)``; negative if better.
         rank: of the layer; None for a whole network.
     """
 
@@ -34,14 +34,14 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class ToleranceSearch:
-    """The smallest candidate that is good enough, and all that was tried for it.
+    """The smallest candidate that is good enough, and everything that was tried to find it.
 
     Attributes:
-        tolerance: what the gap must stay below; with a tolerance of 0 there may be none.
-        dense_score: of the dense network.
-        dense_params: of the dense layer, or of the dense network where all of it is searched.
-        trials: every evaluation but the dense one, in the order made, none twice.
-        found: the smallest of the trials that passed; None where none did: all stays dense.
+        tolerance: the gap must stay below this; with a tolerance of 0 there must be no gap.
+        dense_score: score of the dense network.
+        dense_params: parameters of the dense layer, or of the network if all of it is searched.
+        trials: every evaluation except the dense one, in order, without repetitions.
+        found: the smallest of the trials that passed; None if none did, and all stays dense.
         monotone: whether no smaller candidate did better than a larger one, beyond noise.
     """
 
@@ -54,26 +54,26 @@ class ToleranceSearch:
 
     @property
     def evaluations(self) -> int:
-        """Candidates evaluated; the dense network, evaluated once, is not counted."""
+        """Number of candidates evaluated; the dense network is not counted."""
         return len(self.trials)
 
     @property
     def gap(self) -> float:
-        """Of what was found; 0 where all stays dense."""
+        """Gap of the found candidate; 0 if all stays dense."""
         return 0.0 if self.found is None else self.found.gap
 
     @property
     def saved_params(self) -> int:
-        """Parameters fewer than dense."""
+        """How many fewer parameters than dense."""
         return 0 if self.found is None else self.dense_params - self.found.params
 
     @property
     def saved_fraction(self) -> float:
-        """Of the dense parameters of what is searched."""
+        """The saved parameters as a fraction of the dense ones of what is searched."""
         return self.saved_params / max(self.dense_params, 1)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain dictionaries and lists, with what follows from the attributes."""
+        """Plain dictionaries and lists, including the values computed from the attributes."""
         return {
             "tolerance": self.tolerance,
             "dense_score": self.dense_score.as_json(),
@@ -101,13 +101,13 @@ class ToleranceSearch:
 
 @dataclass(frozen=True, kw_only=True)
 class FoundRank:
-    """What ``find_rank`` hands back.
+    """The result of ``find_rank``.
 
     Attributes:
-        layer: its name.
-        method: that made the factors.
-        model: a copy of the network with the layer at that rank; dense where none passes.
-        search: every evaluation, the gap, and the parameters saved of the layer's.
+        layer: name of the layer.
+        method: name of the method that made the factors.
+        model: a copy of the network with the layer at that rank; dense if no rank passes.
+        search: every evaluation, the gap, and how many of the layer's parameters are saved.
     """
 
     layer: str
@@ -117,7 +117,7 @@ class FoundRank:
 
     @property
     def rank(self) -> int | None:
-        """The smallest that is good enough; None where the layer stays dense."""
+        """The smallest rank that is good enough; None if the layer stays dense."""
         return None if self.search.found is None else self.search.found.rank
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What methods prepared, handed on from the curves to the plans that are made of them."""
+"""What methods prepared, passed on from the curves to the plans made from them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any, final
 
 @final
 class States(Mapping[str, Any]):
-    """States by title, see ``eckart.methods.cache``: read-only, and equal only to itself.
+    """States by title, see ``eckart.methods.cache``. Read-only; equal only to itself.
 
-    They save time and change nothing: whoever does not find one prepares it, and gets the same
-    numbers. So copies, pickles and JSON of what carries them leave them behind.
+    States save time and change no result: a state that is missing is prepared again, with the same
+    numbers. So copies, pickles and JSON of a record that carries states leave them out.
 
     Args:
         found: by title.
