@@ -75,9 +75,11 @@ class Compressed:
     def __str__(self) -> str:
         if self.before is None or self.after is None:
             return str(self.plan)
-        drop, error = self.after.drop_from(self.before), self.after.drop_error(self.before)
+        error = self.after.drop_error(self.before)
         spread = f" ± {error:.4f}" if isfinite(error) else ""
-        return f"{self.plan}; score {self.after.value:.4f}, a drop of {drop:.4f}{spread}"
+        change = f"a {self.after.change_from(self.before)} of"
+        by = abs(self.after.value - self.before.value)
+        return f"{self.plan}; score {self.after.value:.4f}, {change} {by:.4f}{spread}"
 
 
 def compress(

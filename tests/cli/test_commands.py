@@ -59,7 +59,7 @@ def test_inspect_says_what_is_left_out(run, tmp_path):
     )
     shown = run("inspect", f"{path}:Net", "--input-size", "3").stdout
     assert "not called for this input" in shown
-    assert "no layer type is registered for Embedding" in shown
+    assert "no layer type is registered for torch.nn.Embedding" in shown
     skipped = document(run("inspect", f"{path}:Net", "--input-size", "3", "--json"))["skipped"]
     assert set(skipped) == {"idle", "words"}
 

@@ -133,7 +133,7 @@ NETWORK = nn.Sequential(nn.Linear(8, 8), nn.Embedding(3, 4), nn.Linear(8, 8))
     ("model", "options", "error", "message"),
     [
         (NETWORK, {"layer": "7"}, InputError, "no layer is called '7'; layers are: 0, 2"),
-        (NETWORK, {"layer": "1"}, InputError, "no layer type is registered for Embedding"),
+        (NETWORK, {"layer": "1"}, InputError, "no layer type is registered for torch.nn.Embedding"),
         (nn.Linear(4, 4), {"layer": ""}, InputError, "wrap it in nn.Sequential"),
         (NETWORK, {"tolerance": -1.0}, InputError, "zero or more"),
         (NETWORK, {"method": "svdd"}, InputError, "unknown method"),

@@ -169,7 +169,7 @@ def weight_normed() -> nn.Module:
     [
         (tied, {"0", "2"}, "its weight is shared with another layer"),
         (twice, {"0"}, "registered under several names"),
-        (subclass, {"0", "2"}, "no layer type is registered for Special"),
+        (subclass, {"0", "2"}, ".Special (known"),
         (hooked, {"0", "2"}, "has forward hooks of its own"),
         (weight_normed, {"0.parametrizations.weight"}, "ParametrizationList"),
     ],

@@ -93,7 +93,7 @@ def test_token_batches_of_different_lengths():
     assert set(moments.specs) == {"1", "3"}
     assert moments.rows["1"] == 20
     assert moments.examples == 4
-    assert "no layer type is registered for Embedding" in moments.skipped["0"]
+    assert "no layer type is registered for torch.nn.Embedding" in moments.skipped["0"]
 
 
 @dataclass
@@ -208,7 +208,7 @@ def test_an_unknown_layer_lists_the_known_ones():
     [
         (nn.Sequential(nn.ReLU()), "it has no matrix at all"),
         (nn.Linear(4, 3), "wrap it in nn.Sequential"),
-        (nn.Sequential(nn.Bilinear(4, 4, 2)), "no layer type is registered for Bilinear"),
+        (nn.Sequential(nn.Bilinear(4, 4, 2)), "no layer type is registered for torch.nn.Bilinear"),
     ],
     ids=["no matrix", "the root", "unknown type"],
 )

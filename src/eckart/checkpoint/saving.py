@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from eckart.checkpoint.folder import replace_network, replaceable
 from eckart.checkpoint.names import Named, inside, named
 from eckart.checkpoint.structure import FORMAT
-from eckart.checkpoint.transformers import check_merged, describe
+from eckart.checkpoint.transformers import describe
 from eckart.checkpoint.weights import outlines_of_form, tied_names
 from eckart.errors import InputError
 from eckart.layers import Factored, norm_width, piece_of, type_of
 from eckart.network.plan_attribute import plan_of
-from eckart.network.third_party import is_pretrained
+from eckart.network.third_party import check_merged, is_pretrained
 from eckart.records import Form
 from eckart.storage.header import check_storable
 

@@ -42,16 +42,6 @@ _TOKENIZER_FILES = (
 )
 
 
-def check_merged(model: nn.Module) -> None:
-    """Raise ``InputError`` if adapters of ``peft`` wrap layers: no file would describe them."""
-    for name, module in model.named_modules():
-        if type(module).__module__.partition(".")[0] == "peft":
-            raise InputError(
-                f"{name or 'the model'} is a {type(module).__name__} of peft: merge the adapters "
-                "into the weights first, with model = model.merge_and_unload()"
-            )
-
-
 def transformers() -> Any:
     """The library.
 

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from eckart.errors import InputError
+from eckart.layers.naming import class_name
 from eckart.records import Piece
 from eckart.records.forms import Size
 
@@ -102,7 +103,7 @@ def known_type_of(module: nn.Module) -> LayerType:
     kind = type_of(module)
     if kind is None:
         known = ", ".join(sorted(LAYER_TYPES))
-        raise InputError(f"no layer type is registered for {type(module).__name__}; known: {known}")
+        raise InputError(f"no layer type is registered for {class_name(module)}; known: {known}")
     return kind
 
 
@@ -115,7 +116,7 @@ def weight_of(module: nn.Module) -> Tensor:
     """The weight in torch's layout, (out, in, …): the tensor itself, or a view of it."""
     weight = module.weight
     if not isinstance(weight, Tensor):
-        raise InputError(f"{type(module).__name__} has no weight tensor")
+        raise InputError(f"{class_name(module)} has no weight tensor")
     return oriented(module, weight)
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from eckart.errors import InputError, NonFiniteError
+from eckart.layers.naming import class_name
 from eckart.layers.registry import LAYER_TYPES, type_of
 from eckart.network.exclusions import heads, reserved
 
@@ -40,7 +41,7 @@ def survey(
     for name, module in model.named_modules():
         if not _has_matrix(module):
             continue
-        reason = _reason(module, uses[id(module)], owners) if name else _ROOT
+        reason = _reason(module, uses[id(module)], owners) or (None if name else _ROOT)
         reason = own.get(name) or reason or apart.get(name)
         if reason is None:
             layers[name] = module
@@ -82,7 +83,7 @@ def _reason(module: nn.Module, uses: int, owners: Counter[int]) -> str | None:
         return "lazily initialised and never run; run the network once, then calibrate"
     if kind is None:
         known = ", ".join(sorted(LAYER_TYPES))
-        return f"no layer type is registered for {type(module).__name__} (known: {known})"
+        return f"no layer type is registered for {class_name(module)} (known: {known})"
     if uses > 1:
         return "registered under several names in the network"
     if owners[id(module.weight)] > 1:

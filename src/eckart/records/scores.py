@@ -73,6 +73,14 @@ class Score:
         """How much worse this is than the reference; negative if better."""
         return (reference.value - self.value) * (1 if self.higher_is_better else -1)
 
+    def change_from(self, reference: Score) -> str:
+        """``"rise"`` or ``"drop"``: the way the value itself went, whichever is better."""
+        return "rise" if self.value > reference.value else "drop"
+
+    def is_much_worse_than(self, reference: Score) -> bool:
+        """Whether more than a tenth of the reference's value is lost."""
+        return self.drop_from(reference) > abs(reference.value) / 10
+
     def drop_error(self, reference: Score) -> float:
         """Standard error of the drop, paired by example; NaN if samples are missing."""
         mine, other = self.samples, reference.samples

@@ -38,7 +38,10 @@ def table_columns(frontier: Frontier) -> tuple[str, ...]:
     """Names of the columns after the first; latency and score only if they were measured."""
     unit = ScoreFormat.of(frontier.dense.score).unit
     latency = ("latency ms",) if has_latency(frontier) else ()
-    scores = (f"score{unit}", f"drop{unit}") if has_scores(frontier) else ()
+    falls = frontier.dense.score is None or frontier.dense.score.higher_is_better
+    scores = (
+        (f"score{unit}", f"{'drop' if falls else 'rise'}{unit}") if has_scores(frontier) else ()
+    )
     return ("keep", "params", "params kept", "MACs kept", *latency, *scores, "pred. loss")
 
 

@@ -23,8 +23,8 @@ from eckart.cli.options.shared import (
     option,
 )
 from eckart.cli.shown.channels import bound_lines, removal_tables
-from eckart.cli.shown.output import Result, folder_to_write
-from eckart.cli.shown.tables import before_after_table, plan_table
+from eckart.cli.shown.output import Result, folder_to_write, say
+from eckart.cli.shown.tables import before_after_table, plan_table, warnings_of
 from eckart.costs import COSTS
 from eckart.records import Budget, Healed, Measurement
 from eckart.records.plans import Scope
@@ -109,6 +109,8 @@ def compress_command(
         eckart.measure(net, gathered.example, evaluate=evaluate, latency=latency)
         for net in (network, done.model)
     )
+    for line in warnings_of(before, after):
+        say(f"eckart: warning: {line}")
     return _result(model.model, done, healed, before, after, out)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _TORCHVISION = "torchvision"
+_MOST_NAMED = 6  # lines of a mismatch: the first is a heading
 _SEED = 0  # of random weights, so that two commands see the same network
 _MADE_UP = "num_batches_tracked"  # a counter that evaluation never reads
 
@@ -121,7 +122,10 @@ def fill(model: nn.Module, weights: Path) -> None:
     except SafetensorError as error:
         raise InputError(f"weights {weights}: the file is damaged: {error}") from error
     except RuntimeError as error:
-        raise InputError(f"weights {weights} do not fit the network: {error}") from error
+        lines = str(error).splitlines()
+        more = f" … and {len(lines) - _MOST_NAMED} more" if len(lines) > _MOST_NAMED else ""
+        some = " ".join(line.strip() for line in lines[:_MOST_NAMED])
+        raise InputError(f"weights {weights} do not fit the network: {some}{more}") from error
     missing = [key for key in missing if not key.endswith(_MADE_UP)]
     if missing or unexpected:
         raise InputError(

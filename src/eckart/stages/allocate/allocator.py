@@ -18,6 +18,7 @@ from eckart.stages.allocate.knapsack import Vector
 from eckart.stages.allocate.planning import planned
 from eckart.stages.allocate.solving import solve
 from eckart.stages.allocate.table import Menu, assembled
+from eckart.stages.allocate.unshrinkable import what_stays
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +135,7 @@ class Allocator:
         if reachable > allowed:
             raise BudgetError(
                 f"budget {name}={limit} of the {budget.of} cannot be met: the least reachable is "
-                f"{reachable:.0f} of {whole:.0f} ({reachable / max(whole, 1):.4f}); raise it, "
-                "allow lower ranks or more methods, or leave fewer layers dense"
+                f"{reachable:.0f} of {whole:.0f} ({reachable / max(whole, 1):.4f}). "
+                + what_stays(self.curves, name, float(whole), float(dense))
             )
         return float(allowed - (whole - dense))

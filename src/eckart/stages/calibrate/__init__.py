@@ -15,6 +15,7 @@ from eckart.moments import Moments
 from eckart.moments.distributed import check_ranks_agree
 from eckart.network.identity import fingerprint
 from eckart.network.survey import survey
+from eckart.network.third_party import check_merged
 from eckart.network.wrappers import trainable, unwrapped
 from eckart.records.offer import AUTO
 from eckart.stages.calibrate.in_parts import MEMORY_BYTES, gathered_in
@@ -109,6 +110,7 @@ def _task(
     first_batch: int,
 ) -> Task:
     """What is asked for, once it is known to make sense."""
+    check_merged(model)
     found, skipped = survey(model, layers)
     if not found:
         listed = (

@@ -21,6 +21,7 @@ from eckart.records.forms import Size
 from eckart.records.offer import AUTO
 from eckart.running.batches import call, examples_in, first_examples, inputs_of, moved, tensors_in
 from eckart.running.hooks import watching
+from eckart.stages.calibrate.refused import refusal
 from eckart.stages.calibrate.task import Task
 
 NO_GRADIENT = "no gradient reached its outputs in calibration"
@@ -62,7 +63,7 @@ class Run:
         inputs = moved(inputs_of(batch), self.task.model)
         count, samples = examples_in(inputs), 1
         if self.example is None:
-            self._trace(first_examples(inputs))
+            self._trace(batch, inputs)
         probe = None if self.metric is None else probe_of(self.metric)
         self.sums.begin(inputs, count if is_joint(probe) else None)
         on_gradient = None if self.metric is None else self.sums.see_gradient
@@ -82,16 +83,14 @@ class Run:
         self.examples += count
         self.batches += 1
 
-    def _trace(self, example: Any) -> None:
+    def _trace(self, batch: Any, inputs: Any) -> None:
         """What one example tells: sizes, and by its outputs what ``"auto"`` stands for."""
+        example = first_examples(inputs)
         try:
             self.sizes = trace_sizes(self.task.model, example)
             self.costs = network_costs(self.task.model, example).totals()
         except Exception as error:
-            raise InputError(
-                "the network runs on a batch but not on a single example, for which costs are "
-                f"counted: {type(error).__name__}: {error}"
-            ) from error
+            raise refusal(self.task.model, batch, inputs, error) from error
         self.example = example
         if self.metric == AUTO:
             with torch.no_grad():

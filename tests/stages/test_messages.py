@@ -1,0 +1,116 @@
+"""What is wrong is said as it is, and what to do is what helps."""
+
+import pytest
+import torch
+from torch import nn
+
+from eckart import Score, calibrate, compress
+from eckart.cli.shown.tables import before_after_table, warnings_of
+from eckart.errors import BudgetError, InputError
+from eckart.records import Measurement
+
+
+class Sum(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 3), nn.Linear(5, 3)
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return self.first(a) + self.second(b)
+
+
+class Special(nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(2 * x)
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+@pytest.mark.parametrize(
+    ("batch", "says"),
+    [
+        (
+            torch.zeros(6, 4, dtype=torch.float64),
+            r"on the inputs \(6, 4\) of torch.float64",
+        ),
+        (torch.zeros(6, 5), r"does not run on the inputs \(6, 5\)"),
+    ],
+)
+def test_a_batch_that_does_not_run_is_called_that(batch, says):
+    with pytest.raises(InputError, match=says) as caught:
+        calibrate(mlp(), [batch])
+    assert "single example" not in str(caught.value)
+    assert "two inputs" not in str(caught.value)
+
+
+def test_a_pair_that_was_meant_as_two_inputs_is_explained():
+    a, b = torch.randn(32, 4), torch.randn(32, 5)
+    with pytest.raises(InputError, match="for a network of two inputs, give"):
+        calibrate(Sum(), [(a, b)])
+    for two in ({"a": a, "b": b}, ((a, b), torch.zeros(32))):
+        assert set(calibrate(Sum(), [two]).specs) == {"first", "second"}
+
+
+def test_classes_are_named_with_their_modules():
+    network = nn.Sequential(nn.Linear(4, 4), Special(4, 4), nn.Bilinear(4, 4, 2))
+    found = calibrate(network[:2], [torch.randn(32, 4)]).skipped
+    assert f"registered for {Special.__module__}.Special" in found["1"]
+
+
+def test_only_a_layer_that_is_the_whole_network_is_to_be_wrapped():
+    for model, says, other in (
+        (nn.Linear(4, 3), "wrap it in nn.Sequential", "no layer type"),
+        (Special(4, 3), "no layer type is registered", "wrap it"),
+    ):
+        with pytest.raises(InputError, match=says) as caught:
+            calibrate(model, [torch.randn(32, 4)])
+        assert other not in str(caught.value)
+
+
+def test_adapters_that_are_not_merged_are_refused_at_once():
+    peft = pytest.importorskip("peft")
+    model = peft.inject_adapter_in_model(peft.LoraConfig(target_modules=["0"]), mlp())
+
+    def batches():
+        raise AssertionError("the data are not read")
+        yield
+
+    for refused in (
+        lambda: calibrate(model, batches()),
+        lambda: compress(model, batches(), keep=0.5),
+    ):
+        with pytest.raises(InputError, match="merge_and_unload"):
+            refused()
+
+
+def test_a_budget_out_of_reach_names_what_cannot_shrink_and_why():
+    model = nn.Sequential(nn.Linear(4, 40), nn.ReLU(), nn.Linear(40, 40), nn.Linear(40, 3))
+    x = torch.randn(64, 4)
+    with pytest.raises(BudgetError) as caught:
+        compress(model, [x], keep=0.1, methods=["weighted_svd"], dense=["2"])
+    said = str(caught.value)
+    assert "stay as they are: 1640 of params (83 %): 2: asked to stay dense" in said
+    assert "leave fewer layers dense" in said
+    with pytest.raises(BudgetError) as caught:
+        compress(model, [x], keep=0.01, methods=["weighted_svd"])
+    assert "'0' keeps 84 (4 %)" in str(caught.value)
+    assert "leave fewer layers dense" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("better", "word"), [(True, "drop"), (False, "rise")])
+def test_a_score_says_which_way_it_went(better, word):
+    dense = Score(20.0, higher_is_better=better)
+    worse = Score(15.0 if better else 25.0, higher_is_better=better)
+    assert (worse.change_from(dense), worse.is_much_worse_than(dense)) == (word, True)
+    assert not dense.is_much_worse_than(worse)
+    measured = [
+        Measurement(params=1, macs=1, bytes=4, score=s, latency_ms=s.value) for s in (dense, worse)
+    ]
+    table = before_after_table(*measured)
+    assert f"{word} 5" in "".join(str(cell) for cell in table.columns[-1].cells)
+    lines = warnings_of(*measured)
+    assert len(lines) == (1 if better else 2)
+    assert "worse by more than a tenth" in lines[-1]
+    assert warnings_of(measured[0], measured[0]) == []
