@@ -1,8 +1,8 @@
-"""Everything that the documents claim, measured.
+"""The measurements behind everything that the documents claim.
 
-`subjects` are what is measured on, `peers` what is compared with, `measuring` how; every other
-folder holds measurements, one per file, and `results` what they found. `tables` puts it into the
-documents.
+`subjects` holds the networks and data, `peers` the rival methods, and `measuring` the tools. Every
+other folder holds measurements, one per file. Their results are in `results`, and `tables` writes
+them into the documents.
 
 python -m benchmarks --list
 python -m benchmarks NAME [--data FOLDER] [--output FILE] ...

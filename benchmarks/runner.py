@@ -14,7 +14,7 @@ TABLES = "tables"
 
 
 def main(given: Sequence[str] | None = None) -> None:
-    """Run what the words of the command line say."""
+    """Run the command line."""
     words = list(sys.argv[1:] if given is None else given)
     entries = catalogue()
     parser = argparse.ArgumentParser("python -m benchmarks", description="Run one measurement")
@@ -31,7 +31,7 @@ def main(given: Sequence[str] | None = None) -> None:
 
 
 def listing(entries: Iterable[Entry]) -> str:
-    """One line per measurement, and one for the documents."""
+    """One entry per measurement, and one for the documents."""
     lines = [(entry.name, entry.what, str(entry.output)) for entry in entries]
     lines.append((TABLES, "Put the committed results into the documents.", "README.md, docs/"))
     wide = max(len(name) for name, *_ in lines)
@@ -39,14 +39,14 @@ def listing(entries: Iterable[Entry]) -> str:
 
 
 def make_pages() -> None:
-    """Import the tables only where they are asked for: nothing else needs matplotlib."""
+    """Write the pages. The import is here because only the tables need matplotlib."""
     from benchmarks.tables.pages import write_pages
 
     write_pages()
 
 
 def run(entry: Entry, words: Sequence[str]) -> None:
-    """One measurement with its own options and those that all share."""
+    """Run one measurement with its own options and the shared ones."""
     import torch
 
     measurement = entry.load()
@@ -60,7 +60,7 @@ def run(entry: Entry, words: Sequence[str]) -> None:
 
 
 def options(entry: Entry, measurement: Measurement) -> argparse.ArgumentParser:
-    """The shared arguments, then one per keyword of the function that has a default."""
+    """The shared arguments, then one per keyword with a default of the function."""
     parser = argparse.ArgumentParser(
         f"python -m benchmarks {entry.name}",
         description=entry.what,
@@ -79,7 +79,7 @@ def options(entry: Entry, measurement: Measurement) -> argparse.ArgumentParser:
 def add_option(
     parser: argparse.ArgumentParser, parameter: Parameter, measurement: Measurement
 ) -> None:
-    """Typed as it is annotated: a sequence takes several values, a truth value none."""
+    """Add an option with the annotated type; a sequence takes several values, a bool none."""
     name, kind = f"--{parameter.name.replace('_', '-')}", parameter.annotation
     settings: dict[str, Any] = {"default": parameter.default, "help": " "}  # shows the default
     if kind is bool:

@@ -48,14 +48,14 @@ def each_alone(
 
 
 def chosen_by(choose: Chooser, sites: Sequence[Site], fractions: Sequence[float]) -> list[Supports]:
-    """What one way chooses in every group."""
+    """The units that one way keeps in every group."""
     return [choose(site, site.sizes(fractions)) for site in sites]
 
 
 def all_at_once(
     model: nn.Module, moments: eckart.Moments, fractions: Sequence[float], test: Labelled
 ) -> Iterator[Row]:
-    """Every group at the same fraction."""
+    """All groups at the same fraction."""
     sites = sites_of(model, moments)
     for name, choose in CHOOSERS.items():
         seconds, chosen = timed(partial(chosen_by, choose, sites, fractions))
@@ -82,7 +82,7 @@ def measure(
     calibration: int = CALIBRATION_IMAGES,
     test: int = 10_000,
 ) -> None:
-    """LeNet-5 group by group; the nine inner groups of ResNet-20 at once, at two fractions."""
+    """LeNet-5 group by group; the nine inner groups of ResNet-20 together, at two fractions."""
     model, images = trained_lenet(data, seed), first(mnist(data), calibration)
     moments = eckart.calibrate(model, batches(images, BATCH), progress=False)
     tested = first(mnist(data, "test"), test)

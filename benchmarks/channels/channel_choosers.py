@@ -21,12 +21,12 @@ from eckart.network.removal import without_units
 from eckart.records import ChannelGroup
 
 Supports = list[list[int]]
-"""Units to keep, for each of the sizes that were asked for."""
+"""Units to keep, for each requested size."""
 
 
 @dataclass(frozen=True)
 class Site:
-    """A channel group with the one layer that reads it."""
+    """A channel group and the only layer that reads it."""
 
     group: ChannelGroup
     layer: str
@@ -60,7 +60,7 @@ def norm(site: Site, sizes: Sequence[int]) -> Supports:
 
 
 def elimination(site: Site, sizes: Sequence[int]) -> Supports:
-    """Units that second-order backward elimination leaves."""
+    """Units that remain after second-order backward elimination."""
     return _firsts(_order(site, "backward_elimination"), sizes)
 
 
@@ -83,7 +83,7 @@ CHOOSERS: dict[str, Chooser] = {
 
 
 def sites_of(model: nn.Module, moments: eckart.Moments) -> list[Site]:
-    """The groups of the model's chains, in their order."""
+    """The groups of the model's chains, in order."""
     found = {group.name: group for group in coupling(model, moments.example).groups}
     sites = []
     for chain in channel_chains(model):
@@ -96,7 +96,7 @@ def sites_of(model: nn.Module, moments: eckart.Moments) -> list[Site]:
 
 @torch.no_grad()
 def removed(model: nn.Module, kept: Sequence[tuple[Site, Sequence[int]]]) -> nn.Module:
-    """A copy without the other units, the layers that read them refitted one by one."""
+    """A copy without the other units; the layers that read them are refitted one by one."""
     smaller = copy.deepcopy(model)
     without_units(smaller, [(site.group, units) for site, units in kept])
     for site, units in kept:
@@ -109,7 +109,7 @@ def removed(model: nn.Module, kept: Sequence[tuple[Site, Sequence[int]]]) -> nn.
 
 
 def _rows_left(kept: Sequence[tuple[Site, Sequence[int]]], layer: str, width: int) -> list[int]:
-    """Rows of a layer that stay: it may write units of another group."""
+    """The rows of a layer that stay, because it may write units of another group."""
     for site, units in kept:
         if layer in site.group.writers:
             return site.group.rows_left(layer, units, width)

@@ -43,7 +43,7 @@ def dgemm_gflops(n: int = 800) -> float:
 
 
 def ours(run: Callable[[], Any], rate: float) -> Row:
-    """Median and least time, operations, and how near they come to the rate of dgemm."""
+    """Median and least time, operations, and the fraction of the rate of dgemm reached."""
     run()
     times = [timed(run)[0] for _ in range(ROUNDS)]
     with Operations() as operations:
@@ -60,7 +60,7 @@ def ours(run: Callable[[], Any], rate: float) -> Row:
 
 
 def taught(run: Callable[[], History], judge: Judge) -> Row:
-    """A method of the course: to its own rule, and to where it was close enough."""
+    """A method of the course, timed to its own stopping rule and to a known optimum."""
     elapsed, history = timed(run)
     close = [judge.excess(loss) <= TOL for loss in history.losses]
     first = next((i + 1 for i, good in enumerate(close) if all(close[i : i + 10])), None)
@@ -73,7 +73,7 @@ def taught(run: Callable[[], History], judge: Judge) -> Row:
 
 
 def single(gram: Tensor, cross: Tensor, rate: float) -> Row:
-    """One penalty, all solvers."""
+    """All solvers at one penalty."""
     alpha = RATIO * alpha_max(gram, cross)
     judge = Judge(gram, cross, alpha)
     found = group_lasso(gram, cross, alpha, tol=TOL)
@@ -97,7 +97,7 @@ def single(gram: Tensor, cross: Tensor, rate: float) -> Row:
 
 
 def to_gap(run: Callable[..., History], judge: Judge, first: int) -> Row:
-    """Least iterations, within a fifth, at which the certified gap is within the tolerance."""
+    """The fewest iterations, within a fifth, that bring the certified gap to the tolerance."""
     most = first
     elapsed, history = timed(partial(run, max_iterations=most))
     while judge.gap(history.solution) > TOL:
@@ -115,7 +115,7 @@ def to_gap(run: Callable[..., History], judge: Judge, first: int) -> Row:
 
 
 def stopped_by_gap(gram: Tensor, cross: Tensor, rate: float, skglm_tol: float) -> Row:
-    """Every solver stopped where its certified gap is within the tolerance, as if it knew it."""
+    """Every solver, stopped as if it knew when its certified gap is within the tolerance."""
     alpha = RATIO * alpha_max(gram, cross)
     judge = Judge(gram, cross, alpha)
     report: Row = {"eckart": ours(lambda: group_lasso(gram, cross, alpha, tol=TOL), rate)}
@@ -133,7 +133,7 @@ def stopped_by_gap(gram: Tensor, cross: Tensor, rate: float, skglm_tol: float) -
 
 
 def path(gram: Tensor, cross: Tensor, rate: float) -> Row:
-    """Fifty penalties; peers at some of them, started from the exact solution of the one before."""
+    """Fifty penalties; peers run at some, each from the exact solution of the one before."""
     found = group_lasso_path(gram, cross, n_alphas=PENALTIES, alpha_min_ratio=RATIO, tol=TOL)
     run = lambda: group_lasso_path(gram, cross, n_alphas=PENALTIES, alpha_min_ratio=RATIO, tol=TOL)  # noqa: E731
     mine = ours(run, rate)
@@ -156,7 +156,7 @@ def path(gram: Tensor, cross: Tensor, rate: float) -> Row:
 
 
 def extrapolated(times: list[float]) -> float:
-    """The whole path from some points: logarithms interpolated, constant beyond the ends."""
+    """The whole path from some points: interpolated logarithms, constant beyond the ends."""
     total = 0.0
     for k in range(1, PENALTIES):
         right = next((i for i, point in enumerate(POINTS) if point >= k), len(POINTS) - 1)
@@ -203,7 +203,7 @@ NOTES = {
 
 
 def compile_skglm() -> None:
-    """Its first calls take seconds."""
+    """Compile skglm, whose first calls take seconds."""
     warnings.filterwarnings("ignore", module="skglm|sklearn")
     tiny = peers.regression(torch.eye(3).double(), torch.eye(3).double())
     peers.skglm(tiny, 0.1, 1e-3)

@@ -1,4 +1,4 @@
-"""LeNet-5 at every budget by families of options, and retrained at some."""
+"""LeNet-5 at every budget by each family of options, and retrained at some."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class Trained:
     """A trained LeNet-5 with its images.
 
     Attributes:
-        seed: of its training.
+        seed: seed of its training.
         model: in eval mode.
         train, test: images and labels.
     """
@@ -75,7 +75,7 @@ class Trained:
 
 
 def budget_row(on: Trained, method: str, small: Smaller) -> Row:
-    """Nothing retrained."""
+    """One row without retraining."""
     plan = small.plan
     return {
         "seed": on.seed,
@@ -117,7 +117,7 @@ def measure(
     keep: Sequence[float] = KEEPS,
     retrain: bool = True,
 ) -> None:
-    """Networks of these seeds; the joint plan is retrained at some budgets."""
+    """Networks of the given seeds; the joint plan is also retrained at some budgets."""
     report: dict[str, list[Row]] = {"budgets": [], "retrained": []}
     for seed in seeds:
         on = Trained(seed, trained_lenet(data, seed), mnist(data), mnist(data, "test"))

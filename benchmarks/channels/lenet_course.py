@@ -1,4 +1,4 @@
-"""The group lasso on LeNet-5's last layer as the course asks, and columns by elimination."""
+"""The group lasso on LeNet-5's last layer as in the course, and columns by elimination."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -23,11 +23,11 @@ COURSE_ALPHA, COURSE_KEPT = 0.01, {"plain": 56, "bias": 53}  # 16.5 and 15.9 % o
 
 
 def course(model: LeNet5, seed: int, train: Labelled, test: Labelled) -> Iterator[Row]:
-    """The group lasso on `fc2` as the course asks: its λ, and the λ that keeps as many as it says.
+    """The group lasso on `fc2` at the course's λ, and at the λ that keeps as many columns.
 
     `R = (x/d)(xᵀ/n)` and `B = (y/d)(xᵀ/n)` with `y = W x`, d = 500 inputs and n = 60,000 images;
-    the bias variant appends an unpenalised one to x. Beside it, as many columns chosen by backward
-    elimination on the same quadratic form.
+    the bias variant appends an unpenalised one to x. For comparison, backward elimination
+    chooses as many columns on the same quadratic form.
     """
     gram = augmented_gram(inputs_of(model.fc2, model, train[0]))
     seen = inputs_of(model.fc1, model, test[0]), test[1]
@@ -54,7 +54,7 @@ def course(model: LeNet5, seed: int, train: Labelled, test: Labelled) -> Iterato
 
 
 def _eliminated(r: Tensor, w: Tensor, size: int, width: int = 500) -> Tensor:
-    """The columns of `w` that backward elimination keeps and those past `width`; others zero."""
+    """`w` with zero columns except those that elimination keeps and those past `width`."""
     damped = r + 1e-8 * r.diagonal().mean() * torch.eye(len(r), dtype=r.dtype)
     columns = tuple(torch.tensor([column]) for column in range(width))
     order = backward_elimination([Reader(damped, w.mT @ w, columns)])
@@ -65,7 +65,7 @@ def _eliminated(r: Tensor, w: Tensor, size: int, width: int = 500) -> Tensor:
 
 @torch.no_grad()
 def inputs_of(layer: nn.Module, model: nn.Module, images: Tensor) -> Tensor:
-    """What a layer of the model reads, for all images."""
+    """The inputs of a layer of the model, for all images."""
     inputs: list[Tensor] = []
     handle = layer.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
     logits_of(model, images)
@@ -86,7 +86,7 @@ def augmented_gram(inputs: Tensor, rows: int = 5000) -> Tensor:
 def collapsed(model: LeNet5, start: Tensor, refitted: Tensor, test: Labelled) -> Row:
     """Accuracy with zero columns in `fc2`, and without them and the rows of `fc1` they read.
 
-    The convolutions stay, so `test` holds the inputs of `fc1`.
+    The convolutions do not change, so `test` holds the inputs of `fc1`.
     """
     (group,) = (g for g in coupling(model, torch.zeros(1, 1, 28, 28)).groups if "fc2" in g.readers)
     kept = start[:, : group.size].norm(dim=0).nonzero().flatten().tolist()
@@ -121,7 +121,7 @@ def with_readout(model: LeNet5, matrix: Tensor) -> LeNet5:
 
 
 def measure(output: Path, data: Path | None = None, *, seeds: Sequence[int] = (0, 1, 2)) -> None:
-    """Networks of these seeds, measured again; rows of others stay."""
+    """Measure networks of the given seeds again; rows of other seeds stay."""
     results = Results(output)
     train, test = mnist(data), mnist(data, "test")
     for seed in seeds:

@@ -1,4 +1,4 @@
-"""How near solutions of the group lasso are to the optimum."""
+"""How close solutions of the group lasso are to the optimum."""
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ class Judge:
         return smooth + self.alpha * float(m.norm(dim=0).sum())
 
     def gap(self, m: Tensor) -> float:
-        """The certified gap of any solution, as ours is measured."""
+        """The certified gap of any solution, measured in the same way as for ours."""
         consumer = self.problem.consumers[0]
         columns = torch.arange(m.shape[1])
         turned = m if consumer.rotation is None else consumer.rotation.mT @ m

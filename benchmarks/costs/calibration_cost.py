@@ -1,4 +1,4 @@
-"""Seconds of a calibration beside a plain forward and backward pass, and of what follows it."""
+"""Seconds of a calibration, of plain forward and backward passes, and of the later stages."""
 
 import statistics
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ BUDGETS = tuple(round(0.975 - 0.04 * i, 3) for i in range(20))
 
 
 def plain(model: nn.Module, batches: Sequence[Labelled]) -> None:
-    """Forward and backward over all batches with weight gradients, as in training."""
+    """Forward and backward passes over all batches, with weight gradients as in training."""
     for images, labels in batches:
         model.zero_grad(set_to_none=True)
         torch.nn.functional.cross_entropy(model(images), labels, reduction="sum").backward()
@@ -29,7 +29,7 @@ def plain(model: nn.Module, batches: Sequence[Labelled]) -> None:
 
 
 def calibrations(model: nn.Module, batches: Sequence[Labelled], rounds: int) -> dict[str, float]:
-    """Medians of rounds in turn, so that a slow spell of the machine meets all three."""
+    """Medians of interleaved rounds, so that a slow moment of the machine affects all three."""
     plain(model, batches[:1])
     found = []
     for _ in range(rounds):

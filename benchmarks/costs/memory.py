@@ -1,8 +1,8 @@
-"""A 1.1 B-parameter language model within 12 GiB, killed on the way and begun again.
+"""A 1.1 B-parameter language model within 12 GiB, killed during the run and started again.
 
-The network is TinyLlama's shape with random weights in bfloat16: memory and time do not depend on
-them. The chain runs in a child process, which is killed by SIGKILL while it calibrates and while it
-decomposes. The folder it works in needs some 20 GB.
+The network has TinyLlama's shape and random weights in bfloat16, because memory and time do not
+depend on the weights. The chain runs in a child process, which is killed by SIGKILL while it
+calibrates and while it decomposes. Its working folder needs about 20 GB.
 """
 
 import json
@@ -29,7 +29,7 @@ KILLED_AT = (  # as soon as the workspace has a file of every pattern
 
 
 def made(folder: Path) -> None:
-    """The network, written once."""
+    """Write the network, unless it is there already."""
     from transformers import AutoModelForCausalLM, LlamaConfig
 
     if (folder / "config.json").exists():
@@ -42,13 +42,13 @@ def made(folder: Path) -> None:
 
 
 def finished(scratch: Path) -> dict[str, int]:
-    """Everything finished in the workspace, with the time at which it was written."""
+    """All finished files in the workspace, with the time at which each was written."""
     files = (scratch / "workspace").rglob("*.safetensors")
     return {str(path.relative_to(scratch)): path.stat().st_mtime_ns for path in files}
 
 
 def killed_run(scratch: Path, kill_at: Sequence[str]) -> Row:
-    """One child; killed as soon as there is a file of every pattern in the workspace."""
+    """Run one child, and kill it once the workspace has a file of every pattern."""
     before, log = finished(scratch), scratch / "log.jsonl"
     command = [
         sys.executable,
@@ -90,7 +90,7 @@ def sizes(scratch: Path) -> dict[str, int]:
 
 
 def measure(output: Path, *, scratch: Path = SCRATCH) -> None:
-    """Killed twice, then left to end; a scratch folder that is there already is gone on with."""
+    """Kill two runs and let the third end; an existing scratch folder is continued."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     scratch.mkdir(parents=True, exist_ok=True)
     made(scratch / "network")

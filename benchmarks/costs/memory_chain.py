@@ -1,4 +1,4 @@
-"""The chain that `memory` kills and begins again; run as a process of its own.
+"""The chain that `memory` kills and starts again, as a separate process.
 
 python -m benchmarks.costs.memory_chain FOLDER
 """
@@ -31,7 +31,7 @@ METHODS = ("weighted_svd",)
 
 
 def loaded(folder: Path) -> nn.Module:
-    """The network, its weights mapped from the file and read where they are needed."""
+    """The network; its weights are mapped from the file and read when needed."""
     from transformers import AutoModelForCausalLM
 
     model: nn.Module = AutoModelForCausalLM.from_pretrained(folder, dtype="bfloat16")
@@ -47,7 +47,7 @@ def tokens() -> list[dict[str, Tensor]]:
 
 
 def stages(scratch: Path) -> Iterator[tuple[str, float]]:
-    """The whole chain, and the seconds that each step took."""
+    """Run the whole chain; yield each step with its seconds."""
     start = time.perf_counter()
 
     def seconds() -> float:
@@ -72,7 +72,7 @@ def stages(scratch: Path) -> Iterator[tuple[str, float]]:
 
 
 def chain(scratch: Path) -> None:
-    """One run: a line of JSON for every step."""
+    """One run, printed as a line of JSON per step."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     for stage, seconds in stages(scratch):
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -56,7 +56,7 @@ def play(gradient: str, dtype: torch.dtype, games: int) -> dict[str, object]:
 
 
 def measure(output: Path, *, games: int = 0) -> None:
-    """Games of each way to a gradient; 0: as many as each is worth."""
+    """Play games for each kind of gradient; 0 plays the default number of each."""
     result = {}
     for name, (gradient, dtype, usual) in WAYS.items():
         result[name] = play(gradient, dtype, games or usual)

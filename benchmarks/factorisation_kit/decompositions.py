@@ -30,7 +30,7 @@ Row = dict[str, float]
 
 
 def milliseconds(run: Callable[[], object]) -> float:
-    """CPU time of one call: the median of all calls that fit into `LEAST`, three at least."""
+    """CPU time of one call: the median of the calls that fit into `LEAST`, at least three."""
     run()
     found: list[float] = []
     end = time.perf_counter() + LEAST
@@ -40,7 +40,7 @@ def milliseconds(run: Callable[[], object]) -> float:
 
 
 def moment(n: int) -> Tensor:
-    """Second moments of inputs whose scales spread over two orders."""
+    """Second moments of inputs whose scales spread over two orders of magnitude."""
     rows = torch.randn(4 * n, n, dtype=torch.float64) * torch.logspace(0, -2, n)
     mixed: Tensor = rows @ torch.linalg.qr(torch.randn(n, n, dtype=torch.float64))[0]
     return mixed.mT @ mixed / len(mixed)
@@ -62,7 +62,7 @@ def all_ranks(out: int, inputs: int) -> Row:
 
 
 def components(n: int) -> Row:
-    """One rank of a layer against the curve of all."""
+    """One rank of a layer against the curve of all ranks."""
     weight, a, g = torch.randn(n, n, dtype=torch.float64) / n**0.5, moment(n), moment(n)
     rank = n // 16
     generator = torch.Generator().manual_seed(0)
@@ -100,7 +100,7 @@ def measure(
     sizes: Sequence[int] = COMPONENTS,
     moments: Sequence[int] = EIGENVALUES,
 ) -> None:
-    """The layers of these places among the shapes, and square matrices of these sizes."""
+    """Measure layers by their index among the shapes, and square matrices by their size."""
     torch.manual_seed(seed)
     report = {
         "ranks": [all_ranks(*SHAPES[i]) for i in layers],

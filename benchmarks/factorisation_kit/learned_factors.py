@@ -1,7 +1,7 @@
-"""Three ways to small factors: ranks learned in training, trained as factors, cut out afterwards.
+"""Three ways to get small factors: learn the ranks, train as factors, or cut out afterwards.
 
 The network and the training are those of examples/mlp_mnist.py: 784-1000-1000-10 on MNIST, gradient
-descent with step size 0.25, batch 90, 5,000 iterations, for each way. All of it may be factored.
+descent with step size 0.25, batch 90, 5,000 iterations per way. All layers may be factored.
 """
 
 import copy
@@ -34,7 +34,7 @@ def trained(
     learned: eckart.factors.LearnedRanks | None = None,
     rate: float = RATE,
 ) -> nn.Module:
-    """The network itself, trained; with its ranks, if there is someone to learn them."""
+    """Train the network in place, together with its ranks if they are learned."""
     optimiser = torch.optim.SGD(network.parameters(), rate)
     for done, (pixels, labels) in enumerate(_batches(data, iterations), start=1):
         optimiser.zero_grad()
@@ -49,7 +49,7 @@ def trained(
 
 
 def _batches(data: Labelled, iterations: int) -> Iterator[Labelled]:
-    """The same batches in every call."""
+    """Batches, the same in every call."""
     generator, left = torch.Generator().manual_seed(1), iterations
     while left > 0:
         for rows in torch.randperm(len(data[0]), generator=generator).split(BATCH)[:left]:
@@ -60,7 +60,7 @@ def _batches(data: Labelled, iterations: int) -> Iterator[Labelled]:
 def points(
     initial: Network, train: Labelled, score: Scored, iterations: int, calibration: int
 ) -> Iterator[Row]:
-    """The dense network; then for every price the learned ranks, and their rivals of that size."""
+    """The dense network, then the learned ranks and rivals of that size at every price."""
 
     def point(way: str, network: nn.Module, **more: object) -> Row:
         found, right = eckart.measure(network, train[0][:1], latency=False), score(network)
@@ -100,7 +100,7 @@ def measure(
     iterations: int = 5000,
     calibration: int = CALIBRATION_IMAGES,
 ) -> None:
-    """All ways, measured again."""
+    """Measure all ways again."""
     torch.manual_seed(seed)
     train, test = ((x.flatten(1), y) for x, y in (sets.mnist(data, s) for s in ("train", "test")))
     score = eckart.accuracy(sets.batches(test, TEST_BATCH))

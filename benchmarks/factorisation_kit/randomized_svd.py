@@ -1,4 +1,4 @@
-"""Error against seconds: truncated decompositions of four matrices by us and by four peers."""
+"""Error against seconds: truncated decompositions of four matrices, ours and four peers'."""
 
 import os
 import statistics
@@ -19,7 +19,7 @@ from benchmarks.measuring.measurement import Measurement
 from benchmarks.measuring.results_file import write_json
 from eckart.linalg import randomized_svd
 
-ROUNDS, SLOW_S = 5, 4.0  # what takes longer than that runs once
+ROUNDS, SLOW_S = 5, 4.0  # a contestant that takes longer runs once
 GOOD = 1.01  # of the least error that its rank allows
 Triple = tuple[Tensor, Tensor, Tensor]
 Array = NDArray[np.float32]
@@ -34,7 +34,7 @@ class Case:
 
 
 def flat(size: int, rank: int) -> Case:
-    """Xavier-uniform, as a layer is before training."""
+    """Xavier-uniform, like a layer before training."""
     matrix = torch.empty(size, size)
     torch.nn.init.xavier_uniform_(matrix)
     values = torch.linalg.svdvals(matrix.double())
@@ -77,7 +77,7 @@ def by_scipy(case: Case) -> Triple:
 
 
 def tensors(left: Array, values: Array, right: Array) -> Triple:
-    """What a library of numpy found."""
+    """The result of a numpy library as tensors."""
     U, S, Vh = (torch.from_numpy(np.ascontiguousarray(part)) for part in (left, values, right))
     return U, S, Vh
 
@@ -88,7 +88,7 @@ def in_full(case: Case) -> Triple:
 
 
 def contestants(case: Case) -> dict[str, Callable[[], Triple]]:
-    """Name to run; oversampling 10 is everybody's default, half the rank helps the peers."""
+    """Runs by name. Oversampling 10 is every library's default; half the rank helps the peers."""
     rank, half = case.rank, case.rank // 2
     runs: dict[str, Callable[[], Triple]] = {
         "eckart": partial(by_eckart, case),
@@ -107,7 +107,7 @@ def contestants(case: Case) -> dict[str, Callable[[], Triple]]:
 
 
 def compare(case: Case, rounds: int) -> dict[str, object]:
-    """Every contestant in turn, several times, so that a slow spell of the machine meets all."""
+    """Run all contestants in turn, several times, so that a slow machine affects all alike."""
     runs = contestants(case)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     errors = dict.fromkeys(runs, 0.0)
@@ -131,16 +131,16 @@ def compare(case: Case, rounds: int) -> dict[str, object]:
 
 
 def once(case: Case, run: Callable[[], Triple]) -> tuple[float, float]:
-    """Seconds of one run, and its error over the least."""
+    """Seconds of one run, and its error relative to the least."""
     took, (U, S, Vh) = timed(run, fair_clock())
-    if took < SLOW_S:  # threads of the library before may still have been spinning
+    if took < SLOW_S:  # threads of the previous library may still have been spinning
         took, (U, S, Vh) = timed(run, fair_clock())
     residual = torch.addmm(case.matrix, U * S, Vh, alpha=-1).double().norm()
     return took, float(residual) / case.optimum
 
 
 def verdict(rows: dict[str, dict[str, float]]) -> dict[str, object]:
-    """Our default against the fastest peer whose error is good."""
+    """Our default against the fastest peer with a small enough error."""
     good = {n: r["seconds"] for n, r in rows.items() if r["error_over_optimum"] <= GOOD}
     peers = {name: s for name, s in good.items() if not name.startswith("eckart")}
     best = min(peers, key=lambda name: peers[name])
@@ -158,7 +158,7 @@ CASES: dict[str, tuple[Callable[[], Case], ...]] = {
 def measure(
     output: Path, seed: int = 0, *, rounds: int = ROUNDS, cases: Sequence[str] = tuple(CASES)
 ) -> None:
-    """All contestants on some of the matrices."""
+    """Run all contestants on some of the matrices."""
     torch.manual_seed(seed)
     found: dict[str, dict[str, object]] = {}
     for make in (make for name in cases for make in CASES[name]):

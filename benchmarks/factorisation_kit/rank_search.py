@@ -1,4 +1,4 @@
-"""The smallest ranks and networks under a tolerance, and how many evaluations they took."""
+"""The smallest ranks and networks within a tolerance, and how many evaluations they took."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ Batches = list[Labelled]
 def record(
     network: str, what: str, metric: str, search: ToleranceSearch, before: Score, after: Score
 ) -> Row:
-    """One search in numbers: on the set it chose on, then on the one it is reported on."""
+    """The figures of one search: on the set it chose on, and on the set it is reported on."""
     error = after.drop_error(before)
     return {
         "network": network,
@@ -71,7 +71,7 @@ def measure(
     choose: int = 1000,
     test: int = 4000,
 ) -> None:
-    """Choose on the first test images, report on those after; rows of other networks stay."""
+    """Choose on the first test images, report on the next; rows of other networks stay."""
     warnings.simplefilter("ignore", NotMonotoneWarning)  # the records say it
     results = Results(output)
     for name in networks:

@@ -1,4 +1,4 @@
-"""What each shape of a factored convolution adds: accuracy by the methods that are offered."""
+"""What each shape of a factored convolution adds: accuracy by the methods offered."""
 
 import time
 from collections import Counter
@@ -28,7 +28,7 @@ BUDGETS = [("params", k) for k in (0.7, 0.5, 0.3)] + [("macs", k) for k in (0.5,
 
 
 def rows(on: Reference, offered: Sequence[str]) -> Iterator[Row]:
-    """One row for every set of methods and budget."""
+    """One row per set of methods and budget."""
     moments = moments_of(on.model, on.calibration)
     for name in offered:
         start = time.process_time()
@@ -59,7 +59,7 @@ def measure(
     offered: Sequence[str] = tuple(OFFERED),
     test: int = 0,
 ) -> None:
-    """What is asked is measured again; other rows of the results stay."""
+    """Measure the requested rows again; other rows of the results stay."""
     results = Results(output)
     on = reference(network, data, test=test)
     for name in offered:

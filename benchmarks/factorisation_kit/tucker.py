@@ -1,4 +1,4 @@
-"""Tucker-2 of a 512×512×3×3 kernel by us and by TensorLy: error and seconds at equal ranks."""
+"""Tucker-2 of a 512×512×3×3 kernel, ours and TensorLy's: error and seconds at equal ranks."""
 
 import os
 import statistics
@@ -20,12 +20,12 @@ ROUNDS, SIDE = 5, 512
 
 
 def flat() -> Tensor:
-    """As a layer is before training: no direction is more important than another."""
+    """Like a layer before training: no direction is more important than another."""
     return torch.nn.Conv2d(SIDE, SIDE, 3).weight.detach()
 
 
 def decaying() -> Tensor:
-    """Channels that matter as i^-0.5, in random bases, at both ends."""
+    """Channels whose scale falls as i^-0.5, in random bases, at both ends."""
     scale = torch.arange(1, SIDE + 1).pow(-0.5)
     left, right = (torch.linalg.qr(torch.randn(SIDE, SIDE))[0] * scale for _ in range(2))
     core = torch.randn(SIDE, SIDE, 3, 3)
@@ -54,7 +54,7 @@ CONTESTANTS: dict[str, Callable[[Tensor, int], Tensor]] = {
 
 
 def compare(kernel: Tensor, rank: int, rounds: int) -> dict[str, dict[str, float]]:
-    """Every contestant in turn, several times, so that a slow spell of the machine meets all."""
+    """Run all contestants in turn, several times, so that a slow machine affects all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
     errors = {}
     for _ in range(rounds):
@@ -72,7 +72,7 @@ def compare(kernel: Tensor, rank: int, rounds: int) -> dict[str, dict[str, float
 def measure(
     output: Path, seed: int = 0, *, rounds: int = ROUNDS, ranks: Sequence[int] = (64, 128, 256)
 ) -> None:
-    """Both kernels at every rank."""
+    """Measure both kernels at every rank."""
     torch.manual_seed(seed)
     cases = {}
     for name, kernel in {"flat": flat(), "decaying": decaying()}.items():

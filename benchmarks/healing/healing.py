@@ -1,6 +1,6 @@
-"""What healing buys: every treatment alone and in order, against as much time of calibration.
+"""What healing gains: each treatment alone and all in order, against more calibration.
 
-Rows that the results hold are not measured again; delete them, or the file, to measure them again.
+Rows already in the results are not measured again; to do so, delete them or the file.
 """
 
 import time
@@ -28,7 +28,7 @@ TREATMENTS = (*ALONE, IN_ORDER, MORE_DATA)
 
 
 def healed(subject: Subject, smaller: nn.Module, names: Sequence[str]) -> nn.Module:
-    """Treatments in closed form on a few images, gradient steps on all, each judged on others."""
+    """Heal in closed form on a few images or by gradient steps on all, judged on others."""
     closed = [name for name in names if name != "distil"]
     if closed:
         batches = pairs(subject.train, 0, min(subject.closed_form, subject.fitted))
@@ -59,7 +59,7 @@ def healed(subject: Subject, smaller: nn.Module, names: Sequence[str]) -> nn.Mod
 
 @dataclass(frozen=True)
 class Study:
-    """One network: its subject, and what its rows have in common."""
+    """One network: its subject, and the values that all its rows share."""
 
     name: str
     subject: Subject
@@ -71,7 +71,7 @@ class Study:
         ).model
 
     def row(self, keep: float, treatment: str) -> Row:
-        """One row; ``seconds`` of CPU after the network was first made smaller."""
+        """One row; ``seconds`` is the CPU time after the network was first made smaller."""
         subject = self.subject
         start = self.compressed(keep, subject.moments)
         moments, seconds = self.all_moments if treatment == MORE_DATA else (None, 0.0)
@@ -95,7 +95,7 @@ class Study:
 
     @cached_property
     def all_moments(self) -> tuple[eckart.Moments, float]:
-        """Of all training images that do not judge, and the CPU seconds that took."""
+        """Moments of all training images that are not used for judging, and their CPU seconds."""
         subject = self.subject
         seconds, moments = timed(lambda: subject.calibrated(subject.fitted), time.process_time)
         return moments, seconds
@@ -109,7 +109,7 @@ def measure(
     keep: Sequence[float] = KEEPS,
     treatments: Sequence[str] = TREATMENTS,
 ) -> None:
-    """What the results do not hold yet."""
+    """Measure the rows that the results do not have yet."""
     results = Results(output)
     for name in networks:
         missing = [
@@ -123,7 +123,7 @@ def measure(
         study = Study(name, SUBJECTS[name](data))
         for fraction, treatment in missing:
             if treatment == MORE_DATA and study.subject.fitted <= CALIBRATION_IMAGES:
-                continue  # all of them calibrate already
+                continue  # these calibrate on all images already
             results.add(study.row(fraction, treatment))
 
 

@@ -22,8 +22,8 @@ from benchmarks.subjects.trained import load_resnet, trained_densenet, trained_l
 from eckart.cli.sources.demo_networks import Digits, load_digits, make_cnn, train
 from eckart.methods import DEFAULT_METHODS
 
-JUDGED = 2000  # of the training images, at most a fifth of them, that nothing is fitted to
-WITH_CP = ("weighted_svd", "cp", "spatial")  # not among the defaults: few ranks, found slowly
+JUDGED = 2000  # training images that nothing is fitted to, at most a fifth of all
+WITH_CP = ("weighted_svd", "cp", "spatial")  # CP is not a default: it finds few ranks, and slowly
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class Subject:
 
     Attributes:
         model: the dense network.
-        train, test: images and labels; the last of the training images judge.
+        train, test: images and labels; the last training images are kept for judging.
         batch: images per gradient step.
-        changed: what is done to a batch of images before a step.
-        passes: of distillation over the images.
+        changed: changes a batch of images before a step.
+        passes: passes of distillation over the images.
         closed_form: how many images the treatments in closed form see.
-        methods: that the smaller networks are chosen from.
+        methods: the methods that the smaller networks are chosen from.
     """
 
     model: nn.Module
@@ -51,7 +51,7 @@ class Subject:
 
     @property
     def fitted(self) -> int:
-        """How many of the training images are not kept to judge by."""
+        """The number of training images that are not kept for judging."""
         total = len(self.train[0])
         return total - min(JUDGED, total // 5)
 
@@ -63,13 +63,13 @@ class Subject:
 
     @cached_property
     def moments(self) -> eckart.Moments:
-        """Of as many images as every compressed network is made from."""
+        """Moments of the images that every compressed network is made from."""
         return self.calibrated(CALIBRATION_IMAGES)
 
 
 @dataclass(frozen=True)
 class Shuffled:
-    """The first images in another order in each pass, changed at random."""
+    """The first images, in a different order in each pass and changed at random."""
 
     subject: Subject
     images: int
@@ -84,7 +84,7 @@ class Shuffled:
 
 
 def pairs(data: Labelled, start: int, end: int) -> list[tuple[Tensor, Tensor]]:
-    """Batches of a part of the data, in order."""
+    """Batches of one part of the data, in order."""
     images, labels = data
     part = images[start:end], labels[start:end]
     return [(channels_last(x), y) for x, y in batches(part)]

@@ -21,19 +21,19 @@ Array = NDArray[np.float64]
 
 @torch.no_grad()
 def embeddings(model: nn.Module, batches: Sequence[Batch]) -> Tensor:
-    """One vector of length one for each sentence."""
+    """One vector of unit length per sentence."""
     observed = Embedding().observed
     return torch.cat([observed(model(**batch), batch) for batch in batches])
 
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """What a network's embeddings are compared with.
+    """The data that a network's embeddings are compared with.
 
     Attributes:
-        pairs, scores: of the dev split.
-        held_out: sentences that were not calibrated on.
-        dense: the network before.
+        pairs, scores: sentence pairs of the dev split, and their human scores.
+        held_out: sentences that were not used for calibration.
+        dense: the original network.
     """
 
     pairs: Pairs
@@ -42,7 +42,7 @@ class Judge:
     dense: nn.Module
 
     def similarities(self, model: nn.Module) -> Array:
-        """Cosines, pair by pair."""
+        """The cosine of each pair."""
         first, second = (embeddings(model, side) for side in zip(*self.pairs, strict=True))
         return (first * second).sum(1).double().numpy()
 
@@ -52,7 +52,7 @@ class Judge:
         return self.similarities(self.dense), embeddings(self.dense, self.held_out)
 
     def row(self, model: nn.Module, peer: nn.Module | None = None) -> Row:
-        """Spearman's correlation, its drop, and what the drop is beyond half of a peer's."""
+        """Spearman's correlation, its drop, and the drop minus half of a peer's."""
         mine, (dense, vectors) = self.similarities(model), self.before
         found = [dense, mine] if peer is None else [dense, mine, self.similarities(peer)]
         whole, errors = correlations(found, np.array(self.scores))
@@ -68,7 +68,7 @@ class Judge:
 def correlations(
     similarities: Sequence[Array], scores: Array
 ) -> tuple[list[float], Callable[[Callable[[Array], Array]], float]]:
-    """Each one's correlation with the scores, and the standard error of a function of them."""
+    """The correlations with the scores, and the standard error of a function of them."""
     generator, n = np.random.default_rng(0), len(scores)
     draws = [generator.integers(0, n, n) for _ in range(DRAWS)]
     drawn = np.array([[spearmanr(s[d], scores[d]).statistic for d in draws] for s in similarities])

@@ -1,7 +1,7 @@
-"""SmolLM2-135M beside its peers, no fine-tuning: perplexity on two texts.
+"""SmolLM2-135M compressed by eckart and its peers, without fine-tuning: perplexity on two texts.
 
-Rows that the results hold are not measured again; delete them, or the file, to measure them again.
-Networks are evaluated in bfloat16, all alike, and ours and the dense one in float32 as well.
+Rows already in the results are not measured again; to do so, delete them or the file. All networks
+are evaluated in bfloat16; ours and the dense one also in float32.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -43,7 +43,7 @@ Method = Callable[[Subject, float], nn.Module]
 
 
 def alike(kind: str) -> Method:
-    """A peer's decomposition, the same fraction in every layer."""
+    """A peer's decomposition with the same fraction in every layer."""
 
     def method(subject: Subject, keep: float) -> nn.Module:
         ranks = uniform(subject.layers, keep * subject.size)
@@ -53,7 +53,7 @@ def alike(kind: str) -> Method:
 
 
 def energy(subject: Subject, keep: float) -> nn.Module:
-    """Whitened, ranks by relative energy under one multiplier."""
+    """Whitened SVD; ranks by relative energy under one multiplier."""
     spectra = subject.spectra("whitened")
     energies = {name: spectrum.energy for name, spectrum in spectra.items()}
     allowed = keep * subject.size
@@ -79,7 +79,7 @@ def ours(
     damping: float = DAMPING,
     rescale: bool = False,
 ) -> Method:
-    """Both moments, by eckart."""
+    """Eckart with both moments."""
 
     def compressed(subject: Subject, keep: float) -> nn.Module:
         options = subject.curves(method, damping, rescale)
@@ -102,11 +102,11 @@ METHODS: dict[str, Method] = {
     "eckart, damped": ours("pivoted_svd", damping=DAMPED),
     "eckart, damped and rescaled": ours("pivoted_svd", damping=DAMPED, rescale=True),
 }
-HOPELESS = ("SVD, uniform", "ASVD", "FWSVD")  # beyond any use at 0.9 already, which is not measured
+HOPELESS = ("SVD, uniform", "ASVD", "FWSVD")  # not measured at 0.9: of no use at 0.8
 
 
 def kept(model: nn.Module, dense: nn.Module) -> float:
-    """The fraction of the weights of the decoder's linear layers that is left."""
+    """The remaining fraction of the weights of the decoder's linear layers."""
     return weights_kept(model, dense, ["model.layers"])
 
 
@@ -131,7 +131,7 @@ def measure(
     keep: Sequence[float] = KEEPS,
     dtype: str = "bfloat16",
 ) -> None:
-    """What the results do not hold yet."""
+    """Measure the rows that the results do not have yet."""
     results = Results(output)
     model, tokenizer = smollm2()
     calibration, held_out = halves(text(WIKITEXT, data))

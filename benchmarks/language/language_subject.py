@@ -1,4 +1,4 @@
-"""A dense language model, and what every method reads of it."""
+"""A dense language model, and the statistics that the methods read."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from benchmarks.subjects.language import CALIBRATION, Batch
 
 @dataclass(frozen=True)
 class Gathered:
-    """What only peers read, per layer: mean ``|x|``, row sums of squared gradients, gradients."""
+    """Per layer, for peers only: mean ``|x|``, row sums of squared gradients, gradients."""
 
     mean_abs: dict[str, Tensor]
     squares: dict[str, Tensor]
@@ -23,7 +23,7 @@ class Gathered:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """The dense network, and what every method reads of it."""
+    """The dense network, and the statistics that the methods read."""
 
     model: nn.Module
     calibration: list[Batch]
@@ -35,22 +35,22 @@ class Subject:
 
     @property
     def size(self) -> int:
-        """Weights of all of them."""
+        """The number of weights in all of them."""
         return sum(map(dense_size, self.layers.values()))
 
     @property
     def decoder(self) -> nn.Module:
-        """The blocks, whose layers are compressed."""
+        """The blocks; their layers are compressed."""
         return self.model.get_submodule("model.layers")
 
     @cached_property
     def moments(self) -> eckart.Moments:
-        """Of the inputs, and of the gradients of the next token's cross entropy."""
+        """Moments of the inputs, and of the gradients of the next token's cross entropy."""
         return eckart.calibrate(self.model, self.calibration)
 
     @lru_cache(maxsize=1)  # noqa: B019, there are a hundred thousand options
     def curves(self, method: str, damping: float, rescale: bool) -> eckart.Curves:
-        """Of one method and damping."""
+        """The curves of one method and damping."""
         return eckart.curves(
             self.model, self.moments, methods=[method], damping=damping, rescale=rescale
         )
@@ -61,7 +61,7 @@ class Subject:
 
     @cached_property
     def gathered(self) -> Gathered:
-        """One more pass, sequence by sequence."""
+        """Gather the peers' statistics in one more pass, sequence by sequence."""
         sums = Gathered({}, {}, {})
         hooks = [m.register_forward_hook(_adding(sums.mean_abs, n)) for n, m in self.layers.items()]
         for sequence in (s for batch in self.calibration for s in batch["input_ids"].split(1)):
@@ -81,7 +81,7 @@ class Subject:
 
     @lru_cache(maxsize=1)  # noqa: B019, one kind takes some gigabytes
     def spectra(self, kind: str) -> dict[str, Spectrum]:
-        """Peers' decompositions of all layers."""
+        """A peer's decompositions of all layers."""
         make: dict[str, Callable[[str, Tensor], Spectrum]] = {
             "plain": lambda name, w: plain(w),
             "asvd": lambda name, w: weighted(w, self.gathered.mean_abs[name].diag()),
@@ -92,7 +92,7 @@ class Subject:
 
 
 def gradient_of(layer: Layer) -> Tensor:
-    """That of the last backward pass."""
+    """The gradient of the last backward pass."""
     if layer.weight.grad is None:
         raise ValueError(f"{layer}: the loss does not depend on its weight")
     return layer.weight.grad

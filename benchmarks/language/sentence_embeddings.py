@@ -1,9 +1,9 @@
-"""all-MiniLM-L6-v2, no fine-tuning: Spearman's correlation on STS-B's dev split.
+"""all-MiniLM-L6-v2 without fine-tuning: Spearman's correlation on STS-B's dev split.
 
-Beside it, on sentences that were not calibrated on, half the squared change of the embedding.
-Errors of a drop are paired: of draws of the same pairs for both networks.
+Half the squared change of the embedding is measured too, on sentences that were not used for
+calibration. Errors of a drop are paired: both networks get the same draws of pairs.
 
-Rows that the results hold are not measured again; delete them, or the file, to measure them again.
+Rows already in the results are not measured again; to do so, delete them or the file.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,19 +38,19 @@ PEER = "SVD-LLM"  # whose drop is halved
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """The encoder, its moments, and what every method reads of them."""
+    """The encoder, its moments, and the statistics that the methods read."""
 
     model: nn.Module
     calibration: list[Batch]
 
     @cached_property
     def moments(self) -> eckart.Moments:
-        """Of the inputs, and of the gradients of similarities to other sentences."""
+        """Moments of the inputs, and of the gradients of similarities to other sentences."""
         return eckart.calibrate(self.model, self.calibration, progress=False)
 
     @cached_property
     def embedding_moments(self) -> eckart.Moments:
-        """Of the inputs, and of the gradients of random projections of the embedding."""
+        """Moments of the inputs, and of the gradients of random projections of the embedding."""
         return eckart.calibrate(self.model, self.calibration, metric="embedding", progress=False)
 
 
@@ -58,7 +58,7 @@ Method = Callable[[Subject, float], nn.Module]
 
 
 def svd_llm(subject: Subject, keep: float) -> nn.Module:
-    """Whitened by the inputs alone, the same fraction in every layer."""
+    """Whitened by the inputs alone, with the same fraction in every layer."""
     names = subject.moments.specs
     layers = {k: v for k, v in compressible(subject.model).items() if k in names}
     ranks = uniform(layers, keep * sum(map(dense_size, layers.values())))
@@ -95,7 +95,7 @@ def measure(
     methods: Sequence[str] = tuple(METHODS),
     keep: Sequence[float] = KEEPS,
 ) -> None:
-    """What the results do not hold yet."""
+    """Measure the rows that the results do not have yet."""
     results = Results(output)
     model, tokenizer = minilm()
     subject = Subject(model, encoded(tokenizer, calibration_sentences(data)))

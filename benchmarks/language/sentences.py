@@ -1,4 +1,4 @@
-"""Sentences that an encoder is calibrated on, and pairs of them that it is judged by."""
+"""Sentences that calibrate an encoder, and pairs of sentences that judge it."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -16,24 +16,24 @@ BATCH, LONGEST, WORDS = 32, 128, 5
 
 
 def sentences(whole: str) -> list[str]:
-    """The sentences of some words and without gaps, of unlabelled text."""
+    """Sentences of unlabelled text with enough words and no gaps."""
     found = re.split(r"(?<=[.!?])\s+", whole.replace("\n", " "))
     return [s.strip() for s in found if len(s.split()) >= WORDS and "<unk>" not in s]
 
 
 def unlabelled(data: Path | None, first: int, count: int) -> list[str]:
-    """As many sentences of each source; those of a length come together, so little is padding."""
+    """Equally many sentences of each source, ordered by length to save padding."""
     found = (sentences(text(name, data))[first : first + count] for name in TEXTS)
     return sorted((sentence for some in found for sentence in some), key=len)
 
 
 def calibration_sentences(data: Path | None) -> list[str]:
-    """The first of both sources."""
+    """The first sentences of both sources."""
     return unlabelled(data, 0, CALIBRATION)
 
 
 def encoded(tokenizer: Encoder, texts: Sequence[str]) -> list[Batch]:
-    """Batches, padded to their longest sentence."""
+    """Batches, each padded to its longest sentence."""
     parts = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
     settings = {"padding": True, "truncation": True, "max_length": LONGEST, "return_tensors": "pt"}
     return [dict(tokenizer(list(part), **settings)) for part in parts]

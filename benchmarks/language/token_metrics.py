@@ -1,10 +1,10 @@
-"""What G of a language model should be measured in: true tokens, sampled ones, or logits.
+"""The metric for G of a language model: true next tokens, sampled tokens, or logits.
 
-The small Llama `stories260k`, calibrated and evaluated on the two halves of its stories, and
-SmolLM2-135M, on the half of WikiText-2's validation text whose other half the benchmark of language
-models reports: calibrated on its beginning, evaluated on windows spread over the rest.
+The small Llama `stories260k` is calibrated on one half of its stories and evaluated on the other.
+SmolLM2-135M uses the half of WikiText-2's validation text that the benchmark of language models
+does not report on: its beginning calibrates, and windows spread over the rest evaluate.
 
-Rows that the results hold are not measured again; delete them, or the file, to measure them again.
+Rows already in the results are not measured again; to do so, delete them or the file.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ SPREAD = 16  # windows of SmolLM2's evaluation
 
 
 class Subject(NamedTuple):
-    """A network, what it is calibrated on, and how it is judged."""
+    """A network, its calibration data, and the way it is judged."""
 
     model: nn.Module
     calibration: list[Batch]
@@ -52,11 +52,11 @@ def small_llama(data: Path | None) -> Subject:
 
 
 def smollm2_subject(data: Path | None) -> Subject:
-    """The benchmark's network and calibration, and other windows than the benchmark reports."""
+    """The benchmark's network and calibration, but with other evaluation windows."""
     model, tokenizer = smollm2()
     half, _ = halves(text(WIKITEXT, data))
     calibration = windows(tokenizer, half, *CALIBRATION)
-    rest = half[len(half) // 4 :]  # the windows calibrated on end well before
+    rest = half[len(half) // 4 :]  # the calibration windows end well before
     size = len(rest) // SPREAD
     pieces = [rest[at * size : (at + 1) * size] for at in range(SPREAD)]
     spread = [batch for piece in pieces for batch in windows(tokenizer, piece, 1, CALIBRATION[1])]
@@ -71,7 +71,7 @@ SUBJECTS: dict[str, tuple[Callable[[Path | None], Subject], tuple[bool, ...]]] =
 
 
 def measure_network(network: str, data: Path | None, results: Results) -> None:
-    """Perplexity and that of the dense network, by metric, rescaling and fraction kept."""
+    """Perplexity, beside the dense network's, by metric, rescaling and fraction kept."""
     make, rescalings = SUBJECTS[network]
     wanted = [m for m in METRICS if not results.has(network=network, metric=m)]
     if not wanted:
@@ -103,7 +103,7 @@ def measure_network(network: str, data: Path | None, results: Results) -> None:
 def measure(
     output: Path, data: Path | None = None, *, networks: Sequence[str] = tuple(SUBJECTS)
 ) -> None:
-    """What the results do not hold yet."""
+    """Measure the rows that the results do not have yet."""
     results = Results(output)
     for network in networks:
         measure_network(network, data, results)

@@ -1,4 +1,4 @@
-"""Every peer at every budget: accuracy, parameters, MACs and time of three networks of images."""
+"""Every peer at every budget: accuracy, parameters, MACs and time on three image networks."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ KEEPS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 METHODS = OURS | PEERS
 FEW = ("svd_uniform", "svd_llm", "balf_params", "ours", "ours_factors")
 EVERYTHING = ((tuple(METHODS), KEEPS),)
-ASKED = {  # of each network: methods with the fractions that they are measured at
+ASKED = {  # per network: methods with the fractions at which they are measured
     "resnet20": EVERYTHING,
     "resnet32": ((FEW, (0.7, 0.5, 0.3)), (("ours_cp", "ours_cp_macs"), KEEPS)),
     "lenet5": (((*FEW, "ours_channels", "ours_low_rank"), (0.5, 0.3, 0.2, 0.1, 0.05)),),
@@ -40,7 +40,7 @@ class Point:
     seconds: float
 
     def __str__(self) -> str:
-        """One line to watch."""
+        """One line of progress."""
         return (
             f"{self.method:22} {self.keep:5.2f}  {100 * self.accuracy:5.1f} %"
             f"  params {self.params:.3f}  MACs {self.macs:.3f}  {self.seconds:6.1f} s"
@@ -48,7 +48,7 @@ class Point:
 
 
 def asked(network: str, methods: Sequence[str] = (), keep: Sequence[float] = ()) -> Pairs:
-    """What is measured of a network, where it is not said: what the documents show."""
+    """The methods and fractions to measure; by default those that the documents show."""
     return [
         (method, fraction)
         for usual, fractions in ASKED.get(network, EVERYTHING)
@@ -58,7 +58,7 @@ def asked(network: str, methods: Sequence[str] = (), keep: Sequence[float] = ())
 
 
 def points(on: Reference, pairs: Pairs) -> Iterator[Point]:
-    """One `Point` for each method and budget; a budget that cannot be reached gives none."""
+    """One `Point` per method and budget, except for budgets that cannot be reached."""
     example = on.calibration[0][:1]
     dense_params, dense_macs = count_params(on.model), count_macs(on.model, example)
     for method, keep in dict.fromkeys(pairs):
@@ -91,7 +91,7 @@ def measure(
     calibration: int = CALIBRATION_IMAGES,
     test: int = 0,
 ) -> None:
-    """Measure what is asked again; other rows of the results stay."""
+    """Measure the requested rows again; other rows of the results stay."""
     results = Results(output)
     for network in networks:
         on = reference(network, data, calibration, test)

@@ -1,4 +1,4 @@
-"""Which output metric ranks layers best: accuracy after compression, no fine-tuning."""
+"""Which output metric ranks layers best: accuracy after compression without fine-tuning."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ KEEPS = {"resnet20": (0.5, 0.3), "resnet32": (0.5, 0.3), "lenet5": (0.1, 0.05)}
 
 
 def moments(on: Reference, metric: str) -> eckart.Moments:
-    """By the metric of this name; without one, the inputs are all that is known."""
+    """Moments by the metric of this name; without a metric, those of the inputs alone."""
     chosen = METRICS[metric]
     if chosen is None:
         return inputs_alone(moments_of(on.model, on.calibration))
@@ -42,7 +42,7 @@ def measure(
     calibration: int = CALIBRATION_IMAGES,
     test: int = 0,
 ) -> None:
-    """With factors alone; what is asked is measured again, other rows of the results stay."""
+    """Measure the requested rows again, with factors alone; other rows stay."""
     results = Results(output)
     for network in networks:
         on = reference(network, data, calibration, test)

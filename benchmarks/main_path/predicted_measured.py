@@ -21,7 +21,7 @@ Plans = Iterator[tuple[str, eckart.Plan]]
 
 
 def single_plans(curves: eckart.Curves) -> Plans:
-    """Plans that factor one layer alone or narrow one group alone, at some shares of its cost."""
+    """Plans that factor a single layer or narrow a single group, at some shares of its cost."""
     for curve in curves.curves:
         yield from plans_of(curve.site.name, replace(curves, curves=(curve,), groups=()))
     others = dict.fromkeys(curves.specs, "only widths change")
@@ -31,14 +31,14 @@ def single_plans(curves: eckart.Curves) -> Plans:
 
 
 def plans_of(name: str, alone: eckart.Curves) -> Plans:
-    """The best plan at each share of what these sites cost, where one is cheap enough."""
+    """The best plan at each share of the cost of these sites, if one is cheap enough."""
     for share in SHARES:
         with suppress(eckart.BudgetError):
             yield name, eckart.allocate(alone, eckart.Budget(params=share, of="sites"))
 
 
 def whole_plans(curves: eckart.Curves) -> Plans:
-    """Of the whole network."""
+    """Plans of the whole network."""
     for keep in KEEPS:
         yield f"whole network, {keep}", eckart.allocate(curves, eckart.Budget(params=keep))
 
@@ -62,7 +62,7 @@ def measure(
     calibration: int = CALIBRATION_IMAGES,
     test: int = 1000,
 ) -> None:
-    """Measure what is asked again; rows of other networks stay."""
+    """Measure the requested networks again; rows of other networks stay."""
     results = Results(output)
     for network in networks:
         on = reference(network, data, calibration, test)

@@ -11,12 +11,12 @@ Clock = Callable[[], float]
 
 
 def fair_clock() -> Clock:
-    """The processor's clock for one thread, which a busy machine does not falsify."""
+    """The processor's clock if there is one thread: a busy machine does not distort it."""
     return time.process_time if torch.get_num_threads() == 1 else time.perf_counter
 
 
 def timed(run: Callable[[], T], clock: Clock = time.perf_counter) -> tuple[float, T]:
-    """What one call takes, and what it returns."""
+    """The seconds that one call takes, and its result."""
     start = clock()
     found = run()
     return clock() - start, found

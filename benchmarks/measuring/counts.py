@@ -9,12 +9,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def count_params(model: nn.Module) -> int:
-    """Number of scalars in all parameters, shared ones once; buffers do not count."""
+    """The number of scalars in all parameters; shared ones count once, buffers do not count."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def weights_kept(model: nn.Module, dense: nn.Module, names: Iterable[str]) -> float:
-    """The fraction of the weights inside some submodules that is left; biases do not count."""
+    """The remaining fraction of the weights in some submodules; biases do not count."""
     inside = list(names)
 
     def weights(network: nn.Module) -> int:

@@ -13,13 +13,13 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Measurement:
-    """A file that binds one of these to the name `MEASUREMENT` can be run by its own name.
+    """What a file binds to the name `MEASUREMENT`, so that it can be run by its own name.
 
     Attributes:
-        measure: called with those of `data`, `output` and `seed` that it names; its keywords with
-            defaults are the options of the command line.
-        choices: the values that some of its options may have.
-        threads: of torch, unless the command line says otherwise.
+        measure: called with `data`, `output` and `seed` if it has parameters of these names; its
+            keywords with defaults are the options of the command line.
+        choices: the allowed values of some of its options.
+        threads: number of threads of torch, unless the command line says otherwise.
     """
 
     measure: Callable[..., object]
@@ -29,11 +29,11 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of `--list`; nothing is imported for it.
+    """One line of `--list`; listing it imports nothing.
 
     Attributes:
-        name: that of the file, with dashes.
-        module: to import.
+        name: the name of the file, with dashes.
+        module: the module to import.
         what: the first line of the file's docstring.
     """
 
@@ -43,11 +43,11 @@ class Entry:
 
     @property
     def output(self) -> Path:
-        """The results, unless the command line says otherwise."""
+        """The path of the results, unless the command line says otherwise."""
         return results_path(self.name)
 
     def load(self) -> Measurement:
-        """Import the file."""
+        """Import the file and return its measurement."""
         found = import_module(self.module).MEASUREMENT
         if not isinstance(found, Measurement):
             raise TypeError(f"{self.module}.MEASUREMENT is {found!r}: expected a Measurement")

@@ -38,7 +38,7 @@ COUNTS: dict[str, Callable[..., int]] = {
 
 
 class Operations(TorchDispatchMode):
-    """Counts while it is entered; elementwise work counts one operation per output entry."""
+    """Counts while it is active; elementwise work counts one operation per output entry."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -56,5 +56,5 @@ class Operations(TorchDispatchMode):
 
     @property
     def total(self) -> int:
-        """All operations but the elementwise ones."""
+        """All operations except the elementwise ones."""
         return sum(n for name, n in self.counts.items() if name != "elementwise")

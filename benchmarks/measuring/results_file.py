@@ -8,7 +8,7 @@ Row = dict[str, Any]
 
 
 def results_path(name: str) -> Path:
-    """Where the results of a measurement are committed."""
+    """The path at which the results of a measurement are committed."""
     return Path("benchmarks/results") / f"{name}.json"
 
 
@@ -18,17 +18,17 @@ def committed(name: str) -> Any:
 
 
 def write_json(content: object, path: Path) -> None:
-    """Write all of it."""
+    """Write the results as JSON."""
     text = json.dumps(content, indent=1, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
 
 
 @final
 class Results:
-    """Rows in a file that is written after each, so that a run that was stopped goes on."""
+    """Rows in a file that is written after each row, so that a stopped run can continue."""
 
     def __init__(self, path: Path) -> None:
-        """Read the rows that the file holds already."""
+        """Read the rows that are already in the file."""
         self.path = path
         self.rows: list[Row] = json.loads(path.read_text("utf-8")) if path.exists() else []
 
@@ -37,12 +37,12 @@ class Results:
         return any(what.items() <= row.items() for row in self.rows)
 
     def add(self, *rows: Row) -> None:
-        """Print rows and write all of them, these last."""
+        """Print the rows, append them and write the file."""
         for row in rows:
             print(json.dumps(row, ensure_ascii=False), flush=True)
         self.rows += rows
         write_json(self.rows, self.path)
 
     def forget(self, **what: object) -> None:
-        """Leave out the rows with these values, which are measured again."""
+        """Drop the rows with these values, so that they are measured again."""
         self.rows = [row for row in self.rows if not what.items() <= row.items()]

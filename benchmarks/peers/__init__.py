@@ -1,4 +1,4 @@
-"""Other methods, written from their papers' formulas or run from their own packages.
+"""Other methods, implemented from their papers or run from their own packages.
 
 `PEERS[name](model, calibration, keep)` returns a smaller copy of a model in eval mode:
 `calibration` is (images, labels), `keep` the fraction of all its parameters that may stay (of its

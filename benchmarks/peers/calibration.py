@@ -1,4 +1,4 @@
-"""What the peers read from calibration data, gathered once per (model, calibration).
+"""The statistics that peers need from calibration data, gathered once per model and data.
 
 Every function takes a model in eval mode and `calibration = (images, labels)`.
 """
@@ -25,7 +25,7 @@ BATCH = 100
 
 @dataclass(frozen=True)
 class LayerInputs:
-    """Of one layer's input rows (patches of a convolution): mean of x xᵀ and of |x|."""
+    """Means of x xᵀ and of |x| over one layer's input rows (patches of a convolution)."""
 
     moment: Float64[Tensor, "in in"]
     mean_abs: Float64[Tensor, " in"]
@@ -35,7 +35,7 @@ class LayerInputs:
 def once(
     gather: Callable[[nn.Module, Calibration], Gathered],
 ) -> Callable[[nn.Module, Calibration], Gathered]:
-    """Remember the last result for each model while its weights and the data stay the same."""
+    """Remember the last result per model while its weights and the data stay the same."""
     memory: WeakKeyDictionary[nn.Module, tuple[Calibration, list[tuple[int, int]], Gathered]] = (
         WeakKeyDictionary()
     )
@@ -94,7 +94,7 @@ def gradient_squares(
 
 @once
 def parameter_gradients(model: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
-    """Gradient of the mean cross entropy over the calibration set, for every parameter."""
+    """The gradient of the mean cross entropy over the calibration set, per parameter."""
     names, parameters = zip(*model.named_parameters(), strict=True)
     totals = [torch.zeros_like(parameter) for parameter in parameters]
     for images, labels in _batches(calibration):

@@ -1,4 +1,4 @@
-"""Channel pruning by weight norm with a least-squares refit, as AIMET does it."""
+"""Channel pruning by weight norm with a least-squares refit, as in AIMET."""
 
 import copy
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ DAMPING = 1e-6
 
 @dataclass(frozen=True)
 class Kept:
-    """What stays of one chain: channels, and the columns of the consumer that read them."""
+    """What is kept of one chain: channels, and the columns of the consumer that read them."""
 
     chain: Chain
     channels: Int64[Tensor, " kept"]
@@ -29,7 +29,7 @@ def l2_channels(model: nn.Module, calibration: Calibration, keep: float) -> nn.M
     """Keep the input channels with the largest weight norm; refit; the same fraction everywhere.
 
     Each consumer is refitted to its dense outputs by least squares on the dense inputs. Only
-    channels inside a chain go, so in a ResNet the inner ones of each block.
+    channels inside a chain are removed; in a ResNet these are the inner ones of each block.
 
     Source: He et al. 2017 (1707.06168), section 3.1, with norms in place of the lasso.
     """
@@ -50,7 +50,7 @@ def l2_channels(model: nn.Module, calibration: Calibration, keep: float) -> nn.M
 
 
 def largest(model: nn.Module, fraction: float) -> list[Kept]:
-    """Of every chain, this fraction of channels, rounded but at least one, by weight norm."""
+    """This fraction of every chain's channels (rounded, at least one) by weight norm."""
     kept = []
     for chain in channel_chains(model):
         width = len(layer_at(model, chain.producer).weight)

@@ -32,7 +32,7 @@ def layer_at(model: nn.Module, name: str) -> Layer:
 
 
 def geometry(layer: nn.Conv2d) -> dict[str, Any]:
-    """How the patches of a convolution lie, by the names of its arguments."""
+    """The geometry of a convolution's patches, by the names of its arguments."""
     names = ("kernel_size", "stride", "padding", "dilation")
     return {name: getattr(layer, name) for name in names}
 
@@ -57,17 +57,17 @@ def output_rows(layer: Layer, y: Float[Tensor, "n ..."]) -> Float[Tensor, "n out
 
 
 def dense_size(layer: Layer) -> int:
-    """m n: entries of the matrix."""
+    """m n, the entries of the matrix."""
     return layer.weight.numel()
 
 
 def rank_size(layer: Layer) -> int:
-    """m + n: entries that one unit of rank takes."""
+    """m + n, the entries that one unit of rank takes."""
     return len(layer.weight) + layer.weight[0].numel()
 
 
 def largest_rank(layer: Layer) -> int:
-    """Largest r with r(m + n) < m n; 0 where factoring never pays."""
+    """The largest r with r(m + n) < m n; 0 if factoring never pays."""
     return (dense_size(layer) - 1) // rank_size(layer)
 
 

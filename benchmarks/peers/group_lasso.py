@@ -1,4 +1,4 @@
-"""Other solvers of the group lasso on single columns, at their own best: given a factor of R."""
+"""Other solvers of the group lasso on single columns, in their best form: on a factor of R."""
 
 from dataclasses import dataclass
 
@@ -89,7 +89,7 @@ def _restarted(gram: Tensor, cross: Tensor, m: Tensor, alpha: float, tol: float)
 
 
 def _violation(gram: Tensor, cross: Tensor, m: Tensor, alpha: float) -> Tensor:
-    """Distance of each column's gradient to the subdifferential of the penalty."""
+    """The distance of each column's gradient to the subdifferential of the penalty."""
     g, norms = cross - m @ gram, torch.linalg.vector_norm(m, dim=0)
     inside = torch.linalg.vector_norm(g - alpha * m / norms.clamp_min(1e-300), dim=0)
     outside = (torch.linalg.vector_norm(g, dim=0) - alpha).clamp_min(0)

@@ -74,7 +74,7 @@ def truncated(model: nn.Module, spectra: Mapping[str, Spectrum], ranks: Ranks) -
 
 
 def svd_uniform(model: nn.Module, calibration: Calibration, keep: float) -> nn.Module:
-    """Truncate W; the same fraction everywhere."""
+    """Truncate W with the same fraction in every layer."""
     ranks = uniform(compressible(model), allowance(model, keep))
     return truncated(model, plain_spectra(model), ranks)
 
@@ -88,7 +88,7 @@ def svd_global(model: nn.Module, calibration: Calibration, keep: float) -> nn.Mo
 
 
 def svd_llm(model: nn.Module, calibration: Calibration, keep: float) -> nn.Module:
-    """Activation-weighted truncation; the same fraction everywhere. Source: 2403.07378."""
+    """Activation-weighted truncation, the same fraction in every layer. Source: 2403.07378."""
     spectra = weighted_spectra(model, calibration)
     ranks = uniform(compressible(model), allowance(model, keep))
     return truncated(model, spectra, ranks)

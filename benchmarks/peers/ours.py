@@ -1,4 +1,4 @@
-"""Eckart itself in the peers' signature: one calibration per network, then a plan per budget."""
+"""Eckart with the peers' signature: one calibration per network, then a plan per budget."""
 
 from dataclasses import replace
 
@@ -17,12 +17,12 @@ WITH_CP = ("weighted_svd", "cp", "spatial", "backward_elimination")
 
 @once
 def moments_of(model: nn.Module, calibration: Calibration) -> eckart.Moments:
-    """Moments of the default metric, gathered once per network."""
+    """Moments by the default metric, gathered once per network."""
     return eckart.calibrate(model, batches(calibration), progress=False)
 
 
 def inputs_alone(moments: eckart.Moments) -> eckart.Moments:
-    """Without what is known of the outputs: `A` only."""
+    """The same moments without the outputs: `A` only."""
     return replace(moments, output_grams={}, metric=None)
 
 

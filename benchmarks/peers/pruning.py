@@ -1,4 +1,4 @@
-"""Torch-Pruning as it is, one shot, global, on the channels inside the chains only."""
+"""Torch-Pruning unchanged: one shot, global, only on the channels inside the chains."""
 
 import copy
 
@@ -14,10 +14,10 @@ from benchmarks.subjects.networks import channel_chains
 
 
 class _OneStays:
-    """The library's importance, with each layer's best channel out of reach.
+    """The library's importance, but each layer's best channel is never pruned.
 
     The library leaves a layer whole when all its channels fall below the global threshold, so
-    small budgets would be out of reach.
+    small budgets could not be reached.
     """
 
     def __init__(self, importance: torch_pruning.importance.Importance) -> None:

@@ -1,4 +1,4 @@
-"""How many of a network's parameters or MACs may stay, and which rank each layer gets for it.
+"""The parameters or MACs that may stay, and the rank that each layer gets for them.
 
 A rule returns the ranks of the layers to factor; a layer that is not named stays dense.
 """
@@ -17,7 +17,7 @@ STEPS = 60
 
 
 def allowance(model: nn.Module, keep: float) -> float:
-    """Weights that all compressible layers together may have, for `keep` of all parameters to stay.
+    """The weights that all compressible layers may have together to keep `keep` of all parameters.
 
     Raises:
         ValueError: rank 1 everywhere is still too much, or `keep` is not in (0, 1].
@@ -36,7 +36,7 @@ def check_reachable(keep: float, least: float) -> None:
 
 
 def largest_within(fits: Callable[[float], bool], low: float = 0.0, high: float = 1.0) -> float:
-    """The largest number in [low, high] that fits, by bisection; `low` is taken to fit."""
+    """The largest number in [low, high] that fits, by bisection; `low` is assumed to fit."""
     if fits(high):
         return high
     for _ in range(STEPS):
@@ -58,7 +58,7 @@ def uniform(layers: Mapping[str, Layer], allowed: float) -> Ranks:
 
 
 def size(layers: Mapping[str, Layer], ranks: Ranks) -> int:
-    """Weights of all layers together at these ranks."""
+    """The weights of all layers together at these ranks."""
     return sum(ranks[k] * rank_size(v) if k in ranks else dense_size(v) for k, v in layers.items())
 
 
@@ -68,12 +68,12 @@ def by_energy(
     allowed: float,
     positions: Mapping[str, int] | None = None,
 ) -> Ranks:
-    """Least sum of relative lost energies Σ_{i>r} eᵢ / Σ eᵢ under one Lagrange multiplier.
+    """The least sum of relative lost energies Σ_{i>r} eᵢ / Σ eᵢ under one Lagrange multiplier.
 
     Args:
-        energies: per layer, squared singular values in descending order.
-        allowed: budget, in weights, or in MACs where `positions` are given.
-        positions: rows per example of each layer: one weight costs that many MACs.
+        energies: squared singular values of each layer, in descending order.
+        allowed: budget, in weights, or in MACs if `positions` are given.
+        positions: rows per example of each layer; one weight costs that many MACs.
 
     Source: BALF (2509.25136), rank allocation.
     """
@@ -97,7 +97,7 @@ def by_energy(
 def _options(
     layer: Layer, energy: Float64[Tensor, " k"], positions: int
 ) -> tuple[Float64[Tensor, " r"], Float64[Tensor, " r"]]:
-    """Cost and relative lost energy of ranks 1, 2, … and, last, of staying dense."""
+    """Cost and relative lost energy of ranks 1, 2, … and finally of staying dense."""
     ranks = largest_rank(layer)
     cost = torch.arange(1, ranks + 1) * rank_size(layer)
     tail = energy.flip(0).cumsum(0).flip(0)

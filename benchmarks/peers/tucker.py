@@ -26,11 +26,11 @@ Widths = tuple[int, ...]  # (outputs, inputs) of a k×k core, or (rank,) of a pl
 
 
 def tucker2_uniform(model: nn.Module, calibration: Calibration, keep: float) -> nn.Module:
-    """1×1 to r inputs, k×k to r' outputs, 1×1 back: the same fraction of the channels everywhere.
+    """1×1 to r inputs, k×k to r' outputs, 1×1 back; the same fraction of channels everywhere.
 
     A linear layer or a 1×1 convolution gets the SVD with that fraction of its full rank. The first
-    and the last layer, and those that would not shrink, stay dense: the same fraction of three
-    colours would leave one. 20 sweeps from the SVD.
+    and the last layer stay dense, because the same fraction of three colours would leave one. So do
+    layers that would not shrink. 20 sweeps from the SVD.
 
     Source: Kim et al. 2016 (1511.06530), section 3.1.
     """

@@ -13,8 +13,8 @@ from benchmarks.peers.ranks import Ranks, allowance
 def zero_sum_svd(model: nn.Module, calibration: Calibration, keep: float) -> nn.Module:
     """Drop weighted singular values over all layers so that the first-order loss stays balanced.
 
-    A layer's candidate is its smallest remaining singular value; of the candidates whose
-    predicted change has the sign opposite to the running sum, the smallest in size goes.
+    A layer's candidate is its smallest remaining singular value. Among the candidates whose
+    predicted change has the opposite sign of the running sum, the smallest in size is dropped.
     Source: Zero Sum SVD (2602.02848), two-heap selection.
     """
     spectra = weighted_spectra(model, calibration)
@@ -29,9 +29,9 @@ def zero_sum_svd(model: nn.Module, calibration: Calibration, keep: float) -> nn.
 def loss_changes(
     weight: Float64[Tensor, "out in"], spectrum: Spectrum, gradient: Tensor
 ) -> Float64[Tensor, " k"]:
-    """⟨∂L/∂W, −uᵢ uᵢᵀ W⟩ for every i: the predicted change of the loss when i is dropped.
+    """⟨∂L/∂W, −uᵢ uᵢᵀ W⟩ for every i: the predicted change of the loss if i is dropped.
 
-    The same number as −σᵢ uᵢᵀ (∂L/∂W) ṽᵢ of the paper, with ṽᵢ = L⁻ᵀ vᵢ and σᵢ ṽᵢᵀ = uᵢᵀ W.
+    This equals −σᵢ uᵢᵀ (∂L/∂W) ṽᵢ of the paper, with ṽᵢ = L⁻ᵀ vᵢ and σᵢ ṽᵢᵀ = uᵢᵀ W.
     """
     pulled = gradient.flatten(1).double() @ weight.T
     return -torch.einsum("oi,op,pi->i", spectrum.left, pulled, spectrum.left)

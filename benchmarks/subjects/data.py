@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 CACHE = Path(__file__).parents[1] / ".cache"
-CIFAR_MEAN = (0.485, 0.456, 0.406)  # those of ImageNet: the published networks want them
+CIFAR_MEAN = (0.485, 0.456, 0.406)  # of ImageNet, because the published networks expect them
 CIFAR_STD = (0.229, 0.224, 0.225)
 CALIBRATION_IMAGES = 2000
 BATCH = 250
@@ -30,7 +30,7 @@ def batches(data: Labelled, size: int = BATCH) -> list[Labelled]:
 
 
 def first(data: Labelled, count: int) -> Labelled:
-    """The first images with their labels, as tensors of their own: the rest can be let go of."""
+    """The first images with their labels, as copies, so that the rest can be freed."""
     images, labels = data
     return images[:count].clone(), labels[:count].clone()
 
@@ -39,7 +39,7 @@ def cifar10(root: str | Path | None = None, split: str = "train") -> Labelled:
     """CIFAR-10 (n, 3, 32, 32), normalised as the published ResNets expect; `root/cifar10` parquet.
 
     Args:
-        root: folder that holds `cifar10/`; default the environment variable ECKART_DATA.
+        root: folder that holds `cifar10/`; defaults to the environment variable ECKART_DATA.
         split: "train" (50,000) or "test" (10,000).
     """
     pixels, labels = _parquet(data_root(root) / "cifar10", split, image_column="img")
@@ -58,7 +58,7 @@ def fashion_mnist(root: str | Path | None = None, split: str = "train") -> Label
 
     Args:
         root: any folder above the IDX files, such as /usr/share/datasets of Debian's package
-            dataset-fashion-mnist; default the environment variable ECKART_DATA.
+            dataset-fashion-mnist; defaults to the environment variable ECKART_DATA.
         split: "train" (60,000) or "test" (10,000).
     """
     prefix = {"train": "train", "test": "t10k"}[_known(split)]
@@ -71,7 +71,7 @@ def fashion_mnist(root: str | Path | None = None, split: str = "train") -> Label
 def flipped_and_cropped(
     images: Float[Tensor, "n channels height width"], padding: int = 4
 ) -> Float[Tensor, "n channels height width"]:
-    """Each image flipped left to right or not, and moved by up to `padding` pixels, at random."""
+    """Each image randomly flipped left to right, and moved by up to `padding` pixels."""
     n, channels, height, width = images.shape
     flipped = torch.where(torch.rand(n, 1, 1, 1) < 0.5, images.flip(3), images)
     padded = torch.nn.functional.pad(flipped, [padding] * 4)
@@ -82,12 +82,12 @@ def flipped_and_cropped(
 
 
 def channels_last(images: Tensor) -> Tensor:
-    """Images in the layout that convolutions are fastest in on CPUs; other tensors as they are."""
+    """Images in the layout that is fastest for convolutions on CPUs; other tensors unchanged."""
     return images.contiguous(memory_format=torch.channels_last) if images.dim() == 4 else images
 
 
 def data_root(root: str | Path | None = None) -> Path:
-    """The data folder: `root`, else the environment variable ECKART_DATA.
+    """The data folder: `root` or the environment variable ECKART_DATA.
 
     Raises:
         FileNotFoundError: neither is given, or the folder does not exist.
@@ -117,7 +117,7 @@ def _parquet(folder: Path, split: str, image_column: str) -> tuple[UInt8[Tensor,
 
 
 def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write safetensors so that a run that is interrupted, or a second one, leaves a whole file."""
+    """Write safetensors; an interrupted or a second run still leaves a complete file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
     save_file(tensors, partial)

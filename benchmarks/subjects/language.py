@@ -1,4 +1,4 @@
-"""Language models, an encoder, and the texts they are calibrated and judged on."""
+"""Language models, an encoder, and the texts that calibrate and judge them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,12 +18,12 @@ Batch = dict[str, Tensor]
 
 
 def text(name: str, data: Path | None = None) -> str:
-    """One of the texts above, whole."""
+    """One of the texts above, in full."""
     return read_text(data_root(data) / name)
 
 
 def halves(whole: str) -> tuple[str, str]:
-    """What calibrates, and what judges."""
+    """The half that calibrates, and the half that judges."""
     return whole[: len(whole) // 2], whole[len(whole) // 2 :]
 
 

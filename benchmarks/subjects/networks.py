@@ -1,4 +1,4 @@
-"""The reference networks, and where their inner channels pass from layer to layer."""
+"""The reference networks, and how their inner channels pass from layer to layer."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A trained network by name, with what it is calibrated and scored on."""
+"""A trained network by name, with its calibration and test data."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ class Reference:
     """A trained network and its images.
 
     Attributes:
-        network: its name.
+        network: the name.
         model: in eval mode.
         calibration: training images with labels.
-        test: images with labels that nothing else sees.
+        test: images with labels that are used for nothing else.
     """
 
     network: str
@@ -31,14 +31,14 @@ class Reference:
 
     @property
     def batches(self) -> list[Labelled]:
-        """What it is calibrated on."""
+        """The calibration images in batches."""
         return batches(self.calibration)
 
 
 def reference(
     network: str, data: Path | None = None, calibration: int = CALIBRATION_IMAGES, test: int = 0
 ) -> Reference:
-    """With the first training images, and the first test images (0: all)."""
+    """The network with the first training images and the first test images (0: all)."""
     read, model = _network(network, data)
     trained, tested = read(data, "train"), read(data, "test")
     return Reference(

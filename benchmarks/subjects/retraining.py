@@ -1,4 +1,4 @@
-"""Retraining a network that was made smaller: on labels, or against the dense network's outputs."""
+"""Retrain a smaller network on labels, or to match the dense network's outputs."""
 
 import copy
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-WARM_UP = 0.05  # share of the steps; the first ones must not undo what least squares found
+WARM_UP = 0.05  # share of the steps, so that the first steps do not undo the least-squares fit
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,12 @@ class Recipe:
     """How to retrain: Adam, a linear warm-up, then a cosine down to zero.
 
     Attributes:
-        name: in the results.
+        name: the name in the results.
         epochs: passes over the training images.
         distilled: whether the targets are the dense network's logits instead of labels.
         rate: largest step size.
         batch: images per step.
-        temperature: that both sets of logits are divided by when distilled.
+        temperature: divides both sets of logits when distilled.
     """
 
     name: str

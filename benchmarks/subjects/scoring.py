@@ -1,4 +1,4 @@
-"""What networks of images answer, and how often they are right."""
+"""The answers of image networks, and how often they are right."""
 
 import torch
 from jaxtyping import Float, Int64
@@ -16,7 +16,7 @@ def accuracy(
     labels: Int64[Tensor, " n"],
     batch: int = BATCH,
 ) -> float:
-    """Fraction of `labels` that the largest logit gives; sets `model` to eval mode."""
+    """The fraction of `labels` given by the largest logit; sets `model` to eval mode."""
     model.eval()
     pairs = zip(images.split(batch), labels.split(batch), strict=True)
     hits = (model(channels_last(x)).argmax(1) == y for x, y in pairs)

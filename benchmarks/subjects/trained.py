@@ -1,4 +1,4 @@
-"""Reference networks that are trained: published, or trained here once and cached."""
+"""Trained reference networks: published ones, or trained here once and cached."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ def trained_densenet(
 
 @dataclass(frozen=True)
 class Schooling:
-    """SGD, Nesterov momentum 0.9, weight decay 5e-4, step size falling from `rate` by a cosine."""
+    """SGD with Nesterov momentum 0.9, weight decay 5e-4 and a cosine rate from `rate` down."""
 
     epochs: int
     rate: float
@@ -70,7 +70,7 @@ def _trained(
     seed: int,
     cache: Path,
 ) -> M:
-    """The network in eval mode; trained if the cache does not hold it."""
+    """The network in eval mode, trained if it is not in the cache."""
     path = Path(cache) / f"{name}.safetensors"
     if not path.exists():
         write_tensors(_train(make, read(), training, seed).state_dict(), path)

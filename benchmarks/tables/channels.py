@@ -19,7 +19,7 @@ NAMES = {
 
 
 def course(rows: Sequence[Row]) -> str:
-    """The course's results: what is kept, and points lost along the way."""
+    """The course's results: what is kept, and the points lost at each step."""
     head = (
         "seed", "variant", "asked", "λ", "columns kept", "parameters",
         "points lost before the refit", "after it, zero columns", "after it, collapsed",
@@ -63,7 +63,7 @@ def _lost(rows: Sequence[Row]) -> str:
 
 
 def retrained(budgets: Sequence[Row], retrained: Sequence[Row]) -> str:
-    """Accuracy of the joint plan as it is and after each recipe."""
+    """Accuracy of the joint plan without retraining and after each recipe."""
     joint = [row for row in budgets if row["method"] == "joint"]
     recipes = list(dict.fromkeys(row["recipe"] for row in retrained))
     lines = []

@@ -65,7 +65,7 @@ def shapes() -> str:
 
 
 def learned_factors() -> str:
-    """Accuracy of small factors by how they came about, one column for each size."""
+    """Accuracy of small factors by how they were made, one column per size."""
     rows = committed("learned-factors")
     dense, learned = rows[0], [row for row in rows if row["way"] == "learned"]
     cells = {(row["way"], row["price"]): row["accuracy"] for row in rows}

@@ -13,7 +13,7 @@ from benchmarks.tables.main_path import NAMES
 FRONTIER = Path("docs/results/frontier.svg")
 PREDICTED = Path("docs/results/predicted-measured.png")
 DENSE = 91.73
-INK = "#7d8590"  # read as well on white as on black
+INK = "#7d8590"  # readable on white and on black
 COLOURS = {
     "ours": "#3f83f8",
     "balf_params": "#d9822b",
@@ -37,7 +37,7 @@ STYLE: dict[Any, Any] = {
 
 
 def frontier(rows: Sequence[Row]) -> Figure:
-    """One line per method, on a ground that is not painted."""
+    """One line per method, on a transparent background."""
     figure = Figure(figsize=(6, 4.6), layout="constrained")
     axes = figure.subplots()
     for method, colour in COLOURS.items():
@@ -82,7 +82,7 @@ def predicted_measured(rows: Sequence[Row]) -> Figure:
 
 
 def draw() -> Iterator[Path]:
-    """Write both, and say where."""
+    """Draw both figures and yield their paths."""
     rows = [row for row in committed("frontier") if row["network"] == "resnet20"]
     with rc_context(STYLE):
         frontier(rows).savefig(FRONTIER, transparent=True, metadata={"Date": None})

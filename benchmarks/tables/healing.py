@@ -1,4 +1,4 @@
-"""The table of what healing buys."""
+"""The table of what healing gains."""
 
 from collections.abc import Callable, Sequence
 

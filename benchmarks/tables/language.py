@@ -42,7 +42,7 @@ def embeddings(rows: Sequence[Row]) -> str:
 
 
 def beyond_half(rows: Sequence[Row]) -> str:
-    """How far each drop is above half of the peer's, in points, with its error."""
+    """Each drop minus half of the peer's, in points, with its error."""
     cells = {(r["method"], r["keep"]): r for r in rows}
 
     def cell(method: str, keep: float) -> str:
@@ -59,7 +59,7 @@ def _multiple(value: float) -> str:
 
 
 def _by_method(title: str, rows: Sequence[Row], cell: Callable[[str, float], str]) -> str:
-    """One row for each method that is not the dense network, one column for each fraction."""
+    """One row per method except the dense network, one column per fraction."""
     made = [row for row in rows if row["method"] != "dense"]
     keeps = sorted({row["keep"] for row in made}, reverse=True)
     methods = dict.fromkeys(row["method"] for row in made)

@@ -1,4 +1,4 @@
-"""Tables of the main path: networks of images at every budget, output metrics, costs."""
+"""Tables of the main path: image networks at every budget, output metrics, costs."""
 
 from collections.abc import Callable, Iterator
 from functools import partial

@@ -1,4 +1,4 @@
-"""The page on memory, written whole from the results."""
+"""The page on memory, written in full from the results."""
 
 from benchmarks.costs.memory_chain import SHAPE
 from benchmarks.measuring.results_file import Row
@@ -56,7 +56,7 @@ torch and transformers take ({base:.2f} GiB with the weights mapped and not read
 
 
 def formulas(result: Row) -> dict[str, float]:
-    """The peaks that the report promises, in bytes."""
+    """The peaks by the formulas of the report, in bytes."""
     base = result["runs"][0]["stages"][0]["peak_bytes"]
     weights, smaller = (result["bytes_on_disk"][name] for name in ("network", "smaller"))
     width, between = SHAPE["hidden_size"], SHAPE["intermediate_size"]

@@ -1,4 +1,4 @@
-"""The committed results put into the documents: tables between markers, figures, one whole page."""
+"""Write the committed results into the documents: tables between markers, figures, one page."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ SECTIONS = {name: make for part in PARTS for name, make in part.SECTIONS.items()
 
 
 def filled(text: str) -> str:
-    """The text with the content between each pair of markers made again."""
+    """The text with a new table or sentence between each pair of markers."""
     for name, make in SECTIONS.items():
         start, end = f"<!-- {name} -->", f"<!-- end {name} -->"
         if start in text:
@@ -37,7 +37,7 @@ def filled(text: str) -> str:
 
 
 def write_pages() -> None:
-    """All of them; run in the root of the repository."""
+    """Write all pages; run in the root of the repository."""
     for path in map(Path, PAGES):
         path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
         print(f"{path}: tables written")

@@ -1,4 +1,4 @@
-"""What the five studies gave, read from their pages."""
+"""The results of the five studies, read from their pages."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -13,14 +13,14 @@ Cells = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Study:
-    """Where a page says what, in rows with both columns; the last with the cells named counts.
+    """Where to find a study's figures on its page: the last row with the given cells counts.
 
     Attributes:
-        title, way: in the table; what the course did.
-        page: its name.
-        course, ours: the row of the course's method, and of eckart.
-        dense: the row of the dense network; None where only the text has its accuracy.
-        params, accuracy: columns, of numbers or percents, of fractions or percents.
+        title, way: the study's name in the table, and what the course did.
+        page: the name of the page.
+        course, ours: cells of the rows of the course's method and of eckart.
+        dense: cells of the dense network's row; None if only the text has its accuracy.
+        params, accuracy: the columns to read; numbers or percents, and fractions or percents.
     """
 
     title: str
@@ -103,7 +103,7 @@ def _row(study: Study) -> Iterator[str]:
 
 
 def _rows(text: str) -> Iterator[Cells]:
-    """Every row of every table, by the heads of its columns."""
+    """Every row of every table, as a dict from column heads to cells."""
     head: list[str] = []
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
