@@ -32,7 +32,7 @@ from eckart.linalg import (
 
 TOL, RATIO, PENALTIES, ROUNDS = 1e-6, 0.01, 50, 7
 LAYERS = ("fc1", "fc2")
-POINTS = (10, 25, 40)  # of the path, at which peers are timed
+POINTS = (10, 25, 40)  # places on the path at which peers are timed
 
 
 def dgemm_gflops(n: int = 800) -> float:

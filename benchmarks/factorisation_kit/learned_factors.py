@@ -21,9 +21,9 @@ from benchmarks.subjects.scoring import BATCH as TEST_BATCH
 from examples.mlp_mnist import BATCH, RATE, Network
 
 Scored = Callable[[nn.Module], eckart.Score]
-PRICES = (2e-6, 4e-6)  # nats for a parameter
+PRICES = (2e-6, 4e-6)  # nats per parameter
 FACTOR_RATES = {"svd": 0.1, "random": 0.025}  # all layers as factors diverge at 0.25
-LATER_RATE = 0.05  # of factors that begin as those of a trained network
+LATER_RATE = 0.05  # rate for factors cut out of a trained network
 STRENGTH, GROWTH, EVERY = 1e-3, 1.45, 250  # μ ends at 1.7: below 1 when multiplied by the step size
 
 

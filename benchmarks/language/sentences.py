@@ -11,7 +11,7 @@ from benchmarks.subjects.language import STORIES, STS, WIKITEXT, Batch, text
 Encoder = Callable[..., Mapping[str, Tensor]]
 """A tokenizer of ``transformers``, of many texts at once."""
 TEXTS = (WIKITEXT, STORIES)
-CALIBRATION, HELD_OUT = 1024, 256  # sentences of each, these after those
+CALIBRATION, HELD_OUT = 1024, 256  # sentences per source; the held-out ones follow
 BATCH, LONGEST, WORDS = 32, 128, 5
 
 

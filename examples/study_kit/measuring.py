@@ -23,7 +23,7 @@ def measured(network: nn.Module, test: Images, **known: Any) -> Row:
 
 
 def relative_times(networks: Sequence[nn.Module], inputs: Tensor, rounds: int = 20) -> list[float]:
-    """Processor time of a forward pass relative to that of the first network.
+    """Processor time of a forward pass, relative to the first network's.
 
     The networks take turns and the fastest round counts, so other load on the machine matters
     little.
