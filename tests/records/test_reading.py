@@ -131,7 +131,7 @@ def test_specs_and_measurements_are_read_in_the_same_way():
     spec = {"name": "a", "type": "linear", "sizes": [[1, 2]], "itemsize": 4, "input": "a"}
     with pytest.raises(CheckpointError, match=r"^layerspec: an input of 1 axes has sizes"):
         LayerSpec.from_json({**spec, "dense": [FORM.as_json()[0]]})
-    with pytest.raises(CheckpointError, match=r"^layerspec: its dense form must have one piece, got 2"):
+    with pytest.raises(CheckpointError, match=r"^layerspec: its dense form must have one piece"):
         LayerSpec.from_json({**spec, "dense": FORM.as_json()})
     data = Measurement(params=3, macs=4, bytes=12).as_json()
     with pytest.raises(CheckpointError, match=r"^measurement\.params: expected a whole number"):
