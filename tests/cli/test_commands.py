@@ -9,6 +9,7 @@ import torch
 
 from eckart import CalibrationInterrupted, Frontier, Moments, Plan, load
 from eckart.cli.sources.models import load_model
+from eckart.errors import FrontierInterrupted
 
 
 @pytest.fixture
@@ -170,6 +171,9 @@ def test_compress_options_reach_the_plan(run, network, data):
     assert {"0", "7"} <= set(plan.dense)
 
 
+@pytest.mark.filterwarnings(
+    "ignore::eckart.errors.NotMonotoneWarning"
+)  # few images, random weights
 def test_compress_to_a_tolerance(run, network, data):
     words = ["--tolerance", 0.1, "--select-examples", 8, "--no-latency", "--json"]
     found = document(run("compress", *network, *data, *words))
@@ -207,7 +211,7 @@ def test_frontier_says_how_to_go_on(run, network, data, tmp_path, monkeypatch):
     import eckart.pipeline as module
 
     def interrupted(*args, **kwargs):
-        raise KeyboardInterrupt
+        raise FrontierInterrupted("stopped", None) from KeyboardInterrupt()
 
     monkeypatch.setattr(module, "frontier", interrupted)
     out = tmp_path / "f.json"

@@ -77,6 +77,9 @@ def test_healing_needs_data(run, words, tmp_path):
     assert "--data" in result.stderr
 
 
+@pytest.mark.filterwarnings(
+    "ignore::eckart.errors.NotMonotoneWarning"
+)  # few images, random weights
 def test_images_that_choose_are_not_healed_on(run, words):
     """The folder has 32 images to train on: 18 calibrate, 24 heal, and 8 are left to choose."""
     goal = ["--tolerance", 0.5, "--select-examples", 8, "--heal", "correct"]
