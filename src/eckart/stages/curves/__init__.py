@@ -24,11 +24,10 @@ from eckart.network.wrappers import trainable, unwrapped
 from eckart.records import ChannelGroup, Curve, Curves, Form, Offer, Option, Site
 from eckart.records.offer import Allowed
 from eckart.running.progress import tracked
-from eckart.stages.curves.coherence import coherent
 from eckart.stages.curves.group_curves import group_curve
 from eckart.stages.curves.layer_options import narrow_options, whole_options
+from eckart.stages.curves.measured import coherent, rescaled
 from eckart.stages.curves.problems import Bench
-from eckart.stages.curves.rescaling import rescaled
 
 
 def curves(
@@ -96,10 +95,10 @@ def curves(
         name: whole_options(bench, spec, offered)
         for name, spec in tracked(specs.items(), "predicting losses", progress, len(specs))
     }
-    groups = coherent(bench, groups, whole, progress)
+    probe = None if isinstance(offer.rescale, bool) else offer.rescale
+    groups = coherent(bench, groups, whole, probe, progress)
     ratios = dict.fromkeys(whole, 1.0)
     if offer.rescale:
-        probe = None if offer.rescale is True else offer.rescale
         ratios = rescaled(bench, whole, probe, progress)
         usual = median(list(ratios.values()) or [1.0])  # of the factors they were held against
         groups = [group.times(usual) for group in groups]

@@ -1,0 +1,220 @@
+"""Measured over predicted change of the network's outputs, in the metric of the calibration.
+
+``½ tr(G ΔW A ΔWᵀ)`` is of second order, and takes the errors of a layer at different positions as
+independent. Two questions are asked of a few examples:
+
+- How much more does a removal cost than the prediction says, beside factors? Errors of low-rank
+  factors are nearly independent; a removed channel errs alike all over an image, and its errors add
+  up. Each group's losses are multiplied by its ratio over the median of factors of half a layer's
+  size (``coherent``, always).
+- How much more, or less, does truncating each layer cost? Every layer is truncated at one rank,
+  near half of its parameters, side by side with the others (``rescaled``, where asked for).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import geometric_mean, median
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from eckart.errors import InputError
+from eckart.layers import rebuild, weight_of
+from eckart.linalg import quadratic_loss, refit
+from eckart.methods import Problem
+from eckart.metrics import METRICS, Measurable, Probe, probe_of
+from eckart.network.third_party import copied_in
+from eckart.records import GroupCurve, Option
+from eckart.running.batches import examples_in, first_examples, mapped, moved
+from eckart.running.progress import tracked
+from eckart.stages.curves.problems import Bench, half_sized
+from eckart.stages.curves.side_by_side import SideBySide, run
+from eckart.stages.curves.squares import Squares
+
+_SHARES = (0.75, 0.5)  # of the units kept where removals are measured
+_MOST = 50.0  # the ratio of a removal is believed up to this factor
+_FURTHEST = 4.0  # and that of a truncation up to this
+_TINY = 1e-12
+
+
+def coherent(
+    bench: Bench,
+    groups: Sequence[GroupCurve],
+    options: Mapping[str, Sequence[Option]],
+    metric: Probe | None = None,
+    progress: bool | None = None,
+) -> list[GroupCurve]:
+    """The curves with the losses of removals measured against those of factors.
+
+    Without a sample of the data, or where the network does not react, they are as they were.
+
+    Cost: three or four forward passes of the sample per group.
+    """
+    if not bench.moments.sample or not groups:
+        return list(groups)
+    trial = _Trial(bench, metric)
+    removals, factors = [], list[float]()
+    for curve in tracked(groups, "measuring removals", progress, len(groups)):
+        removals.append(_removal_ratio(trial, curve))
+        ratios = (_factor_ratio(trial, name, options[name]) for name in curve.group.readers)
+        factors += [ratio for ratio in ratios if ratio]
+    usual = median(factors or [r for r in removals if r] or [1.0])
+    scales = [_bounded(r / usual, _MOST) if r else 1.0 for r in removals]
+    return [curve.times(scale) for curve, scale in zip(groups, scales, strict=True)]
+
+
+class _Trial:
+    """A copy of the network that weights are tried in, and its outputs on the sample."""
+
+    def __init__(self, bench: Bench, metric: Probe | None) -> None:
+        self.bench = bench
+        self.probe: Measurable = _probe(bench, metric) or Squares()
+        self.model = copy.deepcopy(bench.model)
+        self.sample = [moved(inputs, self.model) for inputs in bench.moments.sample]
+        self.outputs = [run(self.model, inputs) for inputs in self.sample]
+
+    @torch.no_grad()
+    def change(self, weights: Mapping[str, Tensor]) -> float:
+        """The change of the outputs in the metric with these weights in place."""
+        layers = {name: self.model.get_submodule(name) for name in weights}
+        before = {name: weight_of(layer).clone() for name, layer in layers.items()}
+        for name, weight in weights.items():
+            weight_of(layers[name]).copy_(weight.reshape(before[name].shape))
+        pairs = zip(self.sample, self.outputs, strict=True)
+        found = sum(self._change(inputs, outputs) for inputs, outputs in pairs)
+        for name, weight in before.items():
+            weight_of(layers[name]).copy_(weight)
+        return found
+
+    def _change(self, inputs: Any, outputs: Any) -> float:
+        found = self.probe.observed(run(self.model, inputs), inputs)
+        return self.probe.change(found, outputs, inputs)
+
+
+def _removal_ratio(trial: _Trial, curve: GroupCurve) -> float | None:
+    """Measured over predicted, mean over two sizes; None where nothing changes."""
+    group, ratios = curve.group, []
+    for share in _SHARES:
+        size = min(curve.sizes[:-1], key=lambda k: abs(k - share * group.size), default=0)
+        if size == 0 or curve.losses[size] <= _TINY:
+            continue
+        weights = {
+            name: _masked(trial.bench.problem(name), group.columns(name, curve.order[size:]))
+            for name in group.readers
+        }
+        change = trial.change(weights)
+        if change > _TINY:
+            ratios.append(change / curve.losses[size])
+    return geometric_mean(ratios) if ratios else None
+
+
+def _masked(problem: Problem, gone: Sequence[int]) -> Float[Tensor, "out in"]:
+    """The weight refitted to the inputs that stay, zero at the others."""
+    weight = problem.weight[0]
+    block = weight.shape[1] // problem.piece.inputs
+    stays = torch.ones(problem.piece.inputs, dtype=torch.bool, device=weight.device)
+    stays[torch.tensor(list(gone), dtype=torch.int64, device=weight.device)] = False
+    at = stays.repeat_interleave(block).nonzero().flatten()
+    full = torch.zeros_like(weight)
+    full[:, at] = refit(weight, problem.a[0], at)
+    return full
+
+
+def _factor_ratio(trial: _Trial, name: str, options: Sequence[Option]) -> float | None:
+    """The same for factors of half the layer's size, by the last method that has them."""
+    problem, layer = trial.bench.problem(name), trial.bench.layers[name]
+    option = half_sized(problem, options)
+    if option is None:
+        return None
+    merged = rebuild(layer, option.form, trial.bench.built(problem, option)).merge()
+    weight = weight_of(merged).detach().double().reshape(problem.weight.shape)
+    loss = quadratic_loss(weight - problem.weight, problem.a, problem.g)
+    change = trial.change({name: weight})
+    return change / loss if min(loss, change) > _TINY else None
+
+
+def rescaled(
+    bench: Bench,
+    options: Mapping[str, Sequence[Option]],
+    metric: Probe | None = None,
+    progress: bool | None = None,
+) -> dict[str, float]:
+    """Measured over predicted change of the outputs for each layer, between 1/4 and 4.
+
+    The change is that of the metric: the divergence in nats for next tokens and the Fisher, half
+    the squared change for logits and embeddings, per output as the losses are. It is measured in
+    float32, and that of two equal runs is subtracted. A layer whose change drowns in that, or that
+    does not see the examples one after the other, gets the median of the others.
+
+    Args:
+        bench: the network and its moments.
+        options: each layer's at full width.
+        metric: the probe that the moments were gathered with; None looks it up by its name.
+        progress: show a bar; None shows it on a terminal.
+
+    Raises:
+        InputError: the moments carry no sample, or the metric cannot be measured.
+
+    Cost: forward passes of about as many examples as there were in the calibration, or of one for
+        each layer where those are more.
+    """
+    probe = _measurable(bench, metric)
+    model = copied_in(bench.model, torch.float32)
+    predicted, truncated = dict[str, float](), dict[str, nn.Module]()
+    for name, offered in options.items():
+        problem = bench.problem(name)
+        option = half_sized(problem, offered)
+        if option is not None and option.loss > 0:
+            weights = bench.built(problem, option)
+            built = rebuild(model.get_submodule(name), option.form, weights)
+            predicted[name], truncated[name] = option.loss, built.eval()
+    changes, outputs = dict.fromkeys(truncated, 0.0), 0
+    each = max(1, bench.moments.examples // max(1, len(truncated)))
+    for inputs in _few(bench.moments.sample, each):
+        beside = SideBySide(model, truncated, probe, inputs)
+        for names in tracked(beside.chunks, "measuring truncations", progress, len(beside.chunks)):
+            for name, change in beside.changes(names).items():
+                changes[name] += change
+        outputs += beside.count
+    ratios = {n: changes[n] / outputs / predicted[n] for n in changes if changes[n] > 0}
+    clipped = {name: _bounded(ratio, _FURTHEST) for name, ratio in ratios.items()}
+    usual = median(clipped.values()) if clipped else 1.0
+    return {name: clipped.get(name, usual) for name in options}
+
+
+def _measurable(bench: Bench, metric: Probe | None) -> Measurable:
+    probe = _probe(bench, metric)
+    if probe is None:
+        raise InputError(
+            f"the change of the outputs cannot be measured in the metric {bench.moments.metric}: "
+            "pass rescale= the probe that the moments were gathered with, if it has observed and "
+            "change"
+        )
+    if not bench.moments.sample:
+        raise InputError("the moments carry no sample to measure changes on: calibrate again")
+    return probe
+
+
+def _probe(bench: Bench, given: Probe | None = None) -> Measurable | None:
+    """What the moments were gathered with, if changes can be measured by it."""
+    name = bench.moments.metric
+    probe = probe_of(name) if given is None and name in METRICS else given
+    return probe if isinstance(probe, Measurable) else None
+
+
+def _bounded(ratio: float, most: float) -> float:
+    """Measured over predicted, believed up to a factor either way."""
+    return min(max(ratio, 1 / most), most)
+
+
+def _few(sample: Sequence[Any], most: int) -> Iterator[Any]:
+    """So many examples of the sample, in float32."""
+    for inputs in sample:
+        if most > 0:
+            few = first_examples(inputs, most)
+            most -= examples_in(few)
+            yield mapped(few, lambda t: t.float() if t.is_floating_point() else t)
