@@ -51,16 +51,17 @@ KEEPS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 
 @dataclass(frozen=True, kw_only=True)
 class Compressed:
-    """What ``compress`` hands back.
+    """The result of ``compress``.
 
     Attributes:
-        model: the smaller network; the dense one is untouched.
-        plan: what was done to each layer and why the others stayed dense.
+        model: the smaller network; the dense one is unchanged.
+        plan: what was done to each layer, and why the others stayed dense.
         moments: reusable for any other budget.
         curves: every option that was considered.
-        before, after: scores of both networks on the set they are reported on, if one was given.
-        evaluations: how many networks were evaluated to meet a tolerance.
-        search: the evaluations that the plan was chosen by, if a tolerance was given.
+        before, after: scores of the dense and the smaller network, if there is a function that
+            reports them.
+        evaluations: number of networks that were evaluated to meet a tolerance.
+        search: the evaluations by which the plan was chosen, if a tolerance was given.
     """
 
     model: nn.Module
@@ -104,31 +105,31 @@ def compress(
     Exactly one of ``keep``, ``budget`` and ``tolerance`` is given.
 
     Args:
-        model: the trained network; it is left as it is. What ``torch.compile`` and ``DataParallel``
-            put around it is left out.
+        model: the trained network; it is not changed. Wrappers by ``torch.compile`` and
+            ``DataParallel`` are left out.
         batches: calibration data, consumed once, see ``calibrate``; or moments gathered before.
         keep: the fraction of the parameters that may be kept.
-        budget: limits on several costs.
-        tolerance: the smallest network whose score is worse than the dense one's by less than
-            this, or not at all, both by ``evaluate``: bisection along the allocator's hull, with
-            the guarantees of ``eckart.search.bisection.smallest_passing``.
+        budget: limits on one or several costs.
+        tolerance: find the smallest network whose score by ``evaluate`` is worse than the dense
+            one's by less than this, or not worse at all. The search is a bisection along the
+            allocator's hull, with the guarantees of ``eckart.search.bisection.smallest_passing``.
         of: what ``keep`` is a fraction of: the ``"model"`` or the ``"sites"``.
-        evaluate: ``evaluate(model)``, a number, higher better, or a ``Score``. Chooses under a
-            tolerance.
-        report: scores both networks in the end, on data that nothing was chosen on; without a
-            tolerance, ``evaluate`` does as well.
+        evaluate: ``evaluate(model)`` returns a number, where higher is better, or a ``Score``. It
+            decides under a tolerance.
+        report: scores both networks at the end. Its data should not have been used to choose
+            anything. Without a tolerance, None uses ``evaluate`` for this.
         offer: what may be done to which layers, and how losses are predicted.
         metric: see ``calibrate``.
         seed: of the probes.
-        workspace: a folder for networks whose moments do not fit the memory, see ``calibrate``.
-            Moments and decompositions that are finished stay in it: after a run was killed, the
-            same call goes on, and another budget costs seconds.
-        progress: show bars; None shows them on a terminal.
-        **allowed: fields of ``Offer``, in place of one: ``dense=["fc"]``.
+        workspace: a folder for networks whose moments do not fit in memory, see ``calibrate``.
+            Finished moments and decompositions stay in it. After a run was killed, the same call
+            continues it, and another budget costs seconds.
+        progress: whether to show bars; None shows them on a terminal.
+        **allowed: fields of ``Offer``, instead of ``offer``: ``dense=["fc"]``.
 
     Raises:
-        InputError: arguments or data that cannot be used; names are checked before calibration.
-        NonFiniteError: NaN or infinity in weights, activations or gradients, named by layer.
+        InputError: an argument or the data cannot be used; names are checked before calibration.
+        NonFiniteError: weights, activations or gradients are NaN or infinite; names the layer.
         BudgetError: the budget is out of reach; says what is reachable.
 
     Example:
@@ -151,8 +152,8 @@ def compress(
         moments = batches
     else:
         raise InputError(
-            "moments have a metric and a seed of their own, and stay where they are: leave out "
-            "metric, seed and workspace"
+            "moments already have a metric and a seed, and stay where they are: leave out metric, "
+            "seed and workspace"
         )
     options = curves(model, moments, offer=offer, progress=progress)
     cache = Cache.beside(moments, options.states)
@@ -179,17 +180,17 @@ def _goal(
     of: Scope,
     evaluate: Evaluate | None,
 ) -> Budget | float:
-    """The budget, or the tolerance; checked before anything costly is done."""
+    """The budget or the tolerance, checked before anything costly is done."""
     if sum(given is not None for given in (keep, budget, tolerance)) != 1:
         raise InputError("give exactly one of keep, budget and tolerance")
     if keep is not None:
         return Budget(params=float(keep), of=of)
     if of != "model":
-        raise InputError("of= goes with keep=; a budget has its own, a tolerance needs none")
+        raise InputError("of= goes with keep=; a budget has its own of, a tolerance needs none")
     if budget is not None:
         return budget
     if tolerance is None or evaluate is None or not tolerance >= 0:
-        raise InputError("a tolerance is zero or more, and needs evaluate= to measure the score by")
+        raise InputError("a tolerance must be zero or more, and needs evaluate= to get the score")
     return float(tolerance)
 
 
@@ -208,7 +209,7 @@ def frontier(
     path: str | Path | None = None,
     progress: bool | None = None,
 ) -> Frontier:
-    """Accuracy against cost at several kept fractions, each planned, built and measured.
+    """Accuracy against cost: plan, build and measure a network at each of several kept fractions.
 
     Args:
         model: the dense network.
@@ -216,29 +217,30 @@ def frontier(
         evaluate: as for ``compress``; None leaves scores out.
         keeps: fractions of ``cost`` to keep.
         cost: ``"params"``, ``"macs"``, ``"bytes"`` or a cost of your own.
-        of: what they are fractions of.
-        options: curves to choose from; predicted with the default methods when None.
-        baselines: also plain SVD at one uniform fraction of the same layers, where in reach.
-        example_inputs: for costs and latency; the moments' example when None.
+        of: what ``keeps`` are fractions of: the ``"model"`` or the ``"sites"``.
+        options: curves to choose from; None predicts them with the default methods.
+        baselines: whether to add plain SVD, which keeps the same fraction of each of these layers.
+            Fractions that it cannot reach are left out.
+        example_inputs: for costs and latency; None uses the example in the moments.
         latency: whether to time each network.
-        path: JSON file, written after each point. Points that it holds are not done again if
-            plan and dense score are the same; those not asked for now stay in it.
-        progress: show a bar; None shows it on a terminal.
+        path: JSON file, written after each point. Its points are not computed again if the plan and
+            the dense score are the same. Its other points stay in it.
+        progress: whether to show a bar; None shows it on a terminal.
 
     Raises:
-        BudgetError: a fraction is out of reach; nothing has been measured then.
+        BudgetError: a fraction is out of reach; raised before anything is measured.
         CheckpointError, MismatchError: the file at ``path`` is damaged or of another network.
-        WriteError: ``path`` cannot be written; said before anything is measured.
-        FrontierInterrupted: Ctrl-C, an error of ``evaluate``, or a full disk, once there are
-            points; they are its ``.frontier``, and in the file as far as that could be written.
-            The same call goes on.
+        WriteError: ``path`` cannot be written; raised before anything is measured.
+        FrontierInterrupted: Ctrl-C, an error in ``evaluate``, or a full disk, after the first
+            point. The points are in its attribute ``frontier``, and in the file as far as it could
+            be written. The same call continues.
     """
     if not keeps:
         raise InputError("keeps is empty: give at least one fraction")
     if path is not None and not Path(path).parent.is_dir():
         raise InputError(f"the folder of {path} does not exist; make it first")
     if path is not None and writable(path).exists():
-        Frontier.load(path)  # better now than after the first measurement
+        Frontier.load(path)  # a damaged file fails now, not after the first measurement
     options = options or curves(model, moments, progress=progress)
     budgets = {float(keep): Budget(costs={cost: float(keep)}, of=of) for keep in keeps}
     least = min(budgets.items())[1]
@@ -248,7 +250,7 @@ def frontier(
     )
     families = {"eckart": Allocator.over(options, [cost], of).plan}
     if baselines:
-        asked = set(moments.specs) - set(options.specs)  # to stay dense
+        asked = set(moments.specs) - set(options.specs)  # layers that stay dense
         plain = curves(model, moments, methods=["svd"], dense=asked, progress=False)
         families["uniform svd"] = Allocator.over(plain, [cost], of).uniform
         caches["uniform svd"] = Cache.beside(moments, plain.states)
@@ -282,15 +284,15 @@ def frontier(
             raise
         found = in_order(plans)
         raise FrontierInterrupted(
-            f"stopped after {len(found.points)} of {len(plans)} networks, which are in .frontier "
-            f"of this error ({type(error).__name__}{': ' * bool(str(error))}{error})",
+            f"stopped after {len(found.points)} of {len(plans)} networks, which are in this "
+            f"error's .frontier ({type(error).__name__}{': ' * bool(str(error))}{error})",
             found,
         ) from error
     return in_order(plans)
 
 
 def _reachable(choose: Callable[[Budget], Plan], budget: Budget, label: str) -> Plan | None:
-    """The plan; None where a baseline cannot go that low."""
+    """The plan for a budget; None if a baseline cannot reach it."""
     try:
         return choose(budget)
     except BudgetError:

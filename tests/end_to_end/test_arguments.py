@@ -39,7 +39,7 @@ def test_arguments_that_would_be_ignored_are_refused():
     moments = calibrate(model, [torch.randn(4, 12)])
     with pytest.raises(InputError, match="of= goes with keep="):
         compress(model, moments, budget=Budget(params=0.5), of="sites")
-    with pytest.raises(InputError, match="a metric and a seed of their own"):
+    with pytest.raises(InputError, match="already have a metric and a seed"):
         compress(model, moments, keep=0.5, metric="fisher")
 
 

@@ -1,4 +1,4 @@
-"""Choose and apply, and choose again where the network does not run with what was chosen."""
+"""Choose a plan and apply it; if the network does not run with it, choose again."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Search:
     last: ToleranceSearch | None = None
 
     def choose(self, options: Curves) -> Plan:
-        """One plan from these options."""
+        """Choose one plan from these options."""
         if isinstance(self.goal, Budget):
             return allocate(options, self.goal)
         whole = options.totals["params"]
@@ -65,7 +65,7 @@ def fitted(
     choose: Callable[[Curves], Plan],
     cache: Cache,
 ) -> tuple[Applied, Curves]:
-    """Choose and apply; where a layer had to be restored, it stays dense and we choose again."""
+    """Choose and apply a plan; layers that had to be restored stay dense, and we choose again."""
     while True:
         plan = choose(options)
         found = applied(model, plan, moments, cache)

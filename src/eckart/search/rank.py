@@ -32,33 +32,35 @@ def find_rank(
 ) -> FoundRank:
     """The smallest rank of a layer with ``φ(y, ŷ) − φ(y, ŷ′) < tolerance``, or no gap at all.
 
-    ``φ`` is the score by ``evaluate``, ``ŷ`` the network's outputs, ``ŷ′`` those with the layer's
-    (m, n) matrix at rank r, of which the ranks from 1 to ``mn / (m + n)`` are candidates: those
-    that take no more parameters than the layer. They are searched by bisection, which is certain
-    of the answer if the score does not fall as the rank grows; what is done where it does is told
-    in ``eckart.search.bisection.smallest_passing``, and in a warning.
+    ``φ`` is the score by ``evaluate``, ``ŷ`` are the network's outputs, and ``ŷ′`` are its outputs
+    with the layer's (m, n) matrix at rank r. The candidates are the ranks from 1 to
+    ``mn / (m + n)``, which take no more parameters than the layer. Bisection finds the answer for
+    certain if the score never falls as the rank grows. If it does fall, there is a warning, and
+    ``eckart.search.bisection.smallest_passing`` says what is done.
 
     Args:
-        model: the trained network; it is left as it is.
+        model: the trained network; it is not changed.
         layer: name of the layer.
-        evaluate: ``evaluate(model)``, a number, higher better, or a ``Score``, which can be
-            lower-better. Called for the dense network and then once for each rank that is tried.
-        tolerance: how much worse the score may be, from 0 on.
-        moments: from ``calibrate``; None takes inputs and gradients as white, ``A = G = I``.
-        method: that makes the factors, by name; None is ``"weighted_svd"`` with moments, plain
-            ``"svd"`` without. A method without ranks of all sizes is searched by what it has.
+        evaluate: ``evaluate(model)`` returns a number, where higher is better, or a ``Score``, in
+            which lower can be better. It is called once for the dense network and once for each
+            rank that is tried.
+        tolerance: how much worse the score may be; 0 or more.
+        moments: from ``calibrate``; None treats inputs and gradients as white, ``A = G = I``.
+        method: name of the method that makes the factors. None uses ``"weighted_svd"`` with
+            moments, and plain ``"svd"`` without. If a method does not have all ranks, those that it
+            has are searched.
 
     Returns:
-        The rank, None where no candidate passes, the network with it, and the search: gap,
-        parameters saved of the layer's, and every evaluation.
+        The rank (None if no candidate passes), the network with the layer at this rank, and the
+        search: the gap, how many of the layer's parameters are saved, and every evaluation.
 
     Raises:
         InputError: the layer is unknown or cannot be replaced, the network cannot be evaluated
             with its factors, or an argument cannot be used.
         MismatchError: the moments belong to another network.
 
-    Cost: one decomposition, and one evaluation for each rank tried, about ⌈log₂ r⌉ + 2 where
-        scores are in order.
+    Cost: one decomposition, and one evaluation per rank tried: about ⌈log₂ r⌉ + 2 if scores are in
+        order.
 
     Example:
         >>> import torch, eckart
@@ -103,7 +105,7 @@ def find_rank(
 
 
 def _layer_named(model: nn.Module, layer: str) -> nn.Module:
-    """The layer, once it is known that it can be replaced."""
+    """The layer of that name, after a check that it can be replaced."""
     if any(p.is_meta for p in model.parameters()):
         raise InputError("the network is on the meta device: load its weights first")
     layers, skipped = survey(model)
@@ -125,7 +127,7 @@ def _method(name: str) -> Method:
 
 
 def _problem(model: nn.Module, layer: str, moments: Moments | None) -> Problem:
-    """Under the moments, or under white ones."""
+    """The layer's problem under the moments, or under white moments."""
     module = model.get_submodule(layer)
     if moments is not None:
         check_same_network(model, moments.fingerprint, "these moments")
@@ -143,7 +145,7 @@ def _problem(model: nn.Module, layer: str, moments: Moments | None) -> Problem:
 
 
 def _candidates(offers: Sequence[tuple[Form, float]], params: int) -> dict[int, Form]:
-    """For each rank, ascending, the best form with no more parameters than the layer."""
+    """By rank, ascending: the best form with no more parameters than the layer."""
     best: dict[int, tuple[float, Form]] = {}
     for form, loss in offers:
         if form.rank is None or form.params > params:

@@ -1,4 +1,4 @@
-"""Plan to smaller network: checked, built, installed."""
+"""Turn a plan into the smaller network: check, build, install."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from eckart.stages.apply.installed import put_in
 
 @dataclass(frozen=True)
 class Applied:
-    """What became of a network.
+    """The result of applying a plan.
 
     Attributes:
         model: the smaller network.
-        plan: as it was done: without what had to stay dense after all.
+        plan: the plan as it was done, without layers that had to stay dense after all.
     """
 
     model: nn.Module
@@ -32,14 +32,14 @@ class Applied:
 def apply(model: nn.Module, plan: Plan, moments: Moments, *, inplace: bool = False) -> nn.Module:
     """Replace the layers as the plan says.
 
-    One forward pass on the example input follows. A layer whose replacement breaks it (some
-    modules read ``child.weight`` directly) is restored; a warning names it, and the plan that the
-    network carries as ``eckart_plan`` lists it.
+    Then the network runs once on the example input. If the replacement of a layer breaks this pass
+    (some modules read ``child.weight`` directly), the layer is restored. A warning names it, and so
+    does the plan that the network carries as ``eckart_plan``.
 
     Args:
-        model: the dense network; of one inside ``torch.compile`` or ``DataParallel``, that.
+        model: the dense network. Wrappers by ``torch.compile`` or ``DataParallel`` are left out.
         plan: from ``allocate``, or read from JSON, which gives the same network.
-        moments: those that the plan's losses were predicted from.
+        moments: the moments from which the plan's losses were predicted.
         inplace: change ``model`` itself instead of a copy.
 
     Returns:
@@ -48,9 +48,9 @@ def apply(model: nn.Module, plan: Plan, moments: Moments, *, inplace: bool = Fal
     Raises:
         MismatchError: plan, moments and network do not belong together.
 
-    Cost: one forward pass. One decomposition for each factored layer that loses channels as well,
-        or whose state is neither in the plan nor in a workspace. In memory, beside the network, the
-        smaller one, in which only what is not factored is copied.
+    Cost: one forward pass, and one decomposition per factored layer that loses channels as well or
+        whose state is neither in the plan nor in a workspace. Memory for the smaller network
+        beside the dense one; weights that factors replace are not copied.
     """
     return applied(model, plan, moments, inplace=inplace).model
 
@@ -63,9 +63,9 @@ def applied(
     *,
     inplace: bool = False,
 ) -> Applied:
-    """As ``apply``, with the plan as it was done, for those who go on from here.
+    """As ``apply``, but also returns the plan as it was done.
 
-    States are looked up and kept in the cache; without one, in the plan and in the workspace.
+    States are looked up and kept in the cache, or without one in the plan and the workspace.
     """
     model = unwrapped(model) if inplace else trainable(unwrapped(model))
     check_fits(model, plan, moments)

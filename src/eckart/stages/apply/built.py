@@ -1,4 +1,4 @@
-"""The weights of what a plan puts in the place of each layer."""
+"""The weights of what a plan replaces each layer by."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from eckart.records import Choice, Plan, Removal
 
 @dataclass(frozen=True)
 class Weights:
-    """What becomes of one layer, in the layer's dtype.
+    """The new weights of one layer, in the layer's dtype.
 
     Attributes:
-        plain: the weight that makes up for the channels that go; None where none do.
-        factors: of its form's pieces; none where the form is one plain layer.
+        plain: the weight refitted to make up for removed channels; None if none are removed.
+        factors: the weights of the form's pieces; empty if the form is a single plain layer.
     """
 
     plain: Tensor | None
@@ -35,7 +35,7 @@ class Weights:
 
 
 def weights_of(model: nn.Module, plan: Plan, moments: Moments, cache: Cache) -> dict[str, Weights]:
-    """The weights of every layer that the plan changes, from the dense network's.
+    """The new weights of every layer that the plan changes.
 
     Cost: one decomposition per factored layer whose state the cache does not have, and one refit
         per layer that loses channels.
@@ -52,7 +52,7 @@ class _Work:
     cache: Cache
 
     def weights(self, name: str, choice: Choice) -> Weights:
-        """Those of one layer."""
+        """The new weights of one layer."""
         problem, factors = self._narrowed(name), list[Tensor]()
         dtype = weight_of(self.model.get_submodule(name)).dtype
         if not choice.form.is_plain:
@@ -62,7 +62,7 @@ class _Work:
         return Weights(plain, [factor.to(dtype) for factor in factors])
 
     def _narrowed(self, name: str) -> Problem:
-        """A layer's problem at the width that the plan leaves it."""
+        """A layer's problem at the width that the plan leaves to it."""
         own = self._problem(name)
         outputs, columns = None, None
         for removal in self.plan.removals.values():

@@ -1,4 +1,4 @@
-"""What must be so before a plan is carried out."""
+"""Checks before a plan is applied."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from eckart.records import Plan
 
 
 def check_fits(model: nn.Module, plan: Plan, moments: Moments) -> None:
-    """Plan, moments and network belong together.
+    """Check that plan, moments and network belong together.
 
     Raises:
         MismatchError: they do not.
@@ -21,8 +21,8 @@ def check_fits(model: nn.Module, plan: Plan, moments: Moments) -> None:
     check_fingerprint(found, moments.fingerprint, "these moments")
     if plan.moments and plan.moments != moments.digest:
         raise MismatchError(
-            "the plan's losses were predicted from other moments of this network: apply it with "
-            "those, or allocate again"
+            "the plan's losses were predicted from other moments of this network: apply the plan "
+            "with those moments, or allocate again"
         )
     unknown = sorted(set(plan.choices) - set(moments.specs))
     if unknown:

@@ -1,4 +1,4 @@
-"""Built weights put into the network; layers that it does not run with stay dense."""
+"""Put the built weights into the network; layers with which it does not run stay dense."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from eckart.stages.apply.built import Weights
 def put_in(
     model: nn.Module, plan: Plan, weights: dict[str, Weights], moments: Moments, *, inplace: bool
 ) -> tuple[nn.Module, Plan]:
-    """The smaller network, and the plan as it was done; the weights are used up.
+    """The smaller network, and the plan as it was done. Empties ``weights`` to save memory.
 
     Warns:
         LeftDenseWarning: the network does not run with some layers replaced; they are restored.
@@ -45,7 +45,7 @@ def put_in(
 
 
 def _without(plan: Plan, broken: Mapping[str, str], smaller: nn.Module, moments: Moments) -> Plan:
-    """The plan with these layers left as they were, at the width that they now have."""
+    """The plan with these layers not factored, at the width that they now have."""
     costs, narrow = dict(plan.costs), {}
     for name in broken:
         spec, form = moments.specs[name], Form((piece_of(smaller.get_submodule(name)),))
