@@ -292,7 +292,7 @@ def frontier(
 
 
 def _reachable(choose: Callable[[Budget], Plan], budget: Budget, label: str) -> Plan | None:
-    """The plan for a budget; None if a baseline cannot reach it."""
+    """The plan for a budget; None if it is out of reach of a baseline."""
     try:
         return choose(budget)
     except BudgetError:

@@ -107,7 +107,7 @@ def test_a_whole_number_is_a_loss_too():
 
 def test_a_plan_that_was_changed_is_refused_unless_on_purpose():
     text = PLAN.dumps().replace('"loss": 0.25', '"loss": 0.125')
-    with pytest.raises(CheckpointError, match=r"not have its digest; .*delete its entry 'digest'"):
+    with pytest.raises(CheckpointError, match=r"not match its digest; .*delete its entry 'digest'"):
         Plan.loads(text)
     changed = json.loads(text)
     del changed["digest"]

@@ -219,7 +219,7 @@ class Features(nn.Module):
 
 
 IMAGE = (2, 4, 5)
-_DIFFERS = "differs from the one with them masked"
+_DIFFERS = "does not give the same outputs as masking them"
 
 KNOWN = {
     "linear": Known(linear, (5,), {"0": Group(8, {"0": 1}, {"2": 1})}),

@@ -1,7 +1,7 @@
 """Which channels of a network can only be removed together: torch-pruning's graph, verified.
 
-Its tracing can be wrong and still give a network that runs, so a group is believed only if the
-network with channels removed computes what it computes with nobody reading them.
+The graph can be wrong and still give a network that runs. So a group is accepted only if removing
+some of its channels gives the same outputs as masking them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from eckart.records.channels import Units
 from eckart.running.batches import call, mapped, moved, tensors_in
 from eckart.running.hooks import untouched
 
-_SAME = 1e-6  # of the largest output, in float64
+_SAME = 1e-6  # relative to the largest output, in float64
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Coupling:
     """The channel groups of a network.
 
     Attributes:
-        groups: those that can be narrowed, verified.
-        refused: why a group cannot, by its name.
+        groups: the verified groups, which can be narrowed.
+        refused: why a group cannot be narrowed, by name.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -53,15 +53,15 @@ def coupling(model: nn.Module, example: Any, dense: Iterable[str] = ()) -> Coupl
         dense: modules that must stay as they are.
 
     Returns:
-        Verified groups, and the reasons against the others.
+        Verified groups, and the reason against each of the others.
 
-    Cost: one traced pass, and two passes per verification; wrong groups are found by bisection.
+    Cost: one traced pass, and two passes per verification. Wrong groups are found by bisection.
 
     Source: DepGraph, Fang et al. 2023 (2301.12900).
     """
     try:
         traced = _traced(model, example)
-    except Exception as error:  # tracing runs the network and may raise whatever it raises
+    except Exception as error:  # tracing runs the network, which may raise anything
         why = f"channels cannot be traced ({type(error).__name__}: {error!s:.100})"
         return Coupling((), {"channels": why})
     kept, refused = [], {}
@@ -73,7 +73,7 @@ def coupling(model: nn.Module, example: Any, dense: Iterable[str] = ()) -> Coupl
         elif group.readers:
             refused[group.name] = reason
     believed = _verified(model, example, kept)
-    wrong = "the network with its channels removed differs from the one with them masked"
+    wrong = "removing its channels does not give the same outputs as masking them"
     refused |= {group.name: wrong for group in kept if group not in believed}
     return Coupling(tuple(believed), refused)
 
@@ -97,7 +97,7 @@ def _traced(model: nn.Module, example: Any) -> list[ChannelGroup]:
 
 
 def _group(items: Any, names: Mapping[nn.Module, str]) -> ChannelGroup | None:
-    """One traced group with its units; None where an index has no channel that it comes from."""
+    """One traced group with its units; None if an index does not come from any channel."""
     size = len(items[0].idxs)
     sides: dict[str, dict[str, Units]] = {"writers": {}, "readers": {}, "followers": {}}
     for item in items:
@@ -128,7 +128,7 @@ def _side(module: nn.Module, handler: str) -> str:
 
 
 def _pooled(groups: Sequence[ChannelGroup]) -> list[ChannelGroup]:
-    """Groups that meet in one reader (a concatenation) or writer (a split) become one."""
+    """Join groups that meet in one reader (a concatenation) or one writer (a split)."""
     pools: list[ChannelGroup] = []
     for group in groups:
         touching = [p for p in pools if _meet(p, group)]
@@ -161,9 +161,9 @@ def _joined(a: ChannelGroup, b: ChannelGroup) -> ChannelGroup:
 
 
 def _refusal(model: nn.Module, group: ChannelGroup, dense: set[str]) -> str | None:
-    """Why a group must stay whole before anything is tried; None if nothing speaks against it."""
+    """Why a group must stay whole, if this is known before any trial; else None."""
     if not group.readers:
-        return "nothing reads it but the network's output"
+        return "only the network's output reads it"
     if group.size < 2:
         return "a single channel stays"
     asked = sorted(group.members & dense)
@@ -187,7 +187,7 @@ def _sides(group: ChannelGroup) -> Iterator[tuple[str, Mapping[str, Units]]]:
 
 
 def _verified(model: nn.Module, example: Any, groups: Sequence[ChannelGroup]) -> list[ChannelGroup]:
-    """Those groups whose removal does what masking does, all together if possible, else halved."""
+    """The groups whose removal equals masking: all at once if possible, else by halves."""
     if not groups or _all_true(model, example, groups):
         return list(groups)
     if len(groups) == 1:
@@ -200,7 +200,7 @@ def _verified(model: nn.Module, example: Any, groups: Sequence[ChannelGroup]) ->
 
 
 def _all_true(model: nn.Module, example: Any, groups: Sequence[ChannelGroup]) -> bool:
-    """Whether removing every other unit, or the first, equals masking them."""
+    """Whether removing every other unit, and removing the first, both equal masking them."""
     for start, step in ((0, 2), (1, 1)):  # every other unit; all but the first
         kept = [(group, list(range(start, group.size, step))) for group in groups]
         if not all(_leaves_some(group, units) for group, units in kept):
@@ -210,7 +210,7 @@ def _all_true(model: nn.Module, example: Any, groups: Sequence[ChannelGroup]) ->
             _mask(masked, kept)
             without_units(smaller, kept)
             same = _equal(_outputs(smaller, example), _outputs(masked, example))
-        except Exception:  # a network that does not run with fewer channels is an answer
+        except Exception:  # the network does not run with fewer channels
             return False
         if not same:
             return False
@@ -225,7 +225,7 @@ def _leaves_some(group: ChannelGroup, units: Sequence[int]) -> bool:
 
 @torch.no_grad()
 def _mask(model: nn.Module, kept: Sequence[tuple[ChannelGroup, Sequence[int]]]) -> None:
-    """Let nobody read the other units."""
+    """Set to zero the weights that read the other units."""
     for group, units in kept:
         gone = sorted(set(range(group.size)) - set(units))
         for name in group.readers:

@@ -1,4 +1,4 @@
-"""What a network costs, read off one forward pass of one example."""
+"""What a network costs, counted in one forward pass of one example."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class NetworkCosts:
     """Costs of a whole network.
 
     Attributes:
-        params: number of parameters, shared ones once.
-        bytes: bytes of them.
-        layer_macs: multiply-adds of every plain layer for one example, by own count.
+        params: number of parameters; shared ones count once.
+        bytes: bytes of the parameters.
+        layer_macs: multiply-adds of every plain layer for one example, by our own count.
         other_macs: multiply-adds of all other operations, by torch's counter.
     """
 
@@ -39,7 +39,7 @@ class NetworkCosts:
         return sum(self.layer_macs.values()) + self.other_macs
 
     def totals(self) -> dict[str, int]:
-        """By the names that budgets use."""
+        """The costs by the names that budgets use."""
         return {"params": self.params, "macs": self.macs, "bytes": self.bytes}
 
 
@@ -77,7 +77,7 @@ def network_costs(model: nn.Module, example: Any) -> NetworkCosts:
 
 
 def stored_costs(model: nn.Module) -> dict[str, int]:
-    """Parameters and bytes of a network, for which nothing has to run."""
+    """Parameters and bytes of a network; the network does not have to run."""
     parameters = [p for p in model.parameters() if not is_lazy(p)]
     return {
         "params": sum(p.numel() for p in parameters),

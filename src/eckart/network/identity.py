@@ -1,4 +1,4 @@
-"""Which network it is: a fingerprint of its weights."""
+"""Identify a network by a fingerprint of its weights."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _COMPRESSED = (torch.sparse_csr, torch.sparse_bsr)
 
 
 def fingerprint(model: nn.Module) -> str:
-    """A short hash of all parameters and buffers, every entry of them: another network differs.
+    """A short hash of every entry of all parameters and buffers, so other weights differ.
 
-    It is the same on every device. A dtype is part of it, because outputs depend on it.
+    It is the same on every device. Dtypes are part of it, because outputs depend on them.
 
     Raises:
         InputError: a tensor is on the meta device, or its numbers cannot be read.
@@ -49,7 +49,7 @@ def check_fingerprint(found: str, expected: str, what: str) -> None:
 
 
 def _parts(name: str, tensor: Tensor) -> Iterator[Tensor]:
-    """The dense tensors that a tensor is made of: itself, unless it is sparse or quantised."""
+    """The dense tensors that make up a tensor: itself, unless it is sparse or quantised."""
     if tensor.is_meta:
         raise InputError(
             f"the tensor {name!r:.80} is on the meta device and holds no numbers: load the "

@@ -1,4 +1,4 @@
-"""Curves and a budget to a plan: one option per site, least predicted loss, within the limits."""
+"""Curves and a budget to a plan: one option per site, with least predicted loss in the limits."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def allocate(curves: Curves, budget: Budget) -> Plan:
 
     Args:
         curves: every site's options.
-        budget: limits on costs, one or several at once.
+        budget: limits on one or several costs.
 
     Returns:
-        The plan. Without channel groups no other has less predicted loss (to a relative 1e-6 of it
-        on large problems); with them it is the best that was found, and ``plan.bound`` is a lower
-        bound on all others.
+        The plan. Without channel groups, no other plan has less predicted loss (on large problems,
+        up to a relative 1e-6). With channel groups it is the best plan that was found, and
+        ``plan.bound`` is a lower bound on the loss of any plan.
 
     Raises:
         BudgetError: no choice is cheap enough; the message states the least reachable cost.
         InputError: an unknown cost.
 
-    Cost: a table of all options, one linear program over them, and a small enumeration; with
-        channel groups some dozens of the latter two. ``Allocator`` makes the table once for
-        several budgets.
+    Cost: a table of all options, one linear program over them, and a small enumeration. With
+        channel groups, some dozens of programs and enumerations. ``Allocator`` makes the table once
+        for several budgets.
 
     Example:
         >>> import torch, eckart
@@ -48,17 +48,19 @@ def allocate(curves: Curves, budget: Budget) -> Plan:
 def hull(curves: Curves, cost: str = "params") -> list[Plan]:
     """The lower convex hull of predicted loss against one cost, cheapest plan first.
 
-    Every plan on it is optimal for its own cost; a sweep over all Lagrange multipliers at once.
+    Every plan on the hull is optimal for its own cost. This is a sweep over all Lagrange
+    multipliers at once.
 
     Args:
         curves: every site's options.
-        cost: by name.
+        cost: name of the cost.
 
     Returns:
-        Plans without a budget, from the cheapest to dense: one step at one site apart, or, with
-        channel groups, up to 200 of them where the hull bends most.
+        Plans without a budget, from the cheapest to dense. Without channel groups, consecutive
+        plans differ at one site. With channel groups, there are up to 200 plans, where the hull
+        bends most.
 
-    Cost: O(options · log options); with channel groups O(options) for each plan.
+    Cost: O(options · log options); with channel groups O(options) per plan.
     """
     return Allocator.over(curves, [cost]).hull()
 
@@ -66,16 +68,16 @@ def hull(curves: Curves, cost: str = "params") -> list[Plan]:
 def uniform(curves: Curves, budget: Budget) -> Plan:
     """The baseline: every site keeps the same fraction of its own cost, or stays dense.
 
-    The fraction is the largest that meets the budget. Within a site, the option of least
-    predicted loss among those that are cheap enough. All channels stay.
+    The fraction is the largest that meets the budget. Each site takes the option of least predicted
+    loss among those that are cheap enough. All channels stay.
 
     Raises:
-        BudgetError: the least fraction is too much.
+        BudgetError: even the smallest fraction is too expensive.
     """
     return Allocator.of(curves, budget).uniform(budget)
 
 
 def unchanged(curves: Curves, reason: str) -> Plan:
-    """The plan that leaves every layer dense, for a reason."""
+    """The plan that leaves every layer dense, for the given reason."""
     dense = {**dict.fromkeys(curves.specs, reason), **curves.dense}
     return planned(replace(curves, curves=(), groups=(), dense=dense), [])

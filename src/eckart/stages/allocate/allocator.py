@@ -1,4 +1,4 @@
-"""Curves as one table that many budgets are asked of."""
+"""Curves as one table, from which plans for many budgets are made."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from eckart.stages.allocate.unshrinkable import what_stays
 class Allocator:
     """Curves as a table of options, for any number of budgets on the same costs.
 
-    Nothing that is asked changes it, so the order of questions does not matter.
+    No call changes it, so the order of calls does not matter.
 
     Attributes:
         curves: every site's options.
         costs: names of the costs that budgets limit.
-        scope: what the budgets are of.
+        scope: what the budgets count: the ``"model"`` or the ``"sites"``.
         problem: the knapsack.
-        menu: what each of its options is.
+        menu: what each of its options means.
     """
 
     curves: Curves
@@ -54,7 +54,7 @@ class Allocator:
 
     @classmethod
     def of(cls, curves: Curves, budget: Budget) -> Allocator:
-        """The table for this budget, and others on the same costs."""
+        """The table for this budget and for others on the same costs."""
         return cls.over(curves, budget.limits, budget.of)
 
     def plan(self, budget: Budget) -> Plan:
@@ -94,7 +94,7 @@ class Allocator:
         """The plan that keeps one fraction everywhere, see ``eckart.uniform``.
 
         Raises:
-            BudgetError: the least fraction is too much.
+            BudgetError: even the smallest fraction is too expensive.
         """
         limits = self._limits(budget)
         whole = self.problem.fixed(tuple(count - 1 for count in self.problem.states))
@@ -115,12 +115,12 @@ class Allocator:
         return planned(self.curves, [self.menu[i] for i in picked], budget, bound)
 
     def _limits(self, budget: Budget) -> Vector:
-        """What the chosen options may cost in sum: the budget less all that cannot change."""
+        """What the chosen options may cost in total: the budget minus what cannot change."""
         if (tuple(budget.limits), budget.of) != (self.costs, self.scope):
             raise InputError(
-                f"this table is for limits on {', '.join(self.costs)} of the {self.scope}, the "
-                f"budget limits {', '.join(budget.limits)} of the {budget.of}: make another with "
-                "Allocator.of(curves, budget)"
+                f"this table is for limits on {', '.join(self.costs)} of the {self.scope}, but the "
+                f"budget limits {', '.join(budget.limits)} of the {budget.of}: make another table "
+                "with Allocator.of(curves, budget)"
             )
         return np.array([self._limit(i, name, budget) for i, name in enumerate(self.costs)], float)
 

@@ -1,8 +1,8 @@
-"""The knapsack whose sites depend on one another through shared variables.
+"""A knapsack whose sites depend on one another through shared variables.
 
-A site's options are open only in some joint states of its variables: a layer's forms, at the widths
-that its channel groups leave it. At fixed prices per unit of cost, the best states and options are
-found exactly, by eliminating one variable after the other.
+A site's options are open only in some joint states of its variables. For example, a form of a layer
+is open only at the widths that the channel groups leave to the layer. At fixed prices per unit of
+cost, the best states and options are found exactly, by eliminating one variable at a time.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Coupled:
 
     Attributes:
         options: losses and costs of all options.
-        scopes: the variables of each site; often none.
-        cell: of each option, the index of its joint state in its site's table.
+        scopes: the variables of each site; often empty.
+        cell: for each option, the index of its joint state in its site's table.
         states: number of states of each variable.
     """
 
@@ -68,13 +68,13 @@ class Coupled:
 
     @cached_property
     def _edges(self) -> tuple[Indices, Indices, Indices]:
-        """Where each cell's options begin, and its site and index."""
+        """For each cell, where its options begin, its site and its index."""
         key = np.stack([self.options.site, self.cell])
         starts = np.flatnonzero(np.any(np.diff(key, axis=1, prepend=-1), axis=0))
         return starts, self.options.site[starts], self.cell[starts]
 
     def tables(self, values: Vector) -> list[Vector]:
-        """The least value of every cell, by site; infinite where no option is open."""
+        """The least value of every cell, by site; infinite if no option is open in it."""
         starts, sites, cells = self._edges
         least = np.minimum.reduceat(values, starts)
         shapes = [tuple(self.states[v] for v in scope) for scope in self.scopes]

@@ -1,4 +1,4 @@
-"""The prices per unit of cost that prove most: a lower bound on every choice of a coupled knapsack.
+"""Prices per unit of cost that give the highest lower bound on all choices of a coupled knapsack.
 
 Source: Geoffrion 1974 (Lagrangian bounds by column generation).
 """
@@ -17,11 +17,11 @@ _ROUNDS = 60
 
 
 class Dual(NamedTuple):
-    """What was proved, and what was met on the way.
+    """The proven bound, and the choices met on the way.
 
     Attributes:
         prices: per unit of each cost.
-        bound: no choice within the limits loses less.
+        bound: no choice within the limits has less loss.
         met: choices that are best at some prices.
     """
 
@@ -33,7 +33,7 @@ class Dual(NamedTuple):
 def dual(problem: Coupled, limits: Vector) -> Dual:
     """The prices that prove the highest lower bound, by column generation.
 
-    It starts from the cheapest choice by each cost and from the one of least loss.
+    It starts from the cheapest choice by each cost, and the choice of least loss.
     """
     units = np.maximum(limits, 1.0)
     met = [problem.best(prices, loss=0.0)[0] for prices in np.eye(len(limits))]
@@ -55,12 +55,12 @@ def dual(problem: Coupled, limits: Vector) -> Dual:
 def _master(
     met: Sequence[Column], limits: Vector, units: Vector, scale: float
 ) -> tuple[Vector, float]:
-    """Prices at which no mixture of the choices met so far does better within the limits."""
+    """Prices and loss of the best mixture, within the limits, of the choices met so far."""
     from scipy.optimize import linprog  # slow to import, and only needed here
 
     losses = np.array([column.loss for column in met]) / scale
     costs = np.stack([column.costs / units for column in met], 1)
-    slack = 1e3 * (1 + losses.max())  # to overstep a limit must never pay
+    slack = 1e3 * (1 + losses.max())  # exceeding a limit must never pay
     result = linprog(
         np.concatenate([losses, np.full(len(limits), slack)]),
         A_ub=np.concatenate([costs, -np.eye(len(limits))], 1),

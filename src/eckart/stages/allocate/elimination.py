@@ -1,4 +1,4 @@
-"""The least sum of tables that share variables, by eliminating one variable after the other.
+"""The least sum of tables that share variables, by eliminating one variable at a time.
 
 Source: Dechter 1999 (bucket elimination).
 """
@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 States = tuple[int, ...]
 Table = tuple[States, NDArray[np.float64]]
 """Variables, and the value for each of their joint states."""
-_MAX_TABLE = 2_000_000  # entries; larger tables are minimised in parts, which only bounds
+_MAX_TABLE = 2_000_000  # entries; larger tables are minimised in parts, which gives only a bound
 
 
 def least_sum(tables: list[Table], states: States) -> tuple[States, float]:
-    """States of least total over all tables, one variable eliminated after the other.
+    """The states with the least total over all tables, and this total.
 
-    Where a joint table would be too large it is minimised in parts, and the value is a bound only.
+    If a joint table would be too large, it is minimised in parts. The states are then not always
+    the best, and the value is only a lower bound.
     """
     constant, pending = 0.0, list[Table]()
     for scope, table in tables:
@@ -59,7 +60,7 @@ def _width(tables: Sequence[Table], variable: int, states: States) -> int:
 
 
 def _parts(bucket: Sequence[Table], states: States) -> Iterator[list[Table]]:
-    """The tables of one variable, in parts whose joint table is not too large."""
+    """The tables of one variable, in parts whose joint tables are not too large."""
     part: list[Table] = []
     for table in bucket:
         scope = {v for scope, _ in [*part, table] for v in scope}

@@ -1,4 +1,4 @@
-"""The best choice of a few options: by enumeration where that is short, else by HiGHS.
+"""The best choice of a few options, by enumeration if that is short, else by HiGHS.
 
 Source: Nemhauser and Ullmann 1969 (enumeration of undominated partial choices).
 """
@@ -16,23 +16,24 @@ from eckart.stages.allocate.knapsack import Indices, Knapsack, Vector
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-_STOPPED = 1  # what milp calls it
-_MAX_PARTIAL = 2_000_000  # partial choices looked at for one site
-_MAX_NODES = 50_000  # of branch and bound; not seconds, which would let a plan depend on the load
-_FINE = 1e4  # HiGHS keeps limits and gap to an absolute 1e-6
+_STOPPED = 1  # status of milp when it stops at a limit
+_MAX_PARTIAL = 2_000_000  # partial choices considered for one site
+_MAX_NODES = 50_000  # of branch and bound; a limit in seconds would let plans depend on the load
+_FINE = 1e4  # HiGHS has absolute tolerances of 1e-6 for limits and gap
 
 
 def searched(problem: Knapsack, limits: Vector, excess: Vector, gap: float) -> list[int] | None:
-    """The best choice: by enumeration where that is short, else by HiGHS; None if nothing fits."""
+    """The best choice, by enumeration if that is short, else by HiGHS; None if nothing fits."""
     found = _enumerated(problem, limits, excess, gap)
     return _integer(problem, limits) if found is None else found or None
 
 
 def _enumerated(problem: Knapsack, limits: Vector, excess: Vector, gap: float) -> list[int] | None:
-    """Site by site, every partial choice that may yet fit and be best; None when they are too many.
+    """The best choice, by extending all partial choices site by site; None if there are too many.
 
-    A partial choice is dropped when its excess passes the gap, when the cheapest rest does not fit,
-    and, under one cost, when another costs no more and loses no more. Empty when nothing fits.
+    A partial choice is dropped if its excess is larger than the gap, or if the cheapest rest does
+    not fit. With a single cost, it is also dropped if another one has no higher cost and no higher
+    loss. The result is empty if nothing fits.
     """
     cheapest = np.stack([row[problem.least(row)] for row in problem.costs])
     rest = np.cumsum(cheapest[:, ::-1], 1)[:, ::-1]
@@ -64,7 +65,7 @@ def _enumerated(problem: Knapsack, limits: Vector, excess: Vector, gap: float) -
 
 
 def _integer(problem: Knapsack, limits: Vector) -> list[int] | None:
-    """The best choice by HiGHS; a hair below the limits where its tolerance oversteps them."""
+    """The best choice by HiGHS; with slightly lower limits if its tolerance exceeds the limits."""
     for margin in (0.0, 1e-9, 1e-6):
         picked = _highs(problem, limits * (1 - margin))
         if picked is None or problem.fits(picked, limits):
@@ -73,7 +74,7 @@ def _integer(problem: Knapsack, limits: Vector) -> list[int] | None:
 
 
 def _highs(problem: Knapsack, limits: Vector) -> list[int] | None:
-    """Losses and costs are scaled so that the solver's tolerances are relative and fine."""
+    """One solve, with losses and costs scaled so that the tolerances are relative and fine."""
     from scipy.optimize import LinearConstraint, milp  # slow to import, and only needed here
     from scipy.sparse import csr_array, vstack
 

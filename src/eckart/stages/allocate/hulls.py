@@ -1,4 +1,4 @@
-"""The lower convex hull of loss against one cost: what is best at some price per unit of it."""
+"""The lower convex hull of loss against one cost: choices that are best at some price per unit."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from eckart.stages.allocate.knapsack import Knapsack
 def lower_hull(problem: Knapsack) -> list[tuple[int, int]]:
     """The steps along the convex hull of total loss against the first cost.
 
-    Starting from the cheapest option of every site, each step is (site, option): take this option
-    at this site from now on. Steps come in the order of loss saved per unit of cost.
+    The hull starts from the cheapest option of every site. Each step is (site, option): take this
+    option at this site from now on. Steps are in the order of loss saved per unit of cost.
     """
     steps = []
     for site in range(problem.sites):
@@ -30,7 +30,7 @@ def _chain(problem: Knapsack, site: int) -> list[int]:
     members = problem.members(site)
     for i in members[np.lexsort((problem.losses[members], problem.costs[0, members]))].tolist():
         if hulled and problem.losses[i] >= problem.losses[hulled[-1]]:
-            continue  # dearer, and no better
+            continue  # more expensive, and no better
         while len(hulled) > 1 and _slope(problem, hulled[-2], hulled[-1]) >= _slope(
             problem, hulled[-1], i
         ):
@@ -47,12 +47,12 @@ def _slope(problem: Knapsack, a: int, b: int) -> float:
 def coupled_hull(problem: Coupled, most: int = 200) -> list[Column]:
     """Choices on the lower convex hull of loss against the first cost, cheapest first.
 
-    Vertices are found by asking at the slope between two neighbours whether something lies below
-    their line, where the gap may be widest first.
+    For two neighbours on the hull, the best choice at the slope between them is a new vertex if it
+    lies below their line. The pair with the largest possible gap comes first.
     """
     unit = np.zeros(len(problem.options.costs))
     unit[0] = 1.0
-    cheapest = problem.best(unit, loss=1e-9 * _scale(problem))[0]  # of those, the least loss
+    cheapest = problem.best(unit, loss=1e-9 * _scale(problem))[0]  # with least loss among ties
     freest = problem.best(unit * 1e-12 / _scale(problem))[0]
     if freest.costs[0] <= cheapest.costs[0]:
         return [cheapest]

@@ -1,8 +1,8 @@
-"""The best choice of a coupled knapsack: the joint states of its variables that are worth a try.
+"""The best choice of a coupled knapsack, by trying promising joint states of its variables.
 
-Few joint states are tried in the order of what each promises until none can be better, which is
-exact. Of many, those that were best at some prices are tried, and the best of them is improved one
-variable at a time to a fixed point.
+If there are few joint states, they are tried in the order of their lower bounds until no other can
+be better; this is exact. If there are many, those that were best at some prices are tried. The best
+of these is improved one variable at a time until nothing changes.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from eckart.stages.allocate.elimination import States
 from eckart.stages.allocate.knapsack import Vector
 from eckart.stages.allocate.solving import solve
 
-_FEW = 512  # joint states that are all considered
-_STARTS = 6  # joint states that the search for a choice starts from
-_SOLVES = 40  # knapsacks solved for one choice where there are more
-_CLOSE = 1e-4  # a choice within this of the bound, relatively, is not worth a search
+_FEW = 512  # up to this many joint states, all are considered
+_STARTS = 6  # joint states that the search starts from
+_SOLVES = 40  # most knapsacks solved per search if there are more joint states
+_CLOSE = 1e-4  # a choice this close to the bound, relatively, is not improved any more
 
 
 def solve_coupled(problem: Coupled, limits: Vector) -> tuple[list[int] | None, float]:
     """The best choice found, one option per site, and a lower bound on the loss of any choice.
 
-    With few joint states it is the best there is, and its loss the bound; with many it is never
-    worse than the best of the last joint state.
+    With few joint states it is the best of all choices, and its loss is the bound. With many it is
+    never worse than the best choice of the last joint state.
 
     Returns:
-        None in place of the choice when none was found that meets all limits.
+        The choice and the bound; the choice is None if none was found that meets all limits.
     """
     freest, bound = problem.best(np.zeros(len(limits)))
     if (freest.costs <= limits).all():
@@ -44,10 +44,10 @@ def solve_coupled(problem: Coupled, limits: Vector) -> tuple[list[int] | None, f
             search.attempt(states)
         return search.best, proved.bound if search.best is None else search.least
     starts = sorted({column.states for column in proved.met}, key=lambda s: (search.promise(s), s))
-    whole = tuple(count - 1 for count in problem.states)  # nothing coupled: never worse than that
+    whole = tuple(count - 1 for count in problem.states)  # all channels stay
     for states in [*starts[:_STARTS], whole]:
         search.attempt(states)
-    if search.best is None:  # hardly anything fits: whatever is cheapest by one cost may
+    if search.best is None:  # hardly anything fits; perhaps the cheapest choices by one cost do
         for states in starts:
             search.attempt(states)
     search.descend(proved.bound)
@@ -55,7 +55,7 @@ def solve_coupled(problem: Coupled, limits: Vector) -> tuple[list[int] | None, f
 
 
 class _Search:
-    """Knapsacks that are solved in fixed joint states, and the best choice of them all."""
+    """Solves knapsacks in fixed joint states, and keeps the best choice of all."""
 
     def __init__(self, problem: Coupled, limits: Vector, prices: Vector) -> None:
         self.problem, self.limits = problem, limits
@@ -66,13 +66,13 @@ class _Search:
         self._spent = float(prices @ limits)
 
     def promise(self, states: States) -> float:
-        """Lower bound on the loss of a choice in these states."""
+        """A lower bound on the loss of any choice in these states."""
         tables = enumerate(self._tables)
         entries = (table.flat[self.problem.at(site, states)] for site, table in tables)
         return float(sum(entries)) - self._spent
 
     def attempt(self, states: States) -> bool:
-        """Whether these states hold a better choice."""
+        """Solve the knapsack in these states; whether it gave a better choice."""
         if states in self.tried or self.promise(states) >= self.least:
             return False
         self.tried.add(states)
@@ -86,7 +86,7 @@ class _Search:
         return True
 
     def descend(self, bound: float) -> None:
-        """To better neighbours, the most promising first, until there is none."""
+        """Move to better neighbours, the most promising first, until there are none."""
         while self.best is not None and self.least > bound * (1 + _CLOSE):
             others = sorted(self._neighbours(), key=self.promise)
             if not any(len(self.tried) < _SOLVES and self.attempt(other) for other in others):

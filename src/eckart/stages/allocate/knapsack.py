@@ -1,4 +1,4 @@
-"""The multiple-choice knapsack as a table: options as columns, one of which is taken per site."""
+"""The multiple-choice knapsack as a table: options are columns; one is taken per site."""
 
 from __future__ import annotations
 

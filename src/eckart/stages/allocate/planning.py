@@ -1,4 +1,4 @@
-"""What was chosen, as a plan: forms, removals, reasons, and what it all costs."""
+"""Turn what was chosen into a plan: forms, removals, reasons and costs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def planned(
     """The plan that takes one option per layer and one size per group.
 
     Args:
-        curves: what it was chosen from.
-        chosen: an option of each layer, in the order of the curves, and a size of each group.
-        budget: that it was chosen for, if one was.
-        bound: on the loss of all other choices; None where no other loses less.
+        curves: the curves that it was chosen from.
+        chosen: an option per layer, in the order of the curves, and a size per group.
+        budget: the budget that it was chosen for, if any.
+        bound: lower bound on the loss of all choices; None if no other choice has less loss.
     """
     choices, dense = _choices(curves, [each for each in chosen if isinstance(each, Option)])
     removals = _removals(each for each in chosen if isinstance(each, Kept))
@@ -42,7 +42,7 @@ def planned(
 
 
 def _choices(curves: Curves, options: Iterable[Option]) -> tuple[dict[str, Choice], dict[str, str]]:
-    """The layers that change, and the reason for each that does not."""
+    """The layers that change, and the reason for each layer that does not."""
     choices, reasons = dict[str, Choice](), dict(curves.dense)
     for curve, option in zip(curves.curves, options, strict=True):
         name = curve.site.name
@@ -70,7 +70,7 @@ def _removals(kept: Iterable[Kept]) -> dict[str, Removal]:
 def _costs(
     curves: Curves, choices: Mapping[str, Choice], removals: Mapping[str, Removal]
 ) -> dict[str, int]:
-    """Of the whole network, by name of the cost."""
+    """The costs of the whole network, by name of the cost."""
     costs = dict(curves.totals)
     for name, choice in choices.items():
         spec = curves.specs[name]

@@ -1,8 +1,8 @@
-"""The best choice of a multiple-choice knapsack: least loss, costs within limits.
+"""The best choice of a multiple-choice knapsack: least loss, with costs within the limits.
 
-The linear relaxation's prices bound every option by its reduced cost. What cannot be part of a
-better choice than the best one at hand is dropped, and the options that are left are searched
-exactly.
+The prices of the linear relaxation give every option a reduced cost. By this bound, options that
+cannot be part of a better choice than the best one so far are dropped. The remaining options are
+searched exactly.
 
 Source: Sinha and Zoltners 1979 (reduced-cost fixing for the multiple-choice knapsack).
 """
@@ -17,21 +17,21 @@ from eckart.stages.allocate.exact import one_per_site, searched
 from eckart.stages.allocate.knapsack import Indices, Knapsack, Vector
 
 _MAX_EXCHANGES = 50
-_MAX_EXCHANGED = 300  # options; every exchange compares all pairs
+_MAX_EXCHANGED = 300  # options that take part; every exchange compares all pairs
 
 
 def solve(problem: Knapsack, limits: Vector, below: float = np.inf) -> list[int] | None:
     """Indices of the best options, one per site.
 
-    Exact, but for a relative 1e-6 of the loss at stake where HiGHS decides.
+    The result is exact, except for a relative 1e-6 of the loss at stake if HiGHS decides.
 
     Args:
         problem: the options.
         limits: on the sum of each cost, shape (costs,).
-        below: a choice that loses this much or more is of no interest.
+        below: only choices with less loss than this are of interest.
 
     Returns:
-        None when no choice meets all limits and loses less than ``below``.
+        The options; None if no choice meets all limits with less loss than ``below``.
     """
     freest = problem.least(problem.losses)
     if problem.fits(freest, limits):
@@ -44,7 +44,7 @@ def solve(problem: Knapsack, limits: Vector, below: float = np.inf) -> list[int]
         near = np.argsort(relaxed.excess, kind="stable")[:_MAX_EXCHANGED]
         best = _improved(problem, best, limits, near)
         below = min(below, problem.loss(best) * (1 + 1e-12))
-    gap = below - relaxed.bound  # no option of more excess is part of a better choice
+    gap = below - relaxed.bound  # an option with more excess is not part of a better choice
     gap = gap * (1 + 1e-9) + 1e-12 * problem.losses.max()
     alive = np.flatnonzero(relaxed.excess <= gap)
     found = searched(problem.within(alive), limits, relaxed.excess[alive], gap)
@@ -55,12 +55,12 @@ def solve(problem: Knapsack, limits: Vector, below: float = np.inf) -> list[int]
 
 
 class _Relaxed(NamedTuple):
-    """What the linear relaxation tells.
+    """The result of the linear relaxation.
 
     Attributes:
-        excess: what each option costs above its site's best at the relaxation's prices.
-        bound: no choice loses less.
-        rounded: a choice that meets the limits, if rounding the relaxed one gave that.
+        excess: by how much the reduced cost of each option is above the least of its site.
+        bound: no choice has less loss.
+        rounded: a choice that meets the limits, if rounding the relaxed choice gave one.
     """
 
     excess: Vector
@@ -69,7 +69,7 @@ class _Relaxed(NamedTuple):
 
 
 def _relaxed(problem: Knapsack, limits: Vector) -> _Relaxed:
-    """The relaxation, with losses and limits scaled to about one."""
+    """Solve the relaxation, with losses and limits scaled to about one."""
     from scipy.optimize import linprog  # slow to import, and only needed here
 
     scale, unit = max(problem.losses.max(), 1e-300), np.maximum(limits, 1.0)
@@ -80,7 +80,7 @@ def _relaxed(problem: Knapsack, limits: Vector) -> _Relaxed:
         A_eq=one_per_site(problem),
         b_eq=np.ones(problem.sites),
     )
-    if result.status != 0:  # hardly any choice fits, or none
+    if result.status != 0:  # few choices fit, or none
         return _Relaxed(np.zeros(len(problem.losses)), -np.inf, None)
     prices = np.maximum(-result.ineqlin.marginals, 0.0) / unit * scale
     reduced = problem.losses + prices @ problem.costs
@@ -92,7 +92,7 @@ def _relaxed(problem: Knapsack, limits: Vector) -> _Relaxed:
 
 
 def _improved(problem: Knapsack, picked: list[int], limits: Vector, near: Indices) -> list[int]:
-    """Exchange options at one or two sites at a time for as long as that lowers the loss."""
+    """Exchange options at one or two sites at a time, as long as that lowers the loss."""
     site, picked = problem.site[near], list(picked)
     apart = (site[:, None] != site) | np.eye(len(site), dtype=bool)
     for _ in range(_MAX_EXCHANGES):

@@ -1,4 +1,4 @@
-"""Curves as a table of options, each with its losses and costs: what the allocator chooses from."""
+"""Curves as a table of options, each with its loss and costs, for the allocator to choose from."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from eckart.stages.allocate.coupled import Coupled
 from eckart.stages.allocate.elimination import States
 from eckart.stages.allocate.knapsack import Knapsack, Vector
 
-_DIGITS = 2.0**40  # about twelve decimal ones
-_NOTHING = 1e-14  # of the largest loss of a site
+_DIGITS = 2.0**40  # about twelve decimal digits
+_NOTHING = 1e-14  # relative to the largest loss of a site
 
 
 class Kept(NamedTuple):
-    """A group, and how many of its units stay."""
+    """A group, and the number of its units that stay."""
 
     curve: GroupCurve
     size: int
 
 
 Menu = Sequence[Option | Kept]
-"""What can be taken: an option of a layer, or a size of a group."""
+"""What can be chosen: an option of a layer, or a size of a group."""
 
 
 def assembled(curves: Curves, priced: Sequence[Cost], count_norms: bool) -> tuple[Coupled, Menu]:
-    """Every layer, then every group as a site of a coupled knapsack.
+    """The coupled knapsack whose sites are all layers, then all groups.
 
-    A layer's options are open at the widths that its groups leave it.
+    An option of a layer is open only if its width is the one that the layer's groups leave to it.
 
     Args:
         curves: what could be done.
         priced: the costs to count.
-        count_norms: whether the norms of a group's channels cost something.
+        count_norms: whether to count the costs of the norms of a group's channels.
 
     Returns:
-        The knapsack, and what each of its options is.
+        The knapsack, and what each of its options means.
     """
     table = _Table(curves, priced)
     for curve in curves.curves:
@@ -60,7 +60,7 @@ class _Table:
         self._losses, self._costs = [np.zeros(0)], [np.zeros((0, len(priced)))]
 
     def add_layer(self, curve: Curve) -> None:
-        """What one layer can become."""
+        """Add the options of one layer."""
         name, spec = curve.site.name, self.curves.specs[curve.site.name]
         scope = tuple(i for i, c in enumerate(self.curves.groups) if name in c.group.members)
         rows = np.array([[c.of(spec, o.form) for c in self.priced] for o in curve.options], float)
@@ -69,12 +69,12 @@ class _Table:
             kept = [members[i] for i in _undominated(losses[members], rows[members])]
             dense = len(curve.options) - 1
             if dense in members and dense not in kept:
-                kept.append(dense)  # as the measure of what is saved
+                kept.append(dense)  # because savings are measured against it
             self._add(cell, [curve.options[i] for i in kept], losses[kept], rows[kept])
         self._scopes.append(scope)
 
     def add_group(self, group: GroupCurve, count_norms: bool) -> None:
-        """The numbers of units that may stay."""
+        """Add the numbers of units of one group that may stay."""
         each = [group.costs.get(cost.name, 0) * count_norms for cost in self.priced]
         menu = [Kept(group, size) for size in group.sizes]
         losses = _settled(np.array(list(group.losses.values())))
@@ -84,7 +84,7 @@ class _Table:
         self._scopes.append((self.curves.groups.index(group),))
 
     def problem(self) -> Coupled:
-        """The knapsack of all that was added."""
+        """The knapsack of everything that was added."""
         options = Knapsack(
             np.array(self._sites, np.intp),
             np.concatenate(self._losses),
@@ -94,7 +94,7 @@ class _Table:
         return Coupled(options, tuple(self._scopes), np.array(self._cells, np.intp), states)
 
     def _add(self, cell: int, menu: Menu, losses: Vector, costs: Vector) -> None:
-        """Options of the open site, in one cell; costs are (options, number of costs)."""
+        """Add options of the current site in one cell; costs have shape (options, costs)."""
         self.menu += menu
         self._sites += [len(self._scopes)] * len(menu)
         self._cells += [cell] * len(menu)
@@ -103,7 +103,7 @@ class _Table:
 
 
 def _cells(curves: Curves, curve: Curve, scope: States) -> Iterator[tuple[int, list[int]]]:
-    """For every joint state of a layer's groups, the options of the widths that it leaves."""
+    """For every joint state of a layer's groups: the options of the widths left by this state."""
     name, dense = curve.site.name, curves.specs[curve.site.name].piece
     of_widths: dict[tuple[int, int], list[int]] = {}
     for i, option in enumerate(curve.options):
@@ -124,10 +124,10 @@ def _cells(curves: Curves, curve: Curve, scope: States) -> Iterator[tuple[int, l
 
 
 def _settled(losses: Vector) -> Vector:
-    """Losses without the digits that differ between equal computations.
+    """Losses rounded so that equal computations give equal losses.
 
-    Twelve digits are kept, and what is below the rounding of a site's largest loss is nothing, so
-    that ties stay ties whatever the order of the sums was.
+    Twelve digits are kept, and losses below the rounding error of a site's largest loss become 0.
+    So ties stay ties, whatever the order in which sums were computed.
     """
     mantissa, exponent = np.frexp(losses)
     rounded = np.ldexp(np.round(mantissa * _DIGITS) / _DIGITS, exponent)
@@ -135,7 +135,7 @@ def _settled(losses: Vector) -> Vector:
 
 
 def _undominated(losses: Vector, costs: Vector) -> list[int]:
-    """Options that no other beats in loss and every cost at once; the lossless one comes last."""
+    """Options that no other beats in loss and all costs at once; the one of least loss is last."""
     order = np.lexsort((*costs.T[::-1], losses))
     if costs.shape[1] == 1:
         spent = costs[order, 0]

@@ -1,4 +1,4 @@
-"""What stands in the way of a budget: the largest parts that cannot shrink, with the reasons."""
+"""What prevents a budget: the largest parts that cannot shrink, with the reasons."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def what_stays(curves: Curves, cost: str, whole: float, changeable: float) -> st
 
     Args:
         curves: what was offered.
-        cost: the one whose limit is out of reach.
-        whole: that cost of everything the budget counts.
-        changeable: that cost of the layers that can change, dense.
+        cost: name of the cost whose limit is out of reach.
+        whole: this cost of everything that the budget counts.
+        changeable: this cost of the layers that can change, when dense.
     """
     parts = [text for text in (_outside(curves, cost, whole, whole - changeable),) if text]
     least = sorted(_least(curves, cost).items(), key=lambda item: -item[1])[:_MOST_NAMED]
@@ -28,7 +28,7 @@ def what_stays(curves: Curves, cost: str, whole: float, changeable: float) -> st
 
 
 def _outside(curves: Curves, cost: str, whole: float, fixed: float) -> str:
-    """What is not among the layers that can change, with a few reasons; empty where nothing is."""
+    """The layers that cannot change, with a few reasons; empty if there are none."""
     if fixed <= 0:
         return ""
     reasons = list(curves.dense.items())

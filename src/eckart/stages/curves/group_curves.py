@@ -1,4 +1,4 @@
-"""The curve of a channel group: which units to keep, and what that costs."""
+"""The curve of a channel group: which units to keep, and the loss of keeping only these."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from eckart.stages.curves.problems import Bench
 def group_curve(
     bench: Bench, group: ChannelGroup, selection: Selection, multiple: int, fine: bool
 ) -> GroupCurve:
-    """Units in the order in which they are kept, and what keeping so many costs.
+    """The units ranked by how long to keep them, and the loss for several numbers of units kept.
 
     Args:
         bench: what losses are computed from.
         group: the channels.
         selection: how units are ranked.
-        multiple: offer only numbers of units that are multiples of this, and all.
-        fine: offer sixteenths of the units in place of eighths.
+        multiple: offer only multiples of this number of units, and all units.
+        fine: offer sixteenths of the units instead of eighths.
     """
     readings = bench.readings(group)
     order = selection.order(readings)
@@ -37,7 +37,7 @@ def group_curve(
 
 
 def _sizes(size: int, multiple: int, fine: bool) -> list[int]:
-    """Numbers of units to offer: equal steps, finer ones below; multiples where that is asked."""
+    """Numbers of units to offer: equal steps, finer ones at small sizes; multiples if asked."""
     parts = {*range(1, 17)} if fine else {1, 2, 3, 4, 5, 6, 8, 10, 12, 14}
     wanted = {round(size * part / 16) for part in parts} | {1, size // 64, size // 32}
     if multiple > 1:
@@ -46,7 +46,7 @@ def _sizes(size: int, multiple: int, fine: bool) -> list[int]:
 
 
 def _all_stay(group: ChannelGroup, kept: Sequence[int]) -> bool:
-    """Whether every layer of the group keeps something to write and to read."""
+    """Whether every layer of the group keeps a channel to write and to read."""
     writers, readers = {**group.writers, **group.followers}, group.readers
     return all(group.rows(name, kept) for name in writers) and all(
         group.columns(name, kept) for name in readers

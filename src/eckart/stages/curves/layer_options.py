@@ -1,4 +1,4 @@
-"""The options of one layer, at every width that its channel groups offer."""
+"""The options of one layer at every width that its channel groups offer."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from eckart.records import Form, GroupCurve, LayerSpec, Option, Piece
 from eckart.records.plans import NARROWED
 from eckart.stages.curves.problems import Bench
 
-_MOST_WORK = 5e11  # about the multiplications of all narrower widths of one layer
+_MOST_WORK = 5e11  # multiplications for all narrower widths of one layer, roughly
 _Widths = tuple[int | None, int | None]
-"""Units that stay of what a layer reads, and of what it writes; None where it has no group."""
+"""Numbers of units that stay in the groups that a layer reads and writes; None without a group."""
 
 
 def whole_options(bench: Bench, spec: LayerSpec, methods: Sequence[Method]) -> list[Option]:
@@ -34,8 +34,8 @@ def narrow_options(
 ) -> Iterator[Option]:
     """A layer's options at all other widths that its groups offer.
 
-    Each of these comes with the plain layer; the larger the layer, the fewer come with factors, of
-    which only those of an allowed form are compared.
+    Every width has the plain layer as an option. Factors are offered at fewer widths the larger the
+    layer is, and only in allowed forms.
     """
     ends = _Ends.of(bench, spec.name, groups)
     for widths in ends.widths():
@@ -57,8 +57,8 @@ def narrow_options(
 class _Ends:
     """A layer between the groups that it reads and writes; a follower writes what it reads.
 
-    ``columns`` and ``rows`` are the channels left by number of units that stay, from the full one
-    down; without a group there is one entry, for None.
+    ``columns`` and ``rows`` are the channels left, by number of units that stay, starting with all
+    units. Without a group they have a single entry, for None.
     """
 
     bench: Bench
@@ -86,7 +86,7 @@ class _Ends:
         return cls(bench, name, problem, reads, writes, columns, rows)
 
     def widths(self, step: int = 1) -> list[_Widths]:
-        """Every joint choice, or every ``step``-th size of each group, from the full one down."""
+        """All pairs of sizes, or of every ``step``-th size per group, from the full size down."""
         pairs = product(list(self.columns)[::step], list(self.rows)[::step])
         return [(j, i) for j, i in pairs if self.reads is not self.writes or i == j]
 
@@ -100,7 +100,7 @@ class _Ends:
         )
 
     def work(self, step: int) -> float:
-        """About what it takes to factor at ``widths(step)``, but for the full one."""
+        """Roughly the multiplications to factor at ``widths(step)``, without the full width."""
         pieces = [self.piece(widths) for widths in self.widths(step)]
         sides = (
             (p.inputs * math.prod(p.kernel), p.outputs * max(p.kernel, default=1))
@@ -125,7 +125,7 @@ class _Ends:
 
 
 def _prepared(method: Method, problem: Problem) -> Any:
-    """A state that nobody keeps: a layer has hundreds of widths, of which a plan takes one."""
+    """A state that is not kept: a layer has hundreds of widths, and a plan takes only one."""
     return method.prepare(problem)
 
 
@@ -135,7 +135,7 @@ def _options(
     methods: Sequence[Method],
     state_of: Callable[[Method, Problem], Any],
 ) -> list[Option]:
-    """What the methods offer for a problem that costs less than to leave it as it is."""
+    """What the methods offer for a problem, if it is cheaper by some cost than the plain layer."""
     plain = Form((problem.piece,))
     least = {cost: cost.of(spec, plain) for cost in COSTS.values()}
     return [

@@ -1,4 +1,4 @@
-"""What losses are computed from: a network, its moments, a damping."""
+"""What losses are computed from: a network, its moments and a damping."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from eckart.records import ChannelGroup, Option
 
 @dataclass
 class Bench:
-    """What the losses are computed from, and the states that were prepared for it."""
+    """What losses are computed from, and the states that were prepared for them."""
 
     model: nn.Module
     moments: Moments
@@ -41,7 +41,7 @@ class Bench:
         return method.build(self.cache.state(method, problem), option.form)
 
     def readings(self, group: ChannelGroup) -> list[Reading]:
-        """How every layer that reads a group does."""
+        """How each reader of a group reads it."""
         return [reading_of(self.problem(name), group, name) for name in group.readers]
 
 
