@@ -84,7 +84,7 @@ def load_pretrained(
 
 
 def _filled(model: nn.Module, structure: Mapping[str, Any], weights: TensorFile) -> nn.Module:
-    """Check all of a folder's network, then put it into a fresh model."""
+    """Check everything in a folder, then put its network into a fresh model."""
     parts = named(model)
     forms, norms = changed_forms(structure, parts), narrower_norms(structure, parts)
     if any(tensor.is_meta for tensor in parts.state.values()):

@@ -35,7 +35,7 @@ class Cache:
     There are many states of narrowed layers, so they are held in memory only.
 
     Args:
-        most_bytes: largest size of the states that are added to ``found``.
+        most_bytes: limit on the bytes of the states that are added to ``found``.
         directory: where the files of states are; None keeps states in memory.
         found: states that were prepared before.
     """

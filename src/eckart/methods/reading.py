@@ -23,7 +23,7 @@ class Reading:
 
     @property
     def reader(self) -> Reader:
-        """The quadratic form of its loss."""
+        """The quadratic form of the layer's loss."""
         weight = self.problem.weight[0]
         return Reader(self.problem.a[0], weight.mT @ self.problem.g[0] @ weight, self.columns)
 

@@ -19,7 +19,7 @@ _TENSOR = "tensor"  # the key under which the JSON has the number of a tensor
 
 
 def write_state(path: Path, state: Any, title: str) -> None:
-    """Write a state, whole or not at all.
+    """Write a state, completely or not at all.
 
     Raises:
         WriteError: the disk is full, or cannot be written to.

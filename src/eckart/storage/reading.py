@@ -61,7 +61,7 @@ def read_json(path: str | Path, most: int = MAX_JSON_BYTES) -> Any:
 
 
 def write_sealed(path: str | Path, value: dict[str, Any]) -> None:
-    """Write a dictionary as JSON with a digest of its content, whole or not at all.
+    """Write a dictionary as JSON with a digest of its content, completely or not at all.
 
     Raises:
         WriteError: see ``storage.writing``.
