@@ -1,0 +1,1 @@
+"""What happens to files when runs are killed, and when files are damaged."""
