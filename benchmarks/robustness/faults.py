@@ -39,17 +39,17 @@ def measure(output: Path, *, seed: int = 0, kills: int = 100, kinds: Sequence[st
     for work in all_work(Subject()):
         if kinds and work.name not in kinds:
             continue
-        for index, number in enumerate(SIGNALS):
-            if not results.has(kind=work.name, signal=number.name):
-                share = (kills + len(SIGNALS) - 1 - index) // len(SIGNALS)
-                results.add(killed(work, number, share, seed))
+        missing = [n for n in SIGNALS if not results.has(kind=work.name, signal=n.name)]
+        seconds = statistics.median(undisturbed(work) for _ in range(3)) if missing else 0.0
+        for number in missing:
+            share = (kills + len(SIGNALS) - 1 - SIGNALS.index(number)) // len(SIGNALS)
+            results.add(killed(work, number, share, seconds, seed))
 
 
-def killed(work: Work, number: signal.Signals, kills: int, seed: int) -> Row:
-    """Kill one kind of work by one signal, and count what was lost."""
+def killed(work: Work, number: signal.Signals, kills: int, seconds: float, seed: int) -> Row:
+    """Kill one kind of work, which takes some seconds, by one signal; count what was lost."""
     chance = random.Random(f"{work.name} {number} {seed}")
     begun = time.perf_counter()
-    seconds = statistics.median(undisturbed(work) for _ in range(3))
     counts: Counter[str] = Counter()
     for _ in range(kills):
         with tempfile.TemporaryDirectory() as folder:

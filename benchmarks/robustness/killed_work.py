@@ -16,7 +16,7 @@ from eckart.report import write_report
 from eckart.storage.tensors import opened_tensors
 
 NONE, OLD, NEW, MIXED = "none", "old", "new", "mixed"
-KEEPS = (0.9, 0.8, 0.7, 0.6, 0.5)
+KEEPS = (0.9, 0.7, 0.5)
 LAYER_BYTES = 50_000  # enough for the sums of any one layer, and of no two
 
 

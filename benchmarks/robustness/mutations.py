@@ -93,7 +93,7 @@ def _nudged(holder: Any, key: Any, chance: Random) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         _replaced(holder, key, chance)
     else:
-        holder[key] = chance.choice((-value, value + 1, value - 1, value * 1.5, value * 10**9))
+        holder[key] = chance.choice((-value, value + 1, value - 1, value * 3 // 2, value * 10**9))
 
 
 def _removed(holder: Any, key: Any, chance: Random) -> None:

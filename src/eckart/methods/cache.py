@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from torch import Tensor
 
+from eckart.errors import CheckpointError
 from eckart.methods.problem import Problem
 from eckart.methods.registry import Method
 from eckart.methods.state_file import read_state, write_state
@@ -69,7 +70,10 @@ class Cache:
             return self.held(title, make)
         path = self.directory / f"{quote(title, safe=' ')}.safetensors"
         if path.exists():
-            return read_state(path, method.state, title, problem.weight.device)
+            state = read_state(path, method.state, title, problem.weight.device)
+            if getattr(state, "piece", problem.piece) != problem.piece:
+                raise CheckpointError(f"{path} is of a layer of another shape: delete it")
+            return state
         _log.info("decomposing %s", path.name)
         made = make()
         write_state(path, made, title)

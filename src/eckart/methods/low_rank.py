@@ -32,7 +32,7 @@ class LowRankState:
     piece: Piece
     left: Float[Tensor, "groups out rank"]
     right: Float[Tensor, "groups rank in"]
-    losses: Float64[Tensor, " ranks"]
+    losses: Float64[Tensor, " rank+1"]
 
 
 @final

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
+from jaxtyping import AbstractArray, Float, jaxtyped
 from torch import Tensor
 
 from eckart.errors import MALFORMED, CheckpointError
+from eckart.records import Piece
 from eckart.storage.tensors import header_of, read_tensors, write_tensors
 from eckart.storage.writing import make_folder
 
 FORMAT = "eckart.state/1"
+_MATRIX = Float[Tensor, "groups out in"]
 _TENSOR = "tensor"  # the key under which the JSON has the number of a tensor
 
 
@@ -50,6 +53,8 @@ def read_state(path: Path, kind: type[Any], title: str, device: torch.device) ->
         structure = json.loads(header["structure"])
         names = sorted(set(_numbers(structure)))
         tensors = dict(zip(names, read_tensors(path, [str(n) for n in names]), strict=True))
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+            raise ValueError("it holds NaN or infinity")
         return _rebuilt(structure, kind, {n: t.to(device) for n, t in tensors.items()})
     except MALFORMED as error:
         raise CheckpointError(f"{path} is damaged ({error!s:.120}): delete it") from error
@@ -87,7 +92,9 @@ def _rebuilt(structure: Any, kind: Any, tensors: dict[int, Tensor]) -> Any:
     if is_dataclass(kind):
         made: Any = kind
         hints, parts = get_type_hints(kind), dict(structure)
-        return made(**{k: _rebuilt(part, hints[k], tensors) for k, part in parts.items()})
+        values = {k: _rebuilt(part, hints[k], tensors) for k, part in parts.items()}
+        _check_shapes(values, hints)
+        return made(**values)
     if get_origin(kind) is tuple:
         inner = get_args(kind)
         kinds = [inner[0]] * len(structure) if inner[-1] is ... else inner
@@ -97,3 +104,19 @@ def _rebuilt(structure: Any, kind: Any, tensors: dict[int, Tensor]) -> Any:
             raise TypeError(f"{structure!r:.40} is not a {kind.__name__}")
         return structure
     return tensors[structure[_TENSOR]]
+
+
+def _check_shapes(values: dict[str, Any], hints: dict[str, Any]) -> None:
+    """Every tensor has the shape and dtype of its annotation, together with the others.
+
+    Where the state is of a layer, groups, out and in are those of its matrix.
+    """
+    piece = values.get("piece")
+    with jaxtyped("context"):
+        if isinstance(piece, Piece):
+            isinstance(torch.empty(piece.matrix_shape, device="meta"), _MATRIX)  # which binds them
+        for name, value in values.items():
+            hint = hints[name]
+            annotated = isinstance(hint, type) and issubclass(hint, AbstractArray)
+            if annotated and not isinstance(value, hint):
+                raise ValueError(f"{name} is not a tensor of the shape and dtype that it must have")

@@ -70,9 +70,7 @@ def described_in(header: Header) -> dict[str, Any]:
     shapes = {name: entry.shape for name, entry in header.entries.items()}
     for spec in specs:
         _check_sums(spec, meta["rows"], shapes)
-    of_layers = {f"{part}/{spec.name}" for part in ("output", "joint") for spec in specs}
-    if any(name.startswith(("output/", "joint/")) and name not in of_layers for name in shapes):
-        raise ValueError("it holds sums of layers that it does not describe")
+    _check_names(specs, shapes)
     return {**meta, "specs": {spec.name: spec for spec in specs}}
 
 
@@ -115,6 +113,16 @@ def _check_sums(
         needed[f"diagonal/output/{spec.name}"] = (groups, out)
     if any(shapes.get(name) != shape for name, shape in needed.items()) or spec.input not in rows:
         raise ValueError(f"the sums of layer {spec.name!r:.80} do not fit its shapes")
+
+
+def _check_names(specs: list[LayerSpec], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Every sum is of a layer, or of the input of one."""
+    layers, inputs = {spec.name for spec in specs}, {spec.input for spec in specs}
+    of = {"gram": inputs, "total": inputs, "output": layers, "joint": layers}
+    for name in shapes:
+        part, _, key = name.partition("/")
+        if part in of and key not in of[part]:
+            raise ValueError(f"{name!r:.80} is of no layer in it")
 
 
 def _is_count(value: Any, least: int) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from eckart.errors import MismatchError
 from eckart.layers import weight_of
 from eckart.methods import (
     Cache,
@@ -57,7 +58,12 @@ class _Work:
         dtype = weight_of(self.model.get_submodule(name)).dtype
         if not choice.form.is_plain:
             (method,) = methods_named([choice.method])
-            factors = method.build(self.cache.state(method, problem), choice.form)
+            state = self.cache.state(method, problem)
+            if all(form != choice.form for form, _ in method.losses(state)):
+                raise MismatchError(
+                    f"layer {name!r:.80}: {method.name} makes no form {choice.form} of it"
+                )
+            factors = method.build(state, choice.form)
         plain = self.cache.weight(problem).to(dtype) if problem.narrowed else None
         return Weights(plain, [factor.to(dtype) for factor in factors])
 

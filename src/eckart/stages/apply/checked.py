@@ -7,6 +7,7 @@ from torch import nn
 from eckart.errors import MismatchError
 from eckart.moments import Moments
 from eckart.network.identity import check_fingerprint, fingerprint
+from eckart.network.plan_fit import check_fit
 from eckart.records import Plan
 
 
@@ -24,6 +25,4 @@ def check_fits(model: nn.Module, plan: Plan, moments: Moments) -> None:
             "the plan's losses were predicted from other moments of this network: apply the plan "
             "with those moments, or allocate again"
         )
-    unknown = sorted(set(plan.choices) - set(moments.specs))
-    if unknown:
-        raise MismatchError(f"the plan names layers without moments: {', '.join(unknown)}")
+    check_fit(model, plan, moments.specs)

@@ -135,7 +135,8 @@ def _totals(moments: Moments) -> dict[str, int]:
     """Cost of the whole network; for costs that only layers know, the sum over the layers."""
     specs = moments.specs.values()
     summed = {name: sum(c.of(s, s.dense) for s in specs) for name, c in COSTS.items()}
-    return {**summed, **moments.model_costs}
+    known = {name: cost for name, cost in moments.model_costs.items() if name in COSTS}
+    return {**summed, **known}
 
 
 def _on_grid(form: Form, multiple: int, least_rank: int) -> bool:
