@@ -11,6 +11,7 @@ from benchmarks.tables import (
     language,
     main_path,
     memory,
+    robustness,
     studies,
 )
 
@@ -21,8 +22,9 @@ PAGES = (
     "docs/results/channels.md",
     "docs/results/factorisation-kit.md",
     "docs/results/healing.md",
+    "docs/results/robustness.md",
 )
-PARTS = (main_path, channels, factorisation_kit, healing, language, studies)
+PARTS = (main_path, channels, factorisation_kit, healing, language, robustness, studies)
 SECTIONS = {name: make for part in PARTS for name, make in part.SECTIONS.items()}
 
 
