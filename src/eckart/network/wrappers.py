@@ -6,6 +6,7 @@ import copy
 from itertools import chain
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 _INSIDE = {
     "DataParallel": "module",
@@ -27,5 +28,5 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 def trainable(model: nn.Module) -> nn.Module:
     """A network that gradients can flow through: itself, or a copy if inference mode made it."""
-    tensors = chain(model.parameters(), model.buffers())
+    tensors = (t for t in chain(model.parameters(), model.buffers()) if not is_lazy(t))
     return copy.deepcopy(model) if any(t.is_inference() for t in tensors) else model
