@@ -23,8 +23,8 @@ def what_stays(curves: Curves, cost: str, whole: float, changeable: float) -> st
     parts += [f"{name!r} keeps {_amount(value, whole)}" for name, value in least if value]
     advice = ["a larger budget", "lower ranks or more methods"]
     if _ASKED in curves.dense.values():
-        advice.append("leave fewer layers dense")
-    return f"Largest parts at their least: {'; '.join(parts)}. What helps: {', or '.join(advice)}"
+        advice.append("fewer layers left dense")
+    return f"Largest parts at their least: {'; '.join(parts)}. What helps: {', '.join(advice)}"
 
 
 def _outside(curves: Curves, cost: str, whole: float, fixed: float) -> str:
@@ -38,12 +38,12 @@ def _outside(curves: Curves, cost: str, whole: float, fixed: float) -> str:
     return f"layers that stay as they are: {fixed:.0f} of {cost} ({fixed / whole:.0%}){why}"
 
 
-def _least(curves: Curves, cost: str) -> dict[str, int]:
+def _least(curves: Curves, cost: str) -> dict[str, float]:
     """What each site costs at its cheapest option."""
     of = cost_named(cost).of
     return {
-        curve.site.name: min(
-            of(curves.specs[curve.site.name], option.form) for option in curve.options
+        curve.site.name: float(
+            min(of(curves.specs[curve.site.name], option.form) for option in curve.options)
         )
         for curve in curves.curves
     }
