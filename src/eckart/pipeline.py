@@ -58,8 +58,7 @@ class Compressed:
         plan: what was done to each layer, and why the others stayed dense.
         moments: reusable for any other budget.
         curves: every option that was considered.
-        before, after: scores of the dense and the smaller network, if there is a function that
-            reports them.
+        before, after: scores of the dense and the smaller network; None if not evaluated.
         evaluations: number of networks that were evaluated to meet a tolerance.
         search: the evaluations by which the plan was chosen, if a tolerance was given.
     """
@@ -219,8 +218,7 @@ def frontier(
         cost: ``"params"``, ``"macs"``, ``"bytes"`` or a cost of your own.
         of: what ``keeps`` are fractions of: the ``"model"`` or the ``"sites"``.
         options: curves to choose from; None predicts them with the default methods.
-        baselines: whether to add plain SVD, which keeps the same fraction of each of these layers.
-            Fractions that it cannot reach are left out.
+        baselines: also plain SVD with one fraction for all these layers, if it can reach it.
         example_inputs: for costs and latency; None uses the example in the moments.
         latency: whether to time each network.
         path: JSON file, written after each point. Its points are not computed again if the plan and
@@ -232,8 +230,8 @@ def frontier(
         CheckpointError, MismatchError: the file at ``path`` is damaged or of another network.
         WriteError: ``path`` cannot be written; raised before anything is measured.
         FrontierInterrupted: Ctrl-C, an error in ``evaluate``, or a full disk, after the first
-            point. The points are in its attribute ``frontier``, and in the file as far as it could
-            be written. The same call continues.
+            point. Its ``.frontier`` has the points, and so has the file if it could be written.
+            The same call continues.
     """
     if not keeps:
         raise InputError("keeps is empty: give at least one fraction")

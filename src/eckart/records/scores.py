@@ -74,7 +74,7 @@ class Score:
         return (reference.value - self.value) * (1 if self.higher_is_better else -1)
 
     def change_from(self, reference: Score) -> str:
-        """``"rise"`` or ``"drop"``: the way the value itself went, whichever is better."""
+        """``"rise"`` or ``"drop"``: how the value itself changed, whichever direction is better."""
         return "rise" if self.value > reference.value else "drop"
 
     def is_much_worse_than(self, reference: Score) -> bool:
