@@ -49,5 +49,5 @@ def _least(curves: Curves, cost: str) -> dict[str, float]:
     }
 
 
-def _amount(value: int, whole: float) -> str:
+def _amount(value: float, whole: float) -> str:
     return f"{value:.0f} ({value / max(whole, 1):.0%})"
