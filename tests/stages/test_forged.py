@@ -70,7 +70,7 @@ def test_forms_of_other_widths_or_methods_are_refused(made):
         with pytest.raises(MismatchError, match=message):
             eckart.apply(model, replace(plan, choices=choices), moments)
     nothing = {"removals": {}, "choices": {"4": Choice("cp", low_rank_form(dense, 2), 0.0)}}
-    with pytest.raises(MismatchError, match="cp makes no form"):
+    with pytest.raises(MismatchError, match="cp cannot make the form"):
         eckart.apply(model, replace(plan, **nothing), moments)
 
 

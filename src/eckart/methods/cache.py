@@ -72,7 +72,7 @@ class Cache:
         if path.exists():
             state = read_state(path, method.state, title, problem.weight.device)
             if getattr(state, "piece", problem.piece) != problem.piece:
-                raise CheckpointError(f"{path} is of a layer of another shape: delete it")
+                raise CheckpointError(f"{path} belongs to a layer of another shape: delete it")
             return state
         _log.info("decomposing %s", path.name)
         made = make()

@@ -107,16 +107,19 @@ def _rebuilt(structure: Any, kind: Any, tensors: dict[int, Tensor]) -> Any:
 
 
 def _check_shapes(values: dict[str, Any], hints: dict[str, Any]) -> None:
-    """Every tensor has the shape and dtype of its annotation, together with the others.
+    """Check that every tensor has the shape and dtype of its annotation, and that shapes agree.
 
-    Where the state is of a layer, groups, out and in are those of its matrix.
+    If the state belongs to a layer, groups, out and in are those of the layer's matrix.
+
+    Raises:
+        ValueError: a tensor does not fit.
     """
     piece = values.get("piece")
     with jaxtyped("context"):
         if isinstance(piece, Piece):
-            isinstance(torch.empty(piece.matrix_shape, device="meta"), _MATRIX)  # which binds them
+            isinstance(torch.empty(piece.matrix_shape, device="meta"), _MATRIX)  # binds the axes
         for name, value in values.items():
             hint = hints[name]
             annotated = isinstance(hint, type) and issubclass(hint, AbstractArray)
             if annotated and not isinstance(value, hint):
-                raise ValueError(f"{name} is not a tensor of the shape and dtype that it must have")
+                raise ValueError(f"{name} does not have the shape and dtype that it must have")

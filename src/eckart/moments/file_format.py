@@ -116,13 +116,13 @@ def _check_sums(
 
 
 def _check_names(specs: list[LayerSpec], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Every sum is of a layer, or of the input of one."""
+    """Check that every sum belongs to a layer or to the input of one."""
     layers, inputs = {spec.name for spec in specs}, {spec.input for spec in specs}
     of = {"gram": inputs, "total": inputs, "output": layers, "joint": layers}
     for name in shapes:
         part, _, key = name.partition("/")
         if part in of and key not in of[part]:
-            raise ValueError(f"{name!r:.80} is of no layer in it")
+            raise ValueError(f"{name!r:.80} does not belong to any layer of the file")
 
 
 def _is_count(value: Any, least: int) -> bool:

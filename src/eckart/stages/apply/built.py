@@ -61,7 +61,7 @@ class _Work:
             state = self.cache.state(method, problem)
             if all(form != choice.form for form, _ in method.losses(state)):
                 raise MismatchError(
-                    f"layer {name!r:.80}: {method.name} makes no form {choice.form} of it"
+                    f"layer {name!r:.80}: {method.name} cannot make the form {choice.form}"
                 )
             factors = method.build(state, choice.form)
         plain = self.cache.weight(problem).to(dtype) if problem.narrowed else None
