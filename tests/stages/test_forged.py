@@ -14,6 +14,7 @@ from eckart import Moments, Plan
 from eckart.errors import CheckpointError, MismatchError
 from eckart.methods.low_rank import low_rank_form
 from eckart.records import Choice
+from eckart.storage.reading import write_sealed
 from resealed import with_metadata, with_tensors
 
 
@@ -101,6 +102,16 @@ def test_a_cost_that_is_not_registered_here_is_left_out(made, tmp_path: Path):
     assert set(plan.costs) == {"params", "macs", "bytes"}
 
 
+def test_a_workspace_of_fewer_layers_than_it_holds_is_refused(made, tmp_path: Path):
+    eckart.calibrate(made[0], [torch.randn(64, 12)], workspace=tmp_path)
+    path = tmp_path / "workspace.json"
+    content = json.loads(path.read_text())
+    del content["digest"], content["settings"]["layers"][1]
+    write_sealed(path, content)
+    with pytest.raises(CheckpointError, match="holds moments of 2, which it is not of"):
+        Moments.load(tmp_path)
+
+
 def workspace_of(folder: Path, change: Any) -> tuple[nn.Module, Moments]:
     """A network whose one decomposition on disk is changed, with digests that are right."""
     torch.manual_seed(0)
@@ -126,5 +137,22 @@ def workspace_of(folder: Path, change: Any) -> tuple[nn.Module, Moments]:
 )
 def test_a_decomposition_of_other_shapes_is_refused(tmp_path: Path, change: Any):
     model, moments = workspace_of(tmp_path, change)
+    with pytest.raises(CheckpointError, match="delete it"):
+        eckart.curves(model, moments, methods=["weighted_svd"])
+
+
+@pytest.mark.parametrize(
+    "changed", [{"groups": 0}, {"outputs": -8}, {"kernel": "3"}, {"inputs": 9}]
+)
+def test_a_decomposition_of_another_layer_is_refused(tmp_path: Path, changed: dict[str, Any]):
+    model, moments = workspace_of(tmp_path, lambda tensors: tensors)
+    (path,) = (tmp_path / "decompositions").iterdir()
+
+    def with_piece(metadata: dict[str, str]) -> dict[str, str]:
+        structure = json.loads(metadata["structure"])
+        structure["piece"] |= changed
+        return {**metadata, "structure": json.dumps(structure)}
+
+    with_metadata(path, with_piece)
     with pytest.raises(CheckpointError, match="delete it"):
         eckart.curves(model, moments, methods=["weighted_svd"])

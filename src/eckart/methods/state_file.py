@@ -13,6 +13,7 @@ from torch import Tensor
 
 from eckart.errors import MALFORMED, CheckpointError
 from eckart.records import Piece
+from eckart.records.reading import read
 from eckart.storage.tensors import header_of, read_tensors, write_tensors
 from eckart.storage.writing import make_folder
 
@@ -56,7 +57,7 @@ def read_state(path: Path, kind: type[Any], title: str, device: torch.device) ->
         if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
             raise ValueError("it holds NaN or infinity")
         return _rebuilt(structure, kind, {n: t.to(device) for n, t in tensors.items()})
-    except MALFORMED as error:
+    except (CheckpointError, *MALFORMED) as error:
         raise CheckpointError(f"{path} is damaged ({error!s:.120}): delete it") from error
 
 
@@ -89,6 +90,8 @@ def _rebuilt(structure: Any, kind: Any, tensors: dict[int, Tensor]) -> Any:
     Raises:
         KeyError, TypeError, ValueError: the structure does not fit the kind.
     """
+    if kind is Piece:
+        return read(Piece, structure)
     if is_dataclass(kind):
         made: Any = kind
         hints, parts = get_type_hints(kind), dict(structure)

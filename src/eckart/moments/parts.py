@@ -65,6 +65,12 @@ def joined_fields(workspace: Workspace) -> Fields:
             f"{workspace.directory}: calibrate with it as workspace to go on"
         )
     specs = {name: spec for part in parts for name, spec in part["specs"].items()}
+    surplus = sorted(specs.keys() - set(wanted))
+    if surplus:
+        raise CheckpointError(
+            f"{workspace.directory} holds moments of {', '.join(surplus):.200}, which it is not "
+            "of: calibrate again, in another folder"
+        )
     return {
         **next((part for part in parts if part["specs"]), parts[0]),
         "specs": {name: specs[name] for name in wanted if name in specs},
