@@ -83,7 +83,7 @@ def test_sums_of_no_layer_are_refused(made, tmp_path: Path, name: str):
         return {**tensors, name: torch.zeros(1, 3, 3, dtype=torch.float64)}
 
     with_tensors(tmp_path / "moments", with_surplus)
-    with pytest.raises(CheckpointError, match=f"'{name}' is of no layer"):
+    with pytest.raises(CheckpointError, match=f"'{name}' does not belong to any layer"):
         Moments.load(tmp_path / "moments")
 
 
