@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import Any
 
-MALFORMED = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
+MALFORMED = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 """Exceptions that may be raised when JSON does not have the expected structure."""
 
 

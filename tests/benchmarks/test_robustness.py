@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.robustness.faults import LOSSES, SIGNALS
-from benchmarks.robustness.fuzz import EQUAL, FAILURES, REFUSED
+from benchmarks.robustness.fuzz import FAILURES, REFUSED
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, and reads /proc")
 ROOT = Path(__file__).parents[2]
@@ -27,9 +27,9 @@ def rows(output: Path, name: str, *options: str) -> list[dict[str, Any]]:
 
 
 def test_a_kill_loses_nothing(tmp_path: Path):
-    found = rows(tmp_path / "faults.json", "faults", "--kills", "9")
+    found = rows(tmp_path / "faults.json", "faults", "--kills", "6")
     assert len(found) == 6 * len(SIGNALS)
-    assert sum(row["before the end"] for row in found) > 9
+    assert sum(row["before the end"] for row in found) > 6
     assert [row for row in found if any(row[loss] for loss in LOSSES)] == []
 
 
@@ -37,4 +37,4 @@ def test_damaged_files_are_refused_or_read_as_written(tmp_path: Path):
     found = rows(tmp_path / "fuzz.json", "fuzz", "--mutations", "100", "--seed", "1")
     assert len(found) == 9
     assert [row for row in found if any(row[failure] for failure in FAILURES)] == []
-    assert all(50 < row[REFUSED] < 100 - row[EQUAL] for row in found)
+    assert all(50 < row[REFUSED] < 100 for row in found)

@@ -141,6 +141,18 @@ def test_a_decomposition_of_other_shapes_is_refused(tmp_path: Path, change: Any)
         eckart.curves(model, moments, methods=["weighted_svd"])
 
 
+def test_a_number_of_a_tensor_that_is_infinite_is_refused(tmp_path: Path):
+    model, moments = workspace_of(tmp_path, lambda tensors: tensors)
+    (path,) = (tmp_path / "decompositions").iterdir()
+
+    def infinite(metadata: dict[str, str]) -> dict[str, str]:
+        return {**metadata, "structure": metadata["structure"].replace(": 0}", ": Infinity}", 1)}
+
+    with_metadata(path, infinite)
+    with pytest.raises(CheckpointError, match="delete it"):
+        eckart.curves(model, moments, methods=["weighted_svd"])
+
+
 @pytest.mark.parametrize(
     "changed", [{"groups": 0}, {"outputs": -8}, {"kernel": "3"}, {"inputs": 9}]
 )
