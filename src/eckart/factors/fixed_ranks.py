@@ -98,17 +98,40 @@ def factorize(
         >>> eckart.merge(smaller)[0].weight.shape
         torch.Size([30, 20])
     """
-    start = _Start(init, core, moments, generator)
+    start = Start(init, core, moments, generator)
+    smaller, plan = factored(
+        model,
+        rank,
+        start,
+        layers=layers,
+        dense=dense,
+        example_inputs=example_inputs,
+        inplace=inplace,
+    )
+    return attach_plan(smaller, plan)
+
+
+def factored(
+    model: nn.Module,
+    rank: Ranks,
+    start: Start,
+    *,
+    layers: Iterable[str] | None = None,
+    dense: Iterable[str] = (),
+    example_inputs: Any = None,
+    inplace: bool = False,
+) -> tuple[nn.Module, Plan]:
+    """As ``factorize``, with the plan beside the network."""
     start.check(model)
     found, reasons = candidates(model, layers, dense)
     reasons |= start.unseen(found)
     pieces = {name: piece_of(layer) for name, layer in found.items() if name not in reasons}
-    ranks, reasons = ranked(rank, pieces, reasons, core=core)
+    ranks, reasons = ranked(rank, pieces, reasons, core=start.core)
     if not ranks:
         raise InputError(f"no layer would be factored: {listed(reasons)}")
     built = {name: start.build(name, found[name], r) for name, r in ranks.items()}
-    if example_inputs is None and moments is not None:
-        example_inputs = moments.example
+    if example_inputs is None and start.moments is not None:
+        example_inputs = start.moments.example
     example = None if example_inputs is None else first_examples(example_inputs)
     before, whole = _costs(model, example), fingerprint(model)
     smaller = model if inplace else copied(model)
@@ -121,20 +144,20 @@ def factorize(
         costs=_costs(smaller, example),
         totals=before,
         fingerprint=whole,
-        damping=0.0 if moments is None else DAMPING,
-        moments="" if moments is None else moments.digest,
+        damping=0.0 if start.moments is None else DAMPING,
+        moments="" if start.moments is None else start.moments.digest,
     )
-    return attach_plan(smaller, plan)
+    return smaller, plan
 
 
 @dataclass(frozen=True)
-class _Start:
+class Start:
     """How factors start; see ``factorize``."""
 
-    init: str
-    core: bool
-    moments: Moments | None
-    generator: torch.Generator | None
+    init: str = "svd"
+    core: bool = False
+    moments: Moments | None = None
+    generator: torch.Generator | None = None
 
     def check(self, model: nn.Module) -> None:
         """Check that the start is known, and that it has moments if and only if it needs them."""

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from eckart.costs import Cost, cost_named
 from eckart.errors import InputError, NotConvergedWarning
 from eckart.factors.candidates import candidates, full_rank, listed
-from eckart.factors.fixed_ranks import factorize
+from eckart.factors.fixed_ranks import Start, factored
 from eckart.layers import piece_of, weight_of
 from eckart.layers.registry import known_type_of
 from eckart.linalg import priced_rank, truncated_svd
 from eckart.linalg.admissible import WORKING, admissible
 from eckart.methods import low_rank_form
 from eckart.network.costs import trace_sizes
-from eckart.network.plan_attribute import attach_plan, made_by
+from eckart.network.plan_attribute import attach_plan
 from eckart.records import Form, LayerSpec
 from eckart.records.forms import Size
 from eckart.running.batches import first_examples
@@ -180,8 +180,7 @@ class LearnedRanks:
                 NotConvergedWarning,
                 stacklevel=2,
             )
-        smaller = factorize(self.model, self.ranks, example_inputs=self._example)
-        plan = made_by(smaller)
+        smaller, plan = factored(self.model, self.ranks, Start(), example_inputs=self._example)
         worthless = [name for name in self._priced if name not in self.ranks]
         reasons = {**self._dense, **dict.fromkeys(worthless, "no rank is worth its price")}
         return attach_plan(smaller, replace(plan, dense={**plan.dense, **reasons}))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import nn
 
-from eckart.errors import MismatchError
 from eckart.records import Plan
 
 _ATTRIBUTE = "eckart_plan"
@@ -17,14 +16,6 @@ def attach_plan(model: nn.Module, plan: Plan | None) -> nn.Module:
     elif hasattr(model, _ATTRIBUTE):
         delattr(model, _ATTRIBUTE)
     return model
-
-
-def made_by(model: nn.Module) -> Plan:
-    """The plan of a network that ``apply`` made."""
-    plan = plan_of(model)
-    if plan is None:
-        raise MismatchError("this network carries no plan: it was not made by apply")
-    return plan
 
 
 def plan_of(model: nn.Module) -> Plan | None:
