@@ -235,7 +235,7 @@ def test_a_frontier_file_of_another_network_is_refused(digits, tmp_path: Path):
 def test_a_damaged_frontier_file_is_refused(digits, tmp_path: Path, content: str):
     path = tmp_path / "frontier.json"
     path.write_text(content)
-    with pytest.raises(CheckpointError, match="cannot read .*frontier"):
+    with pytest.raises(CheckpointError, match=r"cannot read .*frontier"):
         frontier(digits.model, digits.moments, None, keeps=(0.5,), path=path)
 
 
