@@ -101,4 +101,4 @@ def test_without_a_metric_no_gradients_moment_is_needed():
         torch.testing.assert_close(*losses, rtol=1e-9, atol=1e-12 * float(losses[1].max()))
         half = short[len(short) // 2][0]
         products = [composed(method.build(state, half), half) for state in states]
-        torch.testing.assert_close(*products, **tolerance(torch.float64))
+        torch.testing.assert_close(*products, **tolerance(torch.float32))  # as factors are kept

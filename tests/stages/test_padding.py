@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from eckart import Moments, NextToken, calibrate
-from eckart.stages import calibrate as calibrating
+from eckart.stages.calibrate import run
 from tolerances import tolerance
 from transformer_networks import bert, gpt2, llama, padded, token_ids
 
@@ -136,7 +136,7 @@ def test_halves_of_a_language_model_add_up():
 
 def test_few_examples_of_a_large_vocabulary_are_kept(monkeypatch: pytest.MonkeyPatch):
     """Outputs of the sample are held at once later on."""
-    monkeypatch.setattr(calibrating, "_SAMPLE_OUTPUTS", 3 * 7 * 40)
+    monkeypatch.setattr(run, "_SAMPLE_OUTPUTS", 3 * 7 * 40)
     moments = calibrate(llama(), [{"input_ids": token_ids(2, 7)}, {"input_ids": token_ids(8, 7)}])
     assert [len(part["input_ids"]) for part in moments.sample] == [2, 1]
 

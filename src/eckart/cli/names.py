@@ -11,7 +11,6 @@ METHODS = (
     "weighted_svd",
     "pivoted_svd",
     "spatial",
-    "pointwise_first",
     "tucker2",
     "cp",
 )

@@ -57,7 +57,9 @@ def read_state(path: Path, kind: type[Any], title: str, device: torch.device) ->
         if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
             raise ValueError("it holds NaN or infinity")
         return _rebuilt(structure, kind, {n: t.to(device) for n, t in tensors.items()})
-    except (CheckpointError, *MALFORMED) as error:
+    except CheckpointError:
+        raise  # it says already which file and what to do
+    except MALFORMED as error:
         raise CheckpointError(f"{path} is damaged ({error!s:.120}): delete it") from error
 
 

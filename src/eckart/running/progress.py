@@ -73,7 +73,7 @@ def duration(seconds: float) -> str:
     """A duration in words.
 
     Example:
-        >>> [duration(seconds) for seconds in (3.2, 61, 3600 + 65 * 60)]
+        >>> [duration(seconds) for seconds in (3.2, 61.0, 7500.0)]
         ['3.2 s', '1 min 1 s', '2 h 5 min']
     """
     if seconds < 60:

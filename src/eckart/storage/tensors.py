@@ -80,7 +80,8 @@ class TensorFile:
             CheckpointError: as for ``read``, or the tensor holds NaN or infinity.
         """
         tensor = self.read(name)
-        if not bool(torch.isfinite(tensor).all()):
+        ends = torch.stack(tensor.aminmax()) if tensor.numel() else tensor  # NaN is among them
+        if not bool(torch.isfinite(ends).all()):
             raise CheckpointError(f"{shown(self.path)}: {name!r:.80} holds NaN or infinity")
         return tensor
 
