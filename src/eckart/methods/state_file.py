@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -50,16 +52,23 @@ def read_state(path: Path, kind: type[Any], title: str, device: torch.device) ->
     header = header_of(path)
     if (header.get("format"), header.get("title")) != (FORMAT, title):
         raise CheckpointError(f"{path} is not the state {title!r}: delete it")
-    try:
+    with _told_of_damage(path):
         structure = json.loads(header["structure"])
         names = sorted(set(_numbers(structure)))
-        tensors = dict(zip(names, read_tensors(path, [str(n) for n in names]), strict=True))
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+    found = read_tensors(path, [str(n) for n in names])  # whose errors say what to do
+    with _told_of_damage(path):
+        tensors = dict(zip(names, found, strict=True))
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in found):
             raise ValueError("it holds NaN or infinity")
         return _rebuilt(structure, kind, {n: t.to(device) for n, t in tensors.items()})
-    except CheckpointError:
-        raise  # it says already which file and what to do
-    except MALFORMED as error:
+
+
+@contextmanager
+def _told_of_damage(path: Path) -> Iterator[None]:
+    """Say which file is damaged, and what to do."""
+    try:
+        yield
+    except (CheckpointError, *MALFORMED) as error:
         raise CheckpointError(f"{path} is damaged ({error!s:.120}): delete it") from error
 
 
