@@ -38,11 +38,15 @@ def kit(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("name", DATA)
-def test_runs(name: str, kit: None, data_root: Path, tmp_path: Path):
+def test_runs(
+    name: str, kit: None, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     output, cache = tmp_path / "results", tmp_path / "cache"
     given = ["--quick", "--data", str(data_root / DATA[name])]
     given += ["--output", str(output), "--cache", str(cache)]
     study = loaded(name)
+    if name == "resnet18_imagenette":  # minutes for 512 channels; tests/stages/heal tests refit
+        monkeypatch.delitem(study.TREATMENTS, "refit")
     study.main(given)
     title = name.replace("_", "-")
     page = output / f"study-{title}.md"
