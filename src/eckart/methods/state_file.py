@@ -16,7 +16,7 @@ from torch import Tensor
 from eckart.errors import MALFORMED, CheckpointError
 from eckart.records import Piece
 from eckart.records.reading import read
-from eckart.storage.tensors import header_of, read_tensors, write_tensors
+from eckart.storage.tensors import header_of, opened_tensors, told_to_delete, write_tensors
 from eckart.storage.writing import make_folder
 
 FORMAT = "eckart.state/1"
@@ -55,12 +55,10 @@ def read_state(path: Path, kind: type[Any], title: str, device: torch.device) ->
     with _told_of_damage(path):
         structure = json.loads(header["structure"])
         names = sorted(set(_numbers(structure)))
-    found = read_tensors(path, [str(n) for n in names])  # whose errors say what to do
+    with told_to_delete(), opened_tensors(path) as file:
+        tensors = {number: file.read_finite(str(number)).to(device) for number in names}
     with _told_of_damage(path):
-        tensors = dict(zip(names, found, strict=True))
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in found):
-            raise ValueError("it holds NaN or infinity")
-        return _rebuilt(structure, kind, {n: t.to(device) for n, t in tensors.items()})
+        return _rebuilt(structure, kind, tensors)
 
 
 @contextmanager
