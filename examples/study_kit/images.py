@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+Size = int | tuple[int, int] | None
+
 
 @dataclass(frozen=True)
 class Images:
@@ -60,7 +62,7 @@ class Images:
         return replace(self, batch=batch)
 
 
-def load_images(data: str, split: str, size: int | None = None) -> Images:
+def load_images(data: str, split: str, size: Size = None) -> Images:
     """A split of a data set, with the columns `image` (or `img`) and `label`.
 
     Args:
@@ -68,7 +70,8 @@ def load_images(data: str, split: str, size: int | None = None) -> Images:
             the hub's own conversion to Parquet.
         split: name of the split.
         size: length in pixels that the shorter side is scaled to; the longer one is cropped to it.
-            None leaves the images unchanged.
+            A pair is the width and height that the whole image is scaled to, its shape lost. None
+            leaves the images unchanged.
     """
     name, _, configuration = data.partition(":")
     options = {"name": configuration, "revision": "refs/convert/parquet"} if configuration else {}
@@ -80,9 +83,11 @@ def load_images(data: str, split: str, size: int | None = None) -> Images:
     return Images(torch.from_numpy(pixels).movedim(3, 1).contiguous(), torch.tensor(rows["label"]))
 
 
-def _pixels(image, size: int | None) -> np.ndarray:
-    """A decoded image, as a square if a size is given."""
-    if size is not None:
+def _pixels(image, size: Size) -> np.ndarray:
+    """A decoded image of the given size."""
+    if isinstance(size, tuple):
+        image = image.convert("RGB").resize(size)
+    elif size is not None:
         image = image.convert("RGB")
         if image.size != (size, size):
             scale = size / min(image.size)

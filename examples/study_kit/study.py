@@ -83,16 +83,22 @@ class Study:
         before, _, rest = whole.partition(start)
         page.write_text(f"{before}{start}\n{text}\n{end}{rest.partition(end)[2]}")
 
-    def sign(self, dense: Row) -> None:
-        """Write how many images everything was scored on, and how long the parts took."""
+    def sign(
+        self, dense: Row, but: str = ", not counting the training of the dense network"
+    ) -> None:
+        """Write how many images everything was scored on, and how long the parts took.
+
+        Args:
+            dense: the row of the dense network.
+            but: what the time leaves out, or includes.
+        """
         parts = [json.loads(path.read_text()) for path in self._cached("").glob("*.json")]
         minutes = sum(rows[0]["part_seconds"] for rows in parts) / 60
         self.put(
             "run",
             f"{dense['images']:,} test images; one standard error near the dense network's "
             f"{100 * dense['accuracy']:.2f} % is {100 * _error(dense):.2f} points.\n"
-            f"Seed {self.seed}; {minutes:.0f} minutes of processor time on one thread, not "
-            "counting the training of the dense network.",
+            f"Seed {self.seed}, one run; {minutes:.0f} minutes of processor time on one thread{but}.",
         )
 
     @contextmanager

@@ -21,8 +21,10 @@ class Recipe:
         epochs: passes over the images.
         rate: the largest step size.
         batch: images per step.
-        adam: Adam at a constant rate; otherwise SGD with Nesterov momentum 0.9, weight decay 5e-4
-            and a rate that rises and falls once (Smith and Topin 2017, 1708.07120).
+        adam: Adam at a constant rate.
+        plain: SGD with momentum 0.9 at a constant rate. Without `adam` and `plain`: SGD with
+            Nesterov momentum 0.9, weight decay 5e-4 and a rate that rises and falls once (Smith and
+            Topin 2017, 1708.07120).
         margin: pixels by which images are moved at random, and also mirrored; 0 does neither.
         smoothing: label smoothing.
         bfloat16: products in bfloat16, which is faster if the processor supports it.
@@ -32,13 +34,14 @@ class Recipe:
     rate: float
     batch: int = 64
     adam: bool = False
+    plain: bool = False
     margin: int = 0
     smoothing: float = 0.0
     bfloat16: bool = False
 
 
-def train_epochs(network: nn.Module, images: Images, recipe: Recipe, seed: int) -> Iterator[int]:
-    """Train in place; after each epoch, yield its number with the network in eval mode."""
+def train_epochs(network: nn.Module, images: Images, recipe: Recipe, seed: int) -> Iterator[float]:
+    """Train in place; after each epoch, yield its mean loss with the network in eval mode."""
     images = images.in_batches(recipe.batch)
     generator = torch.Generator().manual_seed(seed)
     optimiser, schedule = _optimiser(network, recipe, recipe.epochs * len(images))
@@ -57,7 +60,7 @@ def train_epochs(network: nn.Module, images: Images, recipe: Recipe, seed: int) 
         network.eval()
         seconds = time.process_time() - start
         print(f"epoch {epoch}: loss {total:.3f}, {seconds:.0f} s of processor time", flush=True)
-        yield epoch
+        yield total
 
 
 def trained(make: Callable[[], nn.Module], images: Images, recipe: Recipe, seed: int) -> nn.Module:
@@ -73,12 +76,12 @@ def _optimiser(
     network: nn.Module, recipe: Recipe, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """The optimiser, and the schedule to step after each batch."""
-    if recipe.adam:
-        adam = torch.optim.Adam(network.parameters(), recipe.rate)
-        return adam, torch.optim.lr_scheduler.ConstantLR(adam, factor=1.0)
-    sgd = torch.optim.SGD(
-        network.parameters(), recipe.rate, momentum=0.9, nesterov=True, weight_decay=5e-4
-    )
+    weights, rate = list(network.parameters()), recipe.rate
+    if recipe.adam or recipe.plain:
+        adam = torch.optim.Adam(weights, rate)
+        constant = adam if recipe.adam else torch.optim.SGD(weights, rate, momentum=0.9)
+        return constant, torch.optim.lr_scheduler.ConstantLR(constant, factor=1.0)
+    sgd = torch.optim.SGD(weights, rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
     return sgd, torch.optim.lr_scheduler.OneCycleLR(
-        sgd, recipe.rate, total_steps=steps, cycle_momentum=False
+        sgd, rate, total_steps=steps, cycle_momentum=False
     )
