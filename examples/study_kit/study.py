@@ -98,7 +98,8 @@ class Study:
             "run",
             f"{dense['images']:,} test images; one standard error near the dense network's "
             f"{100 * dense['accuracy']:.2f} % is {100 * _error(dense):.2f} points.\n"
-            f"Seed {self.seed}, one run; {minutes:.0f} minutes of processor time on one thread{but}.",
+            f"Seed {self.seed}, one run; {minutes:.0f} minutes of processor time on one thread"
+            f"{but}.",
         )
 
     @contextmanager
