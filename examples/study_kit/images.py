@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import datasets
 import numpy as np
@@ -53,6 +55,13 @@ class Images:
                 pixels = _moved(pixels, margin, generator)
             yield self.inputs(pixels), self.labels[rows]
 
+    def digest(self) -> str:
+        """Twelve hex digits of pixels, labels and how they are normalised."""
+        found = hashlib.sha256(f"{self.mean} {self.std}".encode())
+        for tensor in (self.pixels, self.labels):
+            found.update(tensor.numpy().tobytes())
+        return found.hexdigest()[:12]
+
     def first(self, n: int) -> Images:
         """The first n images, or all if there are fewer."""
         return replace(self, pixels=self.pixels[:n], labels=self.labels[:n])
@@ -62,7 +71,7 @@ class Images:
         return replace(self, batch=batch)
 
 
-def load_images(data: str, split: str, size: Size = None) -> Images:
+def load_images(data: str, split: str, size: Size = None, **normal: Any) -> Images:
     """A split of a data set, with the columns `image` (or `img`) and `label`.
 
     Args:
@@ -72,6 +81,7 @@ def load_images(data: str, split: str, size: Size = None) -> Images:
         size: length in pixels that the shorter side is scaled to; the longer one is cropped to it.
             A pair is the width and height that the whole image is scaled to, its shape lost. None
             leaves the images unchanged.
+        **normal: `mean` and `std`; by default, pixels stay in [0, 1].
     """
     name, _, configuration = data.partition(":")
     options = {"name": configuration, "revision": "refs/convert/parquet"} if configuration else {}
@@ -80,7 +90,8 @@ def load_images(data: str, split: str, size: Size = None) -> Images:
     pixels = np.stack([_pixels(image, size) for image in rows[column]])
     if pixels.ndim == 3:
         pixels = pixels[..., None]
-    return Images(torch.from_numpy(pixels).movedim(3, 1).contiguous(), torch.tensor(rows["label"]))
+    channels_first = torch.from_numpy(pixels).movedim(3, 1).contiguous()
+    return Images(channels_first, torch.tensor(rows["label"]), **normal)
 
 
 def _pixels(image, size: Size) -> np.ndarray:

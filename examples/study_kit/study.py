@@ -16,6 +16,8 @@ import torch
 from safetensors.torch import load_model, save_model
 from torch import nn
 
+from study_kit.made_by import made_by
+
 Row = dict[str, Any]
 
 
@@ -41,11 +43,16 @@ class Study:
     cache: Path
     options: argparse.Namespace
 
-    def network(self, label: str, make: Callable[[], nn.Module], train: Callable) -> nn.Module:
-        """A trained network in eval mode: from the cache, else from `train()`."""
-        path = self._cached(f"{label}.safetensors")
+    def network(
+        self, label: str, make: Callable[[], nn.Module], train: Callable, *how: Any
+    ) -> nn.Module:
+        """A trained network in eval mode: from the cache, else from `train()`.
+
+        The cached file is named after the network's code and `how` it was trained: see `made_by`.
+        """
+        network = make()
+        path = self._cached(f"{label}-{made_by(network, *how)}.safetensors")
         if path.exists():
-            network = make()
             load_model(network, path)
         else:
             network = train()
@@ -53,7 +60,10 @@ class Study:
         return network.eval()
 
     def rows(self, label: str, measure: Callable[[], Sequence[Row]]) -> list[Row]:
-        """Measured rows, from the cache if they are there; the first says how long they took."""
+        """Measured rows, from the cache if they are there; the first says how long they took.
+
+        They are cached by their label alone: after a change of the code, delete the cache.
+        """
         path = self._cached(f"{label}.json")
         if not path.exists():
             start = time.process_time()
@@ -84,13 +94,17 @@ class Study:
         page.write_text(f"{before}{start}\n{text}\n{end}{rest.partition(end)[2]}")
 
     def sign(
-        self, dense: Row, but: str = ", not counting the training of the dense network"
+        self,
+        dense: Row,
+        but: str = ", not counting the training of the dense network",
+        seeds: str = "",
     ) -> None:
         """Write how many images everything was scored on, and how long the parts took.
 
         Args:
             dense: the row of the dense network.
             but: what the time leaves out, or includes.
+            seeds: which seeds, in words, if not the study's one.
         """
         parts = [json.loads(path.read_text()) for path in self._cached("").glob("*.json")]
         minutes = sum(rows[0]["part_seconds"] for rows in parts) / 60
@@ -98,8 +112,8 @@ class Study:
             "run",
             f"{dense['images']:,} test images; one standard error near the dense network's "
             f"{100 * dense['accuracy']:.2f} % is {100 * _error(dense):.2f} points.\n"
-            f"Seed {self.seed}, one run; {minutes:.0f} minutes of processor time on one thread"
-            f"{but}.",
+            f"{seeds or f'Seed {self.seed}'}, one run; {minutes:.0f} minutes of processor time on "
+            f"one thread{but}.",
         )
 
     @contextmanager
@@ -123,10 +137,14 @@ def _error(row: Row) -> float:
     return (row["accuracy"] * (1 - row["accuracy"]) / row["images"]) ** 0.5
 
 
-def begin(name: str, data: str, given: Sequence[str] | None, **options: Any) -> Study:
-    """Read the command line of a study; `options` are its own options with their defaults."""
+def begin(name: str, data: str | None, given: Sequence[str] | None, **options: Any) -> Study:
+    """Read the command line of a study; `options` are its own options with their defaults.
+
+    Without `data`, the study brings its own, and has no option for it.
+    """
     parser = argparse.ArgumentParser(description=f"Study: {name}")
-    parser.add_argument("--data", default=data, help="id on the hub, or a local folder")
+    if data is not None:
+        parser.add_argument("--data", default=data, help="id on the hub, or a local folder")
     parser.add_argument("--quick", action="store_true", help="seconds, to see that it runs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("docs/results"))
@@ -137,7 +155,8 @@ def begin(name: str, data: str, given: Sequence[str] | None, **options: Any) -> 
     read = parser.parse_args(given)
     torch.set_num_threads(read.threads)
     read.output.mkdir(parents=True, exist_ok=True)
-    return Study(name, read.data, read.quick, read.seed, read.output, read.cache, read)
+    where = "" if data is None else read.data
+    return Study(name, where, read.quick, read.seed, read.output, read.cache, read)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -40,13 +40,22 @@ class Recipe:
     bfloat16: bool = False
 
 
-def train_epochs(network: nn.Module, images: Images, recipe: Recipe, seed: int) -> Iterator[float]:
-    """Train in place; after each epoch, yield its mean loss with the network in eval mode."""
+def train_epochs(
+    network: nn.Module,
+    images: Images,
+    recipe: Recipe,
+    seed: int,
+    seen: list[float] | None = None,
+) -> Iterator[float]:
+    """Train in place; after each epoch, yield its mean loss with the network in eval mode.
+
+    `seen` gets the accuracy of each epoch on its own batches, each before its step.
+    """
     images = images.in_batches(recipe.batch)
     generator = torch.Generator().manual_seed(seed)
     optimiser, schedule = _optimiser(network, recipe, recipe.epochs * len(images))
     for epoch in range(1, recipe.epochs + 1):
-        start, total = time.process_time(), 0.0
+        start, total, right = time.process_time(), 0.0, 0
         network.train()
         for inputs, labels in images.shuffled(generator, recipe.margin):
             with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
@@ -57,17 +66,26 @@ def train_epochs(network: nn.Module, images: Images, recipe: Recipe, seed: int) 
             optimiser.step()
             schedule.step()
             total += float(loss.detach()) * len(labels) / len(images.labels)
+            right += int((outputs.argmax(1) == labels).sum())
         network.eval()
+        if seen is not None:
+            seen.append(right / len(images.labels))
         seconds = time.process_time() - start
         print(f"epoch {epoch}: loss {total:.3f}, {seconds:.0f} s of processor time", flush=True)
         yield total
 
 
-def trained(make: Callable[[], nn.Module], images: Images, recipe: Recipe, seed: int) -> nn.Module:
+def trained(
+    make: Callable[[], nn.Module],
+    images: Images,
+    recipe: Recipe,
+    seed: int,
+    seen: list[float] | None = None,
+) -> nn.Module:
     """A new network in eval mode, initialised and trained from a seed."""
     torch.manual_seed(seed)
     network = make()
-    for _ in train_epochs(network, images, recipe, seed):
+    for _ in train_epochs(network, images, recipe, seed, seen):
         pass
     return network
 

@@ -100,3 +100,36 @@ def test_moved_images_are_windows_of_the_images(kit: None):
     found = (moved[:, 0] * 255).round().byte()
     assert all((windows == image).flatten(1).all(1).any() for image in found)
     assert len(found.unique(dim=0)) > 10
+
+
+def test_a_comparison_shows_the_columns_that_rows_have(kit: None):
+    from study_kit.comparison import comparison, over_seeds
+
+    rows = [{"what": "accuracy", "notebook": "99.07", "here": over_seeds([0.99, 0.98])}]
+    assert comparison(rows).splitlines() == [
+        "|  | the notebook | its method here |",
+        "| --- | --- | --- |",
+        "| accuracy | 99.07 | 98.50 (99.00, 98.00) |",
+    ]
+    whole = comparison([*rows, {"what": "size", "eckart": "1"}]).splitlines()
+    assert whole[0].endswith("| eckart at equal cost |")
+    assert whole[-1] == "| size |  |  | 1 |"
+
+
+def test_a_cached_network_is_keyed_by_its_code_and_its_training(kit: None):
+    from torch import nn
+
+    from study_kit.lenet import LeNet5
+    from study_kit.made_by import made_by
+    from study_kit.training import Recipe
+
+    class Other(LeNet5):
+        def forward(self, x):
+            return x
+
+    recipe = Recipe(epochs=1, rate=0.1)
+    key = made_by(LeNet5(), recipe, 0)
+    assert key == made_by(LeNet5(), Recipe(epochs=1, rate=0.1), 0)
+    others = [made_by(Other(), recipe, 0), made_by(LeNet5(), Recipe(epochs=2, rate=0.1), 0)]
+    others += [made_by(LeNet5(fc1=400), recipe, 0), made_by(LeNet5(), recipe, 1)]
+    assert len({key, *others, made_by(nn.Linear(2, 2))}) == 6
