@@ -1,29 +1,33 @@
-"""The table that opens a study's page: the notebook's figures beside ours."""
+"""A table of the notebook's figures that are not accuracies, beside ours."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import mean
+from dataclasses import dataclass
 
-from study_kit.study import Row, percent, table
-
-COLUMNS = {
-    "": "what",
-    "the notebook": "notebook",
-    "its method here": "here",
-    "eckart at equal cost": "eckart",
-}
-"""Heads, and the key of a row that each shows; a column is left out if no row has its key."""
+from study_kit.study import table
 
 
-def comparison(rows: Sequence[Row]) -> str:
-    """A Markdown table; a row without a key has an empty cell."""
-    shown = {head: key for head, key in COLUMNS.items() if any(key in row for row in rows)}
-    return table(list(shown), [[row.get(key) for key in shown.values()] for row in rows])
+@dataclass(frozen=True)
+class Figure:
+    """One figure, each as it is shown.
+
+    Attributes:
+        what: what was counted or timed.
+        notebook: the notebook's figure.
+        here: the same by the notebook's method, as measured here.
+        eckart: eckart's figure; None if there is nothing to compare.
+    """
+
+    what: str
+    notebook: str
+    here: str
+    eckart: str | None = None
 
 
-def over_seeds(fractions: Sequence[float], digits: int = 2) -> str:
-    """The mean in percent, and each seed's value in brackets if there are several."""
-    each = [percent(fraction, digits) for fraction in fractions]
-    average = percent(mean(fractions), digits)
-    return f"{average} ({', '.join(each)})" if len(each) > 1 else average
+def comparison(figures: Sequence[Figure]) -> str:
+    """A Markdown table; without any figure of eckart's it has no column for them."""
+    head = ("", "the notebook", "its method here", "**eckart**")
+    cells = [(f.what, f.notebook, f.here, f.eckart) for f in figures]
+    width = 4 if any(f.eckart for f in figures) else 3
+    return table(head[:width], [cell[:width] for cell in cells])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import mean
 
 from study_kit.study import Row, percent, table
 
@@ -33,11 +34,26 @@ def opening(lines: Sequence[Line], score: str = "accuracy") -> str:
     costs = {key: cost for key, cost in COSTS.items() if all(key in line.method for line in lines)}
     head = ("", "the notebook", "its method here", "**eckart** at equal cost")
     cells = [
-        (line.what, percent(line.notebook), percent(line.method[score]),
-         percent(line.ours and line.ours[score]), *(_pair(line, *c) for c in costs.items()))
+        (line.what, percent(line.notebook), _score(line.method, score), _score(line.ours, score),
+         *(_pair(line, *c) for c in costs.items()))
         for line in lines
     ]  # fmt: skip
     return table((*head, *(name for name, _ in costs.values())), cells)
+
+
+def averaged(rows: Sequence[Row], score: str = "accuracy") -> Row:
+    """One row for several seeds: the mean score and costs, and each seed's score."""
+    costs = {key: round(mean(row[key] for row in rows)) for key in COSTS if key in rows[0]}
+    each = [row[score] for row in rows]
+    return {**costs, score: mean(each), "each": each}
+
+
+def _score(row: Row | None, score: str) -> str | None:
+    """A score in percent; of several seeds the mean, and each in brackets."""
+    if row is None or len(row.get("each", ())) < 2:
+        return percent(row and row[score])
+    each = ", ".join(f"{100 * value:.2f}" for value in row["each"])
+    return f"{percent(row[score])} ({each})"
 
 
 def _pair(line: Line, key: str, cost: tuple[str, str]) -> str:

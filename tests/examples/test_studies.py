@@ -102,18 +102,26 @@ def test_moved_images_are_windows_of_the_images(kit: None):
     assert len(found.unique(dim=0)) > 10
 
 
-def test_a_comparison_shows_the_columns_that_rows_have(kit: None):
-    from study_kit.comparison import comparison, over_seeds
+def test_the_opening_shows_each_seed_and_the_costs(kit: None):
+    from study_kit.opening import Line, averaged, opening
 
-    rows = [{"what": "accuracy", "notebook": "99.07", "here": over_seeds([0.99, 0.98])}]
-    assert comparison(rows).splitlines() == [
-        "|  | the notebook | its method here |",
-        "| --- | --- | --- |",
-        "| accuracy | 99.07 | 98.50 (99.00, 98.00) |",
+    rows = [{"accuracy": score, "params": size} for score, size in ((0.99, 1000), (0.98, 3000))]
+    page = opening([Line("cut", 0.9907, averaged(rows), rows[0]), Line("dense", None, rows[1])])
+    assert page.splitlines()[2:] == [
+        "| cut | 99.07 | 98.50 (99.00, 98.00) | 99.00 | 2,000 / 1,000 |",
+        "| dense |  | 98.00 |  | 3,000 |",
     ]
-    whole = comparison([*rows, {"what": "size", "eckart": "1"}]).splitlines()
-    assert whole[0].endswith("| eckart at equal cost |")
-    assert whole[-1] == "| size |  |  | 1 |"
+
+
+def test_a_comparison_has_a_column_for_eckart_only_if_it_has_figures(kit: None):
+    from study_kit.comparison import Figure, comparison
+
+    figures = [Figure("columns", "11.2", "9.6"), Figure("seconds", "4.4", "3", "0.1")]
+    assert comparison(figures[:1]).splitlines()[-1] == "| columns | 11.2 | 9.6 |"
+    assert comparison(figures).splitlines()[2:] == [
+        "| columns | 11.2 | 9.6 |  |",
+        "| seconds | 4.4 | 3 | 0.1 |",
+    ]
 
 
 def test_a_cached_network_is_keyed_by_its_code_and_its_training(kit: None):
