@@ -37,7 +37,7 @@ STUDIES = (
     Study(
         "an MLP on MNIST",
         "SVD of one matrix",
-        "mlp-mnist",
+        "study-mlp-mnist",
         {"hidden matrix": "SVD after training", "rank": "10"},
         {"hidden matrix": "whole network, as eckart.compress", "rank": "10"},
         {"hidden matrix": "dense"},
@@ -47,7 +47,7 @@ STUDIES = (
     Study(
         "the rank of a network on Iris",
         "U·core·V",
-        "iris-rank",
+        "study-iris-rank",
         {"network": "U·core·V, rank 1, from the weights"},
         {"network": "eckart, both layers, as many parameters"},
         {"network": "dense"},
