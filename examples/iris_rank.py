@@ -1,198 +1,173 @@
 """Study 2: how little of a 4-10-3 network Iris needs.
 
-python examples/iris_rank.py --output docs/results
+python examples/iris_rank.py
 
-The network is the course's: standardised inputs, 80/20 split with seed 42, SGD with rate 0.1, 1,000
-steps on the whole training set. Here: its first layer at rank 2, the smallest ranks that accuracy
-and AUC allow, and the network U·core·V, trained in that form or taken from the trained weights.
+The network is the notebook's: standardised inputs, 80/20 split with seed 42, gradient descent with
+step size 0.1, 1,000 steps on the whole training set; seed 42, and nine others. Here: its printed
+matrices, the first layer at rank 2 and trained again, the smallest ranks that accuracy and AUC
+allow, and the network U·core·V, trained in that form or taken from the trained weights.
 """
 
-import argparse
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from dataclasses import astuple, dataclass
 from itertools import product
-from pathlib import Path
 from statistics import mean
 
-import matplotlib
-
-matplotlib.use("agg")  # no display is needed
 import torch
-import torch.nn.functional as F
-from matplotlib import pyplot as plt
-from sklearn.datasets import load_iris
-from sklearn.model_selection import train_test_split
-from sklearn.preprocessing import StandardScaler
-from torch import Tensor, nn
+from torch import nn
 
 import eckart
+from study_kit.comparison import Figure, comparison
+from study_kit.flowers import (
+    PRINTED,
+    Data,
+    as_printed,
+    core_network,
+    cut_in_place,
+    dense,
+    iris,
+    network,
+    product_of,
+    trained,
+)
+from study_kit.opening import Line, opening
+from study_kit.study import Row, Study, begin, table
 
+SEED = 42
 TOLERANCE = 0.05
-PAGE = """# Study 2: how little of a network Iris needs
-
-Written by `python examples/iris_rank.py`. The course went from 83 to 60 parameters with
-U·core·V and biases between the three. `factorize(core=True)` has 58: it puts no biases there.
-
-## The smallest ranks by bisection
-
-Less than {tolerance} worse than dense on the {train} training examples; seed {seed}.
-
-| layer | metric | rank | gap | parameters saved | evaluations |
-|---|---|---|---|---|---|"""
 METRICS = {"accuracy": eckart.accuracy, "AUC": eckart.scores.auc}
+DENSE, RANK_TWO = "dense", "first layer at rank 2"
+AS_MATRIX = "… trained again as one matrix"
+BIASED = "U·core·V with biases between, rank 1, learned"
+OURS = "eckart, both layers, as many parameters"
 
 
-@dataclass(frozen=True)
-class Row:
-    """One network: its name, what it costs, and how it does on the test set."""
-
-    name: str
-    params: float
-    macs: float
-    accuracy: float
-    auc: float
-
-    def __str__(self) -> str:
-        scores = f"{self.accuracy:.4f} | {self.auc:.4f}"
-        return f"| {self.name} | {self.params:.4g} | {self.macs:.4g} | {scores} |"
-
-
-@dataclass(frozen=True)
-class Data:
-    train: tuple[Tensor, Tensor]
-    test: tuple[Tensor, Tensor]
-
-    def row(self, name: str, model: nn.Module) -> Row:
-        cost = eckart.measure(model, self.test[0][:1], latency=False)
-        scores = [metric([self.test])(model).value for metric in METRICS.values()]
-        return Row(name, cost.params, cost.macs, *scores)
+def main(arguments: Sequence[str] | None = None) -> None:
+    study = begin("iris-rank", None, arguments)
+    data, steps = iris(), 50 if study.quick else 1000
+    others = range(study.seed, study.seed + 9)
+    seeds = (SEED,) if study.quick else (SEED, *others)
+    rows = study.rows("networks", lambda: [r for s in seeds for r in networks(data, s, steps)])
+    search = study.rows("search", lambda: searched(dense(data, SEED, steps), data))
+    printed = {r["what"]: r for r in study.rows("printed", lambda: as_printed(data, SEED, steps))}
+    first = {row["network"]: row for row in rows if row["seed"] == SEED}
+    study.put("opening", opening(list(lines(first))))
+    study.put("figures", comparison(list(figures(first, search, printed, len(data.train[1])))))
+    head = ("layer", "metric", "largest rank", "rank", "gap", "parameters saved", "evaluations")
+    keys = ("layer", "metric", "largest", "rank", "gap", "saved", "evaluations")
+    study.put("search", table(head, [[row[key] for key in keys] for row in search]))
+    compare(study, rows, first)
+    study.put(
+        "run",
+        f"Seed 42, as the notebook, and seeds {others[0]} to {others[-1]}, one run; "
+        f"{study.minutes():.1f} minutes of processor time on one thread.\n"
+        f"Accuracies are of {len(data.test[1])} test flowers, so one flower is "
+        f"{100 / len(data.test[1]):.2f} points.",
+    )
 
 
-def iris() -> Data:
-    """120 and 30 flowers; mean and deviation are those of the training set."""
-    inputs, targets = load_iris(return_X_y=True)
-    split = train_test_split(inputs, targets, test_size=0.2, random_state=42)
-    scaler = StandardScaler().fit(split[0])
-    train, test = (torch.from_numpy(scaler.transform(part)).float() for part in split[:2])
-    labels = [torch.from_numpy(part).long() for part in split[2:]]
-    return Data((train, labels[0]), (test, labels[1]))
+def networks(data: Data, seed: int, steps: int) -> Iterator[Row]:
+    """All networks of one seed."""
+    model = dense(data, seed, steps)
+    biased, drawn = core_network(), network()
+    again, two = deepcopy(model), eckart.factorize(model, {"0": 2})
+    cut_in_place(again, 2)
+    cut = eckart.factorize(model, {"0": 1}, core=True)
+    learned = eckart.factorize(drawn, {"0": 1}, core=True)
+    best = eckart.compress(
+        model, [data.train], budget=eckart.Budget(params=60), progress=False
+    ).model
+    found = {
+        DENSE: model,
+        RANK_TWO: two,
+        AS_MATRIX: trained(again, data, steps),
+        "… trained again as factors": trained(deepcopy(two), data, steps),
+        "U·core·V, rank 1, from the weights": cut,
+        "… and 100 more steps": trained(deepcopy(cut), data, min(100, steps)),
+        "U·core·V, rank 1, learned": trained(learned, data, steps),
+        BIASED: trained(biased, data, steps),
+        OURS: best,
+    }
+    weight = model[0].weight.detach()
+    for name, small in found.items():
+        cost = eckart.measure(small, data.test[0][:1], latency=False)
+        scores = {key: metric([data.test])(small).value for key, metric in METRICS.items()}
+        first = product_of(small)
+        yield {
+            "seed": seed, "network": name, "params": cost.params, "macs": cost.macs,
+            "accuracy": scores["accuracy"], "auc": scores["AUC"], "images": len(data.test[1]),
+            "rank": int(torch.linalg.matrix_rank(first, rtol=1e-5)),
+            "distance": float((first - weight).norm() / weight.norm())
+            if first.shape == weight.shape else None,
+        }  # fmt: skip
 
 
-def trained(model: nn.Module, data: Data, steps: int) -> nn.Module:
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        F.cross_entropy(model(data.train[0]), data.train[1]).backward()
-        optimizer.step()
-    return model.eval()
-
-
-def network() -> nn.Sequential:
-    return nn.Sequential(nn.Linear(4, 10), nn.ReLU(), nn.Linear(10, 3))
-
-
-def at_rank_two(model: nn.Module) -> tuple[nn.Module, list[Tensor]]:
-    """The network with its first layer as two, and both matrices, U √S last."""
-    smaller = eckart.factorize(model, {"0": 2})
-    return smaller, [matrix for matrix in smaller[0].parameters() if matrix.ndim == 2]
-
-
-def core_network(rank: int = 1) -> nn.Sequential:
-    """The course's network, untrained: U · core · V with biases in place of the first layer."""
-    parts = nn.Linear(4, rank), nn.Linear(rank, rank), nn.Linear(rank, 10)
-    return nn.Sequential(nn.Sequential(*parts), nn.ReLU(), nn.Linear(10, 3))
-
-
-def study(data: Data, seed: int, steps: int) -> tuple[list[Row], list[str], dict[str, nn.Module]]:
-    """All networks of one seed, the rank searches, and the networks whose weights are compared."""
-    torch.manual_seed(seed)
-    model = trained(network(), data, steps)
-    rows = [data.row("dense", model), data.row("first layer at rank 2", at_rank_two(model)[0])]
-    lines = []
+def searched(model: nn.Module, data: Data) -> Iterator[Row]:
+    """The smallest rank of each layer by each metric, from 1 to mn / (m + n)."""
     for layer, (metric, evaluate) in product(("0", "2"), METRICS.items()):
         found = eckart.find_rank(model, layer, evaluate([data.train]), tolerance=TOLERANCE)
-        search, rank = found.search, "dense" if found.rank is None else found.rank
-        saved = f"{search.saved_params} of {search.dense_params}"
-        cells = (layer, metric, rank, f"{search.gap:.4f}", saved, search.evaluations)
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-        rows.append(data.row(f"layer {layer}, rank by {metric}", found.model))
-    cut = eckart.factorize(model, {"0": 1}, core=True)
-    anew = eckart.factorize(network(), {"0": 1}, core=True)
-    budget = eckart.Budget(params=60)
-    best = eckart.compress(model, [data.train], budget=budget, progress=False)
-    tuned, learned = trained(deepcopy(cut), data, min(100, steps)), trained(anew, data, steps)
-    biased = trained(core_network(), data, steps)
-    rows += [
-        data.row("U·core·V, rank 1, from the weights", cut),
-        data.row("… and 100 more steps", tuned),
-        data.row("U·core·V, rank 1, learned", learned),
-        data.row("… with biases between, as the course has it", biased),
-        data.row("eckart, both layers, as many parameters", best.model),
-    ]
-    return rows, lines, {"dense": model, "cut": cut, "100 more steps": tuned, "learned": learned}
+        m, n = model.get_submodule(layer).weight.shape
+        yield {
+            "layer": layer, "metric": metric, "largest": m * n // (m + n),
+            "rank": "dense" if found.rank is None else found.rank,
+            "gap": f"{found.search.gap:.4f}",
+            "saved": f"{found.search.saved_params} of {found.search.dense_params}",
+            "evaluations": found.search.evaluations,
+        }  # fmt: skip
 
 
-def distances(networks: dict[str, nn.Module]) -> list[str]:
-    """How far each U·core·V is from the dense layer's weight, as a fraction of its norm."""
-    weights = {name: eckart.merge(net)[0].weight.detach() for name, net in networks.items()}
-    dense = weights.pop("dense")
-    return [f"| {k} | {(v - dense).norm() / dense.norm():.3f} |" for k, v in weights.items()]
+def lines(first: dict[str, Row]) -> Iterator[Line]:
+    """The notebook's accuracies on the test flowers, and the same here, seed 42."""
+    yield Line("dense", 1.0, first[DENSE])
+    yield Line("rank 2, not trained again", None, first[RANK_TWO], first[OURS])
+    yield Line("rank 2, trained again", 1.0, first[AS_MATRIX], first[OURS])
+    yield Line("U·core·V with biases between", None, first[BIASED], first[OURS])
 
 
-def matrix(name: str, values: Tensor) -> str:
-    lines = (" ".join(f"{v:7.3f}" for v in row) for row in values.tolist())
-    return f"{name}, {values.shape[0]}×{values.shape[1]}:\n\n```\n" + "\n".join(lines) + "\n```\n"
+def figures(
+    first: dict[str, Row], search: Sequence[Row], printed: dict[str, Row], flowers: int
+) -> Iterator[Figure]:
+    """The notebook's other figures: sizes, FLOPs, ranks, and how far our matrices are from its."""
+    dense_one, biased, ours = (first[name] for name in (DENSE, BIASED, OURS))
+    flops = lambda row: f"{flowers * row['macs']:,}"  # noqa: E731
+    sizes = (f"{row['params']:,}" for row in (dense_one, biased, ours))
+    yield Figure("parameters, dense", "83", next(sizes))
+    yield Figure("parameters, U·core·V", "60", next(sizes), next(sizes))
+    yield Figure("FLOPs for the training set, dense", "8.4 K", flops(dense_one))
+    yield Figure("FLOPs for the training set, U·core·V", "5.4 K", flops(biased), flops(ours))
+    yield Figure("largest rank searched", "2", str(search[0]["largest"]))
+    yield Figure("smallest rank by accuracy", "1", str(search[0]["rank"]))
+    for name, what in PRINTED.items():
+        yield Figure(f"largest difference: {what}", "", f"{printed[name]['difference']:.1g}")
+    values = ", ".join(f"{value:.2f}" for value in printed["again"]["values"])
+    yield Figure("singular values then", "", values)
+    size = printed["core"]
+    draws = f"drawn {size['middle']:.2f} (median of 1,000), trained {size['learned']:.2f}"
+    yield Figure("largest entry of U·core·V", "0.08", draws)
 
 
-def averaged(runs: list[list[Row]]) -> list[Row]:
-    """Means over the seeds, row by row."""
-    means = []
-    for rows in zip(*runs, strict=True):
-        (name, *_), *numbers = zip(*map(astuple, rows), strict=True)
-        means.append(Row(name, *map(mean, numbers)))
-    return means
-
-
-def figure(rows: list[Row], path: Path) -> None:
-    """Draw both scores against parameters."""
-    axes = plt.subplots(1, 2, figsize=(9, 4), sharex=True, layout="constrained")[1]
-    for axis, name in zip(axes, METRICS, strict=True):
-        for row in rows:
-            axis.plot(row.params, getattr(row, name.lower()), "o", label=row.name)
-        axis.set(xlabel="parameters, mean", ylabel=f"test {name}, mean")
-        axis.grid(alpha=0.3)
-    axes[1].legend(fontsize=7)
-    plt.savefig(path, dpi=120, metadata={"Software": None})
-    plt.close()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one seed and 50 steps")
-    parser.add_argument("--seed", type=int, default=0, help="the first of ten")
-    parser.add_argument("--output", type=Path, default=Path("docs/results"))
-    arguments = parser.parse_args()
-    seeds = range(arguments.seed, arguments.seed + (1 if arguments.quick else 10))
-    data, steps = iris(), 50 if arguments.quick else 1000
-    runs = [study(data, seed, steps) for seed in seeds]
-    rows, (_, lines, networks) = averaged([run[0] for run in runs]), runs[0]
-    right, left = at_rank_two(networks["dense"])[1]
-    seeded = f"Means of {len(runs)} trainings, {steps} steps; {len(data.test[1])} test examples.\n"
-    page = [
-        PAGE.format(tolerance=TOLERANCE, train=len(data.train[1]), seed=arguments.seed),
-        *lines,
-        f"\n## What each network costs and gives\n\n{seeded}",
-        "| network | parameters | MACs | accuracy | AUC |\n|---|---|---|---|---|",
-        *map(str, rows),
-        "\n![scores against parameters](iris-rank.png)\n",
-        "## U·core·V against the original weight\n\n| | ‖W − U·core·V‖ / ‖W‖ |\n|---|---|",
-        *distances(networks),
-        f"\n## The first layer at rank 2\n\n{matrix('U √S', left)}\n{matrix('√S Vᵀ', right)}",
-    ]
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    figure(rows, arguments.output / "iris-rank.png")
-    (arguments.output / "iris-rank.md").write_text("\n".join(page), encoding="utf-8")
-    print("\n".join(page))
+def compare(study: Study, rows: Sequence[Row], first: dict[str, Row]) -> None:
+    """Write what each network costs and gives, the mean of all seeds and the notebook's seed."""
+    head = ("network", "parameters", "MACs", "accuracy", "accuracy, seed 42", "AUC",
+            "rank of the first layer", "distance from dense")  # fmt: skip
+    cells = []
+    for name in first:
+        of = [row for row in rows if row["network"] == name]
+        params, macs, accuracy, auc = (
+            mean(row[key] for row in of) for key in ("params", "macs", "accuracy", "auc")
+        )
+        apart = [row["distance"] for row in of if row["distance"] is not None]
+        cells.append(
+            (name, f"{params:.4g}", f"{macs:.4g}", f"{accuracy:.4f}",
+             f"{first[name]['accuracy']:.4f}", f"{auc:.4f}", first[name]["rank"],
+             f"{mean(apart):.2f}" if len(apart) == len(of) else None)
+        )  # fmt: skip
+    study.put("networks", table(head, cells))
+    with study.figure("scores", panels=2, sharex=True) as axes:
+        for axis, column, name in zip(axes, (3, 5), METRICS, strict=True):
+            for cell in cells:
+                axis.plot(float(cell[1]), float(cell[column]), "o", label=cell[0])
+            axis.set(xlabel="parameters, mean", ylabel=f"test {name}, mean")
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ from study_kit.training import Recipe, trained
 
 SEEDS = 3
 TRAINING = Recipe(epochs=8, rate=1e-3, batch=256, adam=True)
+NORMAL = {"mean": (0.1307,), "std": (0.3081,)}
 ALPHA = 0.01
 ALPHAS = (0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.0005)
 NOTEBOOK = {  # columns of 500 kept, accuracy with the shrunken matrix, debiased
@@ -52,8 +53,8 @@ KEEPS = (0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     study = begin("lenet-reconstruction", "ylecun/mnist", arguments)
-    few, normal = "[:300]" if study.quick else "", {"mean": (0.1307,), "std": (0.3081,)}
-    train, test = (load_images(study.data, part + few, **normal) for part in ("train", "test"))
+    few = "[:300]" if study.quick else ""
+    train, test = (load_images(study.data, part + few, **NORMAL) for part in ("train", "test"))
     make = partial(LeNet5, *(6, 10, 40) if study.quick else ())
     recipe = Recipe(1, 1e-3, 256, adam=True) if study.quick else TRAINING
     seeds = [study.seed + i for i in range(1 if study.quick else SEEDS)]

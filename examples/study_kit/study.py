@@ -93,6 +93,11 @@ class Study:
         before, _, rest = whole.partition(start)
         page.write_text(f"{before}{start}\n{text}\n{end}{rest.partition(end)[2]}")
 
+    def minutes(self) -> float:
+        """Processor time of all parts that were measured."""
+        parts = [json.loads(path.read_text()) for path in self._cached("").glob("*.json")]
+        return sum(rows[0]["part_seconds"] for rows in parts) / 60
+
     def sign(
         self,
         dense: Row,
@@ -106,14 +111,12 @@ class Study:
             but: what the time leaves out, or includes.
             seeds: which seeds, in words, if not the study's one.
         """
-        parts = [json.loads(path.read_text()) for path in self._cached("").glob("*.json")]
-        minutes = sum(rows[0]["part_seconds"] for rows in parts) / 60
         self.put(
             "run",
             f"{dense['images']:,} test images; one standard error near the dense network's "
             f"{100 * dense['accuracy']:.2f} % is {100 * _error(dense):.2f} points.\n"
-            f"{seeds or f'Seed {self.seed}'}, one run; {minutes:.0f} minutes of processor time on "
-            f"one thread{but}.",
+            f"{seeds or f'Seed {self.seed}'}, one run; {self.minutes():.0f} minutes of processor "
+            f"time on one thread{but}.",
         )
 
     @contextmanager

@@ -15,17 +15,33 @@ ALLOWED = {
     "torchvision",
 }  # fmt: skip
 DATA = {
+    "iris_rank": None,
     "lenet_reconstruction": "mnist",
+    "mlp_mnist": "mnist",
     "residual_mlp_cifar10": "cifar10",
     "resnet18_imagenette": "imagenette96",
 }
 TABLES = {
-    "lenet_reconstruction": {"solvers", "sites", "frontier", "run"},
+    "iris_rank": {"opening", "figures", "search", "networks", "run"},
+    "lenet_reconstruction": {
+        "opening",
+        "figures",
+        "solvers",
+        "smoothing",
+        "rounds",
+        "sweep",
+        "sites",
+        "frontier",
+        "run",
+    },
+    "mlp_mnist": {"opening", "starts", "history", "sizes", "run"},
     "residual_mlp_cifar10": {"ranks", "tuned", "run"},
     "resnet18_imagenette": {"cut", "budgets", "run"},
 }
 FIGURES = {
-    "lenet_reconstruction": {"solvers", "sites", "mass", "frontier"},
+    "iris_rank": {"scores"},
+    "lenet_reconstruction": {"solvers", "sweep", "sites", "mass", "frontier"},
+    "mlp_mnist": {"sizes"},
     "residual_mlp_cifar10": {"ranks", "tuned"},
     "resnet18_imagenette": {"budgets"},
 }
@@ -42,8 +58,9 @@ def test_runs(
     name: str, kit: None, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     output, cache = tmp_path / "results", tmp_path / "cache"
-    given = ["--quick", "--data", str(data_root / DATA[name])]
-    given += ["--output", str(output), "--cache", str(cache)]
+    given = ["--quick", "--output", str(output), "--cache", str(cache)]
+    if DATA[name] is not None:
+        given += ["--data", str(data_root / DATA[name])]
     study = loaded(name)
     if name == "resnet18_imagenette":  # minutes for 512 channels; tests/stages/heal tests refit
         monkeypatch.delitem(study.TREATMENTS, "refit")
