@@ -100,6 +100,12 @@ def data_root(root: str | Path | None = None) -> Path:
     return Path(found)
 
 
+def digest_of(folder: Path, split: str) -> str:
+    """Twelve hex digits of the file that a split is read from."""
+    content = _one(folder, f"{_known(split)}-*.parquet").read_bytes()
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
 def _parquet(folder: Path, split: str, image_column: str) -> tuple[UInt8[Tensor, "..."], Tensor]:
     """Decoded pixels (n, height, width[, 3]) and labels; cached until the file changes."""
     source = _one(folder, f"{_known(split)}-*.parquet")

@@ -75,7 +75,9 @@ def _stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential
 
 
 class LeNet5(nn.Module):
-    """Caffe's LeNet, 20-50-500-10, 431,080 parameters: max pooling, one ReLU after `fc1`.
+    """Caffe's own LeNet, 20-50-500-10, 431,080 parameters: max pooling, one ReLU after `fc1`.
+
+    The network of the study on reconstruction has two more, after the pooled convolutions.
 
     Source: LeCun et al. 1998; Jia et al. 2014 (Caffe), examples/mnist/lenet.prototxt.
     """

@@ -1,5 +1,6 @@
 """Trained reference networks: published ones, or trained here once and cached."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,13 @@ from benchmarks.subjects.data import (
     channels_last,
     cifar10,
     data_root,
+    digest_of,
     flipped_and_cropped,
     mnist,
     write_tensors,
 )
 from benchmarks.subjects.networks import CifarResNet, DenseNet, LeNet5
+from examples.study_kit.made_by import made_by
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -38,43 +41,50 @@ def load_resnet(root: str | Path | None = None, depth: int = 20) -> CifarResNet:
 
 def trained_lenet(root: str | Path | None = None, seed: int = 0, cache: Path = CACHE) -> LeNet5:
     """LeNet-5 trained for 8 epochs on MNIST, from the cache if it is there; in eval mode."""
-    name = f"lenet5-mnist-seed{seed}"
-    training = Schooling(epochs=8, rate=0.02)
-    return _trained(LeNet5, name, lambda: mnist(root, "train"), training, seed, cache)
+    return _trained(LeNet5, "lenet5", mnist, root, Schooling(epochs=8, rate=0.02), seed, cache)
 
 
 def trained_densenet(
     root: str | Path | None = None, seed: int = 0, cache: Path = CACHE
 ) -> DenseNet:
     """DenseNet-22 trained for 8 epochs on CIFAR-10, flipped and cropped; cached, in eval mode."""
-    name = f"densenet22-cifar10-seed{seed}"
-    training = Schooling(8, 0.1, changed=lambda x: channels_last(flipped_and_cropped(x)))
-    return _trained(DenseNet, name, lambda: cifar10(root, "train"), training, seed, cache)
+    training = Schooling(epochs=8, rate=0.1, moved=True)
+    return _trained(DenseNet, "densenet22", cifar10, root, training, seed, cache)
 
 
 @dataclass(frozen=True)
 class Schooling:
-    """SGD with Nesterov momentum 0.9, weight decay 5e-4 and a cosine rate from `rate` down."""
+    """SGD with Nesterov momentum 0.9, weight decay 5e-4 and a cosine rate from `rate` down.
+
+    With `moved`, each image is flipped and cropped at random before each step.
+    """
 
     epochs: int
     rate: float
     batch: int = 64
-    changed: Callable[[Tensor], Tensor] = lambda images: images
+    moved: bool = False
+
+    def changed(self, images: Tensor) -> Tensor:
+        """A batch as the network sees it."""
+        return channels_last(flipped_and_cropped(images)) if self.moved else images
 
 
 def _trained(
     make: Callable[[], M],
     name: str,
-    read: Callable[[], Labelled],
+    read: Callable[..., Labelled],
+    root: str | Path | None,
     training: Schooling,
     seed: int,
     cache: Path,
 ) -> M:
-    """The network in eval mode, trained if it is not in the cache."""
-    path = Path(cache) / f"{name}.safetensors"
+    """The network in eval mode, trained if the cache has none made in this way from these data."""
+    model, split = make(), "train"
+    data = digest_of(data_root(root) / read.__name__, split)
+    key = made_by(model, training, seed, data, inspect.getsource(_train))
+    path = Path(cache) / f"{name}-seed{seed}-{key}.safetensors"
     if not path.exists():
-        write_tensors(_train(make, read(), training, seed).state_dict(), path)
-    model = make()
+        write_tensors(_train(make, read(root, split), training, seed).state_dict(), path)
     model.load_state_dict(load_file(path))
     return model.eval()
 

@@ -1,22 +1,18 @@
 """The readers on files made here, and the published figures where the real data is at hand."""
 
 import gzip
-import io
 from pathlib import Path
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 import pytest
 import torch
-from PIL import Image
 
 from benchmarks.subjects import data
 from benchmarks.subjects.scoring import accuracy
 from benchmarks.subjects.trained import load_resnet
+from parquet_files import LABELS, write_parquet
 
 PIXELS = np.arange(5 * 28 * 28, dtype=np.uint8).reshape(5, 28, 28)
-LABELS = np.array([3, 1, 4, 1, 5], dtype=np.uint8)
 
 
 def idx(values: np.ndarray) -> bytes:
@@ -32,17 +28,6 @@ def test_idx_plain_or_gzipped(tmp_path: Path):
     images, labels = data.fashion_mnist(tmp_path, "test")
     assert torch.equal(images, torch.from_numpy(PIXELS)[:, None] / 255)
     assert labels.tolist() == LABELS.tolist()
-
-
-def write_parquet(folder: Path, column: str, pixels: np.ndarray) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    encoded = []
-    for image in pixels:
-        buffer = io.BytesIO()
-        Image.fromarray(image).save(buffer, "PNG")
-        encoded.append({"bytes": buffer.getvalue(), "path": None})
-    table = pyarrow.table({column: encoded, "label": LABELS[: len(pixels)].astype(np.int64)})
-    pyarrow.parquet.write_table(table, folder / "train-00000-of-00001.parquet")
 
 
 def test_mnist_is_read_once_and_again_when_the_file_changes(
