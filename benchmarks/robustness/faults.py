@@ -25,7 +25,6 @@ from benchmarks.measuring.measurement import Measurement
 from benchmarks.measuring.results_file import Results, Row
 from benchmarks.robustness.killed_work import MIXED, NONE, Subject, Work, all_work
 from eckart.errors import CalibrationInterrupted, FrontierInterrupted
-from eckart.storage.leftovers import is_leftover_name
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 LOSSES = ("unloadable", "empty", "mixed", "unequal", "raw errors", "left over")
@@ -86,7 +85,7 @@ def one_kill(work: Work, folder: Path, number: signal.Signals, delay: float) -> 
     counted += ["in the middle"] * (code != FINISHED and found != NONE)
     if forked(lambda: outcome(work, folder)) != FINISHED:
         counted.append("unequal")
-    left = [path.name for path in folder.rglob("*") if is_leftover_name(path.name)]
+    left = [path.name for path in folder.rglob(".*.eckart-*")]
     return [*counted, *(["left over"] if left else [])]
 
 

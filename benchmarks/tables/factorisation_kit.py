@@ -16,6 +16,9 @@ LEARNED = {
     "from the start, random": "factors trained from the start, random",
 }
 
+_REMOVED = "pointwise first"
+"""A method that was measured and is not in eckart any more."""
+
 
 def ranks() -> str:
     """All ranks of a layer."""
@@ -60,7 +63,8 @@ def shapes() -> str:
     for name in dict.fromkeys(row["offered"] for row in found):
         own = [cells[name, metric, keep] for metric, keep in BUDGETS]
         texts = [f"{100 * row['accuracy']:.1f}" for row in own]
-        lines.append((name, *texts, f"{own[0]['options']:,}"))
+        shown = name.replace(_REMOVED, f"{_REMOVED} (removed since)")
+        lines.append((shown, *texts, f"{own[0]['options']:,}"))
     return table(("offered", *titles, "options"), lines)
 
 

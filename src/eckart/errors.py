@@ -11,11 +11,13 @@
     ├── CheckpointError                  a file is missing, truncated, of another version or unsafe
     │   └── WriteError                   a file cannot be written; an old file there is unchanged
     ├── CalibrationInterrupted           stopped early; ``.moments`` holds the sums so far
+    ├── CompressionInterrupted           stopped late; ``.compressed`` holds the smaller network
     ├── FrontierInterrupted              stopped early; ``.frontier`` holds the points so far
     └── HealingInterrupted               stopped early; ``.healed`` holds the best network so far
 
     EckartWarning (UserWarning)
     ├── LeftDenseWarning                 a planned replacement was undone, with the reason
+    ├── NoGainWarning                    the result is slower than dense, or much worse
     ├── NotConvergedWarning              a solver stopped early; says how far from the optimum
     └── NotMonotoneWarning               a smaller candidate scored better than a larger one
 """
@@ -83,6 +85,18 @@ class CalibrationInterrupted(EckartError):
         self.moments = moments
 
 
+class CompressionInterrupted(EckartError):
+    """The smaller network was made, but its last evaluation failed or was interrupted.
+
+    Attributes:
+        compressed: what ``compress`` would have returned, without measurements.
+    """
+
+    def __init__(self, message: str, compressed: Any) -> None:
+        super().__init__(message)
+        self.compressed = compressed
+
+
 class FrontierInterrupted(EckartError):
     """A frontier stopped before its last point; the measured points are not lost.
 
@@ -113,6 +127,10 @@ class EckartWarning(UserWarning):
 
 class LeftDenseWarning(EckartWarning):
     """A planned replacement was undone because the network does not run with it."""
+
+
+class NoGainWarning(EckartWarning):
+    """The smaller network is slower than the dense one, or its score is much worse."""
 
 
 class NotConvergedWarning(EckartWarning):

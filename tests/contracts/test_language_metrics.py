@@ -26,6 +26,18 @@ def gradients(probe: Any, outputs: Tensor, batch: Any, seed: int = 0, **fields: 
     return torch.stack([torch.autograd.grad(value, leaf, retain_graph=True)[0] for value in values])
 
 
+def many_gradients(kind: Any, hidden: Tensor, batch: Any, **fields: Any) -> Tensor:
+    """20,000 gradients at the outputs, of shape (20,000, …), taken 500 at a time."""
+    probe = kind(samples=500, **fields)
+    parts = [
+        torch.autograd.functional.jacobian(
+            lambda h, i=i: probe(h, batch, seeded(i)), hidden, vectorize=True
+        )
+        for i in range(40)
+    ]
+    return torch.cat(parts)
+
+
 def test_true_tokens_give_the_gradient_of_the_summed_loss():
     logits, ids = normal(N, T, V, seed=0), torch.randint(V, (N, T), generator=seeded(1))
     (found,) = gradients(NextToken(), logits, {"input_ids": ids})
@@ -139,8 +151,7 @@ def test_the_similarity_metric_is_gauss_newton(pooling: Any):
     hidden, batch = normal(3, 2, 4, seed=6), {"attention_mask": torch.tensor([[1, 1], [1, 0]] * 2)}
     batch = {"attention_mask": batch["attention_mask"][:3]}
     others = pooled(hidden, batch, pooling)
-    probe = Similarity(pooling, samples=20_000)
-    grads = torch.autograd.functional.jacobian(lambda h: probe(h, batch, seeded(0)), hidden)
+    grads = many_gradients(Similarity, hidden, batch, pooling=pooling)
     jacobian = torch.autograd.functional.jacobian(
         lambda h: pooled(h, batch, pooling) @ others.mT, hidden
     )
@@ -154,10 +165,7 @@ def test_the_similarity_metric_is_gauss_newton(pooling: Any):
 def test_an_example_alone_is_compared_with_a_random_direction():
     """So that a loader of single sentences, or a last batch of one, is good for something."""
     hidden = normal(1, 3, 4, seed=7)
-    grads, likes = (
-        torch.autograd.functional.jacobian(lambda h, p=p: p(h, {}, seeded(0)), hidden).flatten(1)
-        for p in (Similarity(samples=20_000), Embedding(samples=20_000))
-    )
+    grads, likes = (many_gradients(kind, hidden, {}).flatten(1) for kind in (Similarity, Embedding))
     one, other = (g.T @ g / len(g) for g in (grads, likes))
     torch.testing.assert_close(4 * one, other, rtol=0, atol=0.05 * float(other.diagonal().max()))
 
@@ -166,8 +174,7 @@ def test_an_example_alone_is_compared_with_a_random_direction():
 def test_the_change_of_similarities_is_what_the_metric_predicts(count: int):
     hidden = normal(count, 3, 4, seed=8)
     small = 1e-4 * normal(count, 3, 4, seed=9)
-    probe = Similarity(samples=20_000)
-    grads = torch.autograd.functional.jacobian(lambda h: probe(h, {}, seeded(0)), hidden)
+    probe, grads = Similarity(), many_gradients(Similarity, hidden, {})
     predicted = 0.5 * (grads * small).flatten(2).sum(2).square().mean(0).sum()
     found = probe.change(probe.observed(hidden + small, {}), hidden, {})
     assert found == pytest.approx(float(predicted), rel=0.1)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from sklearn import datasets
 from torch import Tensor, nn
 
-from eckart import Moments, calibrate
+from eckart import Curves, Moments, calibrate, curves
 
 Batches = list[tuple[Tensor, Tensor]]
 
@@ -48,6 +48,7 @@ class Digits:
     choose: Batches
     test: Batches
     moments: Moments
+    options: Curves
 
     def fresh(self) -> nn.Module:
         return DigitsCnn().eval()
@@ -66,7 +67,8 @@ def digits() -> Digits:
         list(zip(images[a:b].split(100), labels[a:b].split(100), strict=True))
         for a, b in ((0, 1000), (1000, 1400), (1400, 1797))
     ]
-    return Digits(model, *pairs, moments=calibrate(model, pairs[0][:5]))
+    moments = calibrate(model, pairs[0][:5])
+    return Digits(model, *pairs, moments=moments, options=curves(model, moments))
 
 
 def _trained(model: nn.Module, images: Tensor, labels: Tensor, epochs: int = 12) -> nn.Module:

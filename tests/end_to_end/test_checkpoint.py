@@ -20,7 +20,7 @@ from tolerances import tolerance
 
 @pytest.fixture(scope="module")
 def smaller(digits) -> nn.Module:
-    plan = allocate(curves(digits.model, digits.moments), Budget(params=0.4))
+    plan = allocate(digits.options, Budget(params=0.4))
     return apply(digits.model, plan, digits.moments)
 
 

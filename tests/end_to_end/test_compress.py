@@ -31,6 +31,8 @@ from eckart.errors import (
 )
 from stages.networks import Peeking
 
+QUICK = ["weighted_svd", "spatial"]  # without channels, whose options take most of the time
+
 
 class Counting:
     """An ``evaluate`` that knows how often it was called."""
@@ -43,10 +45,21 @@ class Counting:
         return self.evaluate(model)
 
 
-@pytest.mark.parametrize(("of", "keep"), [("model", 0.4), ("sites", 0.3)])
-def test_a_fraction_of_the_parameters(digits, of: str, keep: float):
+@pytest.mark.parametrize(
+    ("of", "keep", "methods"),
+    [("model", 0.4, "auto"), ("sites", 0.3, QUICK)],
+    ids=["model", "sites"],
+)
+def test_a_fraction_of_the_parameters(digits, of: str, keep: float, methods: Any):
     weights = copy.deepcopy(digits.model.state_dict())
-    found = compress(digits.model, digits.train[:5], keep=keep, of=of, report=accuracy(digits.test))
+    found = compress(
+        digits.model,
+        digits.train[:5],
+        keep=keep,
+        of=of,
+        methods=methods,
+        report=accuracy(digits.test),
+    )
     params = measure(found.model, found.moments.example, latency=False).params
     dense = sum(p.numel() for p in digits.model.parameters())
     sites = sum(spec.dense.params for spec in found.moments.specs.values())
@@ -61,7 +74,7 @@ def test_a_fraction_of_the_parameters(digits, of: str, keep: float):
 
 def test_several_limits_at_once(digits):
     budget = Budget(params=0.5, macs=0.4)
-    found = compress(digits.model, digits.train[:5], budget=budget, dense=["fc2"])
+    found = compress(digits.model, digits.train[:5], budget=budget, dense=["fc2"], methods=QUICK)
     costs = measure(found.model, found.moments.example, latency=False)
     dense = measure(digits.model, found.moments.example, latency=False)
     assert costs.params <= 0.5 * dense.params
@@ -71,12 +84,14 @@ def test_several_limits_at_once(digits):
 
 
 @pytest.mark.parametrize("tolerance", [0.0, 0.02])
+@pytest.mark.filterwarnings("ignore::eckart.errors.NotMonotoneWarning")
 def test_a_tolerance_holds_on_the_set_it_is_chosen_on(digits, tolerance: float):
     choose = Counting(digits.choose)
     found = compress(
         digits.model,
         digits.train[:5],
         tolerance=tolerance,
+        methods=QUICK,
         evaluate=choose,
         report=accuracy(digits.test),
     )
@@ -95,7 +110,11 @@ def test_a_tolerance_holds_on_the_set_it_is_chosen_on(digits, tolerance: float):
 def test_a_tolerance_that_nothing_meets_leaves_the_network_dense(digits):
     scores = iter([1.0])
     found = compress(
-        digits.model, digits.train[:1], tolerance=0.1, evaluate=lambda model: next(scores, 0.0)
+        digits.model,
+        digits.train[:1],
+        tolerance=0.1,
+        methods=QUICK,
+        evaluate=lambda model: next(scores, 0.0),
     )
     assert found.plan.costs["params"] <= found.plan.totals["params"]
     assert found.plan.loss == 0
@@ -125,7 +144,7 @@ def test_arguments_that_cannot_be_used(digits, wrong: dict[str, Any]):
 
 def test_a_budget_out_of_reach_says_what_is_reachable(digits):
     with pytest.raises(BudgetError, match="the least reachable is"):
-        compress(digits.model, digits.train[:1], keep=0.001)
+        compress(digits.model, digits.train[:1], keep=0.001, methods=QUICK)
 
 
 def test_the_frontier_resumes(digits, tmp_path: Path):
@@ -134,12 +153,16 @@ def test_the_frontier_resumes(digits, tmp_path: Path):
     found = frontier(digits.model, digits.moments, first, keeps=keeps, path=path)
     assert first.calls == 1 + len(found.points) == 5
     assert [p.keep for p in found.labelled("eckart")] == [0.6, 0.3]
-    again = frontier(digits.model, digits.moments, second, keeps=keeps, path=path)
+    again = frontier(
+        digits.model, digits.moments, second, keeps=keeps, path=path, options=digits.options
+    )
     assert second.calls == 1, "only the dense network is evaluated again"
     assert json.dumps(again.as_json()) == json.dumps(found.as_json())
     written = {k: v for k, v in json.loads(path.read_text()).items() if k != "digest"}
     assert json.dumps(again.as_json()) == json.dumps(written)
-    more = frontier(digits.model, digits.moments, third, keeps=(0.8, *keeps), path=path)
+    more = frontier(
+        digits.model, digits.moments, third, keeps=(0.8, *keeps), path=path, options=digits.options
+    )
     assert third.calls == 3
     assert more.points[1:3] == again.points[:2]
     assert json.dumps(eckart.Frontier.load(path).as_json()) == json.dumps(more.as_json())
@@ -148,7 +171,15 @@ def test_the_frontier_resumes(digits, tmp_path: Path):
 def test_a_frontier_that_is_interrupted_loses_no_point(digits, tmp_path: Path):
     path = tmp_path / "frontier.json"
     evaluate = accuracy(digits.choose)
-    frontier(digits.model, digits.moments, evaluate, keeps=(0.3,), baselines=False, path=path)
+    frontier(
+        digits.model,
+        digits.moments,
+        evaluate,
+        keeps=(0.3,),
+        baselines=False,
+        path=path,
+        options=digits.options,
+    )
     left = iter(range(2))
 
     def interrupted(model: nn.Module) -> eckart.Score:
@@ -164,6 +195,7 @@ def test_a_frontier_that_is_interrupted_loses_no_point(digits, tmp_path: Path):
             keeps=(0.8, 0.6, 0.3),
             baselines=False,
             path=path,
+            options=digits.options,
         )
     assert isinstance(stopped.value.__cause__, KeyboardInterrupt)
     assert [point.keep for point in stopped.value.frontier.points] == [0.8, 0.3]
@@ -172,8 +204,12 @@ def test_a_frontier_that_is_interrupted_loses_no_point(digits, tmp_path: Path):
 
 def test_points_scored_on_other_data_are_done_again(digits, tmp_path: Path):
     path = tmp_path / "frontier.json"
-    frontier(digits.model, digits.moments, lambda _: 0.7, keeps=(0.3,), path=path)
-    other = frontier(digits.model, digits.moments, lambda _: 0.6, keeps=(0.3,), path=path)
+    frontier(
+        digits.model, digits.moments, lambda _: 0.7, keeps=(0.3,), path=path, options=digits.options
+    )
+    other = frontier(
+        digits.model, digits.moments, lambda _: 0.6, keeps=(0.3,), path=path, options=digits.options
+    )
     assert {point.measurement.score.value for point in other.points} == {0.6}
 
 
@@ -181,7 +217,13 @@ def test_points_that_are_not_asked_for_now_stay_in_the_file(digits, tmp_path: Pa
     path, judge = tmp_path / "frontier.json", accuracy(digits.choose)
     for keeps in ((0.6,), (0.3,)):
         found = frontier(
-            digits.model, digits.moments, judge, keeps=keeps, baselines=False, path=path
+            digits.model,
+            digits.moments,
+            judge,
+            keeps=keeps,
+            baselines=False,
+            path=path,
+            options=digits.options,
         )
     assert [point.keep for point in found.points] == [0.3]
     assert [point.keep for point in eckart.Frontier.load(path).points] == [0.3, 0.6]
@@ -225,10 +267,12 @@ def test_the_budget_holds_where_layers_had_to_be_restored():
 
 def test_a_frontier_file_of_another_network_is_refused(digits, tmp_path: Path):
     path = tmp_path / "frontier.json"
-    frontier(digits.model, digits.moments, None, keeps=(0.5,), path=path)
+    frontier(digits.model, digits.moments, None, keeps=(0.5,), path=path, options=digits.options)
     other = digits.fresh()
+    moments = calibrate(other, digits.train[:1])
+    offered = curves(other, moments, methods=["svd"])
     with pytest.raises(MismatchError, match="frontier of another network"):
-        frontier(other, calibrate(other, digits.train[:1]), None, keeps=(0.5,), path=path)
+        frontier(other, moments, None, keeps=(0.5,), path=path, options=offered)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"points": 3}', '{"points": [{"plan": []}]}'])
@@ -236,13 +280,22 @@ def test_a_damaged_frontier_file_is_refused(digits, tmp_path: Path, content: str
     path = tmp_path / "frontier.json"
     path.write_text(content)
     with pytest.raises(CheckpointError, match=r"cannot read .*frontier"):
-        frontier(digits.model, digits.moments, None, keeps=(0.5,), path=path)
+        frontier(
+            digits.model, digits.moments, None, keeps=(0.5,), path=path, options=digits.options
+        )
 
 
 def test_a_frontier_out_of_reach_measures_nothing(digits, tmp_path: Path):
     evaluate = Counting(digits.choose)
     with pytest.raises(BudgetError):
-        frontier(digits.model, digits.moments, evaluate, keeps=(0.5, 0.001), path=tmp_path / "f")
+        frontier(
+            digits.model,
+            digits.moments,
+            evaluate,
+            keeps=(0.5, 0.001),
+            path=tmp_path / "f",
+            options=digits.options,
+        )
     assert evaluate.calls == 0
     assert not (tmp_path / "f").exists()
 

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 import eckart
 from eckart import Frontier, Moments, heal
 from eckart.errors import (
+    BudgetError,
     CheckpointError,
+    CompressionInterrupted,
     FrontierInterrupted,
     HealingInterrupted,
     InputError,
@@ -211,3 +213,34 @@ def test_a_report_is_written_whatever_its_command(dense, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="no points"):
         write_report(Frontier.from_json({**found.as_json(), "points": []}), curves, path)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("judge", ["evaluate", "report"])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
+def test_compress_hands_the_network_back_when_its_evaluation_fails(
+    judge: str, error: BaseException
+):
+    dense = Dense()
+    failing: Any = {judge: dense.evaluate(2, error)}
+    with pytest.raises(CompressionInterrupted, match=type(error).__name__) as caught:
+        eckart.compress(dense.model, dense.moments, keep=0.6, latency=False, **failing)
+    found = caught.value.compressed
+    again = eckart.compress(dense.model, dense.moments, keep=0.6, latency=False)
+    assert torch.equal(found.model(dense.inputs), again.model(dense.inputs))
+    assert found.plan == again.plan
+    assert (found.before, found.after, found.no_gain) == (None, None, "")
+    assert str(found) == str(found.plan)
+
+
+def test_compress_hands_the_moments_back_whatever_fails_after_calibration():
+    dense, batches = Dense(), [torch.randn(64, 12)]
+    cases: list[tuple[type[Exception], dict[str, Any]]] = [
+        (BudgetError, {"keep": 0.001}),
+        (RuntimeError, {"tolerance": 1.0, "evaluate": dense.evaluate(2, RuntimeError("no"))}),
+        (CompressionInterrupted, {"keep": 0.6, "evaluate": lambda _: 1 / 0}),
+    ]
+    for error, given in cases:
+        with pytest.raises(error) as caught:
+            eckart.compress(dense.model, batches, latency=False, **given)
+        moments = caught.value.moments  # type: ignore[attr-defined]
+        assert eckart.compress(dense.model, moments, keep=0.6).plan.moments == moments.digest

@@ -1,13 +1,16 @@
 """What is wrong is said as it is, and what to do is what helps."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
-from eckart import Score, calibrate, compress
-from eckart.cli.shown.tables import before_after_table, warnings_of
-from eckart.errors import BudgetError, InputError
+from eckart import Budget, Score, calibrate, compress
+from eckart.cli.shown.tables import before_after_table
+from eckart.errors import BudgetError, InputError, NoGainWarning
 from eckart.records import Measurement
+from eckart.records.results import no_gain
 
 
 class Sum(nn.Module):
@@ -91,7 +94,7 @@ def test_a_budget_out_of_reach_names_what_cannot_shrink_and_why():
     with pytest.raises(BudgetError) as caught:
         compress(model, [x], keep=0.1, methods=["weighted_svd"], dense=["2"])
     said = str(caught.value)
-    assert "stay as they are: 1640 of params (84%): 2: asked to stay dense" in said
+    assert "'2' keeps 1640 (84%): asked to stay dense" in said
     assert "fewer layers left dense" in said
     with pytest.raises(BudgetError) as caught:
         compress(model, [x], keep=0.01, methods=["weighted_svd"])
@@ -110,7 +113,55 @@ def test_a_score_says_which_way_it_went(better, word):
     ]
     table = before_after_table(*measured)
     assert f"{word} 5" in "".join(str(cell) for cell in table.columns[-1].cells)
-    lines = warnings_of(*measured)
-    assert len(lines) == (1 if better else 2)
-    assert "worse by more than a tenth" in lines[-1]
-    assert warnings_of(measured[0], measured[0]) == []
+    slower = "" if better else "takes 1.25 times as long as the dense one, on this machine, and "
+    to = "15" if better else "25"
+    much = f"has a score that is worse by more than a tenth: a {word} from 20 to {to}"
+    assert no_gain(*measured) == slower + much
+    assert no_gain(measured[0], measured[0]) == ""
+
+
+def test_a_difference_within_the_spread_of_the_times_says_nothing():
+    dense, smaller = (
+        Measurement(params=1, macs=1, bytes=4, latency_ms=ms, latency_spread_ms=0.5)
+        for ms in (4.0, 4.9)
+    )
+    assert no_gain(dense, smaller) == ""
+    assert no_gain(dense, replace(smaller, latency_ms=5.1)).startswith("takes 1.27 times")
+
+
+def test_a_result_that_is_no_gain_says_so():
+    model, x = nn.Sequential(nn.Linear(6, 40), nn.ReLU(), nn.Linear(40, 4)), torch.randn(64, 6)
+    scores = iter([Score(0.9), Score(0.7)])
+    with pytest.warns(NoGainWarning, match="the smaller network .*a drop from 0.9 to 0.7"):
+        found = compress(model, [x], keep=0.5, evaluate=lambda _: next(scores))
+    assert "a drop from 0.9 to 0.7" in str(found).splitlines()[-1]
+    assert len(str(found).splitlines()) == 2
+    same = compress(model, [x], keep=0.5, evaluate=lambda _: 0.9, latency=False)
+    assert (same.no_gain, len(str(same).splitlines())) == ("", 1)
+
+
+@pytest.mark.parametrize("cost", ["params", "bytes", "macs"])
+def test_a_budget_out_of_reach_names_parts_that_are_no_sites(cost: str):
+    class Worded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.norm = nn.Embedding(100, 8), nn.LayerNorm(8)
+            self.fc, self.head = nn.Linear(8, 8), nn.Bilinear(8, 8, 3)
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            x = self.fc(self.norm(self.words(ids)))
+            x = x + 0 * x @ (x.mT @ x)
+            return self.head(x, x)
+
+    with pytest.raises(BudgetError) as caught:
+        compress(Worded(), [torch.randint(100, (32,))], budget=Budget(costs={cost: 0.01}))
+    said = str(caught.value)
+    if cost == "macs":
+        assert "'what runs outside of layers' keeps 128 (" in said
+        return
+    size = 4 if cost == "bytes" else 1
+    assert f"'words' keeps {800 * size} (" in said
+    assert "no layer type is registered for torch.nn.Embedding" in said
+    assert f"'head' keeps {195 * size} (" in said
+    assert f"'every LayerNorm' keeps {16 * size} (" in said
+    assert "it has no matrix" in said

@@ -204,7 +204,7 @@ def test_a_state_comes_back_from_its_file_to_the_bit(name: str, of: str, tmp_pat
     for form, _ in method.losses(state):
         pairs = zip(method.build(state, form), method.build(again, form), strict=True)
         assert all(torch.equal(one, other) for one, other in pairs)
-    with pytest.raises(CheckpointError, match="is not the state 'another': delete it"):
+    with pytest.raises(CheckpointError, match="is not the state 'another'; delete it"):
         read_state(path, method.state, "another", CPU)
 
 
@@ -226,6 +226,17 @@ def test_a_file_of_another_structure_is_refused(structure: str, tmp_path: Path):
     eckart.storage.tensors.write_tensors(path, {"0": torch.ones(1)}, header)
     with pytest.raises(CheckpointError, match=r"state\.safetensors"):
         read_state(path, method.state, "t", CPU)
+
+
+def test_a_state_is_read_with_one_look_at_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path, method = tmp_path / "state.safetensors", METHODS["svd"]
+    write_state(path, method.prepare(problem_of_layer(layer("3x3", torch.float32))), "title")
+    opened, names = eckart.storage.tensors.opened, list[Any]()
+    monkeypatch.setattr(
+        eckart.storage.tensors, "opened", lambda path: (names.append(path), opened(path))[1]
+    )
+    read_state(path, method.state, "title", CPU)
+    assert names == [path]
 
 
 def test_methods_of_one_decomposition_share_it(monkeypatch: pytest.MonkeyPatch):

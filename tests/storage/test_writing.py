@@ -1,4 +1,4 @@
-"""One writer for every file: whole or not at all, whatever is at the path or happens on the way."""
+"""One writer for every file: old or complete, whatever is at the path or happens on the way."""
 
 import os
 import resource

@@ -8,15 +8,18 @@ from torch import nn
 
 from eckart.layers import Factored
 from eckart.network.plan_attribute import attach_plan
+from eckart.network.wrappers import unwrapped
 
 
 def merge(model: nn.Module, *, inplace: bool = False) -> nn.Module:
     """Multiply every factored layer out into a dense one; exact except for rounding.
 
     Args:
-        model: a network with factored layers.
-        inplace: change ``model`` itself instead of a copy.
+        model: a network with factored layers. Wrappers by ``torch.compile`` and ``DataParallel``
+            are left out.
+        inplace: change ``model`` itself, or the network inside the wrappers, instead of a copy.
     """
+    model = unwrapped(model)
     dense = model if inplace else copy.deepcopy(model)
     for name, module in list(dense.named_modules()):
         if type(module) is Factored:

@@ -85,6 +85,8 @@ def run(work: Callable[[], Any], words: Sequence[str]) -> int:
             result = work()
         if isinstance(result, Result):
             result.print_to(stdout, as_json=as_json)
+            if result.failure is not None:
+                raise result.failure
         stdout.flush()
         return result if isinstance(result, int) else OK
     except BrokenPipeError:  # nobody reads on, as in `eckart … | head`

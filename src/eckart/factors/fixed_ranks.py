@@ -20,6 +20,7 @@ from eckart.network.costs import network_costs, stored_costs
 from eckart.network.identity import check_same_network, fingerprint
 from eckart.network.plan_attribute import attach_plan
 from eckart.network.replacing import copied, installed
+from eckart.network.wrappers import network_in, unwrapped
 from eckart.records import Choice, Plan
 from eckart.records.offer import DAMPING
 from eckart.records.plans import predicted
@@ -58,7 +59,8 @@ def factorize(
     create the optimiser afterwards.
 
     Args:
-        model: the network, trained or not; it is not changed.
+        model: the network, trained or not; it is not changed. Wrappers by ``torch.compile`` and
+            ``DataParallel`` are left out.
         rank: width between the factors, per group of a grouped convolution: an integer, or a float
             as a fraction of the full rank ``min(out, in)``. It may also be a mapping from layer
             names or shell patterns to ranks, in which a later entry overrides an earlier one. A
@@ -71,7 +73,7 @@ def factorize(
         example_inputs: a batch of inputs. The network is then run on its first example: layers that
             fail are left dense, and multiply-adds are counted. None means that of the moments.
         generator: random generator for ``"random"``; None means torch's own.
-        inplace: change ``model`` itself instead of a copy.
+        inplace: change ``model`` itself, or the network inside the wrappers, instead of a copy.
 
     Returns:
         The network with ``Factored`` modules, in the mode, dtype and device of the dense one;
@@ -122,6 +124,7 @@ def factored(
     inplace: bool = False,
 ) -> tuple[nn.Module, Plan]:
     """As ``factorize``, with the plan beside the network."""
+    model = unwrapped(model) if inplace else network_in(model)
     start.check(model)
     found, reasons = candidates(model, layers, dense)
     reasons |= start.unseen(found)

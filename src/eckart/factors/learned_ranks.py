@@ -23,6 +23,7 @@ from eckart.linalg.admissible import WORKING, admissible
 from eckart.methods import low_rank_form
 from eckart.network.costs import trace_sizes
 from eckart.network.plan_attribute import attach_plan
+from eckart.network.wrappers import unwrapped
 from eckart.records import Form, LayerSpec
 from eckart.records.forms import Size
 from eckart.running.batches import first_examples
@@ -113,6 +114,7 @@ class LearnedRanks:
                 f"price={price}, strength={strength}, growth={growth}: expected price and strength "
                 "above 0, and growth of 1 or more"
             )
+        model = unwrapped(model)
         self.model, self.strength, self.growth = model, float(strength), float(growth)
         self._example = None if example_inputs is None else first_examples(example_inputs)
         found, self._dense = candidates(model, layers, dense)

@@ -16,7 +16,7 @@ from torch import Tensor
 from eckart.errors import MALFORMED, CheckpointError
 from eckart.records import Piece
 from eckart.records.reading import read
-from eckart.storage.tensors import header_of, opened_tensors, told_to_delete, write_tensors
+from eckart.storage.tensors import opened_tensors, told_to_delete, write_tensors
 from eckart.storage.writing import make_folder
 
 FORMAT = "eckart.state/1"
@@ -49,25 +49,25 @@ def read_state(path: Path, kind: type[Any], title: str, device: torch.device) ->
     Raises:
         CheckpointError: the file is damaged, or holds something else.
     """
-    header = header_of(path)
-    if (header.get("format"), header.get("title")) != (FORMAT, title):
-        raise CheckpointError(f"{path} is not the state {title!r}: delete it")
-    with _told_of_damage(path):
-        structure = json.loads(header["structure"])
-        names = sorted(set(_numbers(structure)))
     with told_to_delete(), opened_tensors(path) as file:
+        about = file.header.metadata
+        if (about.get("format"), about.get("title")) != (FORMAT, title):
+            raise CheckpointError(f"{path} is not the state {title!r}")
+        with _told_of_damage(path):
+            structure = json.loads(about["structure"])
+            names = sorted(set(_numbers(structure)))
         tensors = {number: file.read_finite(str(number)).to(device) for number in names}
-    with _told_of_damage(path):
-        return _rebuilt(structure, kind, tensors)
+        with _told_of_damage(path):
+            return _rebuilt(structure, kind, tensors)
 
 
 @contextmanager
 def _told_of_damage(path: Path) -> Iterator[None]:
-    """Say which file is damaged, and what to do."""
+    """Say which file is damaged."""
     try:
         yield
     except (CheckpointError, *MALFORMED) as error:
-        raise CheckpointError(f"{path} is damaged ({error!s:.120}): delete it") from error
+        raise CheckpointError(f"{path} is damaged ({error!s:.120})") from error
 
 
 def _outlined(value: Any, tensors: list[Tensor]) -> Any:

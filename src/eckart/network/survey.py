@@ -15,6 +15,8 @@ from eckart.layers.naming import class_name
 from eckart.layers.registry import LAYER_TYPES, type_of
 from eckart.network.exclusions import heads, reserved
 
+_QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")
+_PACKED = "its weight is quantised; compress the network first, then quantise it"
 _ROOT = "it is the whole network; wrap it in nn.Sequential"
 
 
@@ -74,11 +76,19 @@ def _weights(model: nn.Module) -> Iterable[nn.Parameter]:
 def _has_matrix(module: nn.Module) -> bool:
     parameters = [p for p in module._parameters.values() if p is not None]
     lazy = any(isinstance(p, UninitializedParameter) for p in parameters)
-    return lazy or any(p.dim() >= 2 for p in parameters)
+    return lazy or _is_quantised(module) or any(p.dim() >= 2 for p in parameters)
+
+
+def _is_quantised(module: nn.Module) -> bool:
+    """Whether it is a layer of torch that holds its weight in packed integers."""
+    ours = type(module).__module__.startswith(_QUANTISED)
+    return ours and callable(getattr(module, "weight", None))
 
 
 def _reason(module: nn.Module, uses: int, owners: Counter[int]) -> str | None:
     kind = type_of(module)
+    if _is_quantised(module):
+        return _PACKED
     if any(isinstance(p, UninitializedParameter) for p in module._parameters.values()):
         return "lazily initialised and never run; run the network once, then calibrate"
     if kind is None:

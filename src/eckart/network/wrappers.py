@@ -26,6 +26,11 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return model
 
 
+def network_in(model: nn.Module) -> nn.Module:
+    """The network to work on: the one inside the wrappers, which gradients can flow through."""
+    return trainable(unwrapped(model))
+
+
 def trainable(model: nn.Module) -> nn.Module:
     """A network that gradients can flow through: itself, or a copy if inference mode made it."""
     tensors = (t for t in chain(model.parameters(), model.buffers()) if not is_lazy(t))

@@ -53,6 +53,8 @@ class Curves:
         moments: digest of the moments.
         groups: the curves of the channel groups.
         whole: channel groups that cannot be narrowed, with the reason.
+        parts: what each part of the dense network costs, by name of the part and of the cost:
+            every layer, and all modules of one class that have no matrix.
         states: what the methods prepared, from which options can be built.
     """
 
@@ -65,6 +67,7 @@ class Curves:
     moments: str = ""
     groups: tuple[GroupCurve, ...] = ()
     whole: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict, repr=False)
     states: States = field(default_factory=States, repr=False)
 
     def without(self, reasons: Mapping[str, str]) -> Curves:

@@ -48,6 +48,13 @@ class Measurement:
         """Whether the latency was measured."""
         return self.latency_ms is not None
 
+    def is_slower_than(self, other: Measurement) -> bool:
+        """Whether it takes longer, by more than both times spread together."""
+        if self.latency_ms is None or other.latency_ms is None:
+            return False
+        spread = (self.latency_spread_ms or 0.0) + (other.latency_spread_ms or 0.0)
+        return self.latency_ms - other.latency_ms > spread
+
     def __str__(self) -> str:
         counts = f"{self.params:,} parameters, {self.macs:,} multiply-adds"
         time = "" if self.latency_ms is None else f", {self.latency_ms:.3g} ms"
@@ -63,6 +70,19 @@ class Measurement:
     def from_json(cls, data: Any) -> Measurement:
         """The inverse of ``as_json``, except that the score's samples are not kept."""
         return read(cls, data)
+
+
+def no_gain(dense: Measurement, smaller: Measurement) -> str:
+    """In what a smaller network is no gain, as the end of one sentence; empty if it is a gain."""
+    found = []
+    if smaller.is_slower_than(dense) and smaller.latency_ms and dense.latency_ms:
+        ratio = smaller.latency_ms / dense.latency_ms
+        found.append(f"takes {ratio:.2f} times as long as the dense one, on this machine")
+    old, new = dense.score, smaller.score
+    if old is not None and new is not None and new.is_much_worse_than(old):
+        change = f"{new.change_from(old)} from {old.value:.4g} to {new.value:.4g}"
+        found.append(f"has a score that is worse by more than a tenth: a {change}")
+    return ", and ".join(found)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from eckart.moments import Moments
 from eckart.network.identity import check_same_network
 from eckart.network.replacing import copied
 from eckart.network.survey import survey
+from eckart.network.wrappers import network_in
 from eckart.records import Form, FoundRank, Score
 from eckart.records.offer import DAMPING
 from eckart.scores import Evaluate
@@ -39,7 +40,8 @@ def find_rank(
     ``eckart.search.bisection.smallest_passing`` says what is done.
 
     Args:
-        model: the trained network; it is not changed.
+        model: the trained network; it is not changed. Wrappers by ``torch.compile`` and
+            ``DataParallel`` are left out.
         layer: name of the layer.
         evaluate: ``evaluate(model)`` returns a number, where higher is better, or a ``Score``, in
             which lower can be better. It is called once for the dense network and once for each
@@ -70,7 +72,7 @@ def find_rank(
         >>> eckart.find_rank(network, "0", lambda m: -(m(x) - y).norm(), tolerance=1e-3).rank
         1
     """
-    tolerance = checked_tolerance(tolerance)
+    tolerance, model = checked_tolerance(tolerance), network_in(model)
     dense = _layer_named(model, layer)
     chosen = _method(method or ("svd" if moments is None else "weighted_svd"))
     problem = _problem(model, layer, moments)

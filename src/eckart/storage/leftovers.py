@@ -93,11 +93,6 @@ def remove_leftovers(folder: Path) -> None:
             _remove_abandoned(folder / name)
 
 
-def is_leftover_name(name: str) -> bool:
-    """Whether this is the name of a half-written file."""
-    return _NAME.fullmatch(name) is not None
-
-
 def _name_for(name: str) -> str:
     if len(os.fsencode(name)) > _LONGEST:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]

@@ -24,10 +24,11 @@ from eckart.cli.options.shared import (
 )
 from eckart.cli.shown.channels import bound_lines, removal_tables
 from eckart.cli.shown.output import Result, folder_to_write, say
-from eckart.cli.shown.tables import before_after_table, plan_table, warnings_of
+from eckart.cli.shown.tables import before_after_table, plan_table
 from eckart.costs import COSTS
 from eckart.records import Budget, Healed, Measurement
 from eckart.records.plans import Scope
+from eckart.records.results import no_gain
 
 if TYPE_CHECKING:
     from eckart.pipeline import Compressed
@@ -96,7 +97,9 @@ def compress_command(
     run.start()
     network = model.load()
     gathered = gather(network, source, images.seed, moments.workspace)
-    done = eckart.compress(network, gathered, offer=plan.offer, progress=True, **goals)
+    done = eckart.compress(
+        network, gathered, offer=plan.offer, latency=False, progress=True, **goals
+    )
     healed = None
     if healed_on is not None:
         if out is not None:  # healing may fail, and what there is must not be lost
@@ -105,12 +108,17 @@ def compress_command(
         done = replace(done, model=healed.model)
     if out is not None:
         eckart.save(done.model, out, model.tokenizer())
-    before, after = (
-        eckart.measure(net, gathered.example, evaluate=evaluate, latency=latency)
-        for net in (network, done.model)
-    )
-    for line in warnings_of(before, after):
-        say(f"eckart: warning: {line}")
+    try:
+        before, after = (
+            eckart.measure(net, gathered.example, evaluate=evaluate, latency=latency)
+            for net in (network, done.model)
+        )
+    except BaseException:
+        if out is not None:
+            say(f"eckart: the smaller network is saved in {out}, but it was not measured")
+        raise
+    if worse := no_gain(before, after):
+        say(f"eckart: warning: the smaller network {worse}")
     return _result(model.model, done, healed, before, after, out)
 
 

@@ -25,7 +25,7 @@ from eckart.cli.options.shared import (
 )
 from eckart.cli.shown.output import Result, file_to_write
 from eckart.costs import COSTS
-from eckart.errors import FrontierInterrupted
+from eckart.errors import EckartError, FrontierInterrupted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -85,21 +85,23 @@ def frontier_command(
             latency=latency,
             path=out,
         )
+    files, failure, words = {"out": out}, None, typed_words()
     if report is not None:
-        words = typed_words()
-        write_report(
-            found,
-            options,
-            report,
-            title=model.model,
-            command=command_line(),
-            point_command=lambda point: point_command(words, point, cost),
-        )
-    files = {"out": out, "report": report}
+        try:
+            files["report"] = write_report(
+                found,
+                options,
+                report,
+                title=model.model,
+                command=command_line(),
+                point_command=lambda point: point_command(words, point, cost),
+            )
+        except EckartError as error:  # the points are shown all the same
+            failure = error
     written = {name: str(path) for name, path in files.items() if path is not None}
     shown: list[RenderableType] = [frontier_table(found)]
     shown += [f"written: {path}" for path in written.values()]
-    return Result({"model": model.model, **found.as_json(), **written}, shown)
+    return Result({"model": model.model, **found.as_json(), **written}, shown, failure)
 
 
 @contextmanager

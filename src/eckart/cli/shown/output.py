@@ -12,7 +12,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from eckart.errors import InputError
+from eckart.errors import EckartError, InputError
 from eckart.storage.writing import make_folder, writable
 
 if TYPE_CHECKING:
@@ -28,10 +28,12 @@ class Result:
     Attributes:
         document: for ``--json``; plain dictionaries, lists, numbers and strings.
         shown: tables and lines for a person.
+        failure: what failed after the work was done; it is said after the result.
     """
 
     document: Mapping[str, Any]
     shown: Sequence[RenderableType]
+    failure: EckartError | None = None
 
     def print_to(self, stream: TextIO, *, as_json: bool) -> None:
         """Print to a stream, all of it or an error: numbers that are not finite become null."""

@@ -132,15 +132,3 @@ def _drop_text(before: Measurement, after: Measurement) -> str:
     by, error = abs(after.score.value - before.score.value), after.score.drop_error(before.score)
     change = ScoreFormat.of(before.score).text(by, error if isfinite(error) else None)
     return f"{after.score.change_from(before.score)} {change}"
-
-
-def warnings_of(before: Measurement, after: Measurement) -> list[str]:
-    """One line for each way in which the smaller network is no gain."""
-    lines = []
-    if before.latency_ms and after.latency_ms and after.latency_ms > before.latency_ms:
-        ratio = after.latency_ms / before.latency_ms
-        lines.append(f"it takes {ratio:.2f} times as long as the dense network, on this machine")
-    scores = before.score, after.score
-    if scores[0] is not None and scores[1] is not None and scores[1].is_much_worse_than(scores[0]):
-        lines.append("its score is worse by more than a tenth of the dense score")
-    return lines

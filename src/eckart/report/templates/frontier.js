@@ -143,7 +143,7 @@ function markFrontier() {
 
 function facts(point) {
   return [
-    ...(data.scored ? [["score", scoreText(point.score, point.error)], ["drop", dropText(point.drop, point.drop_error)]] : []),
+    ...(data.scored ? [["score", scoreText(point.score, point.error)], [changeName, dropText(point.drop, point.drop_error)]] : []),
     ...COSTS.map(([key, , , name]) => [name, fraction(kept(point, key), 3)]),
     ["predicted loss", lossText(point.loss)],
   ];
@@ -167,7 +167,7 @@ function drawLegend() {
   const known = (key) => data.points.some((point) => point[key] !== null);
   const bars = !data.scored ? "No scores were measured, so the chart shows predicted losses: lower is better. "
     : known("error") ? "Bars are one standard error. "
-    : known("drop_error") ? "Bars are one standard error of the drop from dense. " : "";
+    : known("drop_error") ? "Bars are one standard error of the difference from dense. " : "";
   const more = data.points.length > 1 ? " Shift-click, or Shift and Enter, compares a second one." : "";
   find("frontier-caption").textContent = `${bars}Select a point: the whole page follows it.${more}`;
 }

@@ -27,6 +27,7 @@ const scoreNumber = (value, percent = data.percent) => minus(percent ? (100 * va
 const errorNumber = (value, percent) => (percent ? (100 * value).toFixed(2) : significant(value, 2));
 const spread = (error, percent = data.percent) => (error === null ? "" : ` ± ${errorNumber(error, percent)}`);
 const scoreText = (value, error = null) => (value === null ? UNKNOWN : scoreNumber(value) + spread(error) + unit);
+const changeName = data.higher ? "drop" : "rise";
 const dropText = (value, error) => (value === null ? UNKNOWN : scoreNumber(value) + spread(error) + (data.percent ? " points" : ""));
 const lossText = (value) => (value === null ? UNKNOWN : significant(value, 3));
 const latencyText = (value) => (value === null ? UNKNOWN : `${significant(value, 3)} ms`);

@@ -136,6 +136,6 @@ class Allocator:
             raise BudgetError(
                 f"budget {name}={limit} of the {budget.of} cannot be met: the least reachable is "
                 f"{reachable:.0f} of {whole:.0f} ({reachable / max(whole, 1):.4f}). "
-                + what_stays(self.curves, name, float(whole), float(dense))
+                + what_stays(self.curves, name, float(whole), self.scope)
             )
         return float(allowed - (whole - dense))

@@ -2,52 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from operator import itemgetter
+
 from eckart.costs import cost_named
 from eckart.records import Curves
+from eckart.records.plans import Scope
 
-_MOST_NAMED = 3
+_MOST_NAMED = 4
 _ASKED = "asked to stay dense"
+_LEAST = "its cheapest option"
+_NO_MATRIX = "it has no matrix"
 
 
-def what_stays(curves: Curves, cost: str, whole: float, changeable: float) -> str:
+def what_stays(curves: Curves, cost: str, whole: float, scope: Scope) -> str:
     """The largest parts that cannot shrink, and what may help, as sentences.
 
     Args:
         curves: what was offered.
         cost: name of the cost whose limit is out of reach.
         whole: this cost of everything that the budget counts.
-        changeable: this cost of the layers that can change, when dense.
+        scope: what the budget counts: the ``"model"`` or the ``"sites"``.
     """
-    parts = [text for text in (_outside(curves, cost, whole, whole - changeable),) if text]
-    least = sorted(_least(curves, cost).items(), key=lambda item: -item[1])[:_MOST_NAMED]
-    parts += [f"{name!r} keeps {_amount(value, whole)}" for name, value in least if value]
+    found = [*_least(curves, cost), *(_fixed(curves, cost) if scope == "model" else ())]
+    found = sorted((part for part in found if part[1] > 0), key=itemgetter(1), reverse=True)
+    parts = [
+        f"{name!r} keeps {value:.0f} ({value / max(whole, 1):.0%}): {why}"
+        for name, value, why in found[:_MOST_NAMED]
+    ]
+    if len(found) > _MOST_NAMED:
+        rest = sum(value for _, value, _ in found[_MOST_NAMED:])
+        parts.append(f"{len(found) - _MOST_NAMED} more keep {rest:.0f}")
     advice = ["a larger budget", "lower ranks or more methods"]
     if _ASKED in curves.dense.values():
         advice.append("fewer layers left dense")
-    return f"Largest parts at their least: {'; '.join(parts)}. What helps: {', '.join(advice)}"
+    return (
+        f"Largest parts that cannot shrink further: {'; '.join(parts)}. "
+        f"What helps: {', '.join(advice)}"
+    )
 
 
-def _outside(curves: Curves, cost: str, whole: float, fixed: float) -> str:
-    """The layers that cannot change, with a few reasons; empty if there are none."""
-    if fixed <= 0:
-        return ""
-    reasons = list(curves.dense.items())
-    named = "; ".join(f"{name or 'the model'}: {why}" for name, why in reasons[:_MOST_NAMED])
-    more = f" and {len(reasons) - _MOST_NAMED} more" if len(reasons) > _MOST_NAMED else ""
-    why = f": {named}{more}" if named else ""
-    return f"layers that stay as they are: {fixed:.0f} of {cost} ({fixed / whole:.0%}){why}"
-
-
-def _least(curves: Curves, cost: str) -> dict[str, float]:
-    """What each site costs at its cheapest option."""
+def _least(curves: Curves, cost: str) -> Iterator[tuple[str, float, str]]:
+    """Each site with what it costs at its cheapest option."""
     of = cost_named(cost).of
-    return {
-        curve.site.name: float(
-            min(of(curves.specs[curve.site.name], option.form) for option in curve.options)
-        )
-        for curve in curves.curves
-    }
+    for curve in curves.curves:
+        name = curve.site.name
+        least = min(of(curves.specs[name], option.form) for option in curve.options)
+        yield name, least, curves.dense.get(name, _LEAST)
 
 
-def _amount(value: float, whole: float) -> str:
-    return f"{value:.0f} ({value / max(whole, 1):.0%})"
+def _fixed(curves: Curves, cost: str) -> Iterator[tuple[str, float, str]]:
+    """Each part without options, with its cost and the reason."""
+    sites = {curve.site.name for curve in curves.curves}
+    for name, costs in curves.parts.items():
+        if name not in sites:
+            yield name or "the model", costs.get(cost, 0), curves.dense.get(name, _NO_MATRIX)

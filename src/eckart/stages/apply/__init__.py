@@ -9,7 +9,7 @@ from torch import nn
 from eckart.methods import Cache
 from eckart.moments import Moments
 from eckart.network.plan_attribute import attach_plan
-from eckart.network.wrappers import trainable, unwrapped
+from eckart.network.wrappers import network_in, unwrapped
 from eckart.records import Plan
 from eckart.stages.apply.built import weights_of
 from eckart.stages.apply.checked import check_fits
@@ -40,10 +40,10 @@ def apply(model: nn.Module, plan: Plan, moments: Moments, *, inplace: bool = Fal
         model: the dense network. Wrappers by ``torch.compile`` or ``DataParallel`` are left out.
         plan: from ``allocate``, or read from JSON, which gives the same network.
         moments: the moments from which the plan's losses were predicted.
-        inplace: change ``model`` itself instead of a copy.
+        inplace: change ``model`` itself, or the network inside the wrappers, instead of a copy.
 
     Returns:
-        The smaller network, in the mode, dtype and device of the dense one.
+        The smaller network without wrappers, in the mode, dtype and device of the dense one.
 
     Raises:
         MismatchError: plan, moments and network do not belong together.
@@ -67,7 +67,7 @@ def applied(
 
     States are looked up and kept in the cache, or without one in the plan and the workspace.
     """
-    model = unwrapped(model) if inplace else trainable(unwrapped(model))
+    model = unwrapped(model) if inplace else network_in(model)
     check_fits(model, plan, moments)
     weights = weights_of(model, plan, moments, cache or Cache.beside(moments, plan.states))
     smaller, done = put_in(model, plan, weights, moments, inplace=inplace)

@@ -16,7 +16,7 @@ from eckart.moments.distributed import check_ranks_agree
 from eckart.network.identity import fingerprint
 from eckart.network.survey import survey
 from eckart.network.third_party import check_merged
-from eckart.network.wrappers import trainable, unwrapped
+from eckart.network.wrappers import network_in
 from eckart.records.offer import AUTO
 from eckart.stages.calibrate.in_parts import MEMORY_BYTES, gathered_in
 from eckart.stages.calibrate.one_pass import gathered
@@ -92,7 +92,7 @@ def calibrate(
         (torch.Size([1, 20, 20]), torch.Size([1, 30, 30]))
     """
     try:
-        task = _task(trainable(unwrapped(model)), layers, metric, seed, first_batch)
+        task = _task(network_in(model), layers, metric, seed, first_batch)
     except Exception as error:
         with suppress(MismatchError):  # the other ranks are waiting to hear
             check_ranks_agree({"refused": str(error)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from eckart.moments import Moments
 from eckart.moments.accumulator import Accumulator
 from eckart.moments.distributed import world
 from eckart.network.costs import network_costs, trace_sizes
+from eckart.network.read_weights import weights_read
 from eckart.records import Form, LayerSpec
 from eckart.records.forms import Size
 from eckart.records.offer import AUTO
@@ -25,6 +26,8 @@ from eckart.stages.calibrate.refused import refusal
 from eckart.stages.calibrate.task import Task
 
 NO_GRADIENT = "no gradient reached its outputs in calibration"
+_NOT_CALLED = "never called in calibration"
+_READ = f"{_NOT_CALLED}: another module reads its weight instead"
 _SAMPLE = 64  # examples whose inputs are kept
 _SAMPLE_OUTPUTS = 2**25  # or fewer, whose outputs are no more numbers than this
 _SEED_STRIDE = 1_000_003  # a prime, so that (seed, batch) pairs rarely meet
@@ -45,6 +48,7 @@ class Run:
     sampled: int = 0
     sizes: Mapping[str, list[Size]] = field(default_factory=dict)
     costs: Mapping[str, int] = field(default_factory=dict)
+    read: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         self.metric = self.task.metric
@@ -89,6 +93,7 @@ class Run:
         try:
             self.sizes = trace_sizes(self.task.model, example)
             self.costs = network_costs(self.task.model, example).totals()
+            self.read = weights_read(self.task.model, example, self.task.layers, self.sizes)
         except Exception as error:
             raise refusal(self.task.model, batch, inputs, error) from error
         self.example = example
@@ -121,7 +126,7 @@ class Run:
         sizes, specs = self.sizes, {}
         for name, module in self.task.layers.items():
             if name not in sums.input_of:
-                reasons[name] = "never called in calibration"
+                reasons[name] = _READ if name in self.read else _NOT_CALLED
             elif name not in sizes:
                 reasons[name] = "not called for the first example, so its cost is not known"
             elif sums.rows[sums.input_of[name]] == 0:

@@ -20,13 +20,14 @@ from eckart.moments import Moments
 from eckart.network.channel_groups import Coupling, coupling
 from eckart.network.identity import check_same_network
 from eckart.network.survey import matching
-from eckart.network.wrappers import trainable, unwrapped
+from eckart.network.wrappers import network_in
 from eckart.records import ChannelGroup, Curve, Curves, Form, Offer, Option, Site
 from eckart.records.offer import Allowed
 from eckart.running.progress import tracked
 from eckart.stages.curves.group_curves import group_curve
 from eckart.stages.curves.layer_options import narrow_options, whole_options
 from eckart.stages.curves.measured import coherent, rescaled
+from eckart.stages.curves.parts import costs_of_parts
 from eckart.stages.curves.problems import Bench
 
 
@@ -75,7 +76,7 @@ def curves(
         196 options at 2 sites, 1 group of channels; 0 layers stay dense
     """
     offer = Offer.of(offer, allowed)
-    model = trainable(unwrapped(model))
+    model = network_in(model)
     check_same_network(model, moments.fingerprint, "these moments")
     methods = fitting_methods(model, offer.methods)
     offered, selection = methods_named(methods), selection_named(methods)
@@ -118,6 +119,7 @@ def curves(
         moments=moments.digest,
         groups=tuple(groups),
         whole=coupled.refused,
+        parts=costs_of_parts(model, moments, {name for g in groups for name in g.group.members}),
         states=bench.cache.states,
     )
 

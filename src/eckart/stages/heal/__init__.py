@@ -14,6 +14,7 @@ from eckart.errors import HealingInterrupted, InputError, MismatchError
 from eckart.moments import Moments
 from eckart.network.identity import check_fingerprint, fingerprint
 from eckart.network.plan_attribute import plan_of
+from eckart.network.wrappers import network_in
 from eckart.records import Healed, Plan
 from eckart.running.batches import call, inputs_of, moved
 from eckart.running.hooks import untouched
@@ -68,7 +69,8 @@ def heal(
     treatment and returns the best network so far.
 
     Args:
-        compressed: the smaller network, from ``apply`` or ``compress``; it is not changed.
+        compressed: the smaller network, from ``apply`` or ``compress``; it is not changed. Wrappers
+            by ``torch.compile`` and ``DataParallel`` around either network are left out.
         teacher: the dense network that it was made from; it is not changed either.
         batches: a list or loader that can be read several times, as for ``calibrate``, without
             random augmentation. Labels are used only by ``"finetune"``.
@@ -108,6 +110,7 @@ def heal(
         'start'
     """
     chosen = treatments_named(treatments)
+    compressed, teacher = network_in(compressed), network_in(teacher)
     plan = plan_of(compressed) if plan is None else plan
     if steps is not None and steps < 1:
         raise InputError(f"steps={steps}: give at least one, or None")

@@ -125,7 +125,7 @@ def file_in(folder: Path | None, treatment: str) -> Path | None:
 
 
 def write(path: Path, identity: Identity, at: Position, tensors: Mapping[str, Tensor]) -> None:
-    """Write the file, whole or not at all.
+    """Write the file completely; if that fails, the old file stays.
 
     Raises:
         WriteError: the disk is full, or cannot be written to.

@@ -1,0 +1,134 @@
+"""One network for each of several budgets: the frontier of accuracy and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from eckart.errors import BudgetError, FrontierInterrupted, InputError
+from eckart.methods import Cache
+from eckart.moments import Moments
+from eckart.network.wrappers import network_in
+from eckart.records import Budget, Curves, Frontier, Measurement, Plan, Point
+from eckart.records.plans import Scope
+from eckart.running.progress import tracked
+from eckart.scores import Evaluate
+from eckart.search.plan import fitted
+from eckart.stages.allocate import Allocator, allocate
+from eckart.stages.apply import applied
+from eckart.stages.curves import curves
+from eckart.stages.measure import measure
+from eckart.storage.writing import writable
+
+KEEPS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
+
+
+def frontier(
+    model: nn.Module,
+    moments: Moments,
+    evaluate: Evaluate | None,
+    *,
+    keeps: Sequence[float] = KEEPS,
+    cost: str = "params",
+    of: Scope = "model",
+    options: Curves | None = None,
+    baselines: bool = True,
+    example_inputs: Any = None,
+    latency: bool = False,
+    path: str | Path | None = None,
+    progress: bool | None = None,
+) -> Frontier:
+    """Accuracy against cost: plan, build and measure a network at each of several kept fractions.
+
+    Args:
+        model: the dense network. Wrappers by ``torch.compile`` and ``DataParallel`` are left out.
+        moments: from ``calibrate``.
+        evaluate: as for ``compress``; None leaves scores out.
+        keeps: fractions of ``cost`` to keep.
+        cost: ``"params"``, ``"macs"``, ``"bytes"`` or a cost of your own.
+        of: what ``keeps`` are fractions of: the ``"model"`` or the ``"sites"``.
+        options: curves to choose from; None predicts them with the default methods.
+        baselines: also plain SVD with one fraction for all these layers, if it can reach it.
+        example_inputs: for costs and latency; None uses the example in the moments.
+        latency: whether to time each network.
+        path: JSON file, written after each point. Its points are not computed again if the plan and
+            the dense score are the same. Its other points stay in it.
+        progress: whether to show a bar; None shows it on a terminal.
+
+    Raises:
+        BudgetError: a fraction is out of reach; raised before anything is measured.
+        CheckpointError, MismatchError: the file at ``path`` is damaged or of another network.
+        WriteError: ``path`` cannot be written; raised before anything is measured.
+        FrontierInterrupted: Ctrl-C, an error in ``evaluate``, or a full disk, after the first
+            point. Its ``.frontier`` has the points, and so has the file if it could be written.
+            The same call continues.
+    """
+    if not keeps:
+        raise InputError("keeps is empty: give at least one fraction")
+    if path is not None and not Path(path).parent.is_dir():
+        raise InputError(f"the folder of {path} does not exist; make it first")
+    if path is not None and writable(path).exists():
+        Frontier.load(path)  # a damaged file fails now, not after the first measurement
+    model = network_in(model)
+    options = options or curves(model, moments, progress=progress)
+    budgets = {float(keep): Budget(costs={cost: float(keep)}, of=of) for keep in keeps}
+    least = min(budgets.items())[1]
+    caches = {"eckart": Cache.beside(moments, options.states)}
+    _, options = fitted(
+        model, moments, options, lambda offered: allocate(offered, least), caches["eckart"]
+    )
+    families = {"eckart": Allocator.over(options, [cost], of).plan}
+    if baselines:
+        asked = set(moments.specs) - set(options.specs)  # layers that stay dense
+        plain = curves(model, moments, methods=["svd"], dense=asked, progress=False)
+        families["uniform svd"] = Allocator.over(plain, [cost], of).uniform
+        caches["uniform svd"] = Cache.beside(moments, plain.states)
+    plans = {
+        (keep, label): plan
+        for label, choose in families.items()
+        for keep, budget in budgets.items()
+        if (plan := _reachable(choose, budget, label)) is not None
+    }
+    example = moments.example if example_inputs is None else example_inputs
+
+    def measured(network: nn.Module) -> Measurement:
+        return measure(network, example, evaluate=evaluate, latency=latency)
+
+    dense = measured(model)
+    empty = Frontier(dense=dense, points=(), cost=cost, fingerprint=moments.fingerprint)
+    done = {} if path is None else empty.resumed(path, plans)
+
+    def in_order(keys: Iterable[tuple[float, str]]) -> Frontier:
+        return replace(empty, points=tuple(done[key] for key in keys if key in done))
+
+    try:
+        for key, plan in tracked(plans.items(), "measuring", progress, len(plans)):
+            if key not in done:
+                smaller = applied(model, plan, moments, caches[key[1]])
+                done[key] = Point.of(*key, smaller.plan, measured(smaller.model), dense)
+            if path is not None:
+                in_order([*plans, *(key for key in done if key not in plans)]).save(path)
+    except (Exception, KeyboardInterrupt) as error:
+        if not done:
+            raise
+        found = in_order(plans)
+        raise FrontierInterrupted(
+            f"stopped after {len(found.points)} of {len(plans)} networks, which are in this "
+            f"error's .frontier ({type(error).__name__}{': ' * bool(str(error))}{error})",
+            found,
+        ) from error
+    return in_order(plans)
+
+
+def _reachable(choose: Callable[[Budget], Plan], budget: Budget, label: str) -> Plan | None:
+    """The plan for a budget; None if it is out of reach of a baseline."""
+    try:
+        return choose(budget)
+    except BudgetError:
+        if label == "eckart":
+            raise
+        return None

@@ -1,0 +1,197 @@
+"""One smaller network for one budget or tolerance."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from typing_extensions import Unpack
+
+from eckart.errors import CompressionInterrupted, InputError, NoGainWarning
+from eckart.methods import Cache, fitting_methods
+from eckart.metrics import Probe
+from eckart.moments import Moments
+from eckart.network.survey import matching, survey
+from eckart.network.wrappers import network_in
+from eckart.pipeline.compressed import Compressed
+from eckart.records import Budget, Offer
+from eckart.records.offer import AUTO, Allowed
+from eckart.records.plans import Scope
+from eckart.scores import Evaluate
+from eckart.search.plan import Search, fitted
+from eckart.stages.calibrate import calibrate
+from eckart.stages.curves import curves
+from eckart.stages.measure import measure
+
+_TIMED_S = 0.05  # enough to tell slower from faster
+
+
+def compress(
+    model: nn.Module,
+    batches: Iterable[Any] | Moments,
+    *,
+    keep: float | None = None,
+    budget: Budget | None = None,
+    tolerance: float | None = None,
+    of: Scope = "model",
+    evaluate: Evaluate | None = None,
+    report: Evaluate | None = None,
+    offer: Offer | None = None,
+    metric: str | Probe | None = AUTO,
+    seed: int = 0,
+    workspace: str | Path | None = None,
+    latency: bool = True,
+    progress: bool | None = None,
+    **allowed: Unpack[Allowed],
+) -> Compressed:
+    """Make a trained network smaller: calibrate, predict, choose, replace.
+
+    Exactly one of ``keep``, ``budget`` and ``tolerance`` is given.
+
+    Args:
+        model: the trained network; it is not changed. Wrappers by ``torch.compile`` and
+            ``DataParallel`` are left out.
+        batches: calibration data, consumed once, see ``calibrate``; or moments gathered before.
+        keep: the fraction of the parameters that may be kept.
+        budget: limits on one or several costs.
+        tolerance: find the smallest network whose score by ``evaluate`` is worse than the dense
+            one's by less than this, or not worse at all. The search is a bisection along the
+            allocator's hull, with the guarantees of ``eckart.search.bisection.smallest_passing``.
+        of: what ``keep`` is a fraction of: the ``"model"`` or the ``"sites"``.
+        evaluate: ``evaluate(model)`` returns a number, where higher is better, or a ``Score``. It
+            decides under a tolerance.
+        report: scores both networks at the end. Its data should not have been used to choose
+            anything. Without a tolerance, None uses ``evaluate`` for this.
+        offer: what may be done to which layers, and how losses are predicted.
+        metric: see ``calibrate``.
+        seed: of the probes.
+        workspace: a folder for networks whose moments do not fit in memory, see ``calibrate``.
+            Finished moments and decompositions stay in it. After a run was killed, the same call
+            continues it, and another budget costs seconds.
+        latency: whether to time both networks at the end, on one example, for a twentieth of a
+            second each.
+        progress: whether to show bars; None shows them on a terminal.
+        **allowed: fields of ``Offer``, instead of ``offer``: ``dense=["fc"]``.
+
+    Raises:
+        InputError: an argument or the data cannot be used; names are checked before calibration.
+        NonFiniteError: weights, activations or gradients are NaN or infinite; names the layer.
+        BudgetError: the budget is out of reach; says what is reachable.
+        CompressionInterrupted: the last evaluation failed, or was interrupted; ``.compressed`` has
+            the smaller network.
+
+    Every error after calibration carries the moments as ``.moments``. A ``NoGainWarning`` tells of
+    a result that is slower than the dense network, or whose score is worse by more than a tenth.
+
+    Example:
+        >>> import torch, eckart
+        >>> network = torch.nn.Sequential(torch.nn.Linear(20, 30), torch.nn.Linear(30, 4))
+        >>> smaller = eckart.compress(network, [torch.randn(64, 20)], keep=0.6)
+        >>> smaller.plan.costs["params"] <= 0.6 * smaller.plan.totals["params"]
+        True
+    """
+    model = network_in(model)
+    goal = _goal(keep, budget, tolerance, of, evaluate)
+    offer = Offer.of(offer, allowed)
+    fitting_methods(model, offer.methods)  # an unknown name fails before anything costly is done
+    matching(offer.dense, [name for part in survey(model) for name in part])
+    moments = _moments(model, batches, metric, seed, workspace, progress)
+    with _carried_by_errors(moments):
+        options = curves(model, moments, offer=offer, progress=progress)
+        cache = Cache.beside(moments, options.states)
+        search = Search(model, moments, evaluate, goal, cache)
+        found, options = fitted(model, moments, options, search.choose, cache)
+        done = Compressed(
+            model=found.model,
+            plan=found.plan,
+            moments=moments,
+            curves=options,
+            evaluations=search.evaluations,
+            search=search.last,
+        )
+        done = _measured(done, model, report or (evaluate if tolerance is None else None), latency)
+    if done.no_gain:
+        warnings.warn(f"the smaller network {done.no_gain}", NoGainWarning, stacklevel=2)
+    return done
+
+
+def _measured(
+    done: Compressed, dense: nn.Module, judge: Evaluate | None, latency: bool
+) -> Compressed:
+    """The result with both networks measured.
+
+    Raises:
+        CompressionInterrupted: it failed, or was interrupted; the error carries the result.
+    """
+    try:
+        before, after = (
+            measure(
+                network, done.moments.example, evaluate=judge, latency=latency, seconds=_TIMED_S
+            )
+            for network in (dense, done.model)
+        )
+    except (Exception, KeyboardInterrupt) as error:
+        raise CompressionInterrupted(
+            "the smaller network is in this error's .compressed, but it was not measured "
+            f"({type(error).__name__}{': ' * bool(str(error))}{error})",
+            done,
+        ) from error
+    return replace(done, dense=before, smaller=after)
+
+
+def _moments(
+    model: nn.Module,
+    batches: Iterable[Any] | Moments,
+    metric: str | Probe | None,
+    seed: int,
+    workspace: str | Path | None,
+    progress: bool | None,
+) -> Moments:
+    """The moments given, or those of the batches."""
+    if not isinstance(batches, Moments):
+        return calibrate(
+            model, batches, metric=metric, seed=seed, workspace=workspace, progress=progress
+        )
+    if (metric, seed, workspace) != (AUTO, 0, None):
+        raise InputError(
+            "moments already have a metric and a seed, and stay where they are: leave out metric, "
+            "seed and workspace"
+        )
+    return batches
+
+
+@contextmanager
+def _carried_by_errors(moments: Moments) -> Iterator[None]:
+    """Give every error the moments as ``.moments``, so that calibration is not lost."""
+    try:
+        yield
+    except BaseException as error:
+        with suppress(AttributeError):
+            setattr(error, "moments", moments)  # noqa: B010
+        raise
+
+
+def _goal(
+    keep: float | None,
+    budget: Budget | None,
+    tolerance: float | None,
+    of: Scope,
+    evaluate: Evaluate | None,
+) -> Budget | float:
+    """The budget or the tolerance, checked before anything costly is done."""
+    if sum(given is not None for given in (keep, budget, tolerance)) != 1:
+        raise InputError("give exactly one of keep, budget and tolerance")
+    if keep is not None:
+        return Budget(params=float(keep), of=of)
+    if of != "model":
+        raise InputError("of= goes with keep=; a budget has its own of, a tolerance needs none")
+    if budget is not None:
+        return budget
+    if tolerance is None or evaluate is None or not tolerance >= 0:
+        raise InputError("a tolerance must be zero or more, and needs evaluate= to get the score")
+    return float(tolerance)

@@ -1,0 +1,61 @@
+"""What each part of the dense network costs, so that an error can name the largest."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from eckart.costs import COSTS
+from eckart.moments import Moments
+from eckart.network.costs import network_costs
+
+_OTHER = "what runs outside of layers"
+
+
+def costs_of_parts(
+    model: nn.Module, moments: Moments, shrinking: Collection[str] = ()
+) -> dict[str, dict[str, int]]:
+    """Costs by name of the part and of the cost; the costs of a part that are known.
+
+    A part is a layer, or all modules of one class that have no matrix, such as norms. A tensor that
+    is shared counts once.
+
+    Args:
+        model: the dense network.
+        moments: from ``calibrate``.
+        shrinking: names of modules that shrink with the layers around them; they are left out.
+
+    Cost: one forward pass of one example.
+    """
+    counted = network_costs(model, moments.example)
+    parts = {
+        name: {cost: each.of(spec, spec.dense) for cost, each in COSTS.items()}
+        for name, spec in moments.specs.items()
+    }
+    seen = {id(p) for name in parts for p in model.get_submodule(name)._parameters.values()}
+    for name, module in model.named_modules():
+        if name in parts or name in shrinking:
+            continue
+        known = name in moments.skipped
+        part = parts.setdefault(name if known else f"every {type(module).__name__}", {})
+        _add(part, {"macs": counted.layer_macs.get(name, 0), **_stored(module, seen)})
+    parts[_OTHER] = {"macs": counted.other_macs}
+    return parts
+
+
+def _stored(module: nn.Module, seen: set[int]) -> dict[str, int]:
+    """Parameters and bytes of a module itself that were not seen before."""
+    own = [p for p in module._parameters.values() if p is not None and not is_lazy(p)]
+    fresh = [p for p in own if id(p) not in seen]
+    seen |= {id(p) for p in fresh}
+    return {
+        "params": sum(p.numel() for p in fresh),
+        "bytes": sum(p.numel() * p.element_size() for p in fresh),
+    }
+
+
+def _add(part: dict[str, int], costs: Mapping[str, int]) -> None:
+    for name, value in costs.items():
+        part[name] = part.get(name, 0) + value
