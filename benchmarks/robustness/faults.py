@@ -1,10 +1,12 @@
 """Runs killed at random moments: whether anything is lost, half written or mixed afterwards.
 
 Each run is a fork, so that torch is imported once. Every kind of work has a third of its kills by
-each of SIGKILL, SIGTERM and SIGINT, after a random part of the time that the work takes. Then the
-folder is looked at, and the same call must give what it would have given without the kill.
+each of SIGKILL, SIGTERM and SIGINT. Half of them come after a random part of the time that the work
+takes, and half after its first file is in place, when there is something to lose. Then the folder
+is looked at, and the same call must give what it would have given without the kill.
 """
 
+import json
 import os
 import platform
 import random
@@ -39,20 +41,34 @@ def measure(output: Path, *, seed: int = 0, kills: int = 100, kinds: Sequence[st
         if kinds and work.name not in kinds:
             continue
         missing = [n for n in SIGNALS if not results.has(kind=work.name, signal=n.name)]
-        seconds = statistics.median(undisturbed(work) for _ in range(3)) if missing else 0.0
+        runs = [undisturbed(work) for _ in range(3)] if missing else []
+        times = [statistics.median(column) for column in zip(*runs, strict=True)]
         for number in missing:
             share = (kills + len(SIGNALS) - 1 - SIGNALS.index(number)) // len(SIGNALS)
-            results.add(killed(work, number, share, seconds, seed))
+            results.add(killed(work, number, share, times, seed))
 
 
-def killed(work: Work, number: signal.Signals, kills: int, seconds: float, seed: int) -> Row:
-    """Kill one kind of work, which takes some seconds, by one signal; count what was lost."""
+def killed(
+    work: Work, number: signal.Signals, kills: int, times: Sequence[float], seed: int
+) -> Row:
+    """Kill one kind of work by one signal, and count what was lost.
+
+    Args:
+        work: what is killed.
+        number: the signal.
+        kills: how often.
+        times: seconds until the first of its files is in place, if there are several, and until
+            its end.
+        seed: of the moments of the kills.
+    """
+    first, seconds = times
     chance = random.Random(f"{work.name} {number} {seed}")
     begun = time.perf_counter()
     counts: Counter[str] = Counter()
-    for _ in range(kills):
+    for kill in range(kills):
+        delay = chance.uniform(first if kill % 2 else 0.0, seconds)
         with tempfile.TemporaryDirectory() as folder:
-            counts.update(one_kill(work, Path(folder), number, chance.uniform(0, seconds)))
+            counts.update(one_kill(work, Path(folder), number, delay))
     return {
         "kind": work.name,
         "signal": number.name,
@@ -60,6 +76,7 @@ def killed(work: Work, number: signal.Signals, kills: int, seconds: float, seed:
         "before the end": counts["before the end"],
         "of them after the first file": counts["in the middle"],
         **{loss: counts[loss] for loss in LOSSES},
+        "seconds until the first file": first,
         "seconds of a run": seconds,
         "seconds": time.perf_counter() - begun,
         "versions": versions(),
@@ -128,20 +145,30 @@ def forked(run: Callable[[], int], number: signal.Signals | None = None, delay: 
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def undisturbed(work: Work) -> float:
-    """Seconds of a run that nobody kills."""
+def undisturbed(work: Work) -> tuple[float, float]:
+    """Seconds of a run that nobody kills: until the first of several files, and until the end."""
     with tempfile.TemporaryDirectory() as folder, tempfile.NamedTemporaryFile("r") as clock:
         work.prepare(Path(folder))
         code = forked(lambda: _timed(work, Path(folder), Path(clock.name)))
         if code != FINISHED:
             raise RuntimeError(f"{work.name} ends with {code} when nobody kills it")
-        return float(clock.read())
+        first, last = json.load(clock)
+        return first, last
 
 
 def _timed(work: Work, folder: Path, clock: Path) -> int:
+    replace, times = os.replace, list[float]()
+
+    def noted(source: Path, target: Path) -> None:
+        replace(source, target)
+        times.append(time.perf_counter() - begun)
+
+    os.replace = noted  # type: ignore[assignment]
     begun = time.perf_counter()
     result = work.run(folder)
-    clock.write_text(str(time.perf_counter() - begun))
+    total = time.perf_counter() - begun
+    first = times[0] if len(times) > 1 else 0.0  # one file alone comes at the end
+    clock.write_text(json.dumps([first, total]))
     return FINISHED if work.is_whole(folder, result) else UNEQUAL
 
 
