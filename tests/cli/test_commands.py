@@ -9,7 +9,7 @@ import torch
 
 from eckart import CalibrationInterrupted, Frontier, Moments, Plan, load
 from eckart.cli.sources.models import load_model
-from eckart.errors import FrontierInterrupted
+from eckart.errors import FrontierInterrupted, InputError, WriteError
 
 
 @pytest.fixture
@@ -205,6 +205,35 @@ def test_frontier(run, network, data, tmp_path):
     shown = run("frontier", *network, *data, *words, "--no-baselines").stdout
     assert "uniform" not in shown
     assert "eckart" in shown
+
+
+def test_frontier_shows_its_points_even_if_the_page_cannot_be_written(
+    run, network, data, tmp_path, monkeypatch
+):
+    def full(*_: object, **__: object) -> None:
+        raise WriteError("the disk is full")
+
+    monkeypatch.setattr("eckart.report.write_report", full)
+    words = [*network, *data, "--keeps", "0.8", "--no-baselines", "--report", tmp_path / "page"]
+    result = run("frontier", *words, "--json")
+    assert result.exit_code == 1
+    assert "error: the disk is full" in result.stderr
+    found = json.loads(result.stdout)
+    assert [point["keep"] for point in found["points"]] == [0.8]
+    assert "report" not in found
+
+
+def test_compress_says_where_the_network_is_if_it_cannot_be_measured(
+    run, network, data, tmp_path, monkeypatch
+):
+    def failing(*_: object, **__: object) -> None:
+        raise InputError("no such image")
+
+    monkeypatch.setattr("eckart.measure", failing)
+    result = run("compress", *network, *data, "--keep", "0.8", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert f"the smaller network is saved in {tmp_path / 'out'}" in result.stderr
+    assert (tmp_path / "out" / "eckart.json").exists()
 
 
 def test_frontier_says_how_to_go_on(run, network, data, tmp_path, monkeypatch):
