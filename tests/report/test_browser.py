@@ -180,7 +180,9 @@ def test_scores_of_any_size(opened, frontier, curves, values):
     )
     dense = replace(frontier.dense, score=scores[0])
     page = opened(replace(frontier, dense=dense, points=points), curves)
-    assert len(all_of(page, "#frontier .point")) == 4
+    said = [each.get_attribute("aria-label") for each in all_of(page, "#frontier .point")]
+    assert len(said) == 4
+    assert all(", rise " in text and "drop" not in text for text in said), "lower is better"
     assert "NaN" not in page.page_source.split("<body>")[1].split('id="data"')[0]
 
 
