@@ -57,7 +57,7 @@ def _eliminated(r: Tensor, w: Tensor, size: int, width: int = 500) -> Tensor:
     """`w` with zero columns except those that elimination keeps and those past `width`."""
     damped = r + 1e-8 * r.diagonal().mean() * torch.eye(len(r), dtype=r.dtype)
     columns = tuple(torch.tensor([column]) for column in range(width))
-    order = backward_elimination([Reader(damped, w.mT @ w, columns)])
+    order = backward_elimination([Reader(damped, w, columns)])
     start = w.clone()
     start[:, order[size:]] = 0.0
     return start

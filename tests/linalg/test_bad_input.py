@@ -104,7 +104,7 @@ STACKS: dict[str, Callable[[Tensor], Any]] = {  # of one group, a square symmetr
     "refit": lambda x: refit(x[0], EYE.double(), torch.arange(2)),
     "refit, a": lambda x: refit(EYE.double(), x[0], torch.arange(2)),
     "Reader": lambda x: Reader(x[0], EYE.double(), (torch.arange(4),)),
-    "Reader, pull": lambda x: Reader(EYE.double(), x[0], (torch.arange(4),)),
+    "Reader, lifted": lambda x: Reader(EYE.double(), x[0], (torch.arange(4),)),
     "energy_rank": lambda x: energy_rank(x[0].diagonal()),
     "effective_rank": lambda x: effective_rank(x[0].diagonal()),
     "stable_rank": lambda x: stable_rank(x[0].diagonal()),

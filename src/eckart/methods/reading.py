@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from eckart.linalg import Reader
+from eckart.linalg import Reader, factor
 from eckart.methods.problem import Problem
 from eckart.records import ChannelGroup
 
@@ -24,8 +24,8 @@ class Reading:
     @property
     def reader(self) -> Reader:
         """The quadratic form of the layer's loss."""
-        weight = self.problem.weight[0]
-        return Reader(self.problem.a[0], weight.mT @ self.problem.g[0] @ weight, self.columns)
+        lifted = factor(self.problem.g[0], check=False).mT @ self.problem.weight[0]
+        return Reader(self.problem.a[0], lifted, self.columns)
 
 
 def reading_of(problem: Problem, group: ChannelGroup, layer: str) -> Reading:

@@ -15,7 +15,7 @@ from eckart.records import Form, GroupCurve, LayerSpec, Option, Piece
 from eckart.records.plans import NARROWED
 from eckart.stages.curves.problems import Bench
 
-_MOST_WORK = 5e11  # multiplications for all narrower widths of one layer, roughly
+_MOST_WORK = 2e10  # multiplications for all narrower widths of one layer, roughly
 _Widths = tuple[int | None, int | None]
 """Numbers of units that stay in the groups that a layer reads and writes; None without a group."""
 
