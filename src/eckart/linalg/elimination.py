@@ -125,7 +125,7 @@ def backward_elimination(readers: Sequence[Reader]) -> list[int]:
 
 def _leaving(states: Sequence[_Elimination], left: Int64[Tensor, " left"]) -> list[int]:
     """The units that go next, in this order."""
-    added = sum(state.added() for state in states)[left.to(states[0].inverse.device)].cpu()
+    added = _added(states, left)
     order = added.argsort(stable=True)
     most = max(1, len(left) // _SHARE)
     pool, outside = left[order[: 2 * most]], added[order[2 * most :]]
@@ -135,11 +135,19 @@ def _leaving(states: Sequence[_Elimination], left: Int64[Tensor, " left"]) -> li
         for state in small:
             state.remove(leaving[-1:])
         pool = pool[pool != leaving[-1]]
-        added = sum(state.added() for state in small)[pool.to(small[0].inverse.device)].cpu()
+        added = _added(small, pool)
         if added.min() > outside.min():
             break
         leaving.append(int(pool[added.argmin()]))
     return leaving
+
+
+def _added(
+    states: Sequence[_Elimination], units: Int64[Tensor, " units"]
+) -> Float64[Tensor, " units"]:
+    """The loss that removing each of these units would add, over all readers."""
+    total = torch.stack([state.added() for state in states]).sum(0)
+    return total[units.to(total.device)].cpu()
 
 
 def _check_some(readers: Sequence[Reader]) -> None:

@@ -39,8 +39,9 @@ def damped(
     scale = gram.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(0)
     rounding = noise * torch.linalg.matrix_norm(gram)
     ridge = (damping * scale).maximum(rounding).clamp_min(_TINY)
-    eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-    return (gram + gram.mT) / 2 + ridge[..., None, None] * eye
+    found = (gram + gram.mT).div_(2)
+    found.diagonal(dim1=-2, dim2=-1).add_(ridge[..., None])
+    return found
 
 
 def roots(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from torch import Tensor, nn
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from eckart.methods import Cache, Problem, Reading, methods_named, problem_of, reading_of
 from eckart.moments import Moments
 from eckart.records import ChannelGroup, Option
+
+_MOST_BYTES = 2**30  # of the problems that are held, because each is asked for several times
 
 
 @dataclass
@@ -20,6 +22,7 @@ class Bench:
     model: nn.Module
     moments: Moments
     damping: float
+    _held: dict[str, Problem] = field(default_factory=dict, repr=False)
 
     @cached_property
     def cache(self) -> Cache:
@@ -32,8 +35,14 @@ class Bench:
         return dict(self.model.named_modules())
 
     def problem(self, name: str) -> Problem:
-        """One layer's problem at full width."""
-        return problem_of(self.layers[name], name, self.moments, self.damping)
+        """One layer's problem at full width; those asked for last are held, up to a limit."""
+        found = self._held.pop(name, None)
+        if found is None:
+            found = problem_of(self.layers[name], name, self.moments, self.damping)
+        self._held[name] = found  # as the last
+        while len(self._held) > 1 and sum(map(_nbytes, self._held.values())) > _MOST_BYTES:
+            del self._held[next(iter(self._held))]
+        return found
 
     def built(self, problem: Problem, option: Option) -> list[Tensor]:
         """The weights of an option's pieces."""
@@ -43,6 +52,12 @@ class Bench:
     def readings(self, group: ChannelGroup) -> list[Reading]:
         """How each reader of a group reads it."""
         return [reading_of(self.problem(name), group, name) for name in group.readers]
+
+
+def _nbytes(problem: Problem) -> int:
+    """Bytes of a problem's matrices, once all of them are needed."""
+    groups, out, inputs = problem.piece.matrix_shape
+    return 8 * groups * (out * inputs + inputs * inputs + out * out)
 
 
 def half_sized(problem: Problem, options: Sequence[Option]) -> Option | None:
