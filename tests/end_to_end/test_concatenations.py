@@ -42,7 +42,23 @@ class Dense(nn.Module):
         return self.leave(x.mean((2, 3)))
 
 
-@pytest.mark.parametrize("make", [UNet, Dense])
+class Inception(nn.Module):
+    """Two branches with a norm each: every channel that the next layer reads is in one of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(3, 6, 3, padding=1)
+        self.one, self.other = nn.Conv2d(6, 24, 1), nn.Conv2d(6, 24, 3, padding=1)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(24) for _ in range(2))
+        self.leave = nn.Conv2d(48, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.enter(x))
+        branches = [self.norms[0](self.one(x)), self.norms[1](self.other(x))]
+        return self.leave(F.relu(torch.cat(branches, 1)))
+
+
+@pytest.mark.parametrize("make", [UNet, Dense, Inception])
 @pytest.mark.parametrize("keep", [0.8, 0.5, 0.3])
 def test_the_default_methods_go_through(make: type[nn.Module], keep: float):
     torch.manual_seed(0)

@@ -183,7 +183,7 @@ def group_curve(name):
         method="backward_elimination",
         order=ORDERS[name],
         losses=losses,
-        costs={"params": 2},
+        costs={"params": (2,) * size},
     )
 
 

@@ -126,14 +126,14 @@ class GroupCurve:
         method: how they were ranked.
         order: all units, the one to keep longest first.
         losses: predicted loss by number of units kept, ascending; the last keeps all, at no loss.
-        costs: what one unit costs in the followers, by name of the cost.
+        costs: what each unit costs in the followers, by name of the cost.
     """
 
     group: ChannelGroup
     method: str
     order: tuple[int, ...]
     losses: Mapping[int, float]
-    costs: Mapping[str, int]
+    costs: Mapping[str, tuple[int, ...]]
 
     @property
     def sizes(self) -> list[int]:
@@ -143,6 +143,11 @@ class GroupCurve:
     def kept(self, size: int) -> tuple[int, ...]:
         """The units that stay if ``size`` units are kept, ascending."""
         return tuple(sorted(self.order[:size]))
+
+    def cost(self, name: str, size: int) -> int:
+        """What the units cost in the followers if ``size`` units are kept."""
+        units = self.costs.get(name)
+        return 0 if units is None else sum(units[unit] for unit in self.order[:size])
 
     def times(self, scale: float) -> GroupCurve:
         """The same units, with all losses multiplied by ``scale``."""

@@ -79,6 +79,6 @@ def _costs(
             costs[cost] += of(spec, choice.form) - of(spec, spec.dense)
     for curve in curves.groups:
         if curve.group.name in removals:
-            for cost, each in curve.costs.items():
-                costs[cost] -= each * len(removals[curve.group.name].removed)
+            for cost, units in curve.costs.items():
+                costs[cost] -= sum(units[unit] for unit in removals[curve.group.name].removed)
     return costs

@@ -75,12 +75,11 @@ class _Table:
 
     def add_group(self, group: GroupCurve, count_norms: bool) -> None:
         """Add the numbers of units of one group that may stay."""
-        each = [group.costs.get(cost.name, 0) * count_norms for cost in self.priced]
         menu = [Kept(group, size) for size in group.sizes]
         losses = _settled(np.array(list(group.losses.values())))
         for cell, kept in enumerate(menu):
-            costs = kept.size * np.array([each], float)
-            self._add(cell, [kept], losses[cell : cell + 1], costs)
+            each = [group.cost(cost.name, kept.size) * count_norms for cost in self.priced]
+            self._add(cell, [kept], losses[cell : cell + 1], np.array([each], float))
         self._scopes.append((self.curves.groups.index(group),))
 
     def problem(self) -> Coupled:

@@ -53,8 +53,17 @@ def _all_stay(group: ChannelGroup, kept: Sequence[int]) -> bool:
     )
 
 
-def _unit_costs(bench: Bench, group: ChannelGroup) -> dict[str, int]:
-    """Parameters and bytes of the norms that follow, per unit."""
-    norms = [bench.layers[n] for n in group.followers if norm_width(bench.layers[n]) is not None]
-    tensors = [p for norm in norms for p in norm.parameters() if p.dim() == 1 and len(p) > 1]
-    return {"params": len(tensors), "bytes": sum(p.element_size() for p in tensors)}
+def _unit_costs(bench: Bench, group: ChannelGroup) -> dict[str, tuple[int, ...]]:
+    """Parameters and bytes of each unit in the norms that follow.
+
+    Where maps are concatenated, a unit is in the norm of one of them.
+    """
+    params, size = [0] * group.size, [0] * group.size
+    for name, units in group.followers.items():
+        if norm_width(bench.layers[name]) is None:
+            continue
+        tensors = [p for p in bench.layers[name].parameters() if p.dim() == 1 and len(p) > 1]
+        for unit, channels in enumerate(units):
+            params[unit] += len(channels) * len(tensors)
+            size[unit] += len(channels) * sum(p.element_size() for p in tensors)
+    return {"params": tuple(params), "bytes": tuple(size)}
