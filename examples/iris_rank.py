@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     first = {row["network"]: row for row in rows if row["seed"] == SEED}
     study.put("opening", opening(list(lines(first))))
     study.put("figures", comparison(list(figures(first, search, printed, len(data.train[1])))))
+    study.put("matrices", matrices(printed))
     head = ("layer", "metric", "largest rank", "rank", "gap", "parameters saved", "evaluations")
     keys = ("layer", "metric", "largest", "rank", "gap", "saved", "evaluations")
     study.put("search", table(head, [[row[key] for key in keys] for row in search]))
@@ -138,11 +139,20 @@ def figures(
     yield Figure("smallest rank by accuracy", "1", str(search[0]["rank"]))
     for name, what in PRINTED.items():
         yield Figure(f"largest difference: {what}", "", f"{printed[name]['difference']:.1g}")
-    values = ", ".join(f"{value:.2f}" for value in printed["again"]["values"])
-    yield Figure("singular values after that", "", values)
+    for name, what in (("original", "the original weights"), ("again", "those trained again")):
+        values = ", ".join(f"{value:.3f}" for value in printed[name]["values"])
+        yield Figure(f"singular values of {what}", "", values)
     size = printed["core"]
     draws = f"drawn {size['middle']:.2f} (median of 1,000), trained {size['learned']:.2f}"
     yield Figure("largest entry of U·core·V", "0.08", draws)
+
+
+def matrices(printed: dict[str, Row]) -> str:
+    """The first layer as printed: the original weights, at rank 2, and trained again."""
+    names = ("original", "two", "again")
+    rows = zip(*(printed[name]["matrix"] for name in names), strict=True)
+    lines = ["   ".join(" ".join(f"{v:7.4f}" for v in part) for part in row) for row in rows]
+    return "\n".join(["```", *lines, "```"])
 
 
 def compare(study: Study, rows: Sequence[Row], first: dict[str, Row]) -> None:

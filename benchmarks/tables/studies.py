@@ -49,7 +49,7 @@ STUDIES = (
         "U·core·V",
         "study-iris-rank",
         {"network": "U·core·V, rank 1, from the weights"},
-        {"network": "eckart, both layers, as many parameters"},
+        {"network": "eckart, both layers, no larger"},
         {"network": "dense"},
         params="parameters",
     ),

@@ -118,19 +118,20 @@ def as_printed(data: Data, seed: int, steps: int) -> Iterator[Row]:
     """
     model = dense(data, seed, steps)
     first = model[0].weight
-    yield {"what": "once", "difference": _apart(first, ORIGINAL)}
+
+    def row(what: str, printed: Tensor) -> Row:
+        apart = float((first[: len(printed)].detach() - printed).abs().max())
+        values = torch.linalg.svdvals(first.detach()).tolist()
+        return {"what": what, "difference": apart, "values": values, "matrix": first.tolist()}
+
+    yield row("once", ORIGINAL)
     cut_in_place(model, 1)
     trained(model, data, 5 * steps)
-    yield {"what": "original", "difference": _apart(first, ORIGINAL)}
+    yield row("original", ORIGINAL)
     cut_in_place(model, 2)
-    yield {"what": "two", "difference": _apart(first[: len(AT_RANK_TWO)], AT_RANK_TWO)}
+    yield row("two", AT_RANK_TWO)
     trained(model, data, steps)
-    values = torch.linalg.svdvals(first.detach()).tolist()
-    yield {"what": "again", "difference": _apart(first, RETRAINED), "values": values}
+    yield row("again", RETRAINED)
     largest = [float(product_of(core_network()).abs().max()) for _ in range(1000)]
     learned = product_of(trained(core_network(), data, steps))
     yield {"what": "core", "middle": median(largest), "learned": float(learned.abs().max())}
-
-
-def _apart(matrix: Tensor, other: Tensor) -> float:
-    return float((matrix.detach() - other).abs().max())

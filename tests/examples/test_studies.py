@@ -22,7 +22,7 @@ DATA = {
     "resnet18_imagenette": "imagenette96",
 }
 TABLES = {
-    "iris_rank": {"opening", "figures", "search", "networks", "run"},
+    "iris_rank": {"opening", "figures", "matrices", "search", "networks", "run"},
     "lenet_reconstruction": {
         "opening",
         "figures",
