@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eckart.errors import InputError
 from eckart.linalg import (
     alpha_max,
     alternating_minimisation,
@@ -86,6 +87,38 @@ def test_alternating_falls_for_fifty_rounds_and_then_hands_over():
     history = alternating_minimisation(problem.gram, problem.cross, 0.3)
     assert history.iterations > 50
     assert (torch.tensor(history.losses[:50]).diff() <= 1e-9 * problem.scale).all()
+
+
+def test_rounds_alone_are_off_by_no_more_than_the_smoothing_allows():
+    problem, alpha = lasso(6, 4, seed=4), 0.3
+    optimum = group_lasso(problem.gram, problem.cross, alpha, tol=1e-13).objective
+    solve = partial(alternating_minimisation, problem.gram, problem.cross, alpha, rounds=500)
+    off = []
+    for smoothing in (1e-2, 1e-4, 1e-6):
+        alone = solve(smoothing=smoothing, max_iterations=0)
+        assert (alone.solution != 0).all()  # only FISTA sets columns to zero
+        off.append(alone.losses[-1] - optimum)
+        assert 0 < off[-1] <= alpha * len(problem.gram) * smoothing**0.5
+        whole = solve(smoothing=smoothing)
+        assert whole.losses[-1] == pytest.approx(optimum, abs=1e-9 * problem.scale)
+    assert off == sorted(off, reverse=True)
+
+
+def test_rounds_start_from_zero():
+    problem, alpha = lasso(6, 4, seed=4), 0.3
+    first = alternating_minimisation(
+        problem.gram, problem.cross, alpha, rounds=1, smoothing=0.04, max_iterations=0
+    )
+    damped = problem.gram + alpha / 0.2 * torch.eye(len(problem.gram)).double()
+    torch.testing.assert_close(first.solution, problem.cross @ damped.inverse(), **CLOSE)
+    assert first.iterations == 1
+
+
+@pytest.mark.parametrize("wrong", [{"rounds": -1}, {"smoothing": 0.0}, {"smoothing": float("nan")}])
+def test_rounds_and_smoothing_are_checked(wrong: dict[str, float]):
+    problem = lasso(6, 4, seed=4)
+    with pytest.raises(InputError, match="expected 0 or more rounds and a smoothing above 0"):
+        alternating_minimisation(problem.gram, problem.cross, 0.3, **wrong)
 
 
 @each_method
