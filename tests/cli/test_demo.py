@@ -1,4 +1,5 @@
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -33,7 +34,8 @@ def test_training_learns_and_repeats(make, epochs):
 
 def test_the_demo(run, tmp_path, monkeypatch):
     quick = tuple(
-        demo.Subject(s.name, s.title, s.make, 2, s.report) for s in reversed(demo.SUBJECTS)
+        demo.Subject(s.name, s.title, partial(s.make, 16), 2, s.report)
+        for s in reversed(demo.SUBJECTS)
     )
     monkeypatch.setattr(demo, "SUBJECTS", quick)
     monkeypatch.setattr(demo, "KEEPS", (0.5, 0.3))
@@ -45,5 +47,5 @@ def test_the_demo(run, tmp_path, monkeypatch):
         assert (tmp_path / "out" / name).read_text().startswith("<!doctype html>")
     frontier = Frontier.load(tmp_path / "out" / "frontier-cnn.json")
     (half, _) = frontier.labelled("eckart")
-    model = load(make_cnn(), tmp_path / "out" / "cnn-0.5")
+    model = load(make_cnn(16), tmp_path / "out" / "cnn-0.5")
     assert sum(p.numel() for p in model.parameters()) == half.measurement.params

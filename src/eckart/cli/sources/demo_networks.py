@@ -46,26 +46,26 @@ def load_digits(seed: int = 0) -> tuple[Digits, Digits]:
     return Digits(images[train], labels[train]), Digits(images[test], labels[test])
 
 
-def make_mlp() -> nn.Module:
-    """Three matrices: 64 → 256 → 256 → 10."""
+def make_mlp(width: int = 256) -> nn.Module:
+    """Three matrices: 64 → width → width → 10."""
     return nn.Sequential(
         nn.Flatten(),
-        nn.Linear(64, 256),
+        nn.Linear(64, width),
         nn.ReLU(),
-        nn.Linear(256, 256),
+        nn.Linear(width, width),
         nn.ReLU(),
-        nn.Linear(256, 10),
+        nn.Linear(width, 10),
     )
 
 
-def make_cnn() -> nn.Module:
-    """Three 3×3 convolutions of 32, 64 and 64 channels with batch norm, and a matrix."""
+def make_cnn(width: int = 64) -> nn.Module:
+    """Three 3×3 convolutions with batch norm, the first of half the width, and a matrix."""
     layers: list[nn.Module] = []
-    for inputs, outputs in ((1, 32), (32, 64), (64, 64)):
+    for inputs, outputs in ((1, width // 2), (width // 2, width), (width, width)):
         convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
         layers += [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
     layers.insert(6, nn.MaxPool2d(2))
-    return nn.Sequential(*layers, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(256, 10))
+    return nn.Sequential(*layers, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4 * width, 10))
 
 
 def train(model: nn.Module, digits: Digits, *, epochs: int, seed: int = 0) -> nn.Module:
