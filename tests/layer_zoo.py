@@ -34,9 +34,27 @@ _LAYERS = {
     "1xk": lambda: nn.Conv2d(3, 4, (1, 3), padding=(0, 1)),
     "circular": lambda: nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular"),
     "reflect": lambda: nn.Conv2d(2, 3, 3, padding=(1, 2), stride=2, padding_mode="reflect"),
+    "same-even": lambda: nn.Conv2d(2, 3, (4, 3), padding="same", dilation=(1, 2)),
+    "same-even-circular": lambda: nn.Conv1d(2, 3, 4, padding="same", padding_mode="circular"),
+    "1d": lambda: nn.Conv1d(4, 5, 3, stride=2, padding=1),
+    "1d-grouped": lambda: nn.Conv1d(4, 6, 5, groups=2, dilation=2, padding=3),
+    "1d-depthwise": lambda: nn.Conv1d(4, 4, 3, groups=4, padding=1),
+    "3d": lambda: nn.Conv3d(3, 4, (3, 2, 3), stride=(1, 2, 1), padding=1),
+    "3d-grouped": lambda: nn.Conv3d(4, 2, 2, groups=2, padding=1, padding_mode="replicate"),
+    "3d-flat": lambda: nn.Conv3d(2, 3, (1, 3, 3), padding=(0, 1, 1), bias=False),
+    "turned": lambda: nn.ConvTranspose2d(4, 3, 3, stride=2, padding=1, output_padding=1),
+    "turned-grouped": lambda: nn.ConvTranspose2d(4, 6, (4, 2), stride=2, groups=2, bias=False),
+    "turned-depthwise": lambda: nn.ConvTranspose2d(4, 4, 4, stride=2, padding=1, groups=4),
+    "turned-1x1": lambda: nn.ConvTranspose2d(5, 4, 1),
+    "turned-1d": lambda: nn.ConvTranspose1d(6, 4, 5, stride=3, padding=1, output_padding=2),
+    "turned-3d": lambda: nn.ConvTranspose3d(
+        3, 2, (2, 3, 2), stride=(2, 1, 1), padding=(0, 1, 0), dilation=(1, 2, 1)
+    ),
     "replicate": lambda: nn.Conv2d(2, 4, 3, padding=2, groups=2, padding_mode="replicate"),
 }
+EVEN_WARNING = "Using padding='same' with even kernel lengths"  # torch's own, once per process
 LAYERS = list(_LAYERS)
+_SIZES: dict[int, tuple[int, ...]] = {0: (), 1: (11,), 2: (7, 6), 3: (4, 6, 5)}
 
 
 def layer(name: str, dtype: torch.dtype = torch.float64) -> nn.Module:
@@ -50,7 +68,8 @@ def layer(name: str, dtype: torch.dtype = torch.float64) -> nn.Module:
 def inputs(module: nn.Module, seed: int = 0, n: int = 2) -> Tensor:
     """A batch that the layer takes."""
     piece, dtype = piece_of_layer(module), next(module.parameters()).dtype
-    shape = (n, piece.inputs, 7, 6) if piece.kernel else (n, 3, piece.inputs)
+    maps = (n, piece.inputs, *_SIZES[len(piece.kernel)])
+    shape = maps if piece.kernel else (n, 3, piece.inputs)
     return normal(*shape, seed=seed + 77).to(dtype)
 
 

@@ -1,5 +1,7 @@
 """What every registered cost promises, and that the three own ones are what a module has."""
 
+from functools import cache
+
 import pytest
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -9,7 +11,9 @@ from eckart.errors import InputError
 from eckart.layers import rebuild
 from eckart.methods import METHODS
 from eckart.records import Form, LayerSpec
-from layer_zoo import LAYERS, inputs, layer, problem_of_layer, spec_of
+from layer_zoo import EVEN_WARNING, LAYERS, inputs, layer, problem_of_layer, spec_of
+
+pytestmark = pytest.mark.filterwarnings(f"ignore:{EVEN_WARNING}")
 
 
 def measured(name: str, module: nn.Module, example: Tensor) -> int | None:
@@ -24,8 +28,10 @@ def measured(name: str, module: nn.Module, example: Tensor) -> int | None:
     return sum(p.numel() * p.element_size() for p in parameters) if name == "bytes" else None
 
 
-def offers(module: nn.Module) -> list[tuple[Form, nn.Module]]:
+@cache
+def offers(name: str) -> list[tuple[Form, nn.Module]]:
     """Dense and everything that the methods offer for a layer, as modules."""
+    module = layer(name)
     problem = problem_of_layer(module)
     found = [(Form((problem.piece,)), module)]
     for method in METHODS.values():
@@ -52,7 +58,7 @@ def test_a_cost_is_what_the_module_has(cost: Cost, name: str):
     module = layer(name)
     example = inputs(module, n=1)
     spec = spec_of(module, example)
-    for form, built in offers(module):
+    for form, built in offers(name):
         value = cost.of(spec, form)
         assert isinstance(value, int)
         assert value > 0

@@ -13,6 +13,7 @@ from eckart.costs import COSTS
 from eckart.layers import LAYER_TYPES, Factored
 from eckart.methods import METHODS, SELECTIONS
 from eckart.metrics import METRICS
+from extensions.layer_type import Mix
 from extensions.metric import TOLERANCES
 from extensions.registering import register
 from tolerances import tolerance
@@ -35,14 +36,20 @@ def network() -> nn.Sequential:
     return nn.Sequential(*convolutions, nn.ReLU(), nn.Flatten(), nn.Linear(16 * 9, 4)).eval()
 
 
+def mixing() -> nn.Sequential:
+    torch.manual_seed(0)
+    layers = (Mix(3, 16), nn.ReLU(), Mix(16, 16), nn.ReLU(), Mix(16, 2))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(40, 4)).eval()
+
+
 @pytest.mark.usefixtures("registered")
 def test_a_layer_type_goes_from_calibration_to_a_saved_network(tmp_path: Path):
-    model, x = network(), torch.randn(32, 3, 20)
+    model, x = mixing(), torch.randn(32, 3, 20)
     smaller = compress(model, [x], keep=0.6, methods=["weighted_svd"])
     assert type(smaller.model[2]) is Factored
-    assert [type(layer) for layer in smaller.model[2]] == [nn.Conv1d, nn.Conv1d]
+    assert [type(layer) for layer in smaller.model[2]] == [Mix, Mix]
     save(smaller.model, tmp_path)
-    assert torch.equal(load(network(), tmp_path)(x), smaller.model(x))
+    assert torch.equal(load(mixing(), tmp_path)(x), smaller.model(x))
     torch.testing.assert_close(
         merge(smaller.model)(x), smaller.model(x), **tolerance(torch.float32)
     )

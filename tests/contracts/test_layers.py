@@ -10,6 +10,8 @@ from eckart.layers import (
     LAYER_TYPES,
     LayerType,
     as_matrix,
+    matrix_of,
+    oriented,
     piece_of,
     rebuild,
     refill,
@@ -18,10 +20,13 @@ from eckart.layers import (
     weights_of,
 )
 from eckart.methods import low_rank_form
-from eckart.records import Form
-from layer_zoo import LAYERS, inputs, layer, piece_of_layer
+from eckart.methods.adjoint import convolution
+from eckart.records import Form, Piece
+from layer_zoo import EVEN_WARNING, LAYERS, inputs, layer, piece_of_layer
+from random_moments import normal
 from tolerances import tolerance
 
+pytestmark = pytest.mark.filterwarnings(f"ignore:{EVEN_WARNING}")
 CLOSE = tolerance(torch.float32)
 each_layer = pytest.mark.parametrize("module", LAYERS, indirect=True)
 
@@ -42,11 +47,30 @@ def rows_of(module: nn.Module, x: Tensor) -> Tensor:
     piece = piece_of(module)
     if not piece.kernel:
         return x.flatten(0, -2).T[None]
-    (down, across), mode = piece.padding, piece.padding_mode
-    mode = "constant" if mode == "zeros" else mode
-    padded = F.pad(x, (across, across, down, down), mode=mode)
-    rows = F.unfold(padded, piece.kernel, piece.dilation, 0, piece.stride)
-    return rows.unflatten(1, (piece.groups, -1)).permute(1, 2, 0, 3).flatten(2)
+    if piece.transposed:
+        return x.flatten(2).unflatten(1, (piece.groups, -1)).permute(1, 2, 0, 3).flatten(2)
+    return patches(x, piece)
+
+
+def patches(x: Tensor, piece: Piece) -> Tensor:
+    """Every patch under the kernel, shape (groups, in, rows)."""
+    axes, mode = len(piece.kernel), piece.padding_mode
+    ends = [(pad, pad + extra) for _, _, pad, _, extra in reversed(piece.axes)]
+    x = F.pad(x, [n for pair in ends for n in pair], "constant" if mode == "zeros" else mode)
+    for at, (k, step, _, apart, _) in enumerate(piece.axes, start=2):
+        x = x.unfold(at, apart * (k - 1) + 1, step)[..., ::apart]
+    rows = x.permute(1, *range(2 + axes, 2 + 2 * axes), 0, *range(2, 2 + axes))
+    return rows.reshape(piece.groups, piece.matrix_shape[2], -1)
+
+
+def gradient_rows(module: nn.Module, g: Tensor) -> Tensor:
+    """The output gradients of every row, (groups, out, rows)."""
+    piece = piece_of(module)
+    if piece.transposed:
+        return patches(g, convolution(piece))
+    if piece.kernel:
+        return g.flatten(2).unflatten(1, (piece.groups, -1)).permute(1, 2, 0, 3).flatten(2)
+    return g.flatten(0, -2).T[None]
 
 
 def without_bias(module: nn.Module) -> nn.Module:
@@ -82,9 +106,23 @@ def test_moments_of_the_outputs_follow_from_those_of_the_inputs(module: nn.Modul
     """``Σ y yᵀ = W (Σ x xᵀ) Wᵀ``: the matrix view, the rows and the outputs belong together."""
     module, x = without_bias(module), inputs(module, n=3)
     kind, weight = kind_of(module), as_matrix(module)
+    if piece_of(module).transposed:
+        pytest.skip("its outputs are sums over several rows")
     predicted = weight @ kind.input_sums(module, x).gram @ weight.mT
     actual = kind.output_gram(module, module(x).detach())
     torch.testing.assert_close(actual, predicted, rtol=1e-4, atol=1e-3)
+
+
+@each_layer
+def test_the_moments_are_those_of_the_rows_that_give_the_weights_gradient(module: nn.Module):
+    x, kind, piece = inputs(module, n=2), kind_of(module), piece_of(module)
+    y = module(x)
+    g = normal(*y.shape, seed=3).to(y)
+    (gradient,) = torch.autograd.grad((y * g).sum(), module.weight)
+    rows = gradient_rows(module, g)
+    expected = matrix_of(oriented(module, gradient), piece)
+    torch.testing.assert_close(rows @ rows_of(module, x).mT, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(kind.output_gram(module, g), rows @ rows.mT, **CLOSE)
 
 
 @each_layer
@@ -149,16 +187,16 @@ def test_a_chain_of_one_merges_to_itself():
     assert piece_of(built.merge()) == piece_of(module)
 
 
-def test_even_kernels_padded_to_the_same_size_are_refused():
-    even = nn.Conv2d(2, 2, 4, padding="same")
-    assert "asymmetric" in (kind_of(even).refusal(even) or "")
-    odd = nn.Conv2d(2, 2, (3, 1), padding="same", dilation=2)
-    assert kind_of(odd).refusal(odd) is None
+def test_output_padding_beyond_the_stride_is_refused():
+    wide = nn.ConvTranspose2d(2, 2, 3, dilation=3, output_padding=2)
+    assert "output_padding" in (kind_of(wide).refusal(wide) or "")
+    usual = nn.ConvTranspose2d(2, 2, 3, stride=3, output_padding=2)
+    assert kind_of(usual).refusal(usual) is None
 
 
 def test_what_is_no_plain_layer_is_named():
-    with pytest.raises(InputError, match=r"no layer type is registered for torch\.nn\.Conv1d"):
-        piece_of(nn.Conv1d(2, 2, 3))
+    with pytest.raises(InputError, match=r"no layer type is registered for torch\.nn\.Bilinear"):
+        piece_of(nn.Bilinear(2, 2, 3))
 
 
 @each_layer

@@ -1,5 +1,6 @@
 """What every registered method promises, on every kind of layer."""
 
+from functools import cache
 from itertools import groupby, pairwise
 
 import pytest
@@ -19,11 +20,12 @@ from eckart.methods import (
     selection_named,
 )
 from eckart.records import Form
-from layer_zoo import LAYERS, inputs, layer, piece_of_layer, problem_of_layer
+from layer_zoo import EVEN_WARNING, LAYERS, inputs, layer, piece_of_layer, problem_of_layer
 from random_moments import losses_of
 from tolerances import tolerance
 from transformer_networks import llama
 
+pytestmark = pytest.mark.filterwarnings(f"ignore:{EVEN_WARNING}")
 CLOSE = tolerance(torch.float64)
 
 
@@ -47,6 +49,11 @@ class Prepared:
         return [rebuild(self.module, f, w) for f, w in zip(forms, self.weights, strict=True)]
 
 
+@cache
+def _prepared(method: str, name: str) -> Prepared:
+    return Prepared(METHODS[method], layer(name))
+
+
 @pytest.fixture(params=sorted(METHODS))
 def method(request: pytest.FixtureRequest) -> Method:
     return METHODS[request.param]
@@ -54,7 +61,7 @@ def method(request: pytest.FixtureRequest) -> Method:
 
 @pytest.fixture(params=LAYERS)
 def prepared(request: pytest.FixtureRequest, method: Method) -> Prepared:
-    return Prepared(method, layer(request.param))
+    return _prepared(method.name, request.param)
 
 
 def test_a_method_is_registered_under_its_name(method: Method):

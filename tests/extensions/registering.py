@@ -5,14 +5,14 @@ from eckart.layers import register_layer
 from eckart.methods import register_method, register_selection
 from eckart.metrics import register_metric
 from extensions.cost import WIDTHS
-from extensions.layer_type import Conv1dType
+from extensions.layer_type import MixType
 from extensions.method import OutputRows
 from extensions.metric import in_tolerances
 from extensions.selection import FirstFirst
 
 
 def register() -> None:
-    register_layer(Conv1dType())
+    register_layer(MixType())
     register_method(OutputRows())
     register_selection(FirstFirst())
     register_cost(WIDTHS)

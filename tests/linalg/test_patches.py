@@ -14,8 +14,14 @@ from tolerances import tolerance
 
 def unfolded(x: Tensor, window: Window) -> Tensor:
     """All patches, shape (groups, patch, rows)."""
-    rows = F.unfold(x, window.kernel, window.dilation, window.padding, window.stride)
-    return rows.unflatten(1, (window.groups, -1)).permute(1, 2, 0, 3).flatten(2)
+    axes = len(window.kernel)
+    padded = F.pad(x, [window.padding[axis] for axis in reversed(range(axes)) for _ in range(2)])
+    for axis, (k, step, apart) in enumerate(
+        zip(window.kernel, window.stride, window.dilation, strict=False)
+    ):
+        padded = padded.unfold(2 + axis, apart * (k - 1) + 1, step)[..., ::apart]
+    rows = padded.permute(1, *range(2 + axes, 2 + 2 * axes), 0, *range(2, 2 + axes))
+    return rows.reshape(window.groups, x.shape[1] // window.groups * window.taps, -1)
 
 
 def assert_moments_match(x: Tensor, window: Window) -> None:
@@ -25,17 +31,13 @@ def assert_moments_match(x: Tensor, window: Window) -> None:
     torch.testing.assert_close(patch_total(x, window), patches.sum(2), **close)
 
 
-def pairs(least: int, most: int) -> st.SearchStrategy[tuple[int, int]]:
-    return st.tuples(st.integers(least, most), st.integers(least, most))
-
-
 @st.composite
-def geometries(draw: st.DrawFn) -> tuple[Window, tuple[int, int]]:
-    """Any window that fits at least once into a padded map of the drawn size."""
-    window = Window(draw(pairs(1, 4)), draw(pairs(1, 3)), draw(pairs(0, 4)), draw(pairs(1, 3)))
-    size = draw(pairs(1, 7))
-    assume(all(window.positions(axis, n) >= 1 for axis, n in enumerate(size)))
-    return window, size
+def geometries(draw: st.DrawFn) -> tuple[list[tuple[int, ...]], list[int]]:
+    """Kernel, stride, padding and dilation of one to three axes, and the size of a map."""
+    axes = draw(st.integers(1, 3))
+    ranges = [(1, 4), (1, 3), (0, 4), (1, 3)] if axes < 3 else [(1, 3), (1, 2), (0, 2), (1, 2)]
+    numbers = [tuple(draw(st.integers(*r)) for _ in range(axes)) for r in ranges]
+    return numbers, [draw(st.integers(1, 7)) for _ in range(axes)]
 
 
 @given(
@@ -45,9 +47,41 @@ def geometries(draw: st.DrawFn) -> tuple[Window, tuple[int, int]]:
     channels=st.sampled_from([1, 2, 8, 9]),
 )
 def test_any_geometry_equals_unfold(geometry, n, groups, channels):
-    window, size = geometry
-    window = Window(window.kernel, window.stride, window.padding, window.dilation, groups)
+    """Any window that fits at least once into a padded map of the drawn size."""
+    numbers, size = geometry
+    window = Window(*numbers, groups)
+    assume(all(window.positions(axis, pixels) >= 1 for axis, pixels in enumerate(size)))
     assert_moments_match(normal(n, groups * channels, *size, seed=0), window)
+
+
+@pytest.mark.parametrize("channels", [3, 8])
+@pytest.mark.parametrize(
+    ("window", "size"),
+    [
+        (Window((9,), padding=(4,)), (30,)),
+        (Window((9,), stride=(4,)), (30,)),
+        (Window((9,), dilation=(2,), padding=(20,)), (5,)),
+        (Window((9, 1)), (30, 1)),
+        (Window((1, 9), padding=(0, 8)), (3, 30)),
+        (Window((2, 6), stride=(1, 2)), (5, 20)),
+        (Window((33,), padding=(4,)), (40,)),
+        (Window((3, 3, 3), padding=(1, 1, 1)), (4, 3, 5)),
+        (Window((3, 1, 1), padding=(1, 0, 0)), (4, 3, 5)),
+        (Window((1, 3, 3), stride=(2, 2, 2), padding=(1, 1, 1)), (4, 3, 5)),
+        (Window((3, 3, 2), stride=(1, 1, 2), dilation=(1, 2, 1)), (4, 5, 6)),
+    ],
+    ids=str,
+)
+def test_one_and_three_axes_and_long_kernels(window: Window, size: tuple[int, ...], channels: int):
+    assert_moments_match(normal(2, channels, *size, seed=1), window)
+
+
+def test_long_kernels_do_not_lose_precision():
+    """A window is known from the one before; 32 steps later it is as exact as the first."""
+    x, window = normal(4, 8, 300, seed=6), Window((32,))
+    exact = patch_gram(x, window)
+    ours = patch_gram(x.float(), window).double()
+    assert float((ours - exact).abs().max() / exact.abs().max()) < 2e-7
 
 
 @pytest.mark.parametrize("channels", [3, 8, 16])

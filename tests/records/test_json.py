@@ -47,8 +47,8 @@ FORMS = {
     "linear": low_rank_form(LINEAR, 3),
     "pivoted": low_rank_form(LINEAR, 3, pivoted=True),
     "conv": low_rank_form(CONV, 2),
-    "vertical": spatial_form(CONV, 0, 2),
-    "horizontal": spatial_form(CONV, 1, 3),
+    "vertical": spatial_form(CONV, (0,), 2),
+    "horizontal": spatial_form(CONV, (1,), 3),
     "tucker": tucker2_form(CONV, 2, 3),
 }
 SCORE = Score(0.75, n=400, error=0.02)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from eckart.errors import InputError
 from eckart.factors.candidates import Layers, Ranks, Reasons, candidates, listed, ranked
-from eckart.layers import Factored, as_matrix, piece_of, rebuild
+from eckart.layers import Factored, as_matrix, piece_of, rebuild, weight_from
 from eckart.linalg import random_factors, truncated_svd
 from eckart.methods import low_rank_form, problem_of, weighted_svd
 from eckart.moments import Moments
@@ -186,7 +186,7 @@ class Start:
         form = low_rank_form(piece_of(layer), rank, core=self.core)
         factors, loss = self._factors(name, layer, rank)
         shaped = zip(reversed(factors), form.pieces, strict=True)
-        module = rebuild(layer, form, [f.reshape(piece.weight_shape) for f, piece in shaped])
+        module = rebuild(layer, form, [weight_from(f, piece) for f, piece in shaped])
         return module, Choice(METHODS[self.init] + "+core" * self.core, form, loss)
 
     def _factors(self, name: str, layer: nn.Module, rank: int) -> tuple[Sequence[Tensor], float]:

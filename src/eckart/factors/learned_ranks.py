@@ -16,7 +16,7 @@ from eckart.costs import Cost, cost_named
 from eckart.errors import InputError, NotConvergedWarning
 from eckart.factors.candidates import candidates, full_rank, listed
 from eckart.factors.fixed_ranks import Start, factored
-from eckart.layers import piece_of, weight_of
+from eckart.layers import matrix_of, piece_of, weight_of
 from eckart.layers.registry import known_type_of
 from eckart.linalg import priced_rank, truncated_svd
 from eckart.linalg.admissible import WORKING, admissible
@@ -25,7 +25,7 @@ from eckart.network.costs import trace_sizes
 from eckart.network.plan_attribute import attach_plan
 from eckart.network.wrappers import unwrapped
 from eckart.records import Form, LayerSpec
-from eckart.records.forms import Size
+from eckart.records.pieces import Size
 from eckart.running.batches import first_examples
 
 _NEAR = 0.05  # relative distance above which `finish` warns that the factors change the network
@@ -235,7 +235,7 @@ class _Priced:
     @property
     def matrix(self) -> Float[Tensor, "groups out in"]:
         """The current weight as a matrix; gradients flow to it."""
-        return weight_of(self.layer).reshape(piece_of(self.layer).matrix_shape)
+        return matrix_of(weight_of(self.layer), piece_of(self.layer))
 
     @torch.no_grad()
     def target(self, name: str, strength: float) -> _Target | None:

@@ -1,12 +1,14 @@
 """One file per layer type, their registry, and the factored module."""
 
 from eckart.layers.carrying import Carrying
-from eckart.layers.conv2d import Conv2dType
+from eckart.layers.conv import ConvType
+from eckart.layers.conv_transpose import ConvTransposeType
 from eckart.layers.factored import (
     Factored,
     blank,
     composed,
     factors_in,
+    merged_piece,
     rebuild,
     refill,
     weights_of,
@@ -27,22 +29,28 @@ from eckart.layers.registry import (
     OwnLayout,
     as_matrix,
     bias_of,
+    exchanged,
+    matrix_of,
     oriented,
     piece_of,
     register_layer,
     type_of,
+    weight_from,
     weight_of,
 )
 from eckart.layers.transposed import TransposedType
 
 register_layer(LinearType())
-register_layer(Conv2dType())
+for _axes in (1, 2, 3):
+    register_layer(ConvType(_axes))
+    register_layer(ConvTransposeType(_axes))
 register_layer(TransposedType())
 
 __all__ = [
     "LAYER_TYPES",
     "Carrying",
-    "Conv2dType",
+    "ConvTransposeType",
+    "ConvType",
     "Factored",
     "InputSums",
     "LayerType",
@@ -54,8 +62,11 @@ __all__ = [
     "blank",
     "blank_norm",
     "composed",
+    "exchanged",
     "factors_in",
     "filled",
+    "matrix_of",
+    "merged_piece",
     "narrowed",
     "narrowed_piece",
     "no_narrowing",
@@ -66,6 +77,7 @@ __all__ = [
     "refill",
     "register_layer",
     "type_of",
+    "weight_from",
     "weight_of",
     "weights_of",
 ]

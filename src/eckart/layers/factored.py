@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import final
 
 import torch
@@ -13,6 +14,7 @@ from eckart.layers.registry import (
     LAYER_TYPES,
     OwnLayout,
     bias_of,
+    exchanged,
     known_type_of,
     piece_of,
     weight_of,
@@ -73,7 +75,7 @@ class Factored(nn.Sequential):
         """
         first = self[0]
         weight = composed(weights_of(self), self.form)
-        dense = self._whole(_merged_piece(self.form), weight_of(first))
+        dense = self._whole(merged_piece(self.form), weight_of(first))
         fill(dense, weight, bias_of(self[-1]))
         dense.requires_grad_(weight_of(first).requires_grad)
         keep_bias_trainable(dense, self[-1])
@@ -112,11 +114,11 @@ def refill(module: nn.Module, weights: Sequence[Tensor]) -> None:
 
 def composed(weights: Sequence[Tensor], form: Form) -> Tensor:
     """The weight of the single layer that computes what a chain does; gradients pass through."""
-    whole, *others = weights
     groups = form.pieces[0].groups
+    whole, *others = (exchanged(w, piece) for w, piece in zip(weights, form.pieces, strict=True))
     for weight, piece in zip(others, form.pieces[1:], strict=True):
         whole = _composed(whole, _in_groups(weight, piece, groups), groups)
-    return whole
+    return exchanged(whole, merged_piece(form))
 
 
 def rebuild(module: nn.Module, form: Form, weights: Sequence[Tensor]) -> Factored:
@@ -206,26 +208,11 @@ def _composed(first: Tensor, second: Tensor, groups: int) -> Tensor:
     return together.reshape(*dense.shape[:3], *extents).flatten(0, 1)
 
 
-def _merged_piece(form: Form) -> Piece:
+def merged_piece(form: Form) -> Piece:
     """The shapes of the dense layer that a chain replaces; on each axis one piece does the work."""
     first, last = form.pieces[0], form.pieces[-1]
-    axes = [max(column, key=_work) for column in zip(*(p.axes for p in form.pieces), strict=True)]
-    kernel, stride, padding, dilation = zip(*axes, strict=True) if axes else ((), (), (), ())
-    modes = [p.padding_mode for p in form.pieces if any(p.padding)]
-    mode = modes[0] if modes else "zeros"
-    return Piece(
-        first.inputs,
-        last.outputs,
-        kernel,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        groups=first.groups,
-        bias=last.bias,
-        padding_mode=mode,
-    )
-
-
-def _work(axis: tuple[int, ...]) -> tuple[int, ...]:
-    kernel, stride, padding, dilation = axis
-    return kernel, stride, padding, dilation
+    axes = [max(column) for column in zip(*(p.axes for p in form.pieces), strict=True)]
+    modes = [p.padding_mode for p in form.pieces if any(p.padding) or p.extra]
+    turned = any(piece.transposed for piece in form.pieces)
+    shaped = replace(first, outputs=last.outputs, bias=last.bias, transposed=turned)
+    return replace(shaped, padding_mode=modes[0] if modes else "zeros").with_axes(axes)

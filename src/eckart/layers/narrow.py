@@ -10,7 +10,14 @@ from torch import Tensor, nn
 
 from eckart.errors import InputError
 from eckart.layers.factored import fill, keep_bias_trainable
-from eckart.layers.registry import OwnLayout, bias_of, known_type_of, type_of, weight_of
+from eckart.layers.registry import (
+    OwnLayout,
+    bias_of,
+    exchanged,
+    known_type_of,
+    type_of,
+    weight_of,
+)
 from eckart.records import Piece
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.PReLU)
@@ -57,7 +64,8 @@ def narrowed(
     kind = type_of(module)
     if kind is None:
         return _narrowed_norm(module, list(rows or []))
-    weight, bias, piece = weight_of(module).detach(), bias_of(module), kind.piece(module)
+    bias, piece = bias_of(module), kind.piece(module)
+    weight = exchanged(weight_of(module).detach(), piece)
     if rows is not None:
         at = torch.tensor(rows, dtype=torch.int64, device=weight.device)
         weight, bias = weight[at], None if bias is None else bias[at]
@@ -65,13 +73,13 @@ def narrowed(
         weight = weight[:, torch.tensor(columns, dtype=torch.int64, device=weight.device)]
     left, right = (None if part is None else len(part) for part in (rows, columns))
     smaller = narrowed_piece(piece, left, right)
-    return filled(module, smaller, weight, bias)
+    return filled(module, smaller, exchanged(weight, smaller), bias)
 
 
 def filled(module: nn.Module, piece: Piece, weight: Tensor, bias: Tensor | None) -> nn.Module:
     """A plain layer of these shapes and numbers to replace ``module``, in its mode."""
     layer = known_type_of(module).plain(piece, weight_of(module))
-    fill(layer, weight.reshape(piece.weight_shape), bias)
+    fill(layer, weight, bias)
     layer.requires_grad_(weight_of(module).requires_grad)
     keep_bias_trainable(layer, module)
     return layer.train(module.training)

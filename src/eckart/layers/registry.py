@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from eckart.errors import InputError
 from eckart.layers.naming import class_name
 from eckart.records import Piece
-from eckart.records.forms import Size
+from eckart.records.pieces import Size
 
 
 @dataclass(frozen=True)
@@ -133,5 +133,29 @@ def bias_of(module: nn.Module) -> Tensor | None:
 
 
 def as_matrix(module: nn.Module) -> Float[Tensor, "groups out in"]:
-    """The weight as one matrix per group; inputs ordered (channel, kernel position)."""
-    return weight_of(module).detach().reshape(piece_of(module).matrix_shape)
+    """The weight as one matrix per group; a kernel's positions come after its channels."""
+    return matrix_of(weight_of(module).detach(), piece_of(module))
+
+
+def matrix_of(weight: Tensor, piece: Piece) -> Float[Tensor, "groups out in"]:
+    """A piece's weight as one matrix per group. Inputs of a transposed piece come first in it."""
+    groups, rows, columns = piece.matrix_shape
+    if piece.transposed:
+        return weight.reshape(groups, columns, rows).mT
+    return weight.reshape(groups, rows, columns)
+
+
+def exchanged(weight: Tensor, piece: Piece) -> Tensor:
+    """A piece's weight as (out, in, *kernel), or the way back; new unless that is its layout.
+
+    Transposed pieces keep the inputs first, and the outputs of one group second.
+    """
+    if not piece.transposed:
+        return weight
+    groups: Tensor = weight.unflatten(0, (piece.groups, -1))
+    return groups.transpose(1, 2).flatten(0, 1)
+
+
+def weight_from(matrix: Float[Tensor, "groups out in"], piece: Piece) -> Tensor:
+    """The weight of a piece from its matrix: the inverse of ``matrix_of``."""
+    return (matrix.mT if piece.transposed else matrix).reshape(piece.weight_shape)

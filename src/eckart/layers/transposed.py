@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from eckart.layers.linear import LinearType
 from eckart.layers.registry import InputSums
 from eckart.records import Piece
-from eckart.records.forms import Size
+from eckart.records.pieces import Size
 
 
 class _Unknown(nn.Module):

@@ -40,7 +40,8 @@ from eckart.linalg.low_rank import (
     output_projection,
     truncated_svd,
 )
-from eckart.linalg.patches import Window, patch_gram, patch_total, row_gram
+from eckart.linalg.patch_window import Window
+from eckart.linalg.patches import patch_gram, patch_total, row_gram
 from eckart.linalg.randomised.gaussian import random_factors
 from eckart.linalg.randomised.ranges import (
     AdaptiveRange,

@@ -1,53 +1,21 @@
-"""Second moment of convolution patches, without unfolding the feature map.
+"""Second moment of convolution patches, for one, two or three axes.
 
-With ``p`` running over output positions, the patch moment is
-``A[(c, k), (c', k')] = sum_p x[c, s p + k] x[c', s p + k']``. Apart from the window that ``p`` runs
-over, it depends on the kernel offsets ``k, k'`` only through their difference. So the map is
-multiplied once by each of its shifts, and the part outside a window is subtracted: strips of rows,
-and strips of columns which are windowed in the rows in turn (inclusion and exclusion). Rows may
-have any stride. With a stride along the columns the map is unfolded in that one direction.
+One and three axes are brought to two, see ``planar``; ``patch_blocks`` multiplies these.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-Pair = tuple[int, int]
-Gram = Float[Tensor, "groups c c"]
-Maps = Float[Tensor, "groups c _ _"]
-_WIDE = 256  # channels from which one long product beats a batch of short ones
-_NARROW = 8  # channels below which unfolding along the row is cheaper than shifting
+from eckart.linalg.patch_blocks import Gram, is_narrow, patch_blocks
+from eckart.linalg.patch_window import Window
 
-
-@dataclass(frozen=True)
-class Window:
-    """Geometry of a two-dimensional convolution with zero padding."""
-
-    kernel: Pair
-    stride: Pair = (1, 1)
-    padding: Pair = (0, 0)
-    dilation: Pair = (1, 1)
-    groups: int = 1
-
-    def positions(self, axis: int, size: int) -> int:
-        """Number of window positions along an axis of ``size`` pixels."""
-        span = self.dilation[axis] * (self.kernel[axis] - 1)
-        return (size + 2 * self.padding[axis] - span - 1) // self.stride[axis] + 1
-
-    def seen(self, axis: int, size: int, offset: int, difference: int) -> range:
-        """Pixels under ``offset``, for the positions where ``offset + difference`` has one too."""
-        step, shift = self.stride[axis], difference * self.dilation[axis]
-        start = offset * self.dilation[axis] - self.padding[axis]
-        stop = start + step * (self.positions(axis, size) - 1) + 1
-        low, high = max(0, -shift), size - max(0, shift)
-        skipped = max(0, -((start - low) // step))
-        first = start + step * skipped
-        return range(first, max(first, min(stop, high)), step)
+PatchGram = Float[Tensor, "groups patch patch"]
 
 
 def row_gram(rows: Float[Tensor, "n groups c positions"]) -> Gram:
@@ -60,141 +28,99 @@ def row_gram(rows: Float[Tensor, "n groups c positions"]) -> Gram:
     return flat @ flat.mT
 
 
-def patch_total(x: Float[Tensor, "n c h w"], window: Window) -> Float[Tensor, "groups patch"]:
-    """Sum of all patches, with entries ordered (channel, ky, kx) as in a flattened weight."""
-    plane = x.sum(0)
-    kh, kw = window.kernel
-    total = x.new_zeros(len(plane), kh, kw)
-    for ky in range(kh):
-        rows = plane[:, _slice(window.seen(0, x.shape[2], ky, 0))].sum(1)
-        for kx in range(kw):
-            total[:, ky, kx] = rows[:, _slice(window.seen(1, x.shape[3], kx, 0))].sum(1)
+def patch_total(x: Float[Tensor, "n c *size"], window: Window) -> Float[Tensor, "groups patch"]:
+    """Sum of all patches, with entries ordered (channel, *kernel) as in a flattened weight.
+
+    Cost: O(n · c · pixels), and for each axis O(c · pixels · kernel).
+    """
+    total = x.sum(0)
+    for axis, size in enumerate(x.shape[2:]):
+        total = torch.tensordot(total, _sight(window, axis, size).to(x), ([1], [1]))
     return total.reshape(window.groups, -1)
 
 
-def patch_gram(x: Float[Tensor, "n c h w"], window: Window) -> Float[Tensor, "groups patch patch"]:
+def patch_gram(x: Float[Tensor, "n c *size"], window: Window) -> PatchGram:
     """``sum u uᵀ`` over all patches ``u`` of the zero-padded maps ``x``, exact at the border.
 
     Args:
-        x: feature maps without their padding, shape (n, channels, height, width).
+        x: feature maps without their padding, with one to three spatial axes.
         window: kernel, stride, padding, dilation, groups.
 
     Returns:
-        Shape (groups, patch, patch) with patch = channels / groups · kh · kw, entries ordered
-        (channel, ky, kx) as in a flattened convolution weight.
+        Shape (groups, patch, patch) with patch = channels / groups · kernel, entries ordered
+        (channel, *kernel) as in a flattened convolution weight.
 
-    Cost: (kh (2 kw - 1) - kw + 1) products of O(n h w c²) with horizontal stride 1, which is 13 for
-        a 3×3 kernel; kh (kh + 1) / 2 · kw² / stride products with another stride. An unfold would
-        cost kh² kw².
+    Cost: in products of O(n · pixels · c²), where an unfold would take kernel². For one axis with
+        stride 1: k. For two with stride 1: kh (2 kw - 1) - kw + 1, which is 13 for 3×3; with
+        another stride at most kh (kh + 1) / 2 · kw² / stride. For three: those of the two longer
+        axes, times k² for the shortest one, which is unfolded; 117 for 3×3×3.
     """
-    (kh, kw), groups = window.kernel, window.groups
-    channels = x.shape[1] // groups
-    products = _shifted if window.stride[1] == 1 and channels >= _NARROW else _unfolded
-    gram = x.new_empty(groups, channels, kh, kw, channels, kh, kw)
-    for ky, kx, ky2, kx2, block in products(x, window):
-        gram[:, :, ky, kx, :, ky2, kx2] = block
-        gram[:, :, ky2, kx2, :, ky, kx] = block.mT
-    return gram.reshape(groups, channels * kh * kw, channels * kh * kw)
+    flat = planar(x, window)
+    channels, (kh, kw) = flat.maps.shape[1] // window.groups, flat.window.kernel
+    gram = x.new_empty(window.groups, kh, kw, kh, kw, channels, channels)
+    for ky, ky2, kx, kx2, block in patch_blocks(flat.maps, flat.window):
+        gram[:, ky, kx, ky2, kx2] = block.permute(0, 2, 4, 1, 3)
+        gram[:, ky2, kx2, ky, kx] = block.permute(0, 4, 2, 3, 1)
+    gram = gram.permute(0, 5, 1, 2, 6, 3, 4).flatten(4).flatten(1, 3)
+    order = flat.entries.flatten().argsort().to(x.device)
+    in_order = bool((order[1:] > order[:-1]).all())
+    return gram if in_order else gram[:, order][:, :, order]
 
 
-Block = tuple[int, int, int, int, Gram]
+@dataclass(frozen=True)
+class Planar:
+    """Maps with two spatial axes that have the same patches as maps with one to three.
+
+    Attributes:
+        maps: with two axes.
+        window: what runs over them.
+        entries: which entry of the original patch each entry of a patch is.
+    """
+
+    maps: Float[Tensor, "n c h w"]
+    window: Window
+    entries: Int64[Tensor, "row kh kw"]
 
 
-def _unfolded(x: Tensor, window: Window) -> Iterator[Block]:
-    """Blocks from maps unfolded along their columns, for any horizontal stride."""
-    n, c, h, w = x.shape
-    kw, groups = window.kernel[1], window.groups
-    maps = x.new_zeros(kw, c, h, n, window.positions(1, w))
-    for kx in range(kw):
-        pixels = window.seen(1, w, kx, 0)
-        first = (pixels.start - kx * window.dilation[1] + window.padding[1]) // window.stride[1]
-        maps[kx, ..., first : first + len(pixels)] = x[..., _slice(pixels)].permute(1, 2, 0, 3)
-    flat = maps.unflatten(1, (groups, -1)).permute(1, 2, 0, 3, 4, 5).flatten(4).flatten(1, 2)
-    for dy in range(window.kernel[0]):
-        for ky, gram in _row_windows(flat, flat, dy, window):
-            blocks = gram.unflatten(2, (-1, kw)).unflatten(1, (-1, kw))
-            for kx in range(kw):
-                for other in range(kw):
-                    yield ky, kx, ky + dy, other, blocks[:, :, kx, :, other]
+def planar(x: Float[Tensor, "n c *size"], window: Window) -> Planar:
+    """Bring maps to two axes, in the orientation in which their moments take fewest products.
+
+    An axis is missing: it is added. There is one too many: the shortest kernel is unfolded into the
+    channels. Few channels are unfolded along the columns, so the longer kernel comes last; of many
+    the rows are shifted, so it comes first.
+    """
+    narrow = is_narrow(x, window)
+    entries = torch.arange(x.shape[1] // window.groups * window.taps)
+    entries = entries.reshape(-1, *window.kernel)
+    if x.dim() == 5:
+        return _folded(x, window, entries)
+    if x.dim() == 3:
+        at = 0 if narrow else 1
+        x, entries = x.unsqueeze(at + 2), entries.unsqueeze(at + 1)
+        return Planar(x, window.of_axes((None, 0) if narrow else (0, None)), entries)
+    tall, wide = window.kernel
+    if (tall > wide) if narrow else (wide > tall):
+        return Planar(x.mT, window.of_axes((1, 0)), entries.mT)
+    return Planar(x, window, entries)
 
 
-def _shifted(x: Tensor, window: Window) -> Iterator[Block]:
-    """Blocks from the flattened rows and their shifts, for horizontal stride 1."""
-    n, c, h, w = x.shape
-    (kh, kw), step = window.kernel, window.dilation[1]
-    gap = step * (kw - 1)
-    spaced = F.pad(x, (0, gap)).permute(1, 2, 0, 3).contiguous()  # c, h, n, w + gap
-    maps = spaced.reshape(window.groups, c // window.groups, h, n, w + gap)
-    edges = _Edges(maps[..., :w], 2 * gap)
-    for dy in range(kh):
-        for dx in range(0 if dy == 0 else 1 - kw, kw):
-            left, right = _overlap(maps.flatten(3), dx * step)
-            whole = dict(_row_windows(left, right, dy, window))
-            for kx in range(max(0, -dx), min(kw, kw - dx)):
-                strips = _strips(edges, window, kx, dx)
-                unseen = [dict(_row_windows(*strip, dy, window)) for strip in strips]
-                for ky, gram in whole.items():
-                    yield ky, kx, ky + dy, kx + dx, gram - sum(s[ky] for s in unseen)
+def _folded(x: Tensor, window: Window, entries: Tensor) -> Planar:
+    """Unfold the axis of the shortest kernel: its taps become channels, its positions examples."""
+    axis = min(range(3), key=lambda i: window.kernel[i])
+    pad, step = window.padding[axis], window.dilation[axis]
+    span = step * (window.kernel[axis] - 1) + 1
+    moved = F.pad(x.movedim(axis + 2, -1), (pad, pad))
+    taps = moved.unfold(-1, span, window.stride[axis])[..., ::step]  # n c h w positions taps
+    maps = taps.permute(0, 4, 1, 5, 2, 3).flatten(0, 1).flatten(1, 2)
+    found = planar(maps, window.of_axes(tuple(a for a in range(3) if a != axis)))
+    order = entries.movedim(axis + 1, 1).flatten()
+    return Planar(found.maps, found.window, order[found.entries])
 
 
-class _Edges:
-    """The outermost columns of the maps, where windows end, stored column by column."""
-
-    def __init__(self, maps: Float[Tensor, "groups c h n w"], reach: int) -> None:
-        self.width = maps.shape[-1]
-        self.whole = self.width <= 2 * reach
-        parts = [maps] if self.whole else [maps[..., :reach], maps[..., self.width - reach :]]
-        self._parts = [part.transpose(3, 4).contiguous() for part in parts]
-
-    def columns(self, start: int, stop: int) -> Maps:
-        """Columns ``start`` to ``stop`` as rows; all lie within reach of one edge."""
-        part = self._parts[0]
-        if stop > part.shape[3]:
-            part, offset = self._parts[1], self.width - self._parts[1].shape[3]
-            start, stop = start - offset, stop - offset
-        return part[:, :, :, start:stop].flatten(3)
-
-
-def _overlap(flat: Maps, shift: int) -> tuple[Maps, Maps]:
-    """The parts of the flattened rows that overlap after a shift."""
-    length = flat.shape[-1] - abs(shift)
-    a, b = max(-shift, 0), max(shift, 0)
-    return flat[..., a : a + length], flat[..., b : b + length]
-
-
-def _strips(edges: _Edges, window: Window, kx: int, dx: int) -> list[tuple[Maps, Maps]]:
-    """The pixels left and right of the columns under offset ``kx``, with their partners."""
-    width, shift = edges.width, dx * window.dilation[1]
-    seen, low, high = window.seen(1, width, kx, dx), max(0, -shift), width - max(0, shift)
-    ends = [(low, min(seen.start, high)), (seen.stop, high)]
-    return [(edges.columns(a, b), edges.columns(a + shift, b + shift)) for a, b in ends if a < b]
-
-
-def _row_windows(left: Maps, right: Maps, dy: int, window: Window) -> Iterator[tuple[int, Gram]]:
-    """For every kernel row ``ky``, the product of its window of rows with the rows ``dy`` below."""
-    height, shift = left.shape[2], dy * window.dilation[0]
-    depth = max(0, height - shift)
-    upper, lower = left[:, :, :depth], right[:, :, shift:]
-    shared = window.stride[0] == 1 and window.kernel[0] - dy > 1
-    whole = _contract(upper, lower) if shared else None
-    for ky in range(window.kernel[0] - dy):
-        rows = window.seen(0, height, ky, dy)
-        if whole is None:
-            yield ky, _contract(upper[:, :, _slice(rows)], lower[:, :, _slice(rows)])
-            continue
-        gram = whole
-        for outside in (slice(0, rows.start), slice(rows.stop, depth)):
-            if outside.start < outside.stop:
-                gram = gram - _contract(upper[:, :, outside], lower[:, :, outside])
-        yield ky, gram
-
-
-def _contract(left: Maps, right: Maps) -> Gram:
-    """``sum left rightᵀ`` over rows and columns."""
-    if left.shape[1] >= _WIDE:
-        return left.flatten(2) @ right.flatten(2).mT
-    return (left.permute(2, 0, 1, 3) @ right.permute(2, 0, 3, 1)).sum(0)
-
-
-def _slice(pixels: range) -> slice:
-    return slice(pixels.start, pixels.stop, pixels.step)
+def _sight(window: Window, axis: int, size: int) -> Float[Tensor, "kernel size"]:
+    """1 where a pixel is under an offset of the kernel at some position; else 0."""
+    seen = torch.zeros(window.kernel[axis], size)
+    for offset in range(window.kernel[axis]):
+        pixels = window.seen(axis, size, offset, 0)
+        seen[offset, pixels.start : pixels.stop : pixels.step] = 1.0
+    return seen

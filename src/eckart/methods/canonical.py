@@ -8,6 +8,7 @@ from typing import final
 from torch import Tensor
 
 from eckart.linalg import CanonicalFactors, canonical_factors
+from eckart.methods.adjoint import as_convolution, weights_in
 from eckart.methods.problem import Problem
 from eckart.records import Form, Piece
 
@@ -52,8 +53,9 @@ class Canonical:
         if problem.narrowed:
             return CanonicalState(piece, ())
         ranks = sorted({max(1, int(share * _break_even(piece))) for share in _SHARES})
-        kernel = problem.weight[0].unflatten(1, (piece.inputs, -1))
-        a, g = problem.a[0], problem.g[0]
+        flat = as_convolution(problem)
+        kernel = flat.weight[0].unflatten(1, (flat.piece.inputs, -1))
+        a, g = flat.a[0], flat.g[0]
         return CanonicalState(piece, tuple(canonical_factors(kernel, a, g, r) for r in ranks))
 
     def losses(self, state: CanonicalState) -> list[tuple[Form, float]]:
@@ -67,8 +69,7 @@ class Canonical:
         """The three kernels."""
         rank = form.pieces[0].outputs
         (found,) = (factors for factors in state.found if len(factors.first) == rank)
-        kernels = zip(form.pieces, (found.first, found.middle, found.last), strict=True)
-        return [kernel.reshape(piece.weight_shape) for piece, kernel in kernels]
+        return weights_in(form, (found.first, found.middle, found.last))
 
 
 def canonical_form(piece: Piece, rank: int) -> Form:

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from eckart.layers import weight_from
 from eckart.linalg import NestedFactors, nested_losses, output_projection, truncated_svd
 from eckart.methods.problem import Problem
 from eckart.records import Form, Piece
@@ -88,7 +89,7 @@ class LowRank:
         first, second = form.pieces
         factors = NestedFactors(state.left.double(), state.right.double(), state.losses)
         left, right = factors.balanced(first.outputs // first.groups)
-        return [right.reshape(first.weight_shape), left.reshape(second.weight_shape)]
+        return [weight_from(right, first), weight_from(left, second)]
 
 
 def low_rank_form(piece: Piece, rank: int, *, core: bool = False, pivoted: bool = False) -> Form:
@@ -96,11 +97,14 @@ def low_rank_form(piece: Piece, rank: int, *, core: bool = False, pivoted: bool 
 
     With ``core``, another 1×1 kernel from ``rank`` to ``rank`` channels is in between. With
     ``pivoted``, the last kernel carries if it can: in a single group, at ranks below the number of
-    outputs.
+    outputs. A transposed convolution becomes a 1×1 kernel, then a transposed one of its size.
     """
     between = rank * piece.groups
-    first = replace(piece, outputs=between, bias=False)
     middle = (piece.pointwise(between, between, False),) if core else ()
+    if piece.transposed:
+        first = piece.pointwise(piece.inputs, between)
+        return Form((first, *middle, replace(piece, inputs=between)))
+    first = replace(piece, outputs=between, bias=False)
     last = piece.pointwise(between, piece.outputs, piece.bias)
     carries = pivoted and piece.groups == 1 and rank < piece.outputs
     return Form((first, *middle, replace(last, carries=rank * carries)))

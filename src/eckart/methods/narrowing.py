@@ -103,7 +103,10 @@ def _weight(problem: Problem, outputs: Heirs | None, columns: Sequence[int] | No
     weight = problem.weight[0]
     if columns is not None:
         weight = refit(weight, problem.a[0], _at(problem, columns), check=False)
-    return weight[None] if outputs is None else weight[list(outputs.rows)][None]
+    if outputs is None:
+        return weight[None]
+    rows = _expanded(outputs.rows, problem.piece.blocks[0])
+    return weight[rows.to(weight.device)][None]
 
 
 def _inputs(problem: Problem, columns: Sequence[int] | None) -> Tensor:
@@ -116,7 +119,10 @@ def _inputs(problem: Problem, columns: Sequence[int] | None) -> Tensor:
 def _outputs(problem: Problem, outputs: Heirs | None) -> Tensor:
     if outputs is None:
         return problem.g
-    return (outputs.share.mT @ problem.g[0] @ outputs.share)[None]
+    share, block = outputs.share, problem.piece.blocks[0]
+    if block > 1:  # a transposed convolution writes patches: the same for each of their pixels
+        share = torch.kron(share, torch.eye(block).to(share))
+    return (share.mT @ problem.g[0] @ share)[None]
 
 
 def _at(problem: Problem, columns: Sequence[int]) -> Int64[Tensor, " columns"]:

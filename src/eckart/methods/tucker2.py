@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 from typing import final
 
 from torch import Tensor
 
 from eckart.linalg import NestedTucker, separable_factors
+from eckart.methods.adjoint import as_convolution, convolution, weights_in
 from eckart.methods.problem import Problem
 from eckart.records import Form, Piece
 
@@ -49,16 +51,17 @@ class TuckerTwo:
 
     def prepare(self, problem: Problem) -> TuckerTwoState:
         """One decomposition for the inputs, and one for the outputs per input rank."""
-        channels = problem.piece.inputs // problem.piece.groups
-        kernel = problem.weight.unflatten(2, (channels, 1, -1))
+        flat = as_convolution(problem)
+        channels = flat.piece.inputs // flat.piece.groups
+        kernel = flat.weight.unflatten(2, (channels, 1, -1))
         ranks = grid(channels)
-        factors = separable_factors(kernel, problem.a, problem.g, ranks[-1], check=False)
+        factors = separable_factors(kernel, flat.a, flat.g, ranks[-1], check=False)
         return TuckerTwoState(problem.piece, NestedTucker.behind(factors, ranks))
 
     def losses(self, state: TuckerTwoState) -> list[tuple[Form, float]]:
         """The forms of all pairs of ranks on a grid; see ``grid``."""
-        groups, out, row = state.piece.matrix_shape
-        positions = row // (state.piece.inputs // groups)
+        flat = convolution(state.piece)
+        out, positions = flat.outputs // flat.groups, prod(flat.kernel)
         return [
             (tucker2_form(state.piece, s, r), float(losses[s]))
             for r, losses in state.nested.losses().items()
@@ -68,16 +71,18 @@ class TuckerTwo:
 
     def build(self, state: TuckerTwoState, form: Form) -> list[Tensor]:
         """The three kernels, with the scale split evenly between them."""
-        inputs, outputs = form.ranks
-        kernels = zip(form.pieces, state.nested.built(outputs, inputs), strict=True)
-        return [kernel.reshape(piece.weight_shape) for piece, kernel in kernels]
+        inputs, outputs = form.ranks[:: -1 if state.piece.transposed else 1]
+        return weights_in(form, state.nested.built(outputs, inputs))
 
 
 def tucker2_form(piece: Piece, outputs: int, inputs: int) -> Form:
     """A 1×1 kernel to ``inputs`` channels per group, one to ``outputs``, and a 1×1 kernel.
 
-    The kernel in the middle has the layer's size.
+    The kernel in the middle has the layer's size. Of a transposed convolution, whose adjoint this
+    is, the two ranks change places.
     """
+    if piece.transposed:
+        inputs, outputs = outputs, inputs
     into, out = inputs * piece.groups, outputs * piece.groups
     return Form(
         (

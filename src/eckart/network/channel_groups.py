@@ -81,6 +81,9 @@ def coupling(model: nn.Module, example: Any, dense: Iterable[str] = ()) -> Coupl
 def _traced(model: nn.Module, example: Any) -> list[ChannelGroup]:
     """The groups as the tracer sees them."""
     twin = copy.deepcopy(model).eval().requires_grad_()
+    for module in twin.modules():
+        if hasattr(module, "padding_mode"):
+            module.padding_mode = "zeros"  # the tracer does not end on copied borders
     names = {module: name for name, module in twin.named_modules()}
     inputs = moved(example, twin)
     devices = {p.device.index or 0 for p in twin.parameters() if p.is_cuda}
@@ -229,7 +232,10 @@ def _mask(model: nn.Module, kept: Sequence[tuple[ChannelGroup, Sequence[int]]]) 
     for group, units in kept:
         gone = sorted(set(range(group.size)) - set(units))
         for name in group.readers:
-            weight_of(model.get_submodule(name))[:, group.columns(name, gone)] = 0.0
+            layer = model.get_submodule(name)
+            weight, columns = weight_of(layer), group.columns(name, gone)
+            at = torch.tensor(columns, dtype=torch.int64, device=weight.device)
+            weight.index_fill_(0 if piece_of(layer).transposed else 1, at, 0.0)
 
 
 @torch.no_grad()

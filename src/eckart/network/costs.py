@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from eckart.layers import type_of
 from eckart.records import Form
-from eckart.records.forms import Size
+from eckart.records.pieces import Size
 from eckart.running.batches import call, moved
 from eckart.running.hooks import untouched, watching
 

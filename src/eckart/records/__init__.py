@@ -2,9 +2,10 @@
 
 from eckart.records.channels import ChannelGroup, GroupCurve, Removal
 from eckart.records.curves import Curve, Curves, Option, Site
-from eckart.records.forms import Form, LayerSpec, Piece
+from eckart.records.forms import Form, LayerSpec
 from eckart.records.healing import Healed, HealingStep
 from eckart.records.offer import Offer
+from eckart.records.pieces import Piece
 from eckart.records.plans import Budget, Choice, Plan
 from eckart.records.results import Frontier, Measurement, Point
 from eckart.records.scores import Score

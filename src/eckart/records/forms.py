@@ -2,127 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, asdict, dataclass, replace
-from math import prod
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from eckart.errors import CheckpointError
 from eckart.records.excerpts import excerpt
-from eckart.records.reading import Count, Width, read
+from eckart.records.pieces import IDLE, Axis, Piece, Size
+from eckart.records.reading import Width, read
 
-Size = tuple[int, ...]
-_MOST_PIECES, _MOST_AXES, _WIDEST = 8, 3, 2**31 - 1
-_TRIVIAL_AXIS = (1, 1, 0, 1)  # kernel, stride, padding, dilation of an axis that does nothing
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One plain layer: a matrix (``kernel=()``) or a convolution, known by its shapes alone.
-
-    Attributes:
-        inputs, outputs: features or channels.
-        kernel, stride, padding, dilation: one number per spatial axis; empty for a matrix.
-        groups: number of independent groups of channels.
-        bias: whether a bias is added.
-        padding_mode: as in ``torch.nn.Conv2d``.
-        carries: number of outputs that are unchanged inputs, in an order of its own: all inputs, or
-            0. That many rows of the weight are rows of the identity, and are not stored.
-    """
-
-    inputs: Width
-    outputs: Width
-    kernel: tuple[Width, ...] = ()
-    _: KW_ONLY
-    stride: tuple[Width, ...] = ()
-    padding: tuple[Count, ...] = ()
-    dilation: tuple[Width, ...] = ()
-    groups: Width = 1
-    bias: bool = False
-    padding_mode: str = "zeros"
-    carries: Count = 0
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain dictionary."""
-        return {k: v for k, v in asdict(self).items() if k != "carries" or v}
-
-    @classmethod
-    def unpacked(cls, data: Any) -> Any:
-        """``carries`` is written only if it is not 0."""
-        return {"carries": 0, **data} if isinstance(data, dict) else data
-
-    def contradiction(self) -> str | None:
-        """The geometry must agree in length, and the groups must divide the widths."""
-        lengths = {len(s) for s in (self.kernel, self.stride, self.padding, self.dilation)}
-        if len(lengths) > 1 or max(lengths) > _MOST_AXES:
-            return (
-                f"kernel, stride, padding, dilation must agree in length, of at most {_MOST_AXES}"
-            )
-        if self.inputs % self.groups or self.outputs % self.groups:
-            return (
-                f"{self.groups} groups do not divide {self.inputs} inputs, {self.outputs} outputs"
-            )
-        if max((*self.padding, self.carries), default=0) > _WIDEST:
-            return f"padding and carries are at most {_WIDEST}"
-        return None
-
-    @property
-    def weight_shape(self) -> Size:
-        """Shape of the weight as in torch, including the rows that only carry."""
-        return (self.outputs, self.inputs // self.groups, *self.kernel)
-
-    @property
-    def rest(self) -> Piece:
-        """The stored part of a piece that carries: outputs that are not inputs, without bias."""
-        return replace(self, outputs=self.outputs - self.carries, bias=False, carries=0)
-
-    @property
-    def matrix_shape(self) -> tuple[int, int, int]:
-        """Shape (groups, out, in) of the weight as one matrix per group."""
-        rows = self.outputs // self.groups
-        return self.groups, rows, self.inputs // self.groups * prod(self.kernel)
-
-    @property
-    def weights(self) -> int:
-        """Number of weights without the bias."""
-        return self.rest.weights if self.carries else prod(self.weight_shape)
-
-    @property
-    def params(self) -> int:
-        """Number of parameters."""
-        return self.weights + self.outputs * self.bias
-
-    @property
-    def axes(self) -> tuple[Size, ...]:
-        """(kernel, stride, padding, dilation) of every spatial axis."""
-        return tuple(zip(self.kernel, self.stride, self.padding, self.dilation, strict=True))
-
-    @property
-    def is_depthwise(self) -> bool:
-        """Whether every channel is filtered separately."""
-        return self.inputs == self.outputs == self.groups > 1
-
-    def pointwise(self, inputs: int, outputs: int, bias: bool = False) -> Piece:
-        """A 1×1 piece of other widths, with the same number of axes and groups."""
-        ones, zeros = (1,) * len(self.kernel), (0,) * len(self.kernel)
-        return Piece(
-            inputs,
-            outputs,
-            ones,
-            stride=ones,
-            padding=zeros,
-            dilation=ones,
-            groups=self.groups,
-            bias=bias,
-        )
-
-    def output_size(self, size: Size) -> Size:
-        """Positions at the output for an input of ``size``: (height, width), or (rows,)."""
-        if not self.kernel:
-            return size
-        return tuple(
-            (n + 2 * pad - dilation * (k - 1) - 1) // stride + 1
-            for n, (k, stride, pad, dilation) in zip(size, self.axes, strict=True)
-        )
+_MOST_PIECES = 8
 
 
 @dataclass(frozen=True)
@@ -160,8 +48,8 @@ class Form:
         """Multiply-adds for one example whose input has ``size`` positions."""
         total = 0
         for piece in self.pieces:
+            total += piece.macs(size)
             size = piece.output_size(size)
-            total += piece.weights * prod(size)
         return total
 
     def _groups_fit(self, dense: Piece) -> bool:
@@ -173,18 +61,28 @@ class Form:
             piece.groups == dense.groups or piece.is_depthwise for piece in inner
         )
 
+    def _turns_like(self, dense: Piece) -> bool:
+        """Whether pieces are transposed where the layer is; pointwise ones between need not be."""
+        turned = [piece.transposed for piece in self.pieces if not piece.is_pointwise]
+        some = any(piece.transposed for piece in self.pieces)
+        return some == dense.transposed and set(turned) <= {dense.transposed}
+
     def _carries_rightly(self) -> bool:
         """Whether only the last of several pieces carries: a pointwise, wider one in one group."""
         last = self.pieces[-1]
         wider = last.carries == last.inputs < last.outputs
-        fits = wider and last.groups == 1 and set(last.axes) <= {_TRIVIAL_AXIS}
+        fits = wider and last.groups == 1 and last.is_pointwise and not last.transposed
         return not any(p.carries for p in self.pieces[:-1]) and (
             not last.carries or (fits and not self.is_plain)
         )
 
     def __str__(self) -> str:
         widths = "→".join(str(piece.inputs) for piece in self.pieces)
-        kernels = ", ".join("×".join(map(str, p.kernel)) for p in self.pieces if p.kernel)
+        kernels = ", ".join(
+            "×".join(map(str, p.kernel)) + " transposed" * p.transposed
+            for p in self.pieces
+            if p.kernel
+        )
         last = self.pieces[-1]
         rest = f"{last.carries}+{last.outputs - last.carries}"
         text = f"{widths}→{rest if last.carries else last.outputs}"
@@ -226,9 +124,12 @@ class Form:
             "it is wider than the layer allows": any(w > widest for w in widths),
             "its kernels do not compose to the layer's": _axes(self.pieces) != _axes((dense,)),
             "its padding mode differs": any(
-                p.padding_mode != dense.padding_mode for p in self.pieces if any(p.padding)
+                p.padding_mode != dense.padding_mode
+                for p in self.pieces
+                if any(p.padding) or p.extra
             ),
             "its groups differ": not self._groups_fit(dense),
+            "its transposed pieces differ": not self._turns_like(dense),
             "a piece carries that cannot": not self._carries_rightly(),
             "its bias is misplaced": [p.bias for p in self.pieces]
             != [False] * len(widths) + [dense.bias],
@@ -284,9 +185,9 @@ class LayerSpec:
         return None
 
 
-def _axes(pieces: tuple[Piece, ...]) -> list[list[Size]]:
+def _axes(pieces: tuple[Piece, ...]) -> list[list[Axis]] | None:
     """What the pieces do on each axis, in order, without pieces that do nothing there."""
     if len({len(piece.kernel) for piece in pieces}) != 1:
-        return [[(-1,)]]
+        return None
     columns = zip(*(piece.axes for piece in pieces), strict=True)
-    return [[axis for axis in column if axis != _TRIVIAL_AXIS] for column in columns]
+    return [[axis for axis in column if axis != IDLE] for column in columns]

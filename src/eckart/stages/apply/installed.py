@@ -8,7 +8,7 @@ from dataclasses import replace
 from torch import nn
 
 from eckart.costs import COSTS
-from eckart.layers import bias_of, filled, piece_of, rebuild
+from eckart.layers import bias_of, filled, piece_of, rebuild, weight_from
 from eckart.moments import Moments
 from eckart.network.removal import without_units
 from eckart.network.replacing import copied, installed
@@ -34,7 +34,9 @@ def put_in(
         if found.factors:
             modules[name] = rebuild(module, plan.choices[name].form, found.factors)
         if found.plain is not None:
-            fitted = filled(module, piece_of(module), found.plain, bias_of(module))
+            piece = piece_of(module)
+            plain = weight_from(found.plain, piece)
+            fitted = filled(module, piece, plain, bias_of(module))
             smaller.set_submodule(name, fitted)
     broken = installed(smaller, modules, moments.example, stacklevel=5)
     if not inplace:

@@ -18,8 +18,8 @@ from eckart.moments.distributed import world
 from eckart.network.costs import network_costs, trace_sizes
 from eckart.network.read_weights import weights_read
 from eckart.records import Form, LayerSpec
-from eckart.records.forms import Size
 from eckart.records.offer import AUTO
+from eckart.records.pieces import Size
 from eckart.running.batches import call, examples_in, first_examples, inputs_of, moved, tensors_in
 from eckart.running.hooks import watching
 from eckart.stages.calibrate.refused import refusal

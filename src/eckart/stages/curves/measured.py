@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from eckart.errors import InputError
-from eckart.layers import rebuild, weight_of
+from eckart.layers import as_matrix, piece_of, rebuild, weight_from, weight_of
 from eckart.linalg import quadratic_loss, refit
 from eckart.methods import Problem
 from eckart.metrics import METRICS, Measurable, Probe, probe_of
@@ -83,7 +83,9 @@ class _Trial:
         layers = {name: self.model.get_submodule(name) for name in weights}
         before = {name: weight_of(layer).clone() for name, layer in layers.items()}
         for name, weight in weights.items():
-            weight_of(layers[name]).copy_(weight.reshape(before[name].shape))
+            piece = piece_of(layers[name])
+            stacked = weight.reshape(piece.matrix_shape)
+            weight_of(layers[name]).copy_(weight_from(stacked, piece))
         pairs = zip(self.sample, self.outputs, strict=True)
         found = sum(self._change(inputs, outputs) for inputs, outputs in pairs)
         for name, weight in before.items():
@@ -131,7 +133,7 @@ def _factor_ratio(trial: _Trial, name: str, options: Sequence[Option]) -> float 
     if option is None:
         return None
     merged = rebuild(layer, option.form, trial.bench.built(problem, option)).merge()
-    weight = weight_of(merged).detach().double().reshape(problem.weight.shape)
+    weight = as_matrix(merged).double()
     loss = quadratic_loss(weight - problem.weight, problem.a, problem.g)
     change = trial.change({name: weight})
     return change / loss if min(loss, change) > _TINY else None

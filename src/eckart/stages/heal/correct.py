@@ -18,6 +18,7 @@ from eckart.layers import (
     Carrying,
     Factored,
     bias_of,
+    exchanged,
     norm_width,
     refill,
     type_of,
@@ -156,8 +157,14 @@ def _affine(
 def _rescale(module: nn.Module, scale: Tensor, shift: Tensor) -> None:
     """Multiply a module's outputs by ``scale`` and add ``shift``, per channel."""
     *inner, last = weights_of(module)
-    refill(module, [*inner, last * scale.reshape(-1, *[1] * (last.dim() - 1))])
-    bias = bias_of(last_piece(module))
+    part, by_row = last_piece(module), scale.reshape(-1, *[1] * (last.dim() - 1))
+    kind = type_of(part)
+    if kind is None:
+        scaled = last * by_row
+    else:
+        scaled = exchanged(exchanged(last, kind.piece(part)) * by_row, kind.piece(part))
+    refill(module, [*inner, scaled])
+    bias = bias_of(part)
     if bias is not None:
         bias.copy_(bias * scale + shift)
 

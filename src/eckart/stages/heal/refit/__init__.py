@@ -17,7 +17,7 @@ from typing import Any, final
 import torch
 from torch import nn
 
-from eckart.layers import Factored, type_of, weights_of
+from eckart.layers import Factored, piece_of, type_of, weights_of
 from eckart.running.batches import inputs_of
 from eckart.running.masks import masks_of
 from eckart.running.progress import tracked
@@ -148,5 +148,6 @@ def _matched(case: Case) -> list[str]:
     return [
         name
         for name, module in layers
-        if is_what_is_left(module, dense[name], kept_channels(case.plan, case.teacher, name))
+        if not piece_of(dense[name]).transposed  # its outputs are sums over several rows
+        and is_what_is_left(module, dense[name], kept_channels(case.plan, case.teacher, name))
     ]

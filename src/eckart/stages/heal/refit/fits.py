@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor, nn
 
-from eckart.layers import Factored, composed, piece_of
+from eckart.layers import Factored, composed, merged_piece, piece_of
 from eckart.linalg import damped, least_squares, reduced_rank_regression
 from eckart.linalg.balance import balanced
 from eckart.methods import regular
@@ -34,10 +34,8 @@ class Layer:
     @classmethod
     def of(cls, module: nn.Module) -> Layer:
         """The shapes of a plain layer or a chain."""
-        if isinstance(module, Factored):
-            return cls(module.form, piece_of(module.merge()).matrix_shape)
-        piece = piece_of(module)
-        return cls(Form((piece,)), piece.matrix_shape)
+        form = module.form if isinstance(module, Factored) else Form((piece_of(module),))
+        return cls(form, merged_piece(form).matrix_shape)
 
     def matrix(self, weights: Sequence[Tensor]) -> Float64[Tensor, "groups out in"]:
         """The matrix that a chain's weights compose to; gradients pass through."""
@@ -47,7 +45,7 @@ class Layer:
     def rank(self) -> int | None:
         """The rank, if the chain is two pieces that can be any matrix of that rank; else None."""
         first, *others = self.form.pieces
-        idle = [all(axis == (1, 1, 0, 1) for axis in piece.axes) for piece in others]
+        idle = [piece.is_pointwise for piece in others]
         rank = first.outputs // first.groups
         return rank if idle == [True] and rank <= min(self.matrix_shape[1:]) else None
 

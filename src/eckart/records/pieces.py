@@ -1,0 +1,194 @@
+"""One plain layer, known by its shapes: what forms are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import KW_ONLY, asdict, dataclass, replace
+from math import prod
+from typing import Any
+
+from eckart.records.reading import Count, Width
+
+Size = tuple[int, ...]
+Axis = tuple[int, int, int, int, int]
+"""Kernel, stride, padding, dilation, extra of one spatial axis."""
+_MOST_AXES, _WIDEST = 3, 2**31 - 1
+IDLE: Axis = (1, 1, 0, 1, 0)  # an axis on which nothing is done
+_UNLESS = {"carries": 0, "extra": [], "transposed": False}  # written only where they differ
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One plain layer: a matrix (``kernel=()``), a convolution, or a transposed convolution.
+
+    Attributes:
+        inputs, outputs: features or channels.
+        kernel, stride, padding, dilation: one number per spatial axis; empty for a matrix.
+        groups: number of independent groups of channels.
+        bias: whether a bias is added.
+        padding_mode: as in ``torch.nn.Conv2d``.
+        carries: number of outputs that are unchanged inputs, in an order of its own: all inputs, or
+            0. That many rows of the weight are rows of the identity, and are not stored.
+        extra: what is added at the end of each axis; empty if nothing is. In a convolution with
+            ``padding="same"`` and an even kernel: padding. In a transposed one: output padding.
+        transposed: whether it is a transposed convolution, as ``torch.nn.ConvTranspose2d``.
+    """
+
+    inputs: Width
+    outputs: Width
+    kernel: tuple[Width, ...] = ()
+    _: KW_ONLY
+    stride: tuple[Width, ...] = ()
+    padding: tuple[Count, ...] = ()
+    dilation: tuple[Width, ...] = ()
+    groups: Width = 1
+    bias: bool = False
+    padding_mode: str = "zeros"
+    carries: Count = 0
+    extra: tuple[Count, ...] = ()
+    transposed: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain dictionary."""
+        return {k: v for k, v in asdict(self).items() if k not in _UNLESS or v}
+
+    @classmethod
+    def unpacked(cls, data: Any) -> Any:
+        """What few pieces have is written only if they have it."""
+        return {**_UNLESS, **data} if isinstance(data, dict) else data
+
+    def contradiction(self) -> str | None:
+        """The geometry must agree in length, and the groups must divide the widths."""
+        lengths = {len(s) for s in (self.kernel, self.stride, self.padding, self.dilation)}
+        if len(lengths) > 1 or max(lengths) > _MOST_AXES:
+            return (
+                f"kernel, stride, padding, dilation must agree in length, of at most {_MOST_AXES}"
+            )
+        if self.inputs % self.groups or self.outputs % self.groups:
+            return (
+                f"{self.groups} groups do not divide {self.inputs} inputs, {self.outputs} outputs"
+            )
+        if max((*self.padding, *self.extra, self.carries), default=0) > _WIDEST:
+            return f"padding, extra and carries are at most {_WIDEST}"
+        return self._contradictory_end()
+
+    def _contradictory_end(self) -> str | None:
+        """What is added at the end of an axis must be what torch can add there."""
+        if self.transposed and not (self.kernel and self.padding_mode == "zeros"):
+            return "a transposed piece is a convolution with padding_mode 'zeros'"
+        if self.extra and (len(self.extra) != len(self.kernel) or not any(self.extra)):
+            return "extra is empty, or has a number per axis that are not all 0"
+        if self.transposed:
+            wrong = any(extra >= stride for _, stride, _, _, extra in self.axes)
+            return "extra must be smaller than stride in a transposed piece" if wrong else None
+        uneven = any(s != 1 or 2 * p + e != d * (k - 1) for k, s, p, d, e in self.axes)
+        return "extra must pad to the same size" if self.extra and uneven else None
+
+    @property
+    def weight_shape(self) -> Size:
+        """Shape of the weight as in torch, including the rows that only carry."""
+        if self.transposed:
+            return (self.inputs, self.outputs // self.groups, *self.kernel)
+        return (self.outputs, self.inputs // self.groups, *self.kernel)
+
+    @property
+    def rest(self) -> Piece:
+        """The stored part of a piece that carries: outputs that are not inputs, without bias."""
+        return replace(self, outputs=self.outputs - self.carries, bias=False, carries=0)
+
+    @property
+    def blocks(self) -> tuple[int, int]:
+        """Rows and columns of the matrix for each output and each input channel.
+
+        A convolution reads patches: the kernel belongs to the columns. A transposed one writes
+        patches: it belongs to the rows.
+        """
+        taps = prod(self.kernel)
+        return (taps, 1) if self.transposed else (1, taps)
+
+    @property
+    def matrix_shape(self) -> tuple[int, int, int]:
+        """Shape (groups, out, in) of the weight as one matrix per group."""
+        rows, columns = self.blocks
+        return (
+            self.groups,
+            self.outputs // self.groups * rows,
+            self.inputs // self.groups * columns,
+        )
+
+    @property
+    def weights(self) -> int:
+        """Number of weights without the bias."""
+        return self.rest.weights if self.carries else prod(self.weight_shape)
+
+    @property
+    def params(self) -> int:
+        """Number of parameters."""
+        return self.weights + self.outputs * self.bias
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """What is done on every spatial axis."""
+        extra = self.extra or (0,) * len(self.kernel)
+        numbers = (self.kernel, self.stride, self.padding, self.dilation, extra)
+        return tuple(zip(*numbers, strict=True))
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether nothing is done on any spatial axis."""
+        return all(axis == IDLE for axis in self.axes)
+
+    def on(self, axes: Iterable[int]) -> Piece:
+        """This piece on some of its axes; on the others it does nothing."""
+        working = set(axes)
+        chosen = [axis if at in working else IDLE for at, axis in enumerate(self.axes)]
+        return self.with_axes(chosen)
+
+    def with_axes(self, axes: Sequence[Axis]) -> Piece:
+        """This piece with other things to do on its axes."""
+        kernel, stride, padding, dilation, extra = zip(*axes, strict=True) if axes else ((),) * 5
+        return replace(
+            self,
+            kernel=kernel,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            extra=extra if any(extra) else (),
+        )
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether every channel is filtered separately."""
+        return self.inputs == self.outputs == self.groups > 1
+
+    def pointwise(self, inputs: int, outputs: int, bias: bool = False) -> Piece:
+        """A 1×1 piece of other widths, with the same number of axes and groups."""
+        ones, zeros = (1,) * len(self.kernel), (0,) * len(self.kernel)
+        return Piece(
+            inputs,
+            outputs,
+            ones,
+            stride=ones,
+            padding=zeros,
+            dilation=ones,
+            groups=self.groups,
+            bias=bias,
+        )
+
+    def output_size(self, size: Size) -> Size:
+        """Positions at the output for an input of ``size``: (height, width), or (rows,)."""
+        if self.transposed:
+            return tuple(
+                (n - 1) * stride - 2 * pad + dilation * (k - 1) + extra + 1
+                for n, (k, stride, pad, dilation, extra) in zip(size, self.axes, strict=True)
+            )
+        if not self.kernel:
+            return size
+        return tuple(
+            (n + 2 * pad + extra - dilation * (k - 1) - 1) // stride + 1
+            for n, (k, stride, pad, dilation, extra) in zip(size, self.axes, strict=True)
+        )
+
+    def macs(self, size: Size) -> int:
+        """Multiply-adds for one example whose input has ``size`` positions."""
+        return self.weights * prod(size if self.transposed else self.output_size(size))
