@@ -80,16 +80,29 @@ def without_bias(module: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize("name", sorted(LAYER_TYPES))
-def test_every_type_is_tried_and_matched_by_its_exact_class(name: str):
+def test_every_type_is_tried_and_matched_by_what_it_computes(name: str):
     kind = LAYER_TYPES[name]
     assert isinstance(kind, LayerType)
     assert kind.name == name
     tried = [layer(n) for n in LAYERS if type(layer(n)) is kind.module]
     assert tried, f"add a layer of type {name} to layer_zoo.py"
     assert type_of(tried[0]) is kind
-    subclass = type("Changed", (kind.module,), {})
-    tried[0].__class__ = subclass
-    assert type_of(tried[0]) is None
+    for members in ({}, {"extra_repr": lambda self: "the same"}):
+        tried[0].__class__ = type("Same", (kind.module,), members)
+        assert type_of(tried[0]) is kind
+    for changed in ("forward", "_conv_forward", "__getattr__"):
+        tried[0].__class__ = type("Changed", (kind.module,), {changed: lambda self, *_: None})
+        assert type_of(tried[0]) is None, changed
+
+
+def test_a_weight_that_is_computed_is_no_plain_layer():
+    parametrised = nn.utils.parametrizations.weight_norm(nn.Linear(3, 2))
+    adapted = type("Adapted", (nn.Linear,), {})(3, 2)
+    adapted.adapter = nn.Parameter(torch.zeros(2))
+    replaced = nn.Linear(3, 2)
+    replaced.__class__ = type("Inherits", (nn.Linear,), {})
+    replaced.forward = torch.relu
+    assert [type_of(m) for m in (parametrised, adapted, replaced)] == [None, None, None]
 
 
 @each_layer

@@ -39,7 +39,7 @@ class ConvType:
 
     @property
     def module(self) -> type[nn.Module]:
-        """The exact class."""
+        """The class."""
         return _CLASSES[self.axes - 1]
 
     def refusal(self, module: nn.Module) -> str | None:

@@ -40,7 +40,7 @@ class ConvTransposeType:
 
     @property
     def module(self) -> type[nn.Module]:
-        """The exact class."""
+        """The class."""
         return transposed_class(self.axes)
 
     def refusal(self, module: nn.Module) -> str | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import final
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor, nn
 
 from eckart.layers.carrying import Carrying
+from eckart.layers.product import Product
 from eckart.layers.registry import (
     LAYER_TYPES,
     OwnLayout,
@@ -21,6 +22,12 @@ from eckart.layers.registry import (
 )
 from eckart.linalg import spanning_rows
 from eckart.records import Form, Piece
+
+_READ = {"weight", "bias", "in_features", "out_features", "nf", "nx"} | {
+    *("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups"),
+    *("padding_mode", "output_padding", "transposed"),
+}
+"""The attributes of the layer that are read from what replaces it."""
 
 
 @final
@@ -35,6 +42,33 @@ class Factored(nn.Sequential):
 
     __jit_unused_properties__ = ("form",)  # for people, and not compiled by torch.jit.script
     stands_for: str | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """What networks read from the layer that this replaces, such as ``weight`` or ``stride``.
+
+        ``weight`` is the product of the factors, in their dtype and on their device; gradients pass
+        through it. It is no parameter, and is multiplied out only where its numbers are used.
+        """
+        if name not in _READ or not self.__dict__.get("_modules"):
+            return super().__getattr__(name)
+        if name == "bias":
+            return bias_of(self[-1])
+        piece, like = merged_piece(self.form), weight_of(self[0])
+        if name != "weight":
+            return getattr(self._whole(piece, like.to("meta")), name)
+        if torch.compiler.is_compiling():
+            return self._product()
+        dense = cast(Tensor, self._whole(piece, like.to("meta")).weight)
+        return Product.of(self._product, dense.shape, like)
+
+    def _product(self) -> Tensor:
+        """The weight of the layer that this replaces, in its layout."""
+        parts = [part.weight if type(part) is Carrying else weight_of(part) for part in self]
+        like, form = parts[0], self.form
+        exact = torch.promote_types(like.dtype, torch.float32)
+        whole = composed([part.to(exact) for part in parts], form).to(like.dtype)
+        kind = LAYER_TYPES.get(self.stands_for or "")
+        return kind.oriented(whole) if isinstance(kind, OwnLayout) else whole
 
     @property
     def form(self) -> Form:

@@ -32,7 +32,10 @@ class InputSums:
 
 @runtime_checkable
 class LayerType(Protocol):
-    """A kind of layer, matched by its exact class. Every method takes the module itself."""
+    """A kind of layer. Every method takes the module itself.
+
+    It is matched by its class, and by subclasses that inherit what the class computes.
+    """
 
     @property
     def name(self) -> str:
@@ -40,7 +43,7 @@ class LayerType(Protocol):
 
     @property
     def module(self) -> type[nn.Module]:
-        """The exact class."""
+        """The class."""
 
     def refusal(self, module: nn.Module) -> str | None:
         """Why this module cannot be compressed, or None."""
@@ -72,11 +75,14 @@ class OwnLayout(LayerType, Protocol):
     """
 
     def oriented(self, weight: Tensor) -> Tensor:
-        """A view of the weight in torch's layout, (out, in, …)."""
+        """A view of the weight in torch's layout, (out, in, …); of such a one, the way back."""
 
     def whole(self, piece: Piece, like: Tensor) -> nn.Module:
         """An uninitialised layer of the type's own class."""
 
+
+_ACT = ("forward", "_conv_forward", "_output_padding", "__call__", "__getattr__")
+"""What a module computes with its weight, or reads it by."""
 
 LAYER_TYPES: dict[str, LayerType] = {}
 
@@ -87,11 +93,25 @@ def register_layer(kind: LayerType) -> None:
 
 
 def type_of(module: nn.Module) -> LayerType | None:
-    """The layer type of a module, by its exact class: a subclass may compute something else."""
+    """The layer type of a module: that of its class, or of the class whose forward it inherits.
+
+    A subclass that computes something else, or whose weight is not a plain parameter, has none.
+    """
     for kind in LAYER_TYPES.values():
         if type(module) is kind.module:
             return kind
+    for kind in LAYER_TYPES.values():
+        if isinstance(module, kind.module) and _acts_as(module, kind.module):
+            return kind
     return None
+
+
+def _acts_as(module: nn.Module, parent: type[nn.Module]) -> bool:
+    """Whether a subclass changes nothing in how the weight acts."""
+    inherited = (getattr(type(module), name, None) is getattr(parent, name, None) for name in _ACT)
+    own = module._parameters
+    plain = "weight" in own and own.keys() <= {"weight", "bias"} and not module._modules
+    return all(inherited) and plain and "forward" not in vars(module)
 
 
 def known_type_of(module: nn.Module) -> LayerType:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from eckart.layers import (
     no_narrowing,
@@ -82,7 +83,7 @@ def _traced(model: nn.Module, example: Any) -> list[ChannelGroup]:
     """The groups as the tracer sees them."""
     twin = copy.deepcopy(model).eval().requires_grad_()
     for module in twin.modules():
-        if hasattr(module, "padding_mode"):
+        if isinstance(module, _ConvNd):
             module.padding_mode = "zeros"  # the tracer does not end on copied borders
     names = {module: name for name, module in twin.named_modules()}
     inputs = moved(example, twin)
