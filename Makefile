@@ -59,6 +59,7 @@ studies: .venv/dev.stamp  ## run every study, on ECKART_DATA where it is set, el
 	$(BIN)/python examples/mlp_mnist.py $(call on,mnist)
 	$(BIN)/python examples/lenet_reconstruction.py $(call on,mnist)
 	$(BIN)/python examples/residual_mlp_cifar10.py $(call on,cifar10)
+	$(BIN)/python examples/theory_and_game.py
 	$(BIN)/python examples/resnet18_imagenette.py $(call on,imagenette96)
 
 clean:  ## remove what was made, except .venv and benchmarks/.cache
