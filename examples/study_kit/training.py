@@ -96,7 +96,7 @@ def _optimiser(
     """The optimiser, and the schedule to step after each batch."""
     weights, rate = list(network.parameters()), recipe.rate
     if recipe.adam or recipe.plain:
-        adam = torch.optim.Adam(weights, rate)
+        adam = torch.optim.Adam(weights, rate, fused=True)
         constant = adam if recipe.adam else torch.optim.SGD(weights, rate, momentum=0.9)
         return constant, torch.optim.lr_scheduler.ConstantLR(constant, factor=1.0)
     sgd = torch.optim.SGD(weights, rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
