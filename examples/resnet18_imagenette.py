@@ -2,149 +2,171 @@
 
 python examples/resnet18_imagenette.py --data ../data/imagenette96
 
-The course trains torchvision's ResNet-18 from scratch with 10 classes for 5 epochs at 320 pixels,
-gets 64.79 %, and replaces the weights of the two convolutions of `layer1[0]` by their rank-8
-matrices. The shape stays the same, so nothing is saved. This study shows the same cut in place and
-stored as factors, eckart with as many parameters, and the whole network at 0.7, 0.5 and 0.3 of its
-parameters, healed.
+The notebook cuts the two convolutions of `layer1[0]` in torchvision's ResNet-18 to rank 8, puts
+them in place before training, and trains 5 epochs by SGD: 64.79 % at 320 pixels. Training makes the
+weights full again, so nothing is saved. This study does the same and shows the ranks. Then it does
+what was meant: factors that stay factors while training, and the cut after training, trained again.
+At the end, the whole network at 0.7, 0.5 and 0.3 of its parameters.
+`--uncut 1` also trains the network that is never cut; `--heal 1` heals the smaller networks.
 """
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import replace
-from functools import cached_property
 from time import process_time
 
-import torchvision
+import torch
 from torch import nn
 
 import eckart
 from study_kit.images import Images, load_images
 from study_kit.measuring import measured, relative_times
+from study_kit.opening import Line, opening
+from study_kit.resnet18 import COURSE, FACTORS, OURS, STARTS, Network, spectrum
 from study_kit.study import Row, Study, begin, percent, table
-from study_kit.training import Recipe, trained
+from study_kit.training import Recipe, train_epochs, trained
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-RECIPE = Recipe(epochs=5, rate=0.03, batch=32, margin=8, smoothing=0.1, bfloat16=True)
-CUT = {"layer1.0.conv1": 8, "layer1.0.conv2": 8}
+NOTEBOOK = 0.6479
+HALF = (0.5, 0.5, 0.5)  # mean and deviation of every channel
+RECIPE = Recipe(epochs=5, rate=1e-3, batch=32, plain=True, bfloat16=True)
+MORE = 1  # epochs of training after the cut
 KEEPS = (0.7, 0.5, 0.3)
-METHODS = ("weighted_svd", "spatial")
-CALIBRATION, STEPS = 1000, 150
+STEPS = 150  # of distillation
 TREATMENTS = {"correct": 4000, "refit": 1000, "distil": 4000}  # images that each sees
 
 
-def resnet18() -> nn.Module:
-    return torchvision.models.resnet18(num_classes=10)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    study = begin("resnet18-imagenette", "frgfm/imagenette:160px", arguments, pixels=96)
+    optional = {"pixels": 96, "uncut": 0, "heal": 0}
+    study = begin("resnet18-imagenette", "frgfm/imagenette:160px", arguments, **optional)
     few, size = ("[:2%]", 32) if study.quick else ("", study.options.pixels)
-    train, test = (load_images(study.data, split + few, size) for split in ("train", "validation"))
-    train, test = (replace(part, mean=MEAN, std=STD) for part in (train, test))
-    recipe = replace(RECIPE, epochs=1) if study.quick else RECIPE
-    dense = study.network("dense", resnet18, lambda: trained(resnet18, train, recipe, study.seed))
-    network = Network(dense, train, test, ("layer3*", "layer4*") if study.quick else ())
-    cut = study.rows("cut", lambda: two_convolutions(network))
-    tabulate_cut(study, cut)
-    keeps, steps = ((0.97,), 2) if study.quick else (KEEPS, STEPS)
-    draw(study, cut[0], study.rows("budgets", lambda: budgets(network, keeps, steps)))
-    study.sign(cut[0])
-
-
-class Network:
-    """The dense network, the data, and its moments and options."""
-
-    def __init__(
-        self, dense: nn.Module, train: Images, test: Images, untouched: Sequence[str]
-    ) -> None:
-        self.untouched = untouched
-        self.dense, self.train, self.test = dense, train.in_batches(64), test
-        calibration = train.first(CALIBRATION).in_batches(50)
-        self.moments = eckart.calibrate(dense, calibration, progress=False)
-
-    def options(self, *methods: str) -> eckart.Curves:
-        """Every option of these methods."""
-        return eckart.curves(
-            self.dense, self.moments, methods=methods, dense=self.untouched, progress=False
-        )
-
-    @cached_property
-    def factors(self) -> eckart.Curves:
-        """Low rank and spatial options; removal of channels takes minutes on 4,608 columns."""
-        return self.options(*METHODS)
-
-    def at_most(self, params: float) -> nn.Module:
-        """Eckart's best network within a fraction, or a number, of the parameters."""
-        plan = eckart.allocate(self.factors, eckart.Budget(params=params))
-        return eckart.apply(self.dense, plan, self.moments)
-
-
-def two_convolutions(network: Network) -> Iterator[Row]:
-    """The course's two convolutions at rank 8."""
-    stored = eckart.factorize(network.dense, CUT)
-    weighted = eckart.factorize(network.dense, CUT, init="weighted", moments=network.moments)
-    size = sum(parameter.numel() for parameter in stored.parameters())
-    cases = {
-        "dense": network.dense,
-        "SVD, put in place (the course)": eckart.merge(stored),
-        "SVD, stored as factors": stored,
-        "weighted by A and G, stored as factors": weighted,
-        "**eckart**, whole network, as many parameters": network.at_most(size),
-    }
-    times = relative_times(
-        list(cases.values()), next(iter(network.train.in_batches(16)))[0], rounds=9
+    train, test = (
+        load_images(study.data, split + few, (size, size)) for split in ("train", "validation")
     )
+    train, test = (replace(part, mean=HALF, std=HALF) for part in (train, test))
+    recipe = replace(RECIPE, epochs=1) if study.quick else RECIPE
+    found = {}
+    for label in list(STARTS)[: 2 + study.options.uncut]:
+        study.rows(f"training {label}", lambda i=label: training(study, i, train, recipe))
+        found[label] = study.network(
+            label, STARTS[label], lambda m=STARTS[label]: trained(m, train, recipe, study.seed)
+        )
+    network = Network(found["in place"], train, test, ("layer3*", "layer4*") * study.quick)
+    cut = study.rows("cut", lambda: two_convolutions(network, found))
+    more = replace(recipe, epochs=1 if study.quick else MORE)
+    after = study.rows("retrained", lambda: retrained(network, more, study.seed))
+    keeps = (0.97,) if study.quick else KEEPS
+    rows = study.rows("budgets", lambda: budgets(network, keeps))
+    if study.options.heal:
+        rows += study.rows("healed", lambda: healed(network, keeps, 2 if study.quick else STEPS))
+    open_page(study, cut, rows)
+    tabulate(study, cut, after)
+    draw(study, cut[0], rows)
+    study.sign(cut[0], but=", all trainings included")
+
+
+def training(study: Study, label: str, train: Images, recipe: Recipe) -> Iterator[Row]:
+    """Train one network from the same start as the others; the mean loss of each epoch."""
+    torch.manual_seed(study.seed)
+    network = STARTS[label]()
+    losses = list(train_epochs(network, train, recipe, study.seed))
+    study.network(label, STARTS[label], lambda: network)
+    yield {"losses": losses}
+
+
+def two_convolutions(network: Network, found: dict[str, nn.Module]) -> Iterator[Row]:
+    """The two convolutions at rank 8: in place or as factors, before or after training."""
+    cases = {COURSE: network.trained, FACTORS: found["factors"], **network.cut()}
+    if "not cut" in found:
+        cases["never cut"] = found["not cut"]
+    inputs = next(iter(network.train.in_batches(16)))[0]
+    times = relative_times(list(cases.values()), inputs, rounds=9)
     for (kind, small), time in zip(cases.items(), times, strict=True):
-        yield measured(small, network.test, kind=kind, time=time)
+        ranks, leading = spectrum(small)
+        yield measured(small, network.test, kind=kind, time=time, ranks=ranks, leading=leading)
 
 
-def tabulate_cut(study: Study, rows: list[Row]) -> None:
-    """Write what the cut of two convolutions costs and saves."""
-    dense = rows[0]
-    head = ("layer1[0]'s convolutions", "parameters", "MACs, %", "time, of dense", "accuracy")
-    cells = [
-        (r["kind"], f"{r['params']:,}", percent(r["macs"] / dense["macs"], 1), f"{r['time']:.2f}",
-         percent(r["accuracy"])) for r in rows
-    ]  # fmt: skip
-    study.put("cut", table(head, cells))
+def retrained(network: Network, recipe: Recipe, seed: int) -> Iterator[Row]:
+    """The cut networks, and the one that was not cut, after more epochs of the same training."""
+    for kind, small in {COURSE: deepcopy(network.trained), **network.cut()}.items():
+        losses = list(train_epochs(small, network.train, recipe, seed + 1))
+        yield measured(small, network.test, kind=kind, losses=losses)
 
 
-def budgets(network: Network, keeps: Sequence[float], steps: int) -> Iterator[Row]:
-    """The whole network at fractions of its parameters: unhealed, then healed in steps."""
+def budgets(network: Network, keeps: Sequence[float]) -> Iterator[Row]:
+    """The whole network at fractions of its parameters."""
     plain = network.options("svd")
     for keep in keeps:
         plan = eckart.stages.allocate.uniform(plain, eckart.Budget(params=keep))
-        rival = eckart.apply(network.dense, plan, network.moments)
+        rival = eckart.apply(network.trained, plan, network.moments)
         yield measured(rival, network.test, method="SVD, uniform", keep=keep)
-        small = network.at_most(keep)
-        yield measured(small, network.test, method="eckart", keep=keep)
-        spent = 0.0
+        yield measured(network.at_most(keep), network.test, method="eckart", keep=keep)
+
+
+def healed(network: Network, keeps: Sequence[float], steps: int) -> Iterator[Row]:
+    """Eckart's networks healed without labels, one treatment after another."""
+    for keep in keeps:
+        small, spent = network.at_most(keep), 0.0
         for treatment, images in TREATMENTS.items():
             start = process_time()
             small = eckart.heal(
-                small, network.dense, network.train.first(images), moments=network.moments,
-                steps=steps, treatments=[treatment], progress=False,
+                small, network.trained, network.train.first(images).in_batches(64),
+                moments=network.moments, steps=steps, treatments=[treatment], progress=False,
             ).model  # fmt: skip
             spent += process_time() - start
             method = f"… and {treatment}"
             yield measured(small, network.test, method=method, keep=keep, seconds=spent)
 
 
-def draw(study: Study, dense: Row, rows: list[Row]) -> None:
-    """Write and draw accuracy against parameters and MACs, with the seconds of healing."""
+def open_page(study: Study, cut: list[Row], rows: list[Row]) -> None:
+    """Write the notebook's figure, its method here, and eckart."""
+    found = {row["kind"]: row for row in cut}
+    lines = [
+        Line("two convolutions at rank 8, put in place", NOTEBOOK, found[COURSE]),
+        Line("… stored as factors", None, found[FACTORS], found[OURS]),
+    ]
+    for keep in dict.fromkeys(row["keep"] for row in rows):
+        pair = (r for r in rows if r["keep"] == keep and r["method"] in ("SVD, uniform", "eckart"))
+        lines.append(Line(f"whole network, {keep:g} of the parameters", None, *pair))
+    study.put("opening", opening(lines))
+
+
+def tabulate(study: Study, rows: list[Row], after: list[Row]) -> None:
+    """Write rank, size, time and accuracy of the networks with two cut convolutions."""
+    whole, again = rows[0], {row["kind"]: row["accuracy"] for row in after}
+    epochs = len(after[0]["losses"])
+    head = (
+        "`layer1[0]`'s convolutions",
+        "their ranks",
+        "in the first 8 directions, %",
+        "parameters",
+    )
+    cells = [
+        (r["kind"], " and ".join(map(str, r["ranks"])),
+         " and ".join(percent(part, 1) for part in r["leading"]), f"{r['params']:,}",
+         percent(r["macs"] / whole["macs"], 1), f"{r['time']:.2f}", percent(r["accuracy"]),
+         percent(again.get(r["kind"]))) for r in rows
+    ]  # fmt: skip
+    more = f"… after {epochs} more epoch{'s' * (epochs > 1)}"
+    study.put("cut", table((*head, "MACs, %", "time", "accuracy", more), cells))
+
+
+def draw(study: Study, whole: Row, rows: list[Row]) -> None:
+    """Write and draw accuracy against parameters and MACs."""
+    rows = sorted(rows, key=lambda row: -row["keep"])
     head = ("method", "keep", "parameters, %", "MACs, %", "accuracy", "seconds of healing")
     cells = [
-        (r["method"], r["keep"], *(percent(r[c] / dense[c], 1) for c in ("params", "macs")),
+        (r["method"], r["keep"], *(percent(r[c] / whole[c], 1) for c in ("params", "macs")),
          percent(r["accuracy"]), f"{r['seconds']:.0f}" if "seconds" in r else None) for r in rows
     ]  # fmt: skip
-    study.put("budgets", table(head, cells))
+    shown = len(head) if any("seconds" in row for row in rows) else -1
+    study.put("budgets", table(head[:shown], [row[:shown] for row in cells]))
     with study.figure("budgets", panels=2, sharey=True) as axes:
         for panel, cost in zip(axes, ("params", "macs"), strict=True):
             for method in dict.fromkeys(row["method"] for row in rows):
                 of_method = [row for row in rows if row["method"] == method]
-                points = [(r[cost] / dense[cost], 100 * r["accuracy"]) for r in of_method]
+                points = [(r[cost] / whole[cost], 100 * r["accuracy"]) for r in of_method]
                 panel.plot(*zip(*points, strict=True), "o-", ms=4, lw=1, label=method)
-            panel.axhline(100 * dense["accuracy"], color="grey", lw=0.7)
+            panel.axhline(100 * whole["accuracy"], color="grey", lw=0.7)
             panel.set_xlabel({"params": "parameters kept", "macs": "MACs kept"}[cost])
         axes[0].set_ylabel("accuracy, %")
 

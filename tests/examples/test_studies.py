@@ -11,8 +11,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 KIT = sorted((EXAMPLES / "study_kit").glob("*.py"))
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
 ALLOWED = {
-    "datasets", "eckart", "matplotlib", "numpy", "safetensors", "sklearn", "study_kit", "torch",
-    "torchvision",
+    "datasets", "eckart", "jax", "matplotlib", "numpy", "safetensors", "sklearn", "study_kit",
+    "torch", "torchvision",
 }  # fmt: skip
 DATA = {
     "iris_rank": None,
@@ -20,6 +20,7 @@ DATA = {
     "mlp_mnist": "mnist",
     "residual_mlp_cifar10": "cifar10",
     "resnet18_imagenette": "imagenette96",
+    "theory_and_game": None,
 }
 TABLES = {
     "iris_rank": {"opening", "figures", "matrices", "search", "networks", "run"},
@@ -35,8 +36,9 @@ TABLES = {
         "run",
     },
     "mlp_mnist": {"opening", "starts", "history", "sizes", "run"},
-    "residual_mlp_cifar10": {"ranks", "tuned", "run"},
-    "resnet18_imagenette": {"cut", "budgets", "run"},
+    "residual_mlp_cifar10": {"opening", "training", "ranks", "tuned", "run"},
+    "resnet18_imagenette": {"opening", "cut", "budgets", "run"},
+    "theory_and_game": {"opening", "identities", "uses", "game"},
 }
 FIGURES = {
     "iris_rank": {"scores"},
@@ -44,6 +46,7 @@ FIGURES = {
     "mlp_mnist": {"sizes"},
     "residual_mlp_cifar10": {"ranks", "tuned"},
     "resnet18_imagenette": {"budgets"},
+    "theory_and_game": set(),
 }
 
 
@@ -54,16 +57,12 @@ def kit(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("name", DATA)
-def test_runs(
-    name: str, kit: None, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_runs(name: str, kit: None, data_root: Path, tmp_path: Path):
     output, cache = tmp_path / "results", tmp_path / "cache"
     given = ["--quick", "--output", str(output), "--cache", str(cache)]
     if DATA[name] is not None:
         given += ["--data", str(data_root / DATA[name])]
     study = loaded(name)
-    if name == "resnet18_imagenette":  # minutes for 512 channels; tests/stages/heal tests refit
-        monkeypatch.delitem(study.TREATMENTS, "refit")
     study.main(given)
     title = name.replace("_", "-")
     page = output / f"study-{title}.md"
