@@ -16,9 +16,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
-import eckart
 from study_kit.images import Images, load_images
 from study_kit.measuring import measured, relative_times
 from study_kit.opening import Line, opening
@@ -36,7 +34,10 @@ LITERAL = 700  # beyond half of 1000, factors are larger than their matrix
 TUNED = (10, 50)
 SHOWN = (100, 50, 10)  # at the top of the page
 TRAINING = Recipe(epochs=7, rate=1e-3, batch=100, adam=True)
-RATES = {1e-3: ("SVD", "eckart"), 1e-4: KINDS}  # of fine-tuning; the first is the notebook's
+RATES = {
+    1e-3: ("SVD", "eckart"),
+    1e-4: ("dense", *KINDS),
+}  # of fine-tuning; the first is the notebook's
 HALF = (0.5, 0.5, 0.5)  # mean and deviation of every channel
 
 
@@ -47,8 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     train, test = (replace(part, mean=HALF, std=HALF) for part in (train, test))
     recipe = replace(TRAINING, epochs=1) if study.quick else TRAINING
     make = partial(network, 60 if study.quick else 1000)
-    epochs = study.rows("training", lambda: training(study, make, train, test, recipe))
-    dense = study.network("dense", make, lambda: trained(make, train, recipe, study.seed))
+    how = recipe, study.seed, train.digest()
+    epochs = study.rows("training", lambda: training(study, make, train, test, *how))
+    dense = study.network("dense", make, lambda: trained(make, train, recipe, study.seed), *how)
     smaller = Smaller(dense, train)
     ranks, tuned = study.some(RANKS), study.some(TUNED)
     rows = study.rows("ranks", lambda: at_ranks(smaller, ranks, train.first(10_000), test))
@@ -62,21 +64,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def training(
-    study: Study, make: partial, train: Images, test: Images, recipe: Recipe
+    study: Study, make: partial, train: Images, test: Images, recipe: Recipe, seed: int, digest: str
 ) -> Iterator[Row]:
     """Train the dense network; accuracy and loss on the test images after each epoch.
 
     The loss of training is cross entropy. On log-probabilities it is the negative log-likelihood,
     because log-softmax changes nothing about them.
     """
-    torch.manual_seed(study.seed)
+    torch.manual_seed(seed)
     dense = make()
-    for seen in train_epochs(dense, train, recipe, study.seed):
+    for seen in train_epochs(dense, train, recipe, seed):
         with torch.inference_mode():
             total = sum(float(F.nll_loss(dense(x), y, reduction="sum")) for x, y in test)
         score = measured(dense, test)["accuracy"]
         yield {"seen": seen, "loss": total / len(test.labels), "accuracy": score}
-    study.network("dense", make, lambda: dense)
+    study.network("dense", make, lambda: dense, recipe, seed, digest)
 
 
 def at_ranks(smaller: Smaller, ranks: Sequence[int], train: Images, test: Images) -> Iterator[Row]:
@@ -92,30 +94,17 @@ def at_ranks(smaller: Smaller, ranks: Sequence[int], train: Images, test: Images
 def fine_tuned(
     smaller: Smaller, ranks: Sequence[int], recipe: Recipe, test: Images, seed: int
 ) -> Iterator[Row]:
-    """Accuracy after each epoch on labels, and after as many steps towards the dense network."""
-    steps = recipe.epochs * len(smaller.train.in_batches(recipe.batch))
-    sizes = [(kind, rank) for rank in ranks for kind in KINDS]
+    """Accuracy after each epoch of the same training, at both rates."""
     for rate, kinds in RATES.items():
-        for kind, rank in [("dense", None), *(case for case in sizes if case[0] in kinds)]:
+        cases = [("dense", None)] * ("dense" in kinds)
+        cases += [(kind, rank) for rank in ranks for kind in KINDS if kind in kinds]
+        for kind, rank in cases:
             small = copy.deepcopy(smaller.dense) if rank is None else smaller.make(kind, rank)
             row = measured(small, test, kind=kind, rank=rank, rate=rate)
-            if kind == "eckart" and len(kinds) == len(KINDS):
-                row["healed"] = healed(smaller, small, steps, recipe.batch, test, seed)
             row["epochs"] = [row["accuracy"]]
             for _ in train_epochs(small, smaller.train, replace(recipe, rate=rate), seed):
                 row["epochs"].append(measured(small, test)["accuracy"])
             yield row
-
-
-def healed(
-    smaller: Smaller, small: nn.Module, steps: int, batch: int, test: Images, seed: int
-) -> float:
-    """Accuracy after distillation, which needs no labels."""
-    found = eckart.heal(
-        small, smaller.dense, smaller.train.in_batches(batch), moments=smaller.moments,
-        treatments=("distil",), steps=steps, seed=seed, progress=False,
-    )  # fmt: skip
-    return measured(found.model, test)["accuracy"]
 
 
 def open_page(study: Study, rows: list[Row], tuned: list[Row]) -> None:

@@ -13,6 +13,7 @@ At the end, the whole network at 0.7, 0.5 and 0.3 of its parameters.
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from time import process_time
 
 import torch
@@ -27,6 +28,7 @@ from study_kit.study import Row, Study, begin, percent, table
 from study_kit.training import Recipe, train_epochs, trained
 
 NOTEBOOK = 0.6479
+LOSSES = (1.953, 1.484, 1.280, 1.100, 0.993)  # its training loss: 200 batches of each epoch
 HALF = (0.5, 0.5, 0.5)  # mean and deviation of every channel
 RECIPE = Recipe(epochs=5, rate=1e-3, batch=32, plain=True, bfloat16=True)
 MORE = 1  # epochs of training after the cut
@@ -44,12 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     train, test = (replace(part, mean=HALF, std=HALF) for part in (train, test))
     recipe = replace(RECIPE, epochs=1) if study.quick else RECIPE
-    found = {}
-    for label in list(STARTS)[: 2 + study.options.uncut]:
-        study.rows(f"training {label}", lambda i=label: training(study, i, train, recipe))
-        found[label] = study.network(
-            label, STARTS[label], lambda m=STARTS[label]: trained(m, train, recipe, study.seed)
-        )
+    starts = dict(list(STARTS.items())[: 2 + study.options.uncut])
+    how, losses, found = (recipe, study.seed, train.digest()), {}, {}
+    for label, make in starts.items():
+        losses[label] = study.rows(label, lambda i=label: training(study, i, train, *how))[0]
+        again = partial(trained, make, train, recipe, study.seed)
+        found[label] = study.network(label, make, again, *how)
     network = Network(found["in place"], train, test, ("layer3*", "layer4*") * study.quick)
     cut = study.rows("cut", lambda: two_convolutions(network, found))
     more = replace(recipe, epochs=1 if study.quick else MORE)
@@ -59,17 +61,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if study.options.heal:
         rows += study.rows("healed", lambda: healed(network, keeps, 2 if study.quick else STEPS))
     open_page(study, cut, rows)
+    tabulate_training(study, losses)
     tabulate(study, cut, after)
     draw(study, cut[0], rows)
     study.sign(cut[0], but=", all trainings included")
 
 
-def training(study: Study, label: str, train: Images, recipe: Recipe) -> Iterator[Row]:
+def training(
+    study: Study, label: str, train: Images, recipe: Recipe, seed: int, digest: str
+) -> Iterator[Row]:
     """Train one network from the same start as the others; the mean loss of each epoch."""
-    torch.manual_seed(study.seed)
+    torch.manual_seed(seed)
     network = STARTS[label]()
-    losses = list(train_epochs(network, train, recipe, study.seed))
-    study.network(label, STARTS[label], lambda: network)
+    losses = list(train_epochs(network, train, recipe, seed))
+    study.network(label, STARTS[label], lambda: network, recipe, seed, digest)
     yield {"losses": losses}
 
 
@@ -128,6 +133,14 @@ def open_page(study: Study, cut: list[Row], rows: list[Row]) -> None:
         pair = (r for r in rows if r["keep"] == keep and r["method"] in ("SVD, uniform", "eckart"))
         lines.append(Line(f"whole network, {keep:g} of the parameters", None, *pair))
     study.put("opening", opening(lines))
+
+
+def tabulate_training(study: Study, trained_as: dict[str, Row]) -> None:
+    """Write the notebook's loss in each epoch beside ours."""
+    columns = [row["losses"] for row in trained_as.values()]
+    epochs = enumerate(zip(LOSSES, *columns, strict=False), 1)
+    cells = [(epoch, *map("{:.3f}".format, losses)) for epoch, losses in epochs]
+    study.put("training", table(("epoch", "the notebook", *trained_as), cells))
 
 
 def tabulate(study: Study, rows: list[Row], after: list[Row]) -> None:

@@ -54,9 +54,9 @@ def draw_tuned(study: Study, dense: Row, rows: list[Row]) -> None:
     epochs = ("cut", *(f"epoch {e}" for e in range(1, last)))
     cells = [
         (f"{r['rate']:g}", r["rank"], r["kind"], percent(r["params"] / dense["params"], 1),
-         *map(percent, r["epochs"]), percent(r.get("healed"))) for r in rows
+         *map(percent, r["epochs"])) for r in rows
     ]  # fmt: skip
-    head = ("rate", "rank", "kind", "parameters, %", *epochs, "distilled")
+    head = ("rate", "rank", "kind", "parameters, %", *epochs)
     study.put("tuned", table(head, cells))
     panels = [(r["rank"], r["rate"]) for r in rows if r["kind"] == KINDS[0]]
     with study.figure("tuned", panels=len(panels), sharey=True) as axes:

@@ -37,7 +37,7 @@ TABLES = {
     },
     "mlp_mnist": {"opening", "starts", "history", "sizes", "run"},
     "residual_mlp_cifar10": {"opening", "training", "ranks", "tuned", "run"},
-    "resnet18_imagenette": {"opening", "cut", "budgets", "run"},
+    "resnet18_imagenette": {"opening", "training", "cut", "budgets", "run"},
     "theory_and_game": {"opening", "identities", "uses", "game"},
 }
 FIGURES = {
