@@ -46,7 +46,7 @@ def params(spec: LayerSpec, form: Form) -> int:
 
 def macs(spec: LayerSpec, form: Form) -> int:
     """Multiply-adds of all calls of the layer for one example; adding the bias is free."""
-    return sum(form.macs(size) for size in spec.sizes)
+    return spec.macs(form)
 
 
 def stored_bytes(spec: LayerSpec, form: Form) -> int:

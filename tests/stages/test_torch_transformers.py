@@ -1,4 +1,4 @@
-"""Torch's own transformers: what their fused paths read stays dense, and all paths agree."""
+"""Torch's own transformers: every layer of theirs takes part, and all paths agree."""
 
 import warnings
 from typing import Any
@@ -59,13 +59,11 @@ def test_all_paths_compute_the_same(batch_first: bool, nested: bool, masked: boo
             with torch.no_grad():
                 found = network(**other)
             torch.testing.assert_close(found[real], plain[real], **tolerance(torch.float32))
-    listed = smaller.plan.dense
-    for name in ("linear1", "linear2"):
-        full = f"encoder.layers.0.{name}"
-        assert (full in smaller.moments.specs) is not batch_first
-        assert not batch_first or "build the encoder with batch_first=False" in listed[full]
-    assert "packed weights" in listed["encoder.layers.1.self_attn"]
-    assert "reads this weight" in listed["encoder.layers.1.self_attn.out_proj"]
+    inside = ("self_attn.query", "self_attn.key", "self_attn.value", "self_attn.out")
+    for name in (*inside, "linear1", "linear2"):
+        assert f"encoder.layers.1.{name}" in smaller.moments.specs
+    assert smaller.moments.skipped == {}
+    assert isinstance(dense.encoder.layers[1].self_attn, nn.MultiheadAttention)
 
 
 def _saved(model: nn.Module, folder: Any) -> Any:
@@ -82,7 +80,28 @@ def test_an_encoder_that_cannot_be_fused_is_compressed():
     torch.testing.assert_close(found, merge(smaller.model)(**given), rtol=1e-4, atol=1e-4)
 
 
-def test_attention_alone_is_left_alone():
+def test_one_layer_of_an_encoder_changes_and_no_nested_tensor_meets_the_others():
+    """The first block is not changed, and would hand nested tensors to the second."""
+    model, given = Encoder(True, nested=True).eval(), batch(True)
+    only = ["encoder.layers.1.linear1"]
+    dense = [n for n in calibrate(model, [given]).specs if n not in only]
+    smaller = compress(model, [given], keep=0.95, dense=dense, methods=["weighted_svd"])
+    assert list(smaller.plan.choices) == only
+    with torch.no_grad():
+        found = smaller.model(**given)
+    assert bool(found[~PADDING].isfinite().all())
+
+
+def test_attention_with_hooks_of_its_own_is_left_alone():
+    model, given = Encoder(True).eval(), batch(True)
+    model.encoder.layers[0].self_attn.register_forward_hook(lambda *_: None)
+    skipped = calibrate(model, [given]).skipped
+    assert "multiplies with its weights itself" in skipped["encoder.layers.0.self_attn"]
+    assert "reads its weight itself" in skipped["encoder.layers.0.linear1"]
+    assert "encoder.layers.1.linear1" not in skipped
+
+
+def test_cross_attention_of_other_widths():
     class Attending(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -94,8 +113,10 @@ def test_attention_alone_is_left_alone():
 
     inputs = {"x": torch.randn(3, 5, WIDTH), "memory": torch.randn(3, 5, 4)}
     moments = calibrate(Attending(), [inputs])
-    assert set(moments.specs) == {"last"}
-    assert set(moments.skipped) == {"attention", "attention.out_proj"}
+    layers = ("query", "key", "value", "out")
+    assert set(moments.specs) == {"last", *(f"attention.{name}" for name in layers)}
+    assert moments.specs["attention.value"].input == "attention.key"
+    assert moments.a("attention.key").shape == (1, 4, 4)
 
 
 def test_the_path_that_torch_takes_is_as_it_was():

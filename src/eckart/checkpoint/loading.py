@@ -12,12 +12,14 @@ from torch import Tensor, nn
 
 from eckart.checkpoint.folder import STRUCTURE
 from eckart.checkpoint.names import Named, inside, named
+from eckart.checkpoint.opening import twins_for
 from eckart.checkpoint.structure import changed_forms, narrower_norms, opened_network, plan_in
 from eckart.checkpoint.transformers import CONFIG, blank_model, convert
 from eckart.checkpoint.weights import check_orders, check_weights, outlines_with, tied_names
 from eckart.errors import CheckpointError
 from eckart.layers import blank, blank_norm
 from eckart.network.plan_attribute import attach_plan
+from eckart.network.twins import put, with_twins
 from eckart.records import Form
 from eckart.storage.tensors import TensorFile
 
@@ -85,7 +87,8 @@ def load_pretrained(
 
 def _filled(model: nn.Module, structure: Mapping[str, Any], weights: TensorFile) -> nn.Module:
     """Check everything in a folder, then put its network into a fresh model."""
-    parts = named(model)
+    twins = twins_for(model, structure)
+    parts = named(with_twins(model, twins) if twins else model)
     forms, norms = changed_forms(structure, parts), narrower_norms(structure, parts)
     if any(tensor.is_meta for tensor in parts.state.values()):
         raise CheckpointError(
@@ -97,6 +100,7 @@ def _filled(model: nn.Module, structure: Mapping[str, Any], weights: TensorFile)
     weights.check()
     tensors = weights.mapped()
     check_orders(path, [f"{n}.{len(f.pieces) - 1}" for n, f in forms.items() if f.carries], tensors)
+    put(model, twins)
     _rebuild(model, parts, forms, norms)
     _fill(model, tensors, path)
     attach_plan(inside(model), plan_in(structure))

@@ -8,11 +8,15 @@ from torch import nn
 
 from eckart.layers import Factored
 from eckart.network.plan_attribute import attach_plan
+from eckart.network.twins import closed
 from eckart.network.wrappers import unwrapped
 
 
 def merge(model: nn.Module, *, inplace: bool = False) -> nn.Module:
     """Multiply every factored layer out into a dense one; exact except for rounding.
+
+    Modules that were opened, such as attention, are of their original class again where all of
+    their layers have the original widths.
 
     Args:
         model: a network with factored layers. Wrappers by ``torch.compile`` and ``DataParallel``
@@ -24,4 +28,4 @@ def merge(model: nn.Module, *, inplace: bool = False) -> nn.Module:
     for name, module in list(dense.named_modules()):
         if type(module) is Factored:
             dense.set_submodule(name, module.merge())
-    return attach_plan(dense, None)
+    return attach_plan(closed(dense), None)

@@ -18,8 +18,10 @@ from eckart.methods import low_rank_form, problem_of, weighted_svd
 from eckart.moments import Moments
 from eckart.network.costs import network_costs, stored_costs
 from eckart.network.identity import check_same_network, fingerprint
+from eckart.network.opening import Opening
 from eckart.network.plan_attribute import attach_plan
-from eckart.network.replacing import copied, installed
+from eckart.network.replacing import installed
+from eckart.network.twins import notes, opened
 from eckart.network.wrappers import network_in, unwrapped
 from eckart.records import Choice, Plan
 from eckart.records.offer import DAMPING
@@ -126,7 +128,7 @@ def factored(
     """As ``factorize``, with the plan beside the network."""
     model = unwrapped(model) if inplace else network_in(model)
     start.check(model)
-    found, reasons = candidates(model, layers, dense)
+    found, reasons = candidates(opened(model), layers, dense)
     reasons |= start.unseen(found)
     pieces = {name: piece_of(layer) for name, layer in found.items() if name not in reasons}
     ranks, reasons = ranked(rank, pieces, reasons, core=start.core)
@@ -136,9 +138,11 @@ def factored(
     if example_inputs is None and start.moments is not None:
         example_inputs = start.moments.example
     example = None if example_inputs is None else first_examples(example_inputs)
-    before, whole = _costs(model, example), fingerprint(model)
-    smaller = model if inplace else copied(model)
+    before, whole, said = _costs(model, example), fingerprint(model), notes(model)
+    opening = Opening.of(model, built)
+    smaller = opening.carried_out(inplace)
     reasons |= installed(smaller, {name: module for name, (module, _) in built.items()}, example)
+    opening.undone(smaller, built.keys() - reasons.keys(), inplace)
     choices = {name: choice for name, (_, choice) in built.items() if name not in reasons}
     plan = Plan(
         choices=choices,
@@ -149,6 +153,7 @@ def factored(
         fingerprint=whole,
         damping=0.0 if start.moments is None else DAMPING,
         moments="" if start.moments is None else start.moments.digest,
+        notes=said,
     )
     return smaller, plan
 

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from eckart.layers import type_of
+from eckart.layers import Factored, piece_of, type_of
+from eckart.network.twins import Multiplies, multiplied, opened
 from eckart.records import Form
+from eckart.records.forms import Multiplied
 from eckart.records.pieces import Size
 from eckart.running.batches import call, moved
 from eckart.running.hooks import untouched, watching
@@ -62,18 +64,48 @@ def network_costs(model: nn.Module, example: Any) -> NetworkCosts:
     """Count parameters, bytes and multiply-adds with one example as input."""
     from torch.utils.flop_counter import FlopCounterMode  # here, because it imports triton
 
+    stored, model = stored_costs(model), opened(model)
     counter = FlopCounterMode(display=False)
     with counter:
         sizes = trace_sizes(model, example)
+    apart = multiplied(model)
+    known = _known_macs(model, sizes, apart)
+    plain = {n: c for n, c in sizes.items() if not any(f"{n}.".startswith(f"{k}.") for k in apart)}
     layers = dict(model.named_modules())
-    macs = {name: _macs(layers[name], calls) for name, calls in sizes.items()}
-    stored = stored_costs(model)
+    called = {name: _macs(layers[name], calls) for name, calls in plain.items()}
+    counted = counter.get_total_flops() // 2 - _counted_in(model, counter.get_flop_counts())
     return NetworkCosts(
         params=stored["params"],
         bytes=stored["bytes"],
-        layer_macs=macs,
-        other_macs=max(0, counter.get_total_flops() // 2 - sum(macs.values())),
+        layer_macs={**called, **known},
+        other_macs=max(0, counted - sum(called.values())),
     )
+
+
+def _known_macs(
+    model: nn.Module, sizes: Mapping[str, list[Size]], apart: Mapping[str, Multiplied]
+) -> dict[str, int]:
+    """Multiply-adds of layers that do not run as they are called, by what runs instead."""
+    known = {}
+    for name, how in apart.items():
+        module = getattr(model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2])
+        if module is not None:
+            factored = isinstance(module, Factored)
+            form = module.form if factored else Form((piece_of(module),))
+            calls = sizes.get(f"{name}.0" if factored else name, [])
+            known[name] = sum(form.as_run(how).macs(size) for size in calls)
+    return known
+
+
+def _counted_in(model: nn.Module, counts: Mapping[str, Mapping[Any, int]]) -> int:
+    """Multiply-adds by torch's counter inside the modules that do not run as they are called."""
+    root = type(model).__name__
+    places = [
+        f"{root}.{name}" if name else root
+        for name, module in model.named_modules()
+        if isinstance(module, Multiplies)
+    ]
+    return sum(sum(counts.get(place, {}).values()) for place in places) // 2
 
 
 def stored_costs(model: nn.Module) -> dict[str, int]:

@@ -4,30 +4,46 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from eckart.errors import InputError, LeftDenseWarning
 from eckart.running.batches import call, moved
 from eckart.running.hooks import untouched
 
 
-def copied(model: nn.Module, sharing: Iterable[nn.Module] = ()) -> nn.Module:
+def copied(
+    model: nn.Module,
+    sharing: Iterable[nn.Module] = (),
+    instead: Mapping[str, nn.Module] | None = None,
+) -> nn.Module:
     """A copy, or an error that says what to do if the network cannot be copied.
 
     Args:
         model: a network or layer.
         sharing: modules that the copy shares with it: those to be replaced need no extra memory.
+        instead: modules that the copy has in the place of its own, by name.
     """
+    memo: dict[int, object] = {id(module): module for module in sharing}
+    memo |= {id(model.get_submodule(name)): new for name, new in (instead or {}).items()}
+    memo |= {id(tensor): tensor.detach().clone() for tensor in _computed(model)}
     try:
-        return copy.deepcopy(model, {id(module): module for module in sharing})
+        return copy.deepcopy(model, memo)
     except (RuntimeError, TypeError) as error:
         raise InputError(
             f"this network cannot be copied ({error!s:.120}); pass inplace=True to change it itself"
         ) from error
+
+
+def _computed(model: nn.Module) -> Iterator[Tensor]:
+    """What hooks of weight norm and pruning computed, and compute again in the next pass."""
+    for module in model.modules():
+        for value in module.__dict__.values():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                yield value
 
 
 def installed(

@@ -17,6 +17,7 @@ from eckart.methods import Cache, fitting_methods
 from eckart.metrics import Probe
 from eckart.moments import Moments
 from eckart.network.survey import matching, survey
+from eckart.network.twins import opened
 from eckart.network.wrappers import network_in
 from eckart.pipeline.compressed import Compressed
 from eckart.records import Budget, Offer
@@ -99,7 +100,7 @@ def compress(
     goal = _goal(keep, budget, tolerance, of, evaluate)
     offer = Offer.of(offer, allowed)
     fitting_methods(model, offer.methods)  # an unknown name fails before anything costly is done
-    matching(offer.dense, [name for part in survey(model) for name in part])
+    matching(offer.dense, [name for part in survey(opened(model)) for name in part])
     moments = _moments(model, batches, metric, seed, workspace, progress)
     with _carried_by_errors(moments):
         options = curves(model, moments, offer=offer, progress=progress)

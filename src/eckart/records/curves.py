@@ -56,6 +56,7 @@ class Curves:
         parts: what each part of the dense network costs, by name of the part and of the cost:
             every layer, and all modules of one class that have no matrix.
         states: what the methods prepared, from which options can be built.
+        notes: what is to be said about modules that are opened, by name.
     """
 
     curves: tuple[Curve, ...]
@@ -69,6 +70,7 @@ class Curves:
     whole: Mapping[str, str] = field(default_factory=dict)
     parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict, repr=False)
     states: States = field(default_factory=States, repr=False)
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     def without(self, reasons: Mapping[str, str]) -> Curves:
         """The curves with some layers no longer factored; they may still lose channels."""

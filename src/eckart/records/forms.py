@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 from eckart.errors import CheckpointError
 from eckart.records.excerpts import excerpt
 from eckart.records.pieces import IDLE, Axis, Piece, Size
 from eckart.records.reading import Width, read
 
+Multiplied = Literal["never", "last", "all"]
+"""What the module around a layer multiplies out of its chain before it runs it."""
 _MOST_PIECES = 8
 
 
@@ -51,6 +53,17 @@ class Form:
             total += piece.macs(size)
             size = piece.output_size(size)
         return total
+
+    def as_run(self, multiplied: Multiplied) -> Form:
+        """The chain whose multiply-adds count, where a module multiplies some of it out.
+
+        The last piece as a whole matrix, although it carries; or all pieces as their product.
+        """
+        first, *_, last = self.pieces if len(self.pieces) > 1 else (*self.pieces, *self.pieces)
+        if multiplied == "all":
+            return Form((Piece(first.inputs, last.outputs),))
+        whole = multiplied == "last" and last.carries > 0
+        return Form((*self.pieces[:-1], replace(last, carries=0))) if whole else self
 
     def _groups_fit(self, dense: Piece) -> bool:
         """Whether all have the dense layer's groups; inner or plain pieces may be depthwise."""
@@ -152,6 +165,9 @@ class LayerSpec:
         sizes: input positions of each call for one example: (height, width), or (rows,).
         itemsize: bytes per weight.
         input: key of its input moment; layers that read the same tensor share it.
+        multiplied: what of a chain is multiplied out before it runs: ``"never"`` anything;
+            ``"last"``, the last piece as its whole weight; ``"all"``, the product of all pieces, so
+            a chain saves bytes and no time.
     """
 
     name: str
@@ -160,6 +176,7 @@ class LayerSpec:
     sizes: tuple[tuple[Width, ...], ...]
     itemsize: Width
     input: str
+    multiplied: Multiplied = "never"
 
     @property
     def piece(self) -> Piece:
@@ -168,12 +185,23 @@ class LayerSpec:
 
     def as_json(self) -> dict[str, Any]:
         """Plain lists and dictionaries."""
-        return {**asdict(self), "dense": self.dense.as_json()}
+        plain = {k: v for k, v in asdict(self).items() if k != "multiplied" or v != "never"}
+        return {**plain, "dense": self.dense.as_json()}
 
     @classmethod
     def from_json(cls, data: Any) -> LayerSpec:
         """The inverse of ``as_json``."""
         return read(cls, data)
+
+    @classmethod
+    def unpacked(cls, data: Any) -> Any:
+        """``multiplied`` is written only if it is not ``"never"``."""
+        return {"multiplied": "never", **data} if isinstance(data, dict) else data
+
+    def macs(self, form: Form) -> int:
+        """Multiply-adds of all calls for one example, with this form in the layer's place."""
+        run = form.as_run(self.multiplied)
+        return sum(run.macs(size) for size in self.sizes)
 
     def contradiction(self) -> str | None:
         """The dense form must be a single piece, and the inputs must have its axes."""

@@ -117,6 +117,7 @@ class Plan:
         bound: no plan from the same options within the same budget has less predicted loss.
         states: what the methods prepared to predict the losses, so that ``apply`` need not do it
             again. A plan read from JSON has none; it gives the same network.
+        notes: what is to be said about modules that the plan opens, by name.
     """
 
     choices: Mapping[str, Choice]
@@ -132,6 +133,7 @@ class Plan:
     whole: Mapping[str, str] = field(default_factory=dict)
     bound: float = 0.0
     states: States = field(default_factory=States, repr=False, compare=False)
+    notes: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __str__(self) -> str:
         kept = ", ".join(f"{v / max(self.totals[k], 1):.3f} of {k}" for k, v in self.costs.items())
@@ -142,6 +144,12 @@ class Plan:
             f"{factored} layers factored{channels}, {len(self.dense)} dense; "
             f"predicted loss {self.loss:.4g}; keeps {kept}"
         )
+
+    @property
+    def changed(self) -> set[str]:
+        """The layers and norms that are not as they were."""
+        coupled = {name for r in self.removals.values() for name in r.group.members}
+        return coupled | self.choices.keys()
 
     def without(
         self, reasons: Mapping[str, str], narrow: Mapping[str, Form], costs: Mapping[str, int]
@@ -184,6 +192,7 @@ class Plan:
             "removals": {name: removal.as_json() for name, removal in self.removals.items()},
             "whole": dict(self.whole),
             "bound": self.bound,
+            "notes": dict(self.notes),
         }
 
     @classmethod

@@ -157,5 +157,5 @@ def _form(choice: Choice, spec: LayerSpec | None) -> list[Any]:
 
 def _costs(form: Form, spec: LayerSpec | None) -> list[int | None]:
     """Parameters and, where the input sizes are known, multiply-adds."""
-    macs = None if spec is None else sum(form.macs(size) for size in spec.sizes)
+    macs = None if spec is None else spec.macs(form)
     return [form.params, macs]

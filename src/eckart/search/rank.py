@@ -13,8 +13,10 @@ from eckart.linalg.admissible import admissible_stack
 from eckart.methods import Method, Problem, methods_named, problem_of
 from eckart.moments import Moments
 from eckart.network.identity import check_same_network
+from eckart.network.opening import Opening
 from eckart.network.replacing import copied
 from eckart.network.survey import survey
+from eckart.network.twins import opened
 from eckart.network.wrappers import network_in
 from eckart.records import Form, FoundRank, Score
 from eckart.records.offer import DAMPING
@@ -73,14 +75,14 @@ def find_rank(
         1
     """
     tolerance, model = checked_tolerance(tolerance), network_in(model)
-    dense = _layer_named(model, layer)
+    dense = _layer_named(opened(model), layer)
     chosen = _method(method or ("svd" if moments is None else "weighted_svd"))
-    problem = _problem(model, layer, moments)
+    problem = _problem(model, dense, layer, moments)
     if not chosen.applies(problem.piece):
         raise InputError(f"layer {layer!r}: {chosen.name} does not apply to its shape")
     state = chosen.prepare(problem)
     forms = _candidates(chosen.losses(state), problem.piece.params)
-    ranks, trial = list(forms), copied(model)
+    ranks, trial = list(forms), Opening.of(model, [layer]).carried_out(inplace=False)
 
     def place(rank: int) -> None:
         weights = chosen.build(state, forms[rank])
@@ -128,9 +130,8 @@ def _method(name: str) -> Method:
     return found[0]
 
 
-def _problem(model: nn.Module, layer: str, moments: Moments | None) -> Problem:
+def _problem(model: nn.Module, module: nn.Module, layer: str, moments: Moments | None) -> Problem:
     """The layer's problem under the moments, or under white moments."""
-    module = model.get_submodule(layer)
     if moments is not None:
         check_same_network(model, moments.fingerprint, "these moments")
         if layer not in moments.specs:

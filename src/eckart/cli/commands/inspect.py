@@ -64,9 +64,10 @@ def inspect_command(
 
     from eckart.network.channel_groups import coupling  # here, because these bring torch
     from eckart.network.survey import survey
+    from eckart.network.twins import opened
 
     run.start()
-    network = model.load(filled_later=True)
+    network = opened(model.load(filled_later=True))
     found, skipped = survey(network)
     macs: Mapping[str, int] = {}
     total_macs = None

@@ -38,6 +38,7 @@ def planned(
         whole=dict(curves.whole),
         bound=loss if bound is None else min(bound, loss),
         states=curves.states,
+        notes=dict(curves.notes),
     )
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from eckart.methods import Cache
 from eckart.moments import Moments
 from eckart.network.plan_attribute import attach_plan
+from eckart.network.twins import opened
 from eckart.network.wrappers import network_in, unwrapped
 from eckart.records import Plan
 from eckart.stages.apply.built import weights_of
@@ -68,7 +69,8 @@ def applied(
     States are looked up and kept in the cache, or without one in the plan and the workspace.
     """
     model = unwrapped(model) if inplace else network_in(model)
-    check_fits(model, plan, moments)
-    weights = weights_of(model, plan, moments, cache or Cache.beside(moments, plan.states))
+    whole = opened(model)
+    check_fits(model, whole, plan, moments)
+    weights = weights_of(whole, plan, moments, cache or Cache.beside(moments, plan.states))
     smaller, done = put_in(model, plan, weights, moments, inplace=inplace)
     return Applied(attach_plan(smaller, done), done)

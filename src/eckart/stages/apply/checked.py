@@ -11,8 +11,14 @@ from eckart.network.plan_fit import check_fit
 from eckart.records import Plan
 
 
-def check_fits(model: nn.Module, plan: Plan, moments: Moments) -> None:
+def check_fits(model: nn.Module, whole: nn.Module, plan: Plan, moments: Moments) -> None:
     """Check that plan, moments and network belong together.
+
+    Args:
+        model: the dense network.
+        whole: the same, opened.
+        plan: to be applied.
+        moments: that it was made from.
 
     Raises:
         MismatchError: they do not.
@@ -25,4 +31,4 @@ def check_fits(model: nn.Module, plan: Plan, moments: Moments) -> None:
             "the plan's losses were predicted from other moments of this network: apply the plan "
             "with those moments, or allocate again"
         )
-    check_fit(model, plan, moments.specs)
+    check_fit(whole, plan, moments.specs)

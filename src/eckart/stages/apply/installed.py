@@ -10,6 +10,7 @@ from torch import nn
 from eckart.costs import COSTS
 from eckart.layers import bias_of, filled, piece_of, rebuild, weight_from
 from eckart.moments import Moments
+from eckart.network.opening import Opening
 from eckart.network.removal import without_units
 from eckart.network.replacing import copied, installed
 from eckart.records import Form, Plan, States
@@ -24,9 +25,10 @@ def put_in(
     Warns:
         LeftDenseWarning: the network does not run with some layers replaced; they are restored.
     """
+    opening = Opening.of(model, plan.changed)
     alone = [name for name, w in weights.items() if w.factors and w.plain is None]
-    replaced = [model.get_submodule(name) for name in alone]
-    smaller = model if inplace else copied(model, sharing=replaced)
+    alone = [name for name in alone if not opening.holds(name)]
+    smaller = opening.carried_out(inplace, sharing=[model.get_submodule(n) for n in alone])
     without_units(smaller, [(r.group, r.kept) for r in plan.removals.values()])
     modules = {}
     for name in list(weights):
@@ -39,6 +41,7 @@ def put_in(
             fitted = filled(module, piece, plain, bias_of(module))
             smaller.set_submodule(name, fitted)
     broken = installed(smaller, modules, moments.example, stacklevel=5)
+    opening.undone(smaller, plan.changed - broken.keys(), inplace)
     if not inplace:
         for name in broken.keys() & set(alone):
             smaller.set_submodule(name, copied(smaller.get_submodule(name)))

@@ -16,6 +16,7 @@ from eckart.moments.distributed import check_ranks_agree
 from eckart.network.identity import fingerprint
 from eckart.network.survey import survey
 from eckart.network.third_party import check_merged
+from eckart.network.twins import opened
 from eckart.network.wrappers import network_in
 from eckart.records.offer import AUTO
 from eckart.stages.calibrate.in_parts import MEMORY_BYTES, gathered_in
@@ -111,7 +112,8 @@ def _task(
 ) -> Task:
     """What is asked for, once it is known to make sense."""
     check_merged(model)
-    found, skipped = survey(model, layers)
+    network = opened(model)
+    found, skipped = survey(network, layers)
     if not found:
         listed = (
             "; ".join(f"{k or 'the model'}: {v}" for k, v in skipped.items())
@@ -121,7 +123,7 @@ def _task(
     if metric is not None and metric != AUTO:
         probe_of(metric)  # an unknown name fails
     return Task(
-        model=model,
+        model=network,
         fingerprint=fingerprint(model),
         layers=found,
         skipped=skipped,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from eckart.moments.accumulator import Accumulator
 from eckart.moments.distributed import world
 from eckart.network.costs import network_costs, trace_sizes
 from eckart.network.read_weights import weights_read
+from eckart.network.twins import multiplied
 from eckart.records import Form, LayerSpec
 from eckart.records.offer import AUTO
 from eckart.records.pieces import Size
@@ -123,7 +124,7 @@ class Run:
     def moments(self) -> Moments:
         """What was gathered, for the layers that were reached; nothing is run for it."""
         sums, reasons = self.sums, dict(self.task.skipped)
-        sizes, specs = self.sizes, {}
+        sizes, specs, whole = self.sizes, {}, multiplied(self.task.model)
         for name, module in self.task.layers.items():
             if name not in sums.input_of:
                 reasons[name] = _READ if name in self.read else _NOT_CALLED
@@ -134,7 +135,8 @@ class Run:
             elif self.metric is not None and name not in sums.output_grams:
                 reasons[name] = NO_GRADIENT
             else:
-                specs[name] = _spec(name, module, tuple(sizes[name]), sums.input_of[name])
+                spec = _spec(name, module, tuple(sizes[name]), sums.input_of[name])
+                specs[name] = replace(spec, multiplied=whole.get(name, "never"))
         kept = {spec.input for spec in specs.values()}
         return Moments(
             specs=specs,

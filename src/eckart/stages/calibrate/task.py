@@ -16,8 +16,8 @@ class Task:
     """What is gathered.
 
     Attributes:
-        model: the network.
-        fingerprint: of it.
+        model: the network, with what hides plain layers opened.
+        fingerprint: of the network as it was given.
         layers: whose moments are wanted, by name.
         skipped: why those of the others are not.
         metric: what is differentiated; None for input moments only.

@@ -20,6 +20,7 @@ from eckart.moments import Moments
 from eckart.network.channel_groups import Coupling, coupling
 from eckart.network.identity import check_same_network
 from eckart.network.survey import matching
+from eckart.network.twins import notes, opened
 from eckart.network.wrappers import network_in
 from eckart.records import ChannelGroup, Curve, Curves, Form, Offer, Option, Site
 from eckart.records.offer import Allowed
@@ -78,6 +79,7 @@ def curves(
     offer = Offer.of(offer, allowed)
     model = network_in(model)
     check_same_network(model, moments.fingerprint, "these moments")
+    said, model = notes(model), opened(model)
     methods = fitting_methods(model, offer.methods)
     offered, selection = methods_named(methods), selection_named(methods)
     kept = matching(offer.dense, [*moments.specs, *moments.skipped])
@@ -121,6 +123,7 @@ def curves(
         whole=coupled.refused,
         parts=costs_of_parts(model, moments, {name for g in groups for name in g.group.members}),
         states=bench.cache.states,
+        notes=said,
     )
 
 

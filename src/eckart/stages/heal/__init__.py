@@ -14,6 +14,7 @@ from eckart.errors import HealingInterrupted, InputError, MismatchError
 from eckart.moments import Moments
 from eckart.network.identity import check_fingerprint, fingerprint
 from eckart.network.plan_attribute import plan_of
+from eckart.network.twins import opened
 from eckart.network.wrappers import network_in
 from eckart.records import Healed, Plan
 from eckart.running.batches import call, inputs_of, moved
@@ -118,6 +119,7 @@ def heal(
         raise InputError("nothing is held out to judge by: give evaluate=, or held_out above 0")
     with untouched(teacher):
         _check_belongs(compressed, teacher, moments, plan)
+        teacher = opened(teacher)
         parts = parted(batches, compressed, held_out)
         _check_outputs(compressed, teacher, parts)
         judge = Judge(compressed, evaluate or closeness_to(teacher, parts.held_out), parts.held_out)

@@ -1,0 +1,49 @@
+"""Twins: modules that hide plain layers, made of plain layers; and their registry."""
+
+from eckart.network.twins.attention import Attention
+from eckart.network.twins.attention_twin import AttentionTwin
+from eckart.network.twins.encoder_twin import EncoderTwin
+from eckart.network.twins.opening import (
+    Composite,
+    around,
+    closed,
+    composites,
+    multiplied,
+    notes,
+    opened,
+)
+from eckart.network.twins.placing import put, with_twins
+from eckart.network.twins.recurrent import Recurrent
+from eckart.network.twins.recurrent_twin import RecurrentTwin
+from eckart.network.twins.registry import TWINS, Multiplies, Twin, register_twin, twin_of
+from eckart.network.twins.same_padding import SamePadded
+from eckart.network.twins.weight_twin import WeightTwin
+
+register_twin(AttentionTwin())
+register_twin(EncoderTwin())
+register_twin(RecurrentTwin())
+register_twin(WeightTwin())
+
+__all__ = [
+    "TWINS",
+    "Attention",
+    "AttentionTwin",
+    "Composite",
+    "EncoderTwin",
+    "Multiplies",
+    "Recurrent",
+    "RecurrentTwin",
+    "SamePadded",
+    "Twin",
+    "WeightTwin",
+    "around",
+    "closed",
+    "composites",
+    "multiplied",
+    "notes",
+    "opened",
+    "put",
+    "register_twin",
+    "twin_of",
+    "with_twins",
+]
