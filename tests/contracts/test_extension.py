@@ -13,15 +13,17 @@ from eckart.costs import COSTS
 from eckart.layers import LAYER_TYPES, Factored
 from eckart.methods import METHODS, SELECTIONS
 from eckart.metrics import METRICS
+from eckart.network.twins import TWINS
 from extensions.layer_type import Mix
 from extensions.metric import TOLERANCES
 from extensions.registering import register
+from extensions.twin import GatedUnit
 from tolerances import tolerance
 
 
 @pytest.fixture
 def registered() -> Iterator[None]:
-    tables: list[dict[str, Any]] = [LAYER_TYPES, METHODS, SELECTIONS, COSTS, METRICS]
+    tables: list[dict[str, Any]] = [LAYER_TYPES, TWINS, METHODS, SELECTIONS, COSTS, METRICS]
     before = [dict(table) for table in tables]
     register()
     yield
@@ -53,6 +55,23 @@ def test_a_layer_type_goes_from_calibration_to_a_saved_network(tmp_path: Path):
     torch.testing.assert_close(
         merge(smaller.model)(x), smaller.model(x), **tolerance(torch.float32)
     )
+
+
+def gated() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(GatedUnit(12, 16), nn.ReLU(), nn.Linear(16, 4)).eval()
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_twin_goes_from_calibration_to_a_saved_network_and_back(tmp_path: Path):
+    model, x = gated(), torch.randn(64, 12)
+    smaller = compress(model, [x], keep=0.6, methods=["weighted_svd"])
+    assert {"0.value", "0.gate"} & smaller.plan.choices.keys()
+    save(smaller.model, tmp_path)
+    assert torch.equal(load(gated(), tmp_path)(x), smaller.model(x))
+    dense = merge(smaller.model)
+    assert type(dense[0]) is GatedUnit
+    torch.testing.assert_close(dense(x), smaller.model(x), **tolerance(torch.float32))
 
 
 @pytest.mark.usefixtures("registered")

@@ -4,15 +4,18 @@ from eckart.costs import register_cost
 from eckart.layers import register_layer
 from eckart.methods import register_method, register_selection
 from eckart.metrics import register_metric
+from eckart.network.twins import register_twin
 from extensions.cost import WIDTHS
 from extensions.layer_type import MixType
 from extensions.method import OutputRows
 from extensions.metric import in_tolerances
 from extensions.selection import FirstFirst
+from extensions.twin import GatedUnitTwin
 
 
 def register() -> None:
     register_layer(MixType())
+    register_twin(GatedUnitTwin())
     register_method(OutputRows())
     register_selection(FirstFirst())
     register_cost(WIDTHS)

@@ -79,7 +79,7 @@ def test_a_budget_of_time_leaves_recurrent_weights_dense():
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
 def test_gradients_at_each_step_are_those_of_a_loop_over_cells(kind: type[nn.RNNBase]):
-    """Both moments of the recurrent weight, beside those of torch's own cell called step by step."""
+    """Both moments of the recurrent weight, beside those of a loop over the equations."""
     model, x = Tagger(kind).eval(), sequences(6)
     torch.manual_seed(0)
     found = calibrate(model, [x], metric=SumOfLogits())
@@ -194,7 +194,8 @@ def test_inplace_changes_the_network_itself_and_nothing_else_of_it():
     model, x = Tagger().eval(), sequences()
     last, moments = model.last, calibrate(model, [x])
     dense = [name for name in moments.specs if name != "rnn.layers.0.input"]
-    plan = allocate(curves(model, moments, dense=dense, methods=["weighted_svd"]), Budget(params=0.9))
+    options = curves(model, moments, dense=dense, methods=["weighted_svd"])
+    plan = allocate(options, Budget(params=0.9))
     copied = apply(model, plan, moments)
     assert type(model.rnn) is nn.LSTM
     assert apply(model, plan, moments, inplace=True) is model
