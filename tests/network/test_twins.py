@@ -229,7 +229,7 @@ def test_healing_and_searching_see_the_layers_inside():
     with torch.no_grad():
         y = model(x)
     found = find_rank(
-        model, "rnn.layers.0.input", lambda m: -float((m(x) - y).norm()), tolerance=1e-2
+        model, "rnn.layers.0.input", lambda m: -float((m(x) - y).detach().norm()), tolerance=1e-2
     )
     assert found.rank is None or 1 <= found.rank <= INPUTS
 

@@ -41,11 +41,11 @@ def put_in(
             fitted = filled(module, piece, plain, bias_of(module))
             smaller.set_submodule(name, fitted)
     broken = installed(smaller, modules, moments.example, stacklevel=5)
-    opening.undone(smaller, plan.changed - broken.keys(), inplace)
     if not inplace:
         for name in broken.keys() & set(alone):
             smaller.set_submodule(name, copied(smaller.get_submodule(name)))
     done = _without(plan, broken, smaller, moments) if broken else plan
+    opening.undone(smaller, plan.changed - broken.keys(), inplace)
     return smaller, replace(done, states=States())
 
 
