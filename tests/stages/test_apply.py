@@ -145,7 +145,18 @@ def hooked(model: nn.Sequential) -> None:
     model[2].register_forward_hook(lambda module, args, output: output * 2)
 
 
-@pytest.mark.parametrize("change", [tied, subclassed, twice, normed, hooked])
+@pytest.mark.parametrize(("change", "gone"), [(subclassed, 0), (normed, 12)])
+def test_what_is_plain_in_all_but_its_class_is_replaced(x: Tensor, change: Any, gone: int):
+    """The scales of weight norm go with it, beyond what the plan counts."""
+    model = mlp(12, 12, 12, 12, 4)
+    change(model)
+    plan, moments = planned(model, [x], params=0.6)
+    smaller = apply(model, plan, moments)
+    assert "2" in factored(smaller)
+    assert measure(smaller, x, latency=False).params == plan.costs["params"] - gone
+
+
+@pytest.mark.parametrize("change", [tied, twice, hooked])
 def test_what_cannot_be_replaced_stays_as_it_is(x: Tensor, change: Any):
     model = mlp(12, 12, 12, 12, 4)
     change(model)
