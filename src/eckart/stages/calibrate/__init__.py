@@ -13,6 +13,7 @@ from eckart.errors import InputError, MismatchError
 from eckart.metrics import Probe, probe_of
 from eckart.moments import Moments
 from eckart.moments.distributed import check_ranks_agree
+from eckart.network.costs import stored_costs
 from eckart.network.identity import fingerprint
 from eckart.network.survey import survey
 from eckart.network.third_party import check_merged
@@ -125,6 +126,7 @@ def _task(
     return Task(
         model=network,
         fingerprint=fingerprint(model),
+        stored={} if network is model else stored_costs(model),
         layers=found,
         skipped=skipped,
         metric=metric,

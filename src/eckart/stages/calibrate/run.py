@@ -93,7 +93,7 @@ class Run:
         example = first_examples(inputs)
         try:
             self.sizes = trace_sizes(self.task.model, example)
-            self.costs = network_costs(self.task.model, example).totals()
+            self.costs = {**network_costs(self.task.model, example).totals(), **self.task.stored}
             self.read = weights_read(self.task.model, example, self.task.layers, self.sizes)
         except Exception as error:
             raise refusal(self.task.model, batch, inputs, error) from error

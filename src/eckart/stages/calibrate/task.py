@@ -18,6 +18,7 @@ class Task:
     Attributes:
         model: the network, with what hides plain layers opened.
         fingerprint: of the network as it was given.
+        stored: its parameters and bytes as it was given, where it was opened.
         layers: whose moments are wanted, by name.
         skipped: why those of the others are not.
         metric: what is differentiated; None for input moments only.
@@ -27,6 +28,7 @@ class Task:
 
     model: nn.Module
     fingerprint: str
+    stored: Mapping[str, int]
     layers: Mapping[str, nn.Module]
     skipped: Mapping[str, str]
     metric: str | Probe | None
