@@ -25,7 +25,7 @@ class SamePadded(nn.Module):
         super().__init__()
         piece = piece_of(convolution)
         self.convolution = convolution
-        self.axes = [(k, s, d) for k, s, _, d in piece.axes]
+        self.axes = list(zip(piece.kernel, piece.stride, piece.dilation, strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
         """Zeros around, then the layer."""

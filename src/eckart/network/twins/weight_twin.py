@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 
-from eckart.layers import LAYER_TYPES, LayerType, OwnLayout
+from eckart.layers import LAYER_TYPES, LayerType, OwnLayout, type_of
 from eckart.layers.naming import class_name
 from eckart.network.twins.effective import Effective, computes, effective
 from eckart.network.twins.plain import parameter
@@ -69,7 +69,7 @@ class WeightTwin:
         plain = _filled(kind, bare, found, module)
         if computes(module, plain, piece, modes):
             return plain
-        if not piece.kernel or piece.padding_mode != "zeros":
+        if not piece.kernel or piece.transposed or piece.padding_mode != "zeros":
             return None
         bare = replace(bare, padding=(0,) * len(piece.kernel))
         padded = SamePadded(_filled(kind, bare, found, module)).train(module.training)
@@ -88,7 +88,7 @@ def _kind(module: nn.Module) -> LayerType | None:
     hooks = list(module._forward_pre_hooks.values())
     if module._forward_hooks or not all(map(_computes_a_weight, hooks)):
         return None
-    is_plain = type(module) is kind.module and not hooks
+    is_plain = type_of(module) is not None and not hooks
     return None if is_plain or kind.refusal(module) is not None else kind
 
 
