@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from eckart.checkpoint import load, load_pretrained, merge, save
     from eckart.errors import BudgetError, CalibrationInterrupted, EckartError, EckartWarning
     from eckart.factors import factorize
-    from eckart.metrics import Embedding, Fisher, Logits, NextToken, Similarity
+    from eckart.metrics import Embedding, Fisher, Logits, NextToken, Outputs, Similarity
     from eckart.moments import Moments
     from eckart.pipeline import Compressed, compress, frontier
     from eckart.records import Budget, Curves, Frontier, Offer, Plan, Score
@@ -41,6 +41,7 @@ __all__ = [
     "Moments",
     "NextToken",
     "Offer",
+    "Outputs",
     "Plan",
     "Score",
     "Similarity",
@@ -81,6 +82,7 @@ _HOMES = {
     "Moments": "eckart.moments",
     "NextToken": "eckart.metrics",
     "Offer": "eckart.records",
+    "Outputs": "eckart.metrics",
     "Plan": "eckart.records",
     "Score": "eckart.records",
     "Similarity": "eckart.metrics",

@@ -234,7 +234,7 @@ def test_the_metric_that_fits_is_found_and_recorded():
     assert calibrate(llama(), [ids]).metric == "next_token"
     assert calibrate(bert(), [ids]).metric == "similarity"
     assert calibrate(t5(), [{**ids, **labels}]).metric == "logits"
-    assert fitting_metric(torch.nn.Linear(2, 2), torch.zeros(2, 2)) == "logits"
+    assert fitting_metric(torch.nn.Linear(2, 2), torch.zeros(2, 2)) == "outputs"
 
 
 @pytest.mark.parametrize("make", [t5, bart])
@@ -245,9 +245,9 @@ def test_encoders_with_a_decoder_take_next_tokens_when_asked(make: Any):
     assert all(float(moments.g(name).diagonal(dim1=1, dim2=2).sum()) > 0 for name in moments.specs)
 
 
-def test_auto_of_a_classifier_is_the_logit_metric():
+def test_auto_of_a_single_output_is_the_logit_metric_to_the_bit():
     model, x = torch.nn.Sequential(torch.nn.Linear(4, 3)), normal(5, 4, seed=6).float()
     auto, logits = (calibrate(model, [x], metric=metric) for metric in ("auto", "logits"))
-    assert auto.metric == logits.metric == "logits"
+    assert (auto.metric, logits.metric) == ("outputs", "logits")
     assert torch.equal(auto.g("0"), logits.g("0"))
     assert auto.outputs == auto.examples == 5

@@ -147,6 +147,7 @@ def test_class_dim_overrides_the_guess():
     ],
     ids=["dict", "attribute", "tuple", "list"],
 )
+@pytest.mark.parametrize("probe", [Logits(), Fisher()], ids=str)
 def test_logits_are_found_in_other_outputs(probe: Probe, wrap: Callable[[Tensor], object]):
     logits = normal(2, 3, seed=8)
     assert logits_of(wrap(logits)) is logits
@@ -171,7 +172,7 @@ def test_probes_take_half_precision(probe: Probe, dtype: torch.dtype):
 
 def test_an_unknown_metric_lists_the_known_ones():
     with pytest.raises(
-        InputError, match=r"'hinge'.*known: auto, embedding, fisher, logits, next_token"
+        InputError, match=r"'hinge'.*known: auto, embedding, fisher, logits, next_token, outputs"
     ):
         probe_of("hinge")
 

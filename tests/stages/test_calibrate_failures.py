@@ -26,7 +26,7 @@ def test_an_error_in_a_batch_carries_the_moments_of_those_before():
         assert torch.equal(kept.g(name), whole.g(name))
 
 
-def test_a_network_that_does_not_run_on_one_example_is_named_as_such():
+def test_a_network_that_runs_on_batches_of_one_length_has_costs_per_batch():
     class Fixed(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -35,8 +35,9 @@ def test_a_network_that_does_not_run_on_one_example_is_named_as_such():
         def forward(self, x: Tensor) -> Tensor:
             return self.inner(x.view(4, 6))
 
-    with pytest.raises(InputError, match="not on a single example"):
-        calibrate(Fixed(), [torch.randn(4, 6)])
+    moments = calibrate(Fixed(), [torch.randn(4, 6)])
+    assert moments.whole_batches
+    assert moments.model_costs["macs"] == 4 * 6 * 3
 
 
 def test_a_layer_that_no_row_reaches_stays_dense():

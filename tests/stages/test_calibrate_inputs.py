@@ -129,7 +129,8 @@ def test_an_output_without_logits_is_refused():
             return {"scores": self.fc(x)}
 
     with pytest.raises(InputError, match=r"no logits in an output of type dict.*metric="):
-        calibrate(Wrapped(), [X])
+        calibrate(Wrapped(), [X], metric="logits")
+    assert calibrate(Wrapped(), [X]).scales == {"scores": 1.0}
     assert calibrate(Wrapped(), [X], metric=None).batches == 1
 
 

@@ -42,6 +42,8 @@ def test_moments_come_back_to_the_bit(moments: Moments, saved: Path):
         "metric",
         "skipped",
         "fingerprint",
+        "spreads",
+        "left_out",
     ):
         assert getattr(found, name) == getattr(moments, name)
     assert found.model_costs == moments.model_costs
@@ -99,10 +101,10 @@ def test_safetensors_without_digests_are_refused(tmp_path: Path, metadata: Any):
         Moments.load(tmp_path / "file")
 
 
-@pytest.mark.parametrize("format_", ["eckart.moments/6", "eckart.decomposition/2"])
+@pytest.mark.parametrize("format_", ["eckart.moments/5", "eckart.decomposition/2"])
 def test_files_of_another_format_are_refused(saved: Path, format_: str):
     with_metadata(saved, lambda metadata: {**metadata, "format": format_})
-    with pytest.raises(CheckpointError, match=r"but this version reads eckart.moments/5"):
+    with pytest.raises(CheckpointError, match=r"but this version reads eckart.moments/6"):
         Moments.load(saved)
 
 
@@ -127,6 +129,11 @@ def test_files_of_another_format_are_refused(saved: Path, format_: str):
         lambda meta: {**meta, "rows": dict.fromkeys(meta["rows"], "many")},
         lambda meta: {**meta, "metric": ["logits"]},
         lambda meta: {**meta, "skipped": {"k": 3}},
+        lambda meta: {**meta, "left_out": {"cache": 3}},
+        lambda meta: {**meta, "spreads": {"": {"entries": -1}}},
+        lambda meta: {**meta, "spreads": {"": {**meta["spreads"][""], "weight": 0.0}}},
+        lambda meta: {**meta, "spreads": {"": {**meta["spreads"][""], "within": -1.0}}},
+        lambda meta: {**meta, "spreads": {"": {**meta["spreads"][""], "squares": "many"}}},
         lambda meta: {**meta, "model_costs": {"params": "all"}},
         lambda meta: {**meta, "fingerprint": None},
         lambda meta: {**meta, "sample": {"value": 3}},

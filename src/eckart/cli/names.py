@@ -15,7 +15,7 @@ METHODS = (
     "cp",
 )
 SELECTIONS = ("backward_elimination", "group_lasso", "largest_norm")
-METRICS = ("logits", "fisher", "next_token", "embedding", "similarity")
+METRICS = ("outputs", "logits", "fisher", "next_token", "embedding", "similarity")
 TREATMENTS = ("correct", "refit", "distil", "finetune")
 KEEPS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 CONFIG, STRUCTURE = "config.json", "eckart.json"

@@ -8,6 +8,7 @@ file per kind of output.
 from eckart.metrics.embedding import Embedding, Pooling, Similarity, pooled
 from eckart.metrics.logits import IGNORED, Fisher, Logits, class_axis, logits_of
 from eckart.metrics.next_token import NextToken, predicted_tokens
+from eckart.metrics.outputs import Chosen, Outputs, with_outputs
 from eckart.metrics.probes import (
     METRICS,
     Measurable,
@@ -21,6 +22,7 @@ from eckart.metrics.probes import (
     register_metric,
 )
 
+register_metric("outputs", Outputs)
 register_metric("logits", Logits)
 register_metric("fisher", Fisher)
 register_metric("next_token", NextToken)
@@ -30,11 +32,13 @@ register_metric("similarity", Similarity)
 __all__ = [
     "IGNORED",
     "METRICS",
+    "Chosen",
     "Embedding",
     "Fisher",
     "Logits",
     "Measurable",
     "NextToken",
+    "Outputs",
     "Pooling",
     "Probe",
     "Similarity",
@@ -49,4 +53,5 @@ __all__ = [
     "predicted_tokens",
     "probe_of",
     "register_metric",
+    "with_outputs",
 ]

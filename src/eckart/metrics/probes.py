@@ -73,8 +73,9 @@ def probe_of(metric: str | Probe) -> Probe:
 def fitting_metric(model: nn.Module, outputs: Any) -> str:
     """The metric that ``"auto"`` stands for.
 
-    ``"next_token"`` for a network that can generate text, unless it is an encoder–decoder model;
-    ``"similarity"`` for outputs with hidden states but no logits; ``"logits"`` for everything else.
+    ``"next_token"`` for a network that can generate text, or ``"logits"`` if it is an
+    encoder–decoder model; ``"similarity"`` for outputs with hidden states but no logits;
+    ``"outputs"`` for everything else.
     """
     can_generate = getattr(model, "can_generate", None)
     config = getattr(model, "config", None)
@@ -82,7 +83,7 @@ def fitting_metric(model: nn.Module, outputs: Any) -> str:
         return "logits" if getattr(config, "is_encoder_decoder", False) else "next_token"
     if named(outputs, "last_hidden_state") is not None and named(outputs, "logits") is None:
         return "similarity"
-    return "logits"
+    return "outputs"
 
 
 def name_of(metric: str | Probe | None) -> str | None:

@@ -17,6 +17,7 @@ from eckart.errors import NonFiniteError
 from eckart.layers import InputSums, LayerType, type_of
 from eckart.linalg import gradient_grams
 from eckart.moments.distinct import DistinctInputs
+from eckart.records.spreads import output_key
 from eckart.running.masks import Masks, masks_of, real_part, real_rows
 
 
@@ -26,6 +27,7 @@ class _Batch:
 
     masks: Masks = ()
     joint_examples: int | None = None
+    path: str = ""
     inputs: DistinctInputs = field(default_factory=DistinctInputs)
     sums: list[InputSums] = field(default_factory=list)
     calls: dict[str, list[int]] = field(default_factory=dict)
@@ -39,7 +41,7 @@ class Accumulator:
     Attributes:
         input_of: by layer, the key of its input moment: the first layer that reads this input.
         grams, totals, rows: float64 sums, by input key.
-        output_grams, joint_grams: float64 sums, by layer.
+        output_grams, joint_grams: float64 sums, by layer; those of several outputs apart.
     """
 
     def __init__(self) -> None:
@@ -59,6 +61,10 @@ class Accumulator:
             joint_examples: number of examples, if the rows of each are taken jointly; else None.
         """
         self._batch = _Batch(masks_of(inputs), joint_examples)
+
+    def differentiate(self, path: str) -> None:
+        """The gradients that come next are those of the output at this path."""
+        self._batch.path = path
 
     def see_input(self, name: str, module: nn.Module, x: Tensor) -> Tensor | None:
         """Add the input of one call to the batch; an input is summed only the first time.
@@ -91,7 +97,7 @@ class Accumulator:
             _add_to(batch.joint_grams, name, joint[None])
             gram = gram[None]
         _check_finite(gram, f"the gradients at the outputs of layer {name!r}")
-        _add_to(batch.output_grams, name, gram)
+        _add_to(batch.output_grams, output_key(name, batch.path), gram)
 
     def discard(self) -> None:
         """Forget the unfinished batch."""
@@ -155,20 +161,23 @@ def _add_to(sums: dict[str, Tensor], name: str, value: Tensor) -> None:
     sums[name] = sums[name] + value if name in sums else value
 
 
-def moment_bytes(
-    layers: Mapping[str, nn.Module], with_outputs: bool = True, joint: bool = False
-) -> int:
-    """An upper bound on the bytes of these layers' moments: 8 (in² + in + out²) per group.
+def moment_bytes(layers: Mapping[str, nn.Module], outputs: int = 1, joint: bool = False) -> int:
+    """An upper bound on the bytes of these layers' moments: 8 (in² + in + k out²) per group.
 
-    If the rows of an example are taken jointly, 8 (2 in² + in + out²) per group.
+    If the rows of an example are taken jointly, 8 (2 in² + in + k out²) per group.
+
+    Args:
+        layers: by name.
+        outputs: the number k of the network's outputs whose gradients are summed apart.
+        joint: whether the rows of an example are taken jointly.
     """
     total = 0
     for module in layers.values():
         kind = type_of(module)
         if kind is not None:
             groups, out, inputs = kind.piece(module).matrix_shape
-            gradients = out * out + joint * inputs * inputs
-            total += 8 * groups * (inputs * (inputs + 1) + with_outputs * gradients)
+            gradients = outputs * out * out + joint * inputs * inputs
+            total += 8 * groups * (inputs * (inputs + 1) + gradients)
     return total
 
 

@@ -13,8 +13,9 @@ from torch import Tensor
 from eckart.errors import MismatchError
 from eckart.moments import Moments
 from eckart.moments.file_format import PARTS
-from eckart.moments.record import sharing_differs
+from eckart.moments.sharing import sharing_differs
 from eckart.records import LayerSpec
+from eckart.records.spreads import added_spreads
 
 
 def world() -> tuple[int, int]:
@@ -53,6 +54,9 @@ def summed_over_ranks(moments: Moments) -> Moments:
         example=lead["example"],
         model_costs=lead["model_costs"],
         sample=lead["sample"],
+        spreads=added_spreads([o["spreads"] for o in outlines]),
+        left_out={k: v for o in outlines for k, v in o["left_out"].items()},
+        whole_batches=lead["whole_batches"],
     )
 
 
@@ -96,7 +100,7 @@ def _outline(moments: Moments) -> dict[str, Any]:
     shapes = {n: {k: tuple(t.shape) for k, t in part.items()} for n, part in sums.items()}
     kept = (
         *("specs", "rows", "examples", "outputs", "batches", "metric", "skipped"),
-        *("example", "model_costs", "sample"),
+        *("example", "model_costs", "sample", "spreads", "left_out", "whole_batches"),
     )
     return {"shapes": shapes, **{n: getattr(moments, n) for n in kept}}
 

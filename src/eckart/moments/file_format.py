@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from eckart.errors import CheckpointError, InputError
 from eckart.records.forms import LayerSpec
+from eckart.records.spreads import Spread, output_key
 from eckart.storage.header import Header
 
-FORMAT = "eckart.moments/5"
+FORMAT = "eckart.moments/6"
 PARTS = {"gram": "grams", "total": "totals", "output": "output_grams", "joint": "joint_grams"}
 """By the beginning of tensors' names in the file, the field that they belong to."""
 
@@ -67,11 +68,12 @@ def described_in(header: Header) -> dict[str, Any]:
     meta = json.loads(header.metadata["moments"])
     specs = [_spec(raw) for raw in meta["specs"]]
     _check_numbers(meta, specs)
+    spreads = {path: Spread.from_json(raw) for path, raw in meta["spreads"].items()}
     shapes = {name: entry.shape for name, entry in header.entries.items()}
     for spec in specs:
-        _check_sums(spec, meta["rows"], shapes)
-    _check_names(specs, shapes)
-    return {**meta, "specs": {spec.name: spec for spec in specs}}
+        _check_sums(spec, meta["rows"], shapes, ["", *spreads])
+    _check_names(specs, shapes, ["", *spreads])
+    return {**meta, "specs": {spec.name: spec for spec in specs}, "spreads": spreads}
 
 
 def _spec(raw: Any) -> LayerSpec:
@@ -91,13 +93,19 @@ def _check_numbers(meta: Mapping[str, Any], specs: list[LayerSpec]) -> None:
         raise ValueError(f"{', '.join(_COUNTS)} and rows must be counts")
     if not all(_is_count(cost, 0) for cost in meta["model_costs"].values()):
         raise ValueError("costs must be whole numbers")
+    if not isinstance(meta["whole_batches"], bool):
+        raise TypeError("whole_batches must be true or false")
     texts = [meta["fingerprint"], meta["metric"] or "", *meta["skipped"].values()]
+    texts += meta["left_out"].values()
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("fingerprint, metric and reasons must be texts")
 
 
 def _check_sums(
-    spec: LayerSpec, rows: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]
+    spec: LayerSpec,
+    rows: Mapping[str, int],
+    shapes: Mapping[str, tuple[int, ...]],
+    paths: Sequence[str],
 ) -> None:
     groups, out, inputs = spec.piece.matrix_shape
     gram, total = (groups, inputs, inputs), (groups, inputs)
@@ -108,17 +116,22 @@ def _check_sums(
     }
     if f"joint/{spec.name}" in shapes:
         needed[f"joint/{spec.name}"] = gram
-    if {f"output/{spec.name}", f"joint/{spec.name}"} & shapes.keys():
         needed[f"output/{spec.name}"] = (groups, out, out)
-        needed[f"diagonal/output/{spec.name}"] = (groups, out)
+    for key in (output_key(spec.name, path) for path in paths):
+        if {f"output/{key}", f"diagonal/output/{key}"} & {*shapes, *needed}:
+            needed[f"output/{key}"] = (groups, out, out)
+            needed[f"diagonal/output/{key}"] = (groups, out)
     if any(shapes.get(name) != shape for name, shape in needed.items()) or spec.input not in rows:
         raise ValueError(f"the sums of layer {spec.name!r:.80} do not fit its shapes")
 
 
-def _check_names(specs: list[LayerSpec], shapes: Mapping[str, tuple[int, ...]]) -> None:
+def _check_names(
+    specs: list[LayerSpec], shapes: Mapping[str, tuple[int, ...]], paths: Sequence[str]
+) -> None:
     """Check that every sum belongs to a layer or to the input of one."""
     layers, inputs = {spec.name for spec in specs}, {spec.input for spec in specs}
-    of = {"gram": inputs, "total": inputs, "output": layers, "joint": layers}
+    outputs = {output_key(layer, path) for layer in layers for path in paths}
+    of = {"gram": inputs, "total": inputs, "output": outputs, "joint": layers}
     for name in shapes:
         part, _, key = name.partition("/")
         if part in of and key not in of[part]:

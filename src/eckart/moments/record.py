@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,17 @@ from torch import Tensor
 from eckart.errors import CheckpointError, MismatchError
 from eckart.moments.file_format import FORMAT, PARTS, packed
 from eckart.moments.parts import joined_fields, whole_fields
+from eckart.moments.sharing import sharing_differs
+from eckart.moments.sums import added, diagonal, trace
 from eckart.records.forms import LayerSpec
+from eckart.records.spreads import (
+    Spread,
+    added_spreads,
+    idle_outputs,
+    output_key,
+    scales_of,
+    weights_differ,
+)
 from eckart.storage.tensors import write_tensors
 from eckart.storage.workspace import StoredSums, Workspace, decompositions_in
 
@@ -32,8 +43,9 @@ class Moments:
         grams: sum of ``x xᵀ`` over rows, shape (groups, in, in), by input key.
         totals: sum of ``x`` over rows, shape (groups, in), by input key.
         rows: number of rows, by input key.
-        output_grams: sum of ``g gᵀ`` over rows, shape (groups, out, out), by layer; empty
-            when calibrated without a metric. If the rows of an example were taken jointly: sum of
+        output_grams: sum of ``g gᵀ`` over rows, shape (groups, out, out), by layer, and for
+            several outputs of the network by layer and path, see ``output_key``; empty when
+            calibrated without a metric. If the rows of an example were taken jointly: sum of
             ``D Dᵀ`` over examples, where ``D`` is the gradient of the weight for one example.
         joint_grams: sum of ``Dᵀ D``, shape (groups, in, in), by layer, if rows were taken jointly.
         examples: number of examples.
@@ -46,6 +58,10 @@ class Moments:
         example: the inputs of one example, for tracing; tensors in tuples, lists and dicts.
         sample: inputs of a few examples, in batches, on which predictions are checked.
         model_costs: cost of the whole dense network by metric.
+        spreads: how much each output varies, by path; empty unless the metric is ``"outputs"``.
+        left_out: why other parts of the network's outputs do not count, by path.
+        whole_batches: whether the network does not run on a single example. The example is then a
+            whole batch, and costs are those of it.
     """
 
     specs: Mapping[str, LayerSpec]
@@ -63,6 +79,9 @@ class Moments:
     joint_grams: Mapping[str, Float64[Tensor, "_groups _in _in"]] = field(default_factory=dict)
     model_costs: Mapping[str, int] = field(default_factory=dict)
     sample: tuple[Any, ...] = field(default=(), repr=False)
+    spreads: Mapping[str, Spread] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    whole_batches: bool = False
 
     def a(self, layer: str) -> Float64[Tensor, "groups in in"]:
         """``A = E[x xᵀ]`` at the inputs of a layer: the mean over rows."""
@@ -74,8 +93,8 @@ class Moments:
         if layer not in self.joint_grams:
             return self.a(layer)
         joint = self.joint_grams[layer]
-        trace = _trace(joint)
-        return joint * torch.where(trace > 0, _trace(self.a(layer)) / trace, 1.0)
+        own = trace(joint)
+        return joint * torch.where(own > 0, trace(self.a(layer)) / own, 1.0)
 
     def mean(self, layer: str) -> Float64[Tensor, "groups in"]:
         """Mean input of a layer."""
@@ -86,28 +105,57 @@ class Moments:
         """``G`` at a layer's outputs, per output; without a metric, I times rows per output."""
         scale, spec = self.g_scale(layer), self.specs[layer]
         if layer in self.joint_grams:
-            trace = _trace(self.a(layer))
-            return self.output_grams[layer] / torch.where(trace > 0, trace, 1.0) / self.outputs
+            size = trace(self.a(layer))
+            return self.output_grams[layer] / torch.where(size > 0, size, 1.0) / self.outputs
         if scale is None:
-            return self.output_grams[layer] / self.outputs
+            return self._output_gram(layer) / self.outputs
         groups, out, _ = spec.piece.matrix_shape
         device = self.grams[spec.input].device
         return scale * torch.eye(out, dtype=torch.float64, device=device).repeat(groups, 1, 1)
 
     def g_scale(self, layer: str) -> float | None:
         """Without a metric, ``G`` is this multiple of the identity; None with a metric."""
-        if layer in self.output_grams:
+        if self._output_keys(layer):
             return None
         return self.rows[self.specs[layer].input] / self.outputs
+
+    @property
+    def scales(self) -> dict[str, float]:
+        """What the squared change of each output is multiplied by, see ``scales_of``."""
+        return scales_of(self.spreads, self._probed, self.examples)
+
+    @property
+    def ignored(self) -> dict[str, str]:
+        """Why parts of the network's outputs do not count, by path."""
+        others = {path: why for path, why in self.left_out.items() if path not in self.spreads}
+        return {**others, **idle_outputs(self.spreads, self._probed)}
+
+    @cached_property
+    def _probed(self) -> set[str]:
+        """The paths of the outputs from which a gradient reached a layer."""
+        return {path for layer in self.specs for path in self._output_keys(layer)}
+
+    def _output_keys(self, layer: str) -> dict[str, str]:
+        """The keys of a layer's sums, by the path of the output."""
+        keys = {path: output_key(layer, path) for path in ("", *self.spreads)}
+        return {path: key for path, key in keys.items() if key in self.output_grams}
+
+    def _output_gram(self, layer: str) -> Tensor:
+        """The sum over all outputs, each at its scale."""
+        keys, scales = self._output_keys(layer), self.scales
+        if len(keys) == 1 and len(scales) < 2:
+            return self.output_grams[next(iter(keys.values()))]
+        return torch.stack([scales[k] * self.output_grams[key] for k, key in keys.items()]).sum(0)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the sums, computed from the shapes of the layers; no file is read."""
         shapes = {spec.input: spec.piece.matrix_shape for spec in self.specs.values()}
         entries = sum(groups * size * (size + 1) for groups, _, size in shapes.values())
-        for name in self.output_grams:
-            groups, out, size = self.specs[name].piece.matrix_shape
-            entries += groups * (out * out + size * size * (name in self.joint_grams))
+        for name, spec in self.specs.items():
+            groups, out, size = spec.piece.matrix_shape
+            entries += groups * out * out * len(self._output_keys(name))
+            entries += groups * size * size * (name in self.joint_grams)
         return 8 * entries
 
     @property
@@ -118,19 +166,30 @@ class Moments:
         )
         for part in (self.grams, self.output_grams):
             for key in sorted(part):
-                digest.update(_diagonal(part, key).cpu().numpy().tobytes())
+                digest.update(diagonal(part, key).cpu().numpy().tobytes())
+        if len(self.scales) > 1:
+            digest.update(str(sorted(self.scales.items())).encode())
         return digest.hexdigest()[:16]
 
     def __str__(self) -> str:
         return (
             f"moments of {len(self.specs)} layers from {self.examples} examples in "
-            f"{self.batches} batches, metric {self.metric}, {self.nbytes / 1e6:.1f} MB"
+            f"{self.batches} batches, metric {self.metric}{self._counted()}, "
+            f"{self.nbytes / 1e6:.1f} MB" + "; costs are per batch" * self.whole_batches
         )
+
+    def _counted(self) -> str:
+        """How many outputs count if there are several, and how many parts do not."""
+        count, others = len(self.scales), len(self.ignored)
+        several = f" of {count} outputs" if count > 1 else ""
+        return several + (f" ({others} left out)" if others else "")
 
     def __add__(self, other: Moments) -> Moments:
         """The moments of both data sets together."""
         if (self.fingerprint, self.metric) != (other.fingerprint, other.metric):
             raise MismatchError("moments of different networks or metrics cannot be added")
+        if weights_differ(self.spreads, other.spreads):
+            raise MismatchError("moments of outputs with different weights cannot be added")
         if any((k in self.joint_grams) != (k in other.joint_grams) for k in self._both(other)):
             raise MismatchError("moments of rows taken jointly and apart cannot be added")
         apart = sharing_differs([self.specs, other.specs])
@@ -139,18 +198,20 @@ class Moments:
         return replace(
             left,
             specs=specs,
-            grams=_added(left.grams, right.grams),
-            totals=_added(left.totals, right.totals),
+            grams=added(left.grams, right.grams),
+            totals=added(left.totals, right.totals),
             rows={
                 k: left.rows.get(k, 0) + right.rows.get(k, 0) for k in {**left.rows, **right.rows}
             },
-            output_grams=_added(left.output_grams, right.output_grams),
-            joint_grams=_added(left.joint_grams, right.joint_grams),
+            output_grams=added(left.output_grams, right.output_grams),
+            joint_grams=added(left.joint_grams, right.joint_grams),
             examples=self.examples + other.examples,
             outputs=self.outputs + other.outputs,
             batches=self.batches + other.batches,
             skipped={k: v for k, v in {**other.skipped, **self.skipped}.items() if k not in specs},
             sample=self.sample or other.sample,
+            spreads=added_spreads([self.spreads, other.spreads]),
+            left_out={**other.left_out, **self.left_out},
         )
 
     def without_layers(self, reason: str) -> Moments:
@@ -203,12 +264,15 @@ class Moments:
             "model_costs": dict(self.model_costs),
             "example": packed(self.example, leaves),
             "sample": packed(self.sample, leaves),
+            "spreads": {path: spread.as_json() for path, spread in self.spreads.items()},
+            "left_out": dict(self.left_out),
+            "whole_batches": self.whole_batches,
         }
         parts = {part: getattr(self, field) for part, field in PARTS.items()}
         tensors = {f"{p}/{k}": t.contiguous() for p, part in parts.items() for k, t in part.items()}
         tensors |= {f"example/{i}": t.contiguous().clone() for i, t in enumerate(leaves)}
         for part in ("gram", "output"):
-            diagonals = {k: _diagonal(parts[part], k).contiguous() for k in parts[part]}
+            diagonals = {k: diagonal(parts[part], k).contiguous() for k in parts[part]}
             tensors |= {f"diagonal/{part}/{k}": t for k, t in diagonals.items()}
         write_tensors(Path(path), tensors, {"format": FORMAT, "moments": json.dumps(meta)})
 
@@ -227,25 +291,3 @@ class Moments:
             return cls(**fields)
         except TypeError as error:  # a field too many, or one too few
             raise CheckpointError(f"cannot read moments from {path}: {error}") from error
-
-
-def sharing_differs(parts: Sequence[Mapping[str, LayerSpec]]) -> set[str]:
-    """Layers that do not share their input in the same way in all parts of the data."""
-    keys = [{name: spec.input for name, spec in specs.items()} for specs in parts]
-    return {name for part in keys for name in part if any(k.get(name) != part[name] for k in keys)}
-
-
-def _diagonal(sums: Mapping[str, Tensor], key: str) -> Tensor:
-    if isinstance(sums, StoredSums):
-        return sums.diagonal(key)
-    return sums[key].diagonal(dim1=-2, dim2=-1)
-
-
-def _trace(gram: Tensor) -> Tensor:
-    """The trace per group, with shape (groups, 1, 1)."""
-    return gram.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None]
-
-
-def _added(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    total = {**right, **left}
-    return {k: left[k] + right[k] if k in left and k in right else t for k, t in total.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing_extensions import Unpack
 
 from eckart.errors import CompressionInterrupted, InputError, NoGainWarning
 from eckart.methods import Cache, fitting_methods
-from eckart.metrics import Probe
+from eckart.metrics import Chosen, Probe
 from eckart.moments import Moments
 from eckart.network.survey import matching, survey
 from eckart.network.twins import opened
@@ -44,6 +44,7 @@ def compress(
     report: Evaluate | None = None,
     offer: Offer | None = None,
     metric: str | Probe | None = AUTO,
+    outputs: Chosen = None,
     seed: int = 0,
     workspace: str | Path | None = None,
     latency: bool = True,
@@ -70,6 +71,7 @@ def compress(
             anything. Without a tolerance, None uses ``evaluate`` for this.
         offer: what may be done to which layers, and how losses are predicted.
         metric: see ``calibrate``.
+        outputs: see ``calibrate``.
         seed: of the probes.
         workspace: a folder for networks whose moments do not fit in memory, see ``calibrate``.
             Finished moments and decompositions stay in it. After a run was killed, the same call
@@ -101,7 +103,8 @@ def compress(
     offer = Offer.of(offer, allowed)
     fitting_methods(model, offer.methods)  # an unknown name fails before anything costly is done
     matching(offer.dense, [name for part in survey(opened(model)) for name in part])
-    moments = _moments(model, batches, metric, seed, workspace, progress)
+    how: dict[str, Any] = {"metric": metric, "outputs": outputs, "seed": seed}
+    moments = _moments(model, batches, how, workspace, progress)
     with _carried_by_errors(moments):
         options = curves(model, moments, offer=offer, progress=progress)
         cache = Cache.beside(moments, options.states)
@@ -148,20 +151,17 @@ def _measured(
 def _moments(
     model: nn.Module,
     batches: Iterable[Any] | Moments,
-    metric: str | Probe | None,
-    seed: int,
+    how: Mapping[str, Any],
     workspace: str | Path | None,
     progress: bool | None,
 ) -> Moments:
     """The moments given, or those of the batches."""
     if not isinstance(batches, Moments):
-        return calibrate(
-            model, batches, metric=metric, seed=seed, workspace=workspace, progress=progress
-        )
-    if (metric, seed, workspace) != (AUTO, 0, None):
+        return calibrate(model, batches, workspace=workspace, progress=progress, **how)
+    if [*how.values(), workspace] != [AUTO, None, 0, None]:
         raise InputError(
             "moments already have a metric and a seed, and stay where they are: leave out metric, "
-            "seed and workspace"
+            "outputs, seed and workspace"
         )
     return batches
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from inspect import signature
 from typing import Any
 
 from torch import Tensor, nn
 
 from eckart.errors import InputError
+
+_LIST = re.compile(r"\b(list|Sequence|Iterable)\[[\w.]*Tensor\]", re.IGNORECASE)
+_CHANNELS = 4  # of an image, at most
 
 
 def check_rereadable(batches: Any, what: str, often: str = "once per network") -> None:
@@ -24,57 +29,154 @@ def inputs_of(batch: Any) -> Any:
     return batch[0] if isinstance(batch, tuple | list) and len(batch) == 2 else batch
 
 
+def inputs_for(model: nn.Module, batch: Any) -> Any:
+    """The inputs of a batch, as this network takes them.
+
+    For a network whose first argument is a list of tensors, such as torchvision's detectors, the
+    tensors become that list, and a batch of tensors alone is never a pair.
+    """
+    whole = takes_list(model) and _are_tensors(batch)
+    return as_arguments(model, batch if whole else inputs_of(batch))
+
+
+def batch_for(model: nn.Module, batch: Any) -> Any:
+    """A batch whose inputs are as this network takes them; its targets, if any, stay."""
+    inputs = inputs_for(model, batch)
+    if not takes_list(model) or _are_tensors(batch) or inputs_of(batch) is batch:
+        return inputs if takes_list(model) else batch
+    return inputs, batch[1]
+
+
+def as_arguments(model: nn.Module, inputs: Any) -> Any:
+    """Inputs in which a list of examples is one argument, where the network takes such a list."""
+    return ([*inputs],) if takes_list(model) and _are_tensors(inputs) else inputs
+
+
+def takes_list(model: nn.Module) -> bool:
+    """Whether the annotation of forward's first argument says that it is a list of tensors."""
+    try:
+        first = next(iter(signature(model.forward).parameters.values()), None)
+    except (TypeError, ValueError):  # written in C, or made by torch.jit
+        return False
+    text = "" if first is None else str(first.annotation)
+    return bool(_LIST.search(text))
+
+
 def call(model: nn.Module, inputs: Any) -> Any:
     """Run a network: a mapping goes in as keyword arguments, a tuple as positional ones."""
     if isinstance(inputs, Mapping):
         return model(**inputs)
     if isinstance(inputs, tuple | list):
-        return call(model, inputs[0]) if len(inputs) == 1 else model(*inputs)
+        if takes_list(model) and _are_tensors(inputs):
+            return model([*inputs])
+        if len(inputs) == 1 and not isinstance(inputs[0], list):
+            return call(model, inputs[0])
+        return model(*inputs)
     return model(inputs)
 
 
 def examples_in(inputs: Any) -> int:
-    """Number of examples: the length of the first tensor's first axis.
+    """Number of examples: the length of the first tensor's first axis, or of a list of examples.
 
     Raises:
         InputError: no tensor has an axis, or there is no example.
     """
-    first = next((t for t in tensors_in(inputs) if t.dim() > 0), None)
+    first = next((n for item in _arguments(inputs) if (n := _count(item)) is not None), None)
     if first is None:
         raise InputError(
             f"found no tensor with a batch axis in a batch of type {type(inputs).__name__}: "
             "batches are tensors, tuples or dicts of tensors, or (inputs, targets)"
         )
-    if len(first) == 0:
+    if first == 0:
         raise InputError("a batch holds no example: drop empty batches from the loader")
-    return len(first)
+    return first
 
 
 def first_examples(inputs: Any, most: int = 1) -> Any:
     """Detached copies of the inputs with at most ``most`` examples."""
-    count = examples_in(inputs)
+    return detached(_chosen(inputs, slice(most), examples_in(inputs)))
 
-    def head(tensor: Tensor) -> Tensor:
-        batched = tensor.dim() and len(tensor) == count
-        return (tensor[:most] if batched else tensor).detach().clone()
 
-    return mapped(inputs, head)
+def detached(inputs: Any) -> Any:
+    """Detached copies of the inputs."""
+    return mapped(inputs, lambda tensor: tensor.detach().clone())
 
 
 def some_examples(batch: Any, rows: list[int]) -> Any:
     """The same batch, inputs and targets, with only these examples."""
-    count = examples_in(inputs_of(batch))
-
-    def chosen(tensor: Tensor) -> Tensor:
-        return tensor[rows] if tensor.dim() and len(tensor) == count else tensor
-
-    return mapped(batch, chosen)
+    inputs = inputs_of(batch)
+    count = examples_in(inputs)
+    chosen = _chosen(inputs, rows, count)
+    if inputs is batch:
+        return chosen
+    pair = (chosen, _chosen(batch[1], rows, count, inside=True))
+    return pair if isinstance(batch, tuple) else list(pair)
 
 
 def repeated(batch: Any, copies: int) -> Any:
     """The batch repeated ``copies`` times along the axis of its examples."""
+    if copies == 1:
+        return batch
     count = examples_in(inputs_of(batch))
     return some_examples(batch, [*range(count)] * copies)
+
+
+def _chosen(value: Any, rows: slice | list[int], count: int, inside: bool = False) -> Any:
+    """Some of ``count`` examples; what has none of its own stays as it is.
+
+    Args:
+        value: inputs, or if ``inside`` one argument among them.
+        rows: which examples.
+        count: number of examples.
+        inside: whether a list may have one entry per example, not one per argument.
+    """
+    if isinstance(value, Tensor):
+        return value[rows] if value.dim() and len(value) == count else value
+    if isinstance(value, Mapping):
+        return {k: _chosen(v, rows, count, inside=True) for k, v in value.items()}
+    if not isinstance(value, tuple | list):
+        return value
+    if inside and len(value) == count and _one_per_example(value):
+        items = value[rows] if isinstance(rows, slice) else [value[row] for row in rows]
+    else:
+        items = [_chosen(item, rows, count, inside=True) for item in value]
+    return tuple(items) if isinstance(value, tuple) else [*items]
+
+
+def _arguments(inputs: Any) -> Iterable[Any]:
+    if isinstance(inputs, Mapping):
+        return inputs.values()
+    return inputs if isinstance(inputs, tuple | list) else (inputs,)
+
+
+def _count(value: Any) -> int | None:
+    """Number of examples in one argument; None where it shows none."""
+    if isinstance(value, Tensor):
+        return len(value) if value.dim() else None
+    if isinstance(value, tuple | list) and _one_per_example(value):
+        return len(value)
+    if isinstance(value, Mapping | tuple | list):
+        return next((n for item in _arguments(value) if (n := _count(item)) is not None), None)
+    return None
+
+
+def _one_per_example(items: tuple[Any, ...] | list[Any]) -> bool:
+    """Whether a sequence inside the inputs has one entry per example, not one per kind of data.
+
+    Mappings are: the targets of a detector. Tensors in a list are if their first axes differ, or if
+    they are images: up to four channels, height and width.
+    """
+    if items and all(isinstance(item, Mapping) for item in items):
+        return True
+    if not isinstance(items, list) or not _are_tensors(items) or any(t.dim() == 0 for t in items):
+        return False
+    images = all(t.dim() == 3 and len(t) <= _CHANNELS for t in items)
+    return images or len({len(t) for t in items}) > 1
+
+
+def _are_tensors(value: Any) -> bool:
+    sequence = isinstance(value, tuple | list) and len(value) > 0
+    return sequence and all(isinstance(item, Tensor) for item in value)
 
 
 def moved(inputs: Any, like: nn.Module) -> Any:

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from eckart.network.costs import network_costs
+from eckart.network.smallest import smallest_that_runs
 from eckart.network.wrappers import unwrapped
 from eckart.records import Measurement, Score
-from eckart.running.batches import call, examples_in, first_examples, moved
+from eckart.running.batches import as_arguments, call, examples_in, moved
 from eckart.running.hooks import untouched
 from eckart.scores import Evaluate
 
@@ -34,7 +35,7 @@ def measure(
         model: any network. Costs of one inside ``torch.compile`` or ``DataParallel`` are those of
             the network inside; it is timed and scored as it is given.
         example_inputs: a batch of inputs. Latency is measured on all of it; multiply-adds are
-            counted for its first example.
+            counted for its first example, or for all where the network does not run on one.
         evaluate: ``evaluate(model)`` returns a ``Score``, or a number where higher is better.
         latency: whether to time the forward pass: median and interquartile range after a warm-up,
             with the number of threads that torch is set to.
@@ -43,15 +44,18 @@ def measure(
     Raises:
         InputError: the inputs have no batch axis, or the score is not finite.
     """
-    costs = network_costs(unwrapped(model), first_examples(example_inputs))
-    timing = _timed(model, example_inputs, seconds) if latency else None
+    inside = unwrapped(model)
+    inputs = as_arguments(inside, example_inputs)
+    example, _ = smallest_that_runs(inside, moved(inputs, inside))
+    costs = network_costs(inside, example)
+    timing = _timed(model, inputs, seconds) if latency else None
     return Measurement(
         params=costs.params,
         macs=costs.macs,
         bytes=costs.bytes,
         latency_ms=None if timing is None else timing.median * 1e3,
         latency_spread_ms=None if timing is None else timing.iqr * 1e3,
-        batch=examples_in(example_inputs),
+        batch=examples_in(inputs),
         layer_macs=costs.layer_macs,
         score=None if evaluate is None else Score.of(evaluate(model)),
     )

@@ -27,6 +27,7 @@ from eckart.records.offer import AUTO
 if TYPE_CHECKING:
     from torch import nn
 
+    from eckart.metrics import Chosen
     from eckart.moments import Moments
 
 _NONE = "none"
@@ -68,7 +69,13 @@ def calibrate_command(
     run.start()
     before = eckart.Moments.load(out) if resume and out.exists() else None
     moments = _gathered(
-        model.load(), batches, None if metric == _NONE else metric, images.seed, out, before
+        model.load(),
+        batches,
+        None if metric == _NONE else metric,
+        calibration.chosen,
+        images.seed,
+        out,
+        before,
     )
     moments.save(out)
     document = {
@@ -79,9 +86,12 @@ def calibrate_command(
         "metric": moments.metric,
         "bytes": moments.nbytes,
         "skipped": dict(moments.skipped),
+        "outputs": moments.scales,
+        "ignored": moments.ignored,
     }
     lines = [f"{out}: {moments}"]
     lines += [f"left out: {name}: {reason}" for name, reason in moments.skipped.items()]
+    lines += [f"output left out: {path}: {why}" for path, why in moments.ignored.items()]
     return Result(document, lines)
 
 
@@ -89,6 +99,7 @@ def _gathered(
     model: nn.Module,
     batches: Examples,
     metric: str | None,
+    outputs: Chosen,
     seed: int,
     out: Path,
     before: Moments | None,
@@ -108,6 +119,7 @@ def _gathered(
             model,
             batches.after(done),
             metric=metric,
+            outputs=outputs,
             seed=seed,
             first_batch=done,
             progress=True,

@@ -96,7 +96,7 @@ def compress_command(
     evaluate = judge(evaluation.take(data)) if evaluation.named(data) else None
     run.start()
     network = model.load()
-    gathered = gather(network, source, images.seed, moments.workspace)
+    gathered = gather(network, source, images.seed, moments.workspace, calibration.chosen)
     done = eckart.compress(
         network, gathered, offer=plan.offer, latency=False, progress=True, **goals
     )

@@ -69,7 +69,7 @@ def frontier_command(
     batches = evaluation.take(data)
     run.start()
     network = model.load()
-    gathered = gather(network, source, images.seed, moments.workspace)
+    gathered = gather(network, source, images.seed, moments.workspace, calibration.chosen)
     options = eckart.curves(network, gathered, offer=plan.offer, progress=True)
     with _resumable(out):
         found = eckart.frontier(

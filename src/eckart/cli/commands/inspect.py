@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -45,6 +45,30 @@ class LayerFacts:
     moment_bytes: int
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What calibration would see of the outputs, as far as one example shows it.
+
+    Attributes:
+        metric: what it measures a change of the outputs in; None without an example.
+        joint: whether it holds two moments of the inputs.
+        shapes: of the tensors of each output that counts, by path.
+        ignored: why other parts do not count, by path.
+    """
+
+    metric: str | None = None
+    joint: bool = False
+    shapes: Mapping[str, list[list[int]]] = field(default_factory=dict)
+    ignored: Mapping[str, str] = field(default_factory=dict)
+
+    def tables(self) -> list[Table]:
+        """A table where there is more to see than one tensor."""
+        rows = [(path, " ".join(map(str, shapes))) for path, shapes in self.shapes.items()]
+        rows += [(path, f"left out: {why}") for path, why in self.ignored.items()]
+        columns = {"output": False, "shape": False}
+        return [make_table("Outputs", columns, rows)] if len(rows) > 1 else []
+
+
 @grouped
 def inspect_command(
     model: ModelOptions,
@@ -71,14 +95,14 @@ def inspect_command(
     found, skipped = survey(network)
     macs: Mapping[str, int] = {}
     total_macs = None
-    coupled, joint = None, False
+    coupled, seen = None, Seen()
     if size is not None:
         example = _example(network, size)
         macs, total_macs = _count_macs(network, example, size)
         skipped |= {name: "not called for this input" for name in found if name not in macs}
-        coupled, joint = coupling(network, example, dense=skipped), _is_joint(network, example)
+        coupled, seen = coupling(network, example, dense=skipped), _seen(network, example)
     facts = [
-        _facts(name, layer, macs, joint) for name, layer in found.items() if name not in skipped
+        _facts(name, layer, macs, seen) for name, layer in found.items() if name not in skipped
     ]
     params = sum(p.numel() for p in network.parameters())
     document = {
@@ -90,10 +114,13 @@ def inspect_command(
         "skipped": skipped,
         "groups": None if coupled is None else [group.as_json() for group in coupled.groups],
         "whole": None if coupled is None else dict(coupled.refused),
+        "metric": seen.metric,
+        "outputs": seen.shapes,
+        "ignored": seen.ignored,
     }
     channels = [] if coupled is None else group_tables(coupled.groups, found, coupled.refused)
     summary = _summary(facts, params, total_macs)
-    return Result(document, [*_shown(facts, skipped), *channels, summary])
+    return Result(document, [*_shown(facts, skipped), *channels, *seen.tables(), summary])
 
 
 def _example(network: nn.Module, size: tuple[int, ...]) -> Any:
@@ -106,16 +133,23 @@ def _example(network: nn.Module, size: tuple[int, ...]) -> Any:
     return torch.zeros(1, *size, dtype=dtype)
 
 
-def _is_joint(network: nn.Module, example: Any) -> bool:
-    """Whether the metric that calibration takes by itself holds two moments of the inputs."""
+def _seen(network: nn.Module, example: Any) -> Seen:
+    """The metric that calibration takes by itself, and what it reads of the outputs."""
     import torch
 
-    from eckart.metrics import fitting_metric, is_joint, probe_of
+    from eckart.metrics import Outputs, fitting_metric, is_joint, probe_of
     from eckart.running.batches import call
     from eckart.running.hooks import untouched
 
     with untouched(network), torch.no_grad():
-        return is_joint(probe_of(fitting_metric(network, call(network, example))))
+        outputs = call(network, example)
+    metric = fitting_metric(network, outputs)
+    probe = probe_of(metric)
+    if not isinstance(probe, Outputs):
+        return Seen(metric, is_joint(probe))
+    found = probe.tensors(outputs, example)
+    shapes = {path: [list(z.shape) for z in tensors] for path, tensors in found.items()}
+    return Seen(metric, False, shapes, probe.left_out(outputs, example))
 
 
 def _count_macs(
@@ -134,7 +168,7 @@ def _count_macs(
     return costs.layer_macs, costs.macs
 
 
-def _facts(name: str, layer: nn.Module, macs: Mapping[str, int], joint: bool) -> LayerFacts:
+def _facts(name: str, layer: nn.Module, macs: Mapping[str, int], seen: Seen) -> LayerFacts:
     from eckart.layers import piece_of
     from eckart.moments.accumulator import moment_bytes
 
@@ -146,7 +180,7 @@ def _facts(name: str, layer: nn.Module, macs: Mapping[str, int], joint: bool) ->
         piece.weight_shape,
         piece.params,
         macs.get(name),
-        moment_bytes({name: layer}, joint=joint),
+        moment_bytes({name: layer}, max(1, len(seen.shapes)), seen.joint),
     )
 
 

@@ -48,6 +48,25 @@ def parse_names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def parse_weights(text: str, option: str) -> dict[str, float]:
+    """Names that are separated by commas, each with a weight, which is 1 if it has none.
+
+    Example:
+        >>> parse_weights("logits,boxes=0.5", "--outputs")
+        {'logits': 1.0, 'boxes': 0.5}
+    """
+    weights = {}
+    for part in parse_names(text):
+        name, _, weight = part.partition("=")
+        try:
+            weights[name.strip()] = float(weight or 1)
+        except ValueError:
+            raise usage_error(option, f"{part!r}: the weight is not a number") from None
+    if not weights or not all(0 < weight < float("inf") for weight in weights.values()):
+        raise usage_error(option, f"{text!r}: name at least one, with positive weights")
+    return weights
+
+
 def known_names(text: str, known: Collection[str], what: str, option: str) -> tuple[str, ...]:
     """The names in a text, all of them known.
 

@@ -19,6 +19,7 @@ from eckart.records.plans import Scope
 if TYPE_CHECKING:
     from torch import nn
 
+    from eckart.metrics import Chosen
     from eckart.moments import Moments
 
 
@@ -59,6 +60,8 @@ class MomentsOptions:
         """
         if self.moments is None:
             return calibration.take(data)
+        if calibration.outputs is not None:
+            raise usage_error("--outputs", "the moments in --moments have theirs: leave it out")
         moments = eckart.Moments.load(self.moments)
         if data is not None:
             calibration.reserve(data, moments.examples)
@@ -66,13 +69,19 @@ class MomentsOptions:
 
 
 def gather(
-    network: nn.Module, source: Moments | Examples, seed: int, workspace: Path | None
+    network: nn.Module,
+    source: Moments | Examples,
+    seed: int,
+    workspace: Path | None,
+    outputs: Chosen = None,
 ) -> Moments:
     """The moments, from the images or text if there are none yet."""
     if isinstance(source, eckart.Moments):
         return source
     try:
-        return eckart.calibrate(network, source, seed=seed, workspace=workspace, progress=True)
+        return eckart.calibrate(
+            network, source, outputs=outputs, seed=seed, workspace=workspace, progress=True
+        )
     except CalibrationInterrupted as error:
         if workspace is not None:
             raise stopped(error, f"{workspace} keeps what is finished: call again") from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import eckart
-from eckart.cli.options.parsing import parse_numbers, usage_error
+from eckart.cli.options.parsing import parse_numbers, parse_weights, usage_error
 from eckart.cli.shown.output import file_to_read, say
 from eckart.cli.sources.data import CALIBRATED_ON, REPORTED_ON, ImageData, open_source
 from eckart.cli.sources.hub_models import Dtype, HubModel
@@ -171,6 +171,19 @@ class CalibrationOptions:
         str | None, option("Data", "Split to calibrate on; train, if there is one.")
     ] = None
     examples: Annotated[int, option("Data", "Images to calibrate on.", min=1)] = 2000
+    outputs: Annotated[
+        str | None,
+        option(
+            "Data",
+            "Outputs of the network that count: paths or patterns, with commas between, and "
+            "weights such as boxes=2; all if not given.",
+        ),
+    ] = None
+
+    @property
+    def chosen(self) -> dict[str, float] | None:
+        """The outputs that count, with their weights; None is all of them."""
+        return None if self.outputs is None else parse_weights(self.outputs, "--outputs")
 
     def named(self, data: ImageData) -> str:
         """The split."""

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from eckart.errors import InputError, MismatchError
-from eckart.metrics import Probe, probe_of
+from eckart.metrics import Chosen, Probe, probe_of, with_outputs
 from eckart.moments import Moments
 from eckart.moments.distributed import check_ranks_agree
 from eckart.network.costs import stored_costs
@@ -30,6 +30,7 @@ def calibrate(
     batches: Iterable[Any],
     *,
     metric: str | Probe | None = AUTO,
+    outputs: Chosen = None,
     layers: Iterable[str] | None = None,
     seed: int = 0,
     first_batch: int = 0,
@@ -47,11 +48,14 @@ def calibrate(
         model: the trained network.
         batches: consumed once. A pair is (inputs, targets); anything else is the inputs: a mapping
             goes in as keyword arguments, a tuple as positional ones.
-        metric: what counts as a change of the output: ``"logits"``, ``"fisher"``,
+        metric: what counts as a change of the output: ``"outputs"``, ``"logits"``, ``"fisher"``,
             ``"next_token"``, ``"similarity"``, ``"embedding"``, a probe of your own, or None for
             input moments only. ``"auto"`` is the next token for a causal language model, the
-            similarity of pooled embeddings for an encoder without logits, else the logits; the
-            moments record which.
+            similarity of pooled embeddings for an encoder without logits, else all floating
+            outputs, each relative to its spread; the moments record which.
+        outputs: which outputs count, by path or pattern (``"boxes"``, ``"[0]"``, ``"aux.*"``), with
+            a weight for each if it is a mapping; None is all of them, alike. What does not count is
+            listed in ``moments.ignored``.
         layers: names or patterns of the layers to include; None is all that can be compressed.
         seed: of the probes. Batch i's probe depends on (seed, i) alone.
         first_batch: index of the first batch, to go on where another run stopped:
@@ -61,7 +65,8 @@ def calibrate(
             asked for. After a run was killed, the same call goes on. ``batches`` is then gone over
             once for each part, so it must be a list, or a loader without shuffling.
         memory_bytes: that the sums may take at once, in a workspace: of a layer 12 in², with a
-            metric 12 (in² + out²), where an example's rows are taken jointly 12 (2 in² + out²).
+            metric 12 (in² + out²) and for k outputs 12 (in² + k out²), where an example's rows are
+            taken jointly 12 (2 in² + out²).
         progress: show a bar; None shows it on a terminal.
 
     Returns:
@@ -69,8 +74,8 @@ def calibrate(
         share, batches dealt out in turn, and every rank gets the sum over all.
 
     Raises:
-        InputError: the loader is empty, an output holds no logits, a name matches no layer; with
-            a workspace, batches that differ from pass to pass.
+        InputError: the loader is empty, there is no floating output, a name matches no layer or
+            output; with a workspace, batches that differ from pass to pass.
         MismatchError: the ranks of a process group differ in network, layers, metric or seed.
         MismatchError, CheckpointError: the workspace is of another network, other data or other
             settings; it is damaged; or the disk is full.
@@ -81,8 +86,8 @@ def calibrate(
     Every error after the first batch carries the moments of the batches before it as ``.moments``,
     what the network itself raises included. Where a rank is gone, they are those of its own share.
 
-    Cost: one forward and one backward pass without weight gradients, and per layer
-        O(rows · (in² + out²)), for convolutions O(positions · 13 c² + out²) with 3×3 kernels.
+    Cost: one forward pass, and for each output one backward pass without weight gradients, and per
+        layer O(rows · (in² + out²)), for convolutions O(positions · 13 c² + out²) with 3×3 kernels.
 
     Source: K-FAC, Martens and Grosse 2015, 1503.05671; convolutions 1602.01407.
 
@@ -94,6 +99,7 @@ def calibrate(
         (torch.Size([1, 20, 20]), torch.Size([1, 30, 30]))
     """
     try:
+        metric = with_outputs(metric, outputs)
         task = _task(network_in(model), layers, metric, seed, first_batch)
     except Exception as error:
         with suppress(MismatchError):  # the other ranks are waiting to hear

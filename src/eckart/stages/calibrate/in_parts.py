@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from eckart.errors import CalibrationInterrupted, InputError, NoGradientError
 from eckart.layers import piece_of, type_of
-from eckart.metrics import Probe, fitting_metric, is_joint, probe_of
+from eckart.metrics import Outputs, Probe, fitting_metric, is_joint, probe_of
 from eckart.moments import Moments
 from eckart.moments.distinct import DistinctInputs
 from eckart.moments.distributed import world
 from eckart.moments.parts import finished_layers
 from eckart.records.offer import AUTO
-from eckart.running.batches import call, inputs_of, moved
+from eckart.running.batches import call, inputs_for, moved
 from eckart.running.hooks import untouched, watching
 from eckart.stages.calibrate.one_pass import gathered
 from eckart.stages.calibrate.replay import Replayed
@@ -114,8 +114,10 @@ def groups_within(
     called, outputs = _reading_together(model, layers, batch)
     if metric == AUTO:
         metric = fitting_metric(model, outputs)
+    probe = None if metric is None else probe_of(metric)
+    apart = len(probe.tensors(outputs, batch)) if isinstance(probe, Outputs) else 1
     for together in called:
-        needed = _needed([layers[name] for name in together], metric)
+        needed = _needed([layers[name] for name in together], probe, apart)
         if needed > memory_bytes:
             raise InputError(
                 f"the moments of {', '.join(together)} take {needed} bytes: give memory_bytes of "
@@ -130,15 +132,15 @@ def groups_within(
     return [*groups[:-1], [*groups[-1], *idle]] if groups else [idle]
 
 
-def _needed(together: Sequence[nn.Module], metric: str | Probe | None) -> int:
-    """Bytes of one input's sum and of what every layer's gradients add."""
+def _needed(together: Sequence[nn.Module], probe: Probe | None, apart: int) -> int:
+    """Bytes of one input's sum and of what every layer's gradients add for each output."""
     shapes = [piece_of(layer).matrix_shape for layer in together]
     groups, _, inputs = shapes[0]
     shared = groups * inputs * inputs
-    if metric is None:
+    if probe is None:
         return _BYTES * shared
-    joint = shared * is_joint(probe_of(metric))
-    return _BYTES * (shared + sum(joint + groups * out * out for groups, out, _ in shapes))
+    joint = shared * is_joint(probe)
+    return _BYTES * (shared + sum(joint + apart * groups * out * out for groups, out, _ in shapes))
 
 
 def _reading_together(
@@ -153,7 +155,7 @@ def _reading_together(
         read.setdefault(name, []).append(inputs.index(x, geometry))
 
     with untouched(model), torch.no_grad(), watching(layers, see):
-        outputs = call(model, moved(inputs_of(batch), model))
+        outputs = call(model, moved(inputs_for(model, batch), model))
     together: dict[tuple[int, ...], list[str]] = {}
     for name, indices in read.items():
         together.setdefault(tuple(indices), []).append(name)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import is_dataclass
 from typing import Any
 
-from eckart.errors import CalibrationInterrupted, InputError
+from eckart.errors import CalibrationInterrupted, InputError, NoGradientError
 from eckart.metrics import is_joint, name_of, probe_of
 from eckart.moments import Moments
 from eckart.moments.accumulator import moment_bytes
@@ -53,6 +53,9 @@ def gathered(task: Task, batches: Iterable[Any], progress: bool | None = None) -
         raise _interrupted(moments, reason) from reason
     if moments.batches == 0:
         raise reason or InputError("the loader gave no batch: calibration needs at least one")
+    if moments.metric == "outputs" and not moments.spreads:
+        said = "; ".join(f"{path or 'the output'}: {why}" for path, why in moments.left_out.items())
+        raise NoGradientError(f"no output of the network counts in any batch ({said:.300})")
     return moments
 
 
@@ -84,7 +87,7 @@ def _described(task: Task) -> str:
     """With the memory that the sums take."""
     named = task.metric is not None and task.metric != AUTO
     joint = is_joint(probe_of(task.metric)) if named and task.metric is not None else False
-    needed = moment_bytes(task.layers, task.metric is not None, joint)
+    needed = moment_bytes(task.layers, int(task.metric is not None), joint)
     return f"calibrating ({needed / 1e6:.1f} MB of moments)"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from eckart.errors import InputError, NoGradientError
 from eckart.layers import type_of
-from eckart.metrics import Probe, count_of, fitting_metric, is_joint, name_of, probe_of
+from eckart.metrics import Outputs, Probe, count_of, fitting_metric, is_joint, name_of, probe_of
 from eckart.moments import Moments
 from eckart.moments.accumulator import Accumulator
 from eckart.moments.distributed import world
@@ -21,9 +21,19 @@ from eckart.network.twins import multiplied
 from eckart.records import Form, LayerSpec
 from eckart.records.offer import AUTO
 from eckart.records.pieces import Size
-from eckart.running.batches import call, examples_in, first_examples, inputs_of, moved, tensors_in
+from eckart.records.spreads import Spread, output_key
+from eckart.running.batches import (
+    batch_for,
+    call,
+    detached,
+    examples_in,
+    first_examples,
+    inputs_of,
+    moved,
+    tensors_in,
+)
 from eckart.running.hooks import watching
-from eckart.stages.calibrate.refused import refusal
+from eckart.stages.calibrate.first_batch import first_seen, unread
 from eckart.stages.calibrate.task import Task
 
 NO_GRADIENT = "no gradient reached its outputs in calibration"
@@ -45,11 +55,14 @@ class Run:
     outputs: int = 0
     batches: int = 0
     example: Any = None
+    whole: bool = False
     sample: list[Any] = field(default_factory=list)
     sampled: int = 0
     sizes: Mapping[str, list[Size]] = field(default_factory=dict)
     costs: Mapping[str, int] = field(default_factory=dict)
     read: Sequence[str] = ()
+    spreads: dict[str, Spread] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.metric = self.task.metric
@@ -65,6 +78,7 @@ class Run:
 
     def _step(self, batch: Any) -> None:
         """Forward, probe, backward, commit."""
+        batch = batch_for(self.task.model, batch)
         inputs = moved(inputs_of(batch), self.task.model)
         count, samples = examples_in(inputs), 1
         if self.example is None:
@@ -77,30 +91,53 @@ class Run:
             torch.no_grad() if self.metric is None else torch.enable_grad(),
         ):
             outputs = call(self.task.model, inputs)
-            if probe is not None:
+            found = {}
+            if isinstance(probe, Outputs) and probe.scales is None:
+                found = probe.spreads(outputs, batch)
+                self._backward_apart(probe.parts(outputs, batch, self._generator()))
+                self.left_out = {**probe.left_out(outputs, batch), **self.left_out}
+            elif probe is not None:
                 samples = self._backward(probe(outputs, batch, self._generator()))
         most = _most_sampled(outputs, count)
         if self.sampled < most:
-            self.sample.append(first_examples(inputs, most - self.sampled))
+            kept = detached(inputs) if self.whole else first_examples(inputs, most - self.sampled)
+            self.sample.append(kept)
             self.sampled += count
         self.outputs += count_of(probe, batch, outputs)
         self.sums.commit(samples)
+        for path, spread in found.items():
+            before = self.spreads.get(path)
+            self.spreads[path] = spread if before is None else before + spread
         self.examples += count
         self.batches += 1
 
     def _trace(self, batch: Any, inputs: Any) -> None:
-        """What one example tells: sizes, and by its outputs what ``"auto"`` stands for."""
-        example = first_examples(inputs)
-        try:
-            self.sizes = trace_sizes(self.task.model, example)
-            self.costs = {**network_costs(self.task.model, example).totals(), **self.task.stored}
-            self.read = weights_read(self.task.model, example, self.task.layers, self.sizes)
-        except Exception as error:
-            raise refusal(self.task.model, batch, inputs, error) from error
+        """What one example tells: sizes, and by its outputs what ``"auto"`` stands for.
+
+        Where the network does not run on one example, the whole batch takes its place.
+        """
+        model = self.task.model
+        example, outputs = first_seen(model, inputs, batch)
+        self.whole = examples_in(example) == examples_in(inputs) > 1
+        self.sizes = trace_sizes(model, example)
+        self.costs = {**network_costs(model, example).totals(), **self.task.stored}
+        self.read = weights_read(model, example, self.task.layers, self.sizes)
         self.example = example
         if self.metric == AUTO:
-            with torch.no_grad():
-                self.metric = fitting_metric(self.task.model, call(self.task.model, example))
+            self.metric = fitting_metric(model, outputs)
+        if isinstance(self.metric, Outputs):
+            self.metric.check_names(outputs, example)
+        self.left_out |= unread(model, batch)
+
+    def _backward_apart(self, parts: Mapping[str, Tensor]) -> None:
+        """Differentiate each output by itself; those that depend on no layer are passed over."""
+        reaching = {path: value for path, value in parts.items() if value.requires_grad}
+        if parts and not reaching:
+            raise NoGradientError
+        last = next(reversed(reaching), None)
+        for path, value in reaching.items():
+            self.sums.differentiate(path)
+            value.backward(retain_graph=path != last)
 
     def _backward(self, values: Tensor) -> int:
         """Differentiate each sample; how many there were."""
@@ -132,7 +169,7 @@ class Run:
                 reasons[name] = "not called for the first example, so its cost is not known"
             elif sums.rows[sums.input_of[name]] == 0:
                 reasons[name] = "no row reached it in calibration"
-            elif self.metric is not None and name not in sums.output_grams:
+            elif self.metric is not None and not self._has_gradients(name):
                 reasons[name] = NO_GRADIENT
             else:
                 spec = _spec(name, module, tuple(sizes[name]), sums.input_of[name])
@@ -143,18 +180,33 @@ class Run:
             grams={k: v for k, v in sums.grams.items() if k in kept},
             totals={k: v for k, v in sums.totals.items() if k in kept},
             rows={k: v for k, v in sums.rows.items() if k in kept},
-            output_grams={k: v for k, v in sums.output_grams.items() if k in specs},
+            output_grams={k: v for k, v in sums.output_grams.items() if k in self._keys(specs)},
             examples=self.examples,
             outputs=self.outputs,
             batches=self.batches,
-            metric=name_of(self.metric),
+            metric=self._metric_name,
             skipped=reasons,
             fingerprint=self.task.fingerprint,
             example=self.example,
             joint_grams={k: v for k, v in sums.joint_grams.items() if k in specs},
             model_costs=self.costs if self.batches else {},
             sample=tuple(self.sample),
+            spreads=dict(self.spreads),
+            left_out=dict(self.left_out),
+            whole_batches=self.whole,
         )
+
+    @property
+    def _metric_name(self) -> str | None:
+        """That of all outputs is the same whichever of them were chosen; the spreads tell which."""
+        apart = isinstance(self.metric, Outputs) and self.metric.scales is None
+        return "outputs" if apart else name_of(self.metric)
+
+    def _has_gradients(self, name: str) -> bool:
+        return not self._keys([name]).isdisjoint(self.sums.output_grams)
+
+    def _keys(self, layers: Iterable[str]) -> set[str]:
+        return {output_key(name, path) for name in layers for path in ("", *self.spreads)}
 
 
 def _spec(name: str, module: nn.Module, sizes: tuple[Any, ...], key: str) -> LayerSpec:

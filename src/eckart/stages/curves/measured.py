@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from math import isfinite
 from statistics import geometric_mean, median
 from typing import Any
 
@@ -26,14 +28,13 @@ from eckart.errors import InputError
 from eckart.layers import as_matrix, piece_of, rebuild, weight_from, weight_of
 from eckart.linalg import quadratic_loss, refit
 from eckart.methods import Problem
-from eckart.metrics import METRICS, Measurable, Probe, probe_of
+from eckart.metrics import METRICS, Measurable, Outputs, Probe, probe_of
 from eckart.network.third_party import copied_in
 from eckart.records import GroupCurve, Option
 from eckart.running.batches import examples_in, first_examples, mapped, moved
 from eckart.running.progress import tracked
 from eckart.stages.curves.problems import Bench, half_sized
 from eckart.stages.curves.side_by_side import SideBySide, run
-from eckart.stages.curves.squares import Squares
 
 _SHARES = (0.75, 0.5)  # of the units kept where removals are measured
 _MOST = 50.0  # the ratio of a removal is believed up to this factor
@@ -72,7 +73,7 @@ class _Trial:
 
     def __init__(self, bench: Bench, metric: Probe | None) -> None:
         self.bench = bench
-        self.probe: Measurable = _probe(bench, metric) or Squares()
+        self.probe: Measurable = _probe(bench, metric) or Outputs()
         self.model = copy.deepcopy(bench.model)
         self.sample = [moved(inputs, self.model) for inputs in bench.moments.sample]
         self.outputs = [run(self.model, inputs) for inputs in self.sample]
@@ -87,10 +88,10 @@ class _Trial:
             stacked = weight.reshape(piece.matrix_shape)
             weight_of(layers[name]).copy_(weight_from(stacked, piece))
         pairs = zip(self.sample, self.outputs, strict=True)
-        found = sum(self._change(inputs, outputs) for inputs, outputs in pairs)
+        changes = [self._change(inputs, outputs) for inputs, outputs in pairs]
         for name, weight in before.items():
             weight_of(layers[name]).copy_(weight)
-        return found
+        return sum(change for change in changes if isfinite(change))
 
     def _change(self, inputs: Any, outputs: Any) -> float:
         found = self.probe.observed(run(self.model, inputs), inputs)
@@ -176,8 +177,9 @@ def rescaled(
             predicted[name], truncated[name] = option.loss, built.eval()
     changes, outputs = dict.fromkeys(truncated, 0.0), 0
     each = max(1, bench.moments.examples // max(1, len(truncated)))
-    for inputs in _few(bench.moments.sample, each):
-        beside = SideBySide(model, truncated, probe, inputs)
+    whole = bench.moments.whole_batches
+    for inputs in _few(bench.moments.sample, each, whole):
+        beside = SideBySide(model, truncated, probe, inputs, alone=whole)
         for names in tracked(beside.chunks, "measuring truncations", progress, len(beside.chunks)):
             for name, change in beside.changes(names).items():
                 changes[name] += change
@@ -205,6 +207,8 @@ def _probe(bench: Bench, given: Probe | None = None) -> Measurable | None:
     """What the moments were gathered with, if changes can be measured by it."""
     name = bench.moments.metric
     probe = probe_of(name) if given is None and name in METRICS else given
+    if isinstance(probe, Outputs) and bench.moments.spreads:
+        probe = replace(probe, scales=bench.moments.scales)
     return probe if isinstance(probe, Measurable) else None
 
 
@@ -213,10 +217,10 @@ def _bounded(ratio: float, most: float) -> float:
     return min(max(ratio, 1 / most), most)
 
 
-def _few(sample: Sequence[Any], most: int) -> Iterator[Any]:
-    """So many examples of the sample, in float32."""
+def _few(sample: Sequence[Any], most: int, whole: bool) -> Iterator[Any]:
+    """So many examples of the sample, in float32; whole batches where they cannot be cut."""
     for inputs in sample:
         if most > 0:
-            few = first_examples(inputs, most)
+            few = inputs if whole else first_examples(inputs, most)
             most -= examples_in(few)
             yield mapped(few, lambda t: t.float() if t.is_floating_point() else t)

@@ -33,6 +33,7 @@ class SideBySide:
     truncated: Mapping[str, nn.Module]
     probe: Measurable
     inputs: Any
+    alone: bool = False
     outputs: Any = field(init=False)
     shapes: dict[str, list[torch.Size]] = field(init=False, default_factory=dict)
 
@@ -40,9 +41,11 @@ class SideBySide:
         self.inputs = moved(self.inputs, self.model)
         with watching(self._layers, self._see_shape):
             self.outputs = self._run(self.inputs)
-        numbers = self.probe.observed(self.outputs, self.inputs).numel()
-        most = min(_NUMBERS // max(1, numbers), _EXAMPLES // examples_in(self.inputs))
-        names, size = list(self.truncated), max(1, most)
+        observed = self.probe.observed(self.outputs, self.inputs)
+        examples = examples_in(self.inputs)
+        most = min(_NUMBERS // max(1, observed.numel()), _EXAMPLES // examples)
+        by_example = observed.shape[:1] == (examples,) and not self.alone
+        names, size = list(self.truncated), max(1, most) if by_example else 1
         self.chunks = [names[at : at + size] for at in range(0, len(names), size)]
         self.count = count_of(self.probe, self.inputs, self.outputs)
         self.floor = self._floor(len(self.chunks[0])) if names else 0.0
