@@ -6,6 +6,7 @@ complete, so a run that stops early holds whole batches.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
@@ -41,6 +42,7 @@ class Accumulator:
     Attributes:
         input_of: by layer, the key of its input moment: the first layer that reads this input.
         grams, totals, rows: float64 sums, by input key.
+        calls: the least and the largest number of calls in a batch, by layer.
         output_grams, joint_grams: float64 sums, by layer; those of several outputs apart.
     """
 
@@ -49,6 +51,7 @@ class Accumulator:
         self.grams: dict[str, Tensor] = {}
         self.totals: dict[str, Tensor] = {}
         self.rows: dict[str, int] = {}
+        self.calls: dict[str, tuple[int, int]] = {}
         self.output_grams: dict[str, Tensor] = {}
         self.joint_grams: dict[str, Tensor] = {}
         self._batch = _Batch()
@@ -107,6 +110,7 @@ class Accumulator:
         """Add the finished batch to the sums; its gradients were taken in ``samples`` samples."""
         batch, self._batch = self._batch, _Batch()
         self._share(batch.calls)
+        self._count(batch.calls)
         for name, calls in batch.calls.items():
             if self.input_of[name] == name:
                 for index in calls:
@@ -115,6 +119,14 @@ class Accumulator:
             _accumulate(self.output_grams, name, gram / samples)
         for name, gram in batch.joint_grams.items():
             _accumulate(self.joint_grams, name, gram / samples)
+
+    def _count(self, calls: Mapping[str, list[int]]) -> None:
+        """A layer that is missing here, or was before, has no call there."""
+        before = self.calls if self.calls else dict.fromkeys(calls, (sys.maxsize, 0))
+        for name in {**before, **calls}:
+            least, most = before.get(name, (0, 0))
+            found = len(calls.get(name, ()))
+            self.calls[name] = (min(least, found), max(most, found))
 
     def _share(self, calls: Mapping[str, list[int]]) -> None:
         """Ensure that layers share a key only as long as they read the same tensors."""

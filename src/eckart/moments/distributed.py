@@ -13,7 +13,7 @@ from torch import Tensor
 from eckart.errors import MismatchError
 from eckart.moments import Moments
 from eckart.moments.file_format import PARTS
-from eckart.moments.sharing import sharing_differs
+from eckart.moments.sharing import sharing_differs, widest
 from eckart.records import LayerSpec
 from eckart.records.spreads import added_spreads
 
@@ -56,6 +56,7 @@ def summed_over_ranks(moments: Moments) -> Moments:
         sample=lead["sample"],
         spreads=added_spreads([o["spreads"] for o in outlines]),
         left_out={k: v for o in outlines for k, v in o["left_out"].items()},
+        calls=widest([o["calls"] for o in outlines]),
         whole_batches=lead["whole_batches"],
     )
 
@@ -100,7 +101,7 @@ def _outline(moments: Moments) -> dict[str, Any]:
     shapes = {n: {k: tuple(t.shape) for k, t in part.items()} for n, part in sums.items()}
     kept = (
         *("specs", "rows", "examples", "outputs", "batches", "metric", "skipped"),
-        *("example", "model_costs", "sample", "spreads", "left_out", "whole_batches"),
+        *("example", "model_costs", "sample", "spreads", "left_out", "calls", "whole_batches"),
     )
     return {"shapes": shapes, **{n: getattr(moments, n) for n in kept}}
 

@@ -68,12 +68,18 @@ def described_in(header: Header) -> dict[str, Any]:
     meta = json.loads(header.metadata["moments"])
     specs = [_spec(raw) for raw in meta["specs"]]
     _check_numbers(meta, specs)
+    calls = {name: (_count(least), _count(most)) for name, (least, most) in meta["calls"].items()}
     spreads = {path: Spread.from_json(raw) for path, raw in meta["spreads"].items()}
     shapes = {name: entry.shape for name, entry in header.entries.items()}
     for spec in specs:
         _check_sums(spec, meta["rows"], shapes, ["", *spreads])
     _check_names(specs, shapes, ["", *spreads])
-    return {**meta, "specs": {spec.name: spec for spec in specs}, "spreads": spreads}
+    return {
+        **meta,
+        "specs": {spec.name: spec for spec in specs},
+        "spreads": spreads,
+        "calls": calls,
+    }
 
 
 def _spec(raw: Any) -> LayerSpec:
@@ -136,6 +142,13 @@ def _check_names(
         part, _, key = name.partition("/")
         if part in of and key not in of[part]:
             raise ValueError(f"{name!r:.80} does not belong to any layer of the file")
+
+
+def _count(value: Any) -> int:
+    if not _is_count(value, 0):
+        raise ValueError("numbers of calls must be counts")
+    count: int = value
+    return count
 
 
 def _is_count(value: Any, least: int) -> bool:

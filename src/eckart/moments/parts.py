@@ -75,6 +75,7 @@ def joined_fields(workspace: Workspace) -> Fields:
         **next((part for part in parts if part["specs"]), parts[0]),
         "specs": {name: specs[name] for name in wanted if name in specs},
         "rows": {key: rows for part in parts for key, rows in part["rows"].items()},
+        "calls": {name: found for part in parts for name, found in part["calls"].items()},
         "skipped": {name: why for part in parts for name, why in part["skipped"].items()},
         **{field: _joined([part[field] for part in parts]) for field in PARTS.values()},
     }

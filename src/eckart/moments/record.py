@@ -17,7 +17,7 @@ from torch import Tensor
 from eckart.errors import CheckpointError, MismatchError
 from eckart.moments.file_format import FORMAT, PARTS, packed
 from eckart.moments.parts import joined_fields, whole_fields
-from eckart.moments.sharing import sharing_differs
+from eckart.moments.sharing import sharing_differs, widest
 from eckart.moments.sums import added, diagonal, trace
 from eckart.records.forms import LayerSpec
 from eckart.records.spreads import (
@@ -60,6 +60,7 @@ class Moments:
         model_costs: cost of the whole dense network by metric.
         spreads: how much each output varies, by path; empty unless the metric is ``"outputs"``.
         left_out: why other parts of the network's outputs do not count, by path.
+        calls: the least and the largest number of calls in a batch, by layer.
         whole_batches: whether the network does not run on a single example. The example is then a
             whole batch, and costs are those of it.
     """
@@ -81,6 +82,7 @@ class Moments:
     sample: tuple[Any, ...] = field(default=(), repr=False)
     spreads: Mapping[str, Spread] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
+    calls: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     whole_batches: bool = False
 
     def a(self, layer: str) -> Float64[Tensor, "groups in in"]:
@@ -212,6 +214,7 @@ class Moments:
             sample=self.sample or other.sample,
             spreads=added_spreads([self.spreads, other.spreads]),
             left_out={**other.left_out, **self.left_out},
+            calls=widest([self.calls, other.calls]),
         )
 
     def without_layers(self, reason: str) -> Moments:
@@ -266,6 +269,7 @@ class Moments:
             "sample": packed(self.sample, leaves),
             "spreads": {path: spread.as_json() for path, spread in self.spreads.items()},
             "left_out": dict(self.left_out),
+            "calls": {name: list(found) for name, found in self.calls.items()},
             "whole_batches": self.whole_batches,
         }
         parts = {part: getattr(self, field) for part, field in PARTS.items()}

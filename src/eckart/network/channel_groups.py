@@ -1,7 +1,7 @@
 """Which channels of a network can only be removed together: torch-pruning's graph, verified.
 
 The graph can be wrong and still give a network that runs. So a group is accepted only if removing
-some of its channels gives the same outputs as masking them.
+some of its channels gives the same outputs as masking them, see ``eckart.network.verifying``.
 """
 
 from __future__ import annotations
@@ -13,23 +13,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from eckart.layers import (
-    no_narrowing,
-    piece_of,
-    type_of,
-    weight_of,
-)
-from eckart.network.removal import without_units
-from eckart.network.third_party import copied_in
+from eckart.layers import no_narrowing, piece_of, type_of
+from eckart.network.verifying import Verification
 from eckart.records import ChannelGroup
 from eckart.records.channels import Units
-from eckart.running.batches import call, mapped, moved, tensors_in
-from eckart.running.hooks import untouched
+from eckart.running.batches import call, moved
+from eckart.running.deadline import Deadline, TimeUp
 
-_SAME = 1e-6  # relative to the largest output, in float64
+SECONDS = 120.0
+_WRONG = "removing its channels does not give the same outputs as masking them"
+_LATE = "it was not verified within {:g} s"
+
+Range = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -45,13 +43,28 @@ class Coupling:
     refused: Mapping[str, str]
 
 
-def coupling(model: nn.Module, example: Any, dense: Iterable[str] = ()) -> Coupling:
+def coupling(
+    model: nn.Module,
+    example: Any,
+    dense: Iterable[str] = (),
+    *,
+    sample: Sequence[Any] = (),
+    whole: bool = False,
+    calls: Mapping[str, Range] | None = None,
+    seconds: float = SECONDS,
+) -> Coupling:
     """Find the groups of coupled channels and keep those that can really be removed.
 
     Args:
         model: the network.
         example: one example's inputs.
         dense: modules that must stay as they are.
+        sample: more inputs, in batches, on a few of which groups are tried in both modes.
+        whole: whether batches cannot be cut.
+        calls: by layer, the least and the largest number of calls in a batch, if they are known. A
+            group whose layers are called sometimes more and sometimes less often than the others is
+            refused, because the channels may meet others then.
+        seconds: after which to give up: half of them for tracing. What was given up is refused.
 
     Returns:
         Verified groups, and the reason against each of the others.
@@ -60,22 +73,32 @@ def coupling(model: nn.Module, example: Any, dense: Iterable[str] = ()) -> Coupl
 
     Source: DepGraph, Fang et al. 2023 (2301.12900).
     """
+    import torch_pruning  # noqa: F401  here, because it brings torchvision with it; not timed
+
+    deadline, tracing = Deadline(seconds), Deadline(seconds / 2)
     try:
-        traced = _traced(model, example)
+        with tracing.interrupting():
+            traced = _pooled(_traced(model, example))
+    except TimeUp:
+        why = f"tracing did not end within {seconds / 2:g} s, so all channels stay"
+        return Coupling((), {"channels": why})
     except Exception as error:  # tracing runs the network, which may raise anything
         why = f"channels cannot be traced ({type(error).__name__}: {error!s:.100})"
         return Coupling((), {"channels": why})
     kept, refused = [], {}
     fixed = set(dense)
-    for group in _pooled(traced):
-        reason = _refusal(model, group, fixed)
+    for group in traced:
+        reason = _refusal(model, group, fixed) or _varying(group, calls or {})
         if reason is None:
             kept.append(group)
         elif group.readers:
             refused[group.name] = reason
-    believed = _verified(model, example, kept)
-    wrong = "removing its channels does not give the same outputs as masking them"
-    refused |= {group.name: wrong for group in kept if group not in believed}
+    verification = Verification(model, example, sample, whole, deadline)
+    believed = verification.verified(kept)
+    late = {group.name for group in verification.given_up}
+    for group in kept:
+        if group not in believed:
+            refused[group.name] = _LATE.format(seconds) if group.name in late else _WRONG
     return Coupling(tuple(believed), refused)
 
 
@@ -90,7 +113,7 @@ def _traced(model: nn.Module, example: Any) -> list[ChannelGroup]:
     devices = {p.device.index or 0 for p in twin.parameters() if p.is_cuda}
     with warnings.catch_warnings(), torch.random.fork_rng(devices=devices), torch.enable_grad():
         warnings.simplefilter("ignore")
-        import torch_pruning  # here, because it brings torchvision with it
+        import torch_pruning
 
         graph = torch_pruning.DependencyGraph().build_dependency(
             twin, inputs, forward_fn=lambda network, given: call(network, given), verbose=False
@@ -184,75 +207,16 @@ def _refusal(model: nn.Module, group: ChannelGroup, dense: set[str]) -> str | No
     return None
 
 
+def _varying(group: ChannelGroup, calls: Mapping[str, Range]) -> str | None:
+    """Why a group must stay whole if its layers are not always called together."""
+    known = {name: calls[name] for name in sorted(group.members) if name in calls}
+    if len(set(known.values())) < 2 or all(least == most for least, most in known.values()):
+        return None
+    name, (least, most) = next((k, v) for k, v in known.items() if v[0] != v[1])
+    return f"{name} is called {least} to {most} times, depending on the data"
+
+
 def _sides(group: ChannelGroup) -> Iterator[tuple[str, Mapping[str, Units]]]:
     yield "writer", group.writers
     yield "reader", group.readers
     yield "follower", group.followers
-
-
-def _verified(model: nn.Module, example: Any, groups: Sequence[ChannelGroup]) -> list[ChannelGroup]:
-    """The groups whose removal equals masking: all at once if possible, else by halves."""
-    if not groups or _all_true(model, example, groups):
-        return list(groups)
-    if len(groups) == 1:
-        return []
-    middle = len(groups) // 2
-    good = _verified(model, example, groups[:middle]) + _verified(model, example, groups[middle:])
-    if good == list(groups) or not _all_true(model, example, good):
-        return [g for i, g in enumerate(good) if _all_true(model, example, good[: i + 1])]
-    return good
-
-
-def _all_true(model: nn.Module, example: Any, groups: Sequence[ChannelGroup]) -> bool:
-    """Whether removing every other unit, and removing the first, both equal masking them."""
-    for start, step in ((0, 2), (1, 1)):  # every other unit; all but the first
-        kept = [(group, list(range(start, group.size, step))) for group in groups]
-        if not all(_leaves_some(group, units) for group, units in kept):
-            continue
-        smaller, masked = (copied_in(model, torch.float64) for _ in range(2))
-        try:
-            _mask(masked, kept)
-            without_units(smaller, kept)
-            same = _equal(_outputs(smaller, example), _outputs(masked, example))
-        except Exception:  # the network does not run with fewer channels
-            return False
-        if not same:
-            return False
-    return True
-
-
-def _leaves_some(group: ChannelGroup, units: Sequence[int]) -> bool:
-    return all(group.rows(name, units) for name in {**group.writers, **group.followers}) and all(
-        group.columns(name, units) for name in group.readers
-    )
-
-
-@torch.no_grad()
-def _mask(model: nn.Module, kept: Sequence[tuple[ChannelGroup, Sequence[int]]]) -> None:
-    """Set to zero the weights that read the other units."""
-    for group, units in kept:
-        gone = sorted(set(range(group.size)) - set(units))
-        for name in group.readers:
-            layer = model.get_submodule(name)
-            weight, columns = weight_of(layer), group.columns(name, gone)
-            at = torch.tensor(columns, dtype=torch.int64, device=weight.device)
-            weight.index_fill_(0 if piece_of(layer).transposed else 1, at, 0.0)
-
-
-@torch.no_grad()
-def _outputs(model: nn.Module, example: Any) -> list[Tensor]:
-    def exact(tensor: Tensor) -> Tensor:
-        return tensor.double() if tensor.is_floating_point() else tensor
-
-    with untouched(model):
-        return tensors_in(call(model, mapped(moved(example, model), exact)))
-
-
-def _equal(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> bool:
-    if [t.shape for t in ours] != [t.shape for t in theirs]:
-        return False
-    return all(
-        bool((a - b).abs().max() <= _SAME * b.abs().max().clamp_min(1e-12))
-        for a, b in zip(ours, theirs, strict=True)
-        if a.numel() and a.is_floating_point()
-    )

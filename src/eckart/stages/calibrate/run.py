@@ -193,6 +193,7 @@ class Run:
             sample=tuple(self.sample),
             spreads=dict(self.spreads),
             left_out=dict(self.left_out),
+            calls=dict(sums.calls),
             whole_batches=self.whole,
         )
 

@@ -88,7 +88,14 @@ def curves(
     bench = Bench(model, moments, offer.damping)
     coupled = Coupling((), {})
     if selection is not None:
-        coupled = coupling(model, moments.example, dense=reasons)
+        coupled = coupling(
+            model,
+            moments.example,
+            dense=reasons,
+            sample=moments.sample,
+            whole=moments.whole_batches,
+            calls=moments.calls,
+        )
     groups = [
         group_curve(bench, group, selection, offer.multiple, not _between(group, coupled.groups))
         for group in tracked(coupled.groups, "ranking channels", progress, len(coupled.groups))

@@ -1,0 +1,203 @@
+"""Whether groups of channels can really be removed: removing them must equal masking them.
+
+The graph that groups are found by can be wrong and still give a network that runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eckart.layers import piece_of, weight_of
+from eckart.network.removal import without_units
+from eckart.network.third_party import copied_in
+from eckart.records import ChannelGroup
+from eckart.running.batches import call, first_examples, mapped, moved, tensors_in
+from eckart.running.deadline import Deadline, TimeUp
+from eckart.running.hooks import untouched
+
+_SAME = 1e-6  # relative to the largest output, in float64
+_EXAMPLES = 2  # of each batch of the sample
+_BATCHES = 2  # of the sample
+_HALF = ((0, 2),)  # where removing starts, and its step: every other unit
+_BOTH = (*_HALF, (1, 1))  # and all but the first
+
+Kept = Sequence[tuple[ChannelGroup, Sequence[int]]]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Inputs that the network is tried on.
+
+    Attributes:
+        inputs: of a few examples.
+        training: whether in train mode.
+        exact: whether the numbers are compared; else only the shapes, because chance is in play.
+    """
+
+    inputs: Any
+    training: bool
+    exact: bool = True
+
+
+@dataclass
+class Verification:
+    """Groups are tried on a copy of the network in float64.
+
+    Attributes:
+        model: the network.
+        example: one example's inputs.
+        sample: more inputs, in batches; a few examples of the first are tried, in both modes.
+        whole: whether batches cannot be cut.
+        deadline: when to give up.
+        given_up: the groups that were not tried to the end.
+    """
+
+    model: nn.Module
+    example: Any
+    sample: Sequence[Any]
+    whole: bool
+    deadline: Deadline
+    given_up: list[ChannelGroup] = field(default_factory=list)
+    _trials: Sequence[Trial] = field(init=False, default=())
+    _steps: Sequence[tuple[int, int]] = field(init=False, default=_BOTH)
+
+    def __post_init__(self) -> None:
+        self.model = copied_in(self.model, torch.float64)
+
+    def verified(self, groups: Sequence[ChannelGroup]) -> list[ChannelGroup]:
+        """The groups whose removal equals masking, first on one example, then on the sample."""
+        self._trials, self._steps = [Trial(self.example, training=False)], _BOTH
+        believed = self._verified(groups)
+        if believed:
+            few = [self._few(inputs) for inputs in self.sample[:_BATCHES]]
+            tried = [self._trial(inputs, mode) for inputs in few for mode in (False, True)]
+            self._trials, self._steps = [trial for trial in tried if trial is not None], _HALF
+            believed = self._verified(believed)
+        return believed
+
+    def _few(self, inputs: Any) -> Any:
+        return inputs if self.whole else first_examples(inputs, _EXAMPLES)
+
+    def _verified(self, groups: Sequence[ChannelGroup]) -> list[ChannelGroup]:
+        """All at once if possible, else by halves."""
+        try:
+            self.deadline.check()
+            if not groups or self._all_true(groups):
+                return list(groups)
+        except TimeUp:
+            self.given_up += groups
+            return []
+        if len(groups) == 1:
+            return []
+        middle = len(groups) // 2
+        good = self._verified(groups[:middle]) + self._verified(groups[middle:])
+        return good if len(good) == len(groups) else self._together(good)
+
+    def _together(self, groups: list[ChannelGroup]) -> list[ChannelGroup]:
+        """Those of some groups that are true alone that are also true together."""
+        try:
+            self.deadline.check()
+            if self._all_true(groups):
+                return groups
+            return [g for i, g in enumerate(groups) if self._all_true(groups[: i + 1])]
+        except TimeUp:
+            self.given_up += groups
+            return []
+
+    def _all_true(self, groups: Sequence[ChannelGroup]) -> bool:
+        """Whether removing units equals masking them: every other one, and all but the first."""
+        for start, step in self._steps:
+            kept = [(group, list(range(start, group.size, step))) for group in groups]
+            if not all(_leaves_some(group, units) for group, units in kept):
+                continue
+            if not all(self._same(trial, kept) for trial in self._trials):
+                return False
+        return True
+
+    def _same(self, trial: Trial, kept: Kept) -> bool:
+        """Whether the network computes the same with units removed as with units masked."""
+        self.deadline.check()
+        try:
+            with _masked(self.model, kept):
+                expected = self._outputs(trial)
+            with _removed(self.model, kept):
+                found = self._outputs(trial)
+        except Exception:  # a channel that is not there, or the network does not run with fewer
+            return False
+        return _equal(found, expected, trial.exact)
+
+    def _trial(self, inputs: Any, training: bool) -> Trial | None:
+        """The trial, if the network itself runs in this mode."""
+        trial = Trial(inputs, training)
+        try:
+            first, second = (self._outputs(trial, seed) for seed in (0, 1))
+        except Exception:  # many networks need targets in train mode
+            return None
+        return replace(trial, exact=_equal(first, second))
+
+    @torch.no_grad()
+    def _outputs(self, trial: Trial, seed: int = 0) -> list[Tensor]:
+        with untouched(self.model):
+            torch.manual_seed(seed)
+            self.model.train(trial.training)
+            return tensors_in(call(self.model, mapped(moved(trial.inputs, self.model), _exact)))
+
+
+def _exact(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
+def _leaves_some(group: ChannelGroup, units: Sequence[int]) -> bool:
+    return all(group.rows(name, units) for name in {**group.writers, **group.followers}) and all(
+        group.columns(name, units) for name in group.readers
+    )
+
+
+@contextmanager
+def _masked(model: nn.Module, kept: Kept) -> Iterator[None]:
+    """Inside, the weights that read the other units are zero."""
+    before: dict[str, Tensor] = {}
+    with torch.no_grad():
+        try:
+            for group, units in kept:
+                gone = sorted(set(range(group.size)) - set(units))
+                for name in group.readers:
+                    layer = model.get_submodule(name)
+                    weight = weight_of(layer)
+                    before.setdefault(name, weight.clone())
+                    at = torch.tensor(group.columns(name, gone), dtype=torch.int64).to(weight.device)
+                    weight.index_fill_(1 - piece_of(layer).transposed, at, 0.0)
+            yield
+        finally:
+            for name, weight in before.items():
+                weight_of(model.get_submodule(name)).copy_(weight)
+
+
+@contextmanager
+def _removed(model: nn.Module, kept: Kept) -> Iterator[None]:
+    """Inside, the other units are gone."""
+    whole: Mapping[str, nn.Module] = {
+        name: model.get_submodule(name) for group, _ in kept for name in group.members
+    }
+    try:
+        without_units(model, kept)
+        yield
+    finally:
+        for name, module in whole.items():
+            model.set_submodule(name, module)
+
+
+def _equal(ours: Sequence[Tensor], theirs: Sequence[Tensor], exact: bool = True) -> bool:
+    if [t.shape for t in ours] != [t.shape for t in theirs]:
+        return False
+    return not exact or all(
+        bool((a - b).abs().max() <= _SAME * b.abs().max().clamp_min(1e-12))
+        for a, b in zip(ours, theirs, strict=True)
+        if a.numel() and a.is_floating_point()
+    )
