@@ -48,7 +48,8 @@ class NoGradientError(InputError):
     def __init__(
         self,
         message: str = "no gradient flows from the outputs to any layer that can be compressed "
-        "(does the network run under no_grad?); pass metric=None to weight by inputs alone",
+        "(does the network run under no_grad or inference_mode?); pass metric=None to weight by "
+        "inputs alone",
     ) -> None:
         super().__init__(message)
 

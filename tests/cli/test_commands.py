@@ -289,7 +289,7 @@ def test_resume_refuses_another_network_and_metric(run, network, data, tmp_path)
     resume = [*data, "--out", out, "--resume"]
     for words, says in (
         ([network[0], *resume], "came from another network"),
-        ([*network, *resume, "--metric", "none"], "was made with --metric logits"),
+        ([*network, *resume, "--metric", "none"], "was made with --metric outputs"),
     ):
         result = run("calibrate", *words)
         assert result.exit_code == 1

@@ -233,6 +233,29 @@ def test_a_restored_layer_is_the_very_layer(peeking: nn.Module):
     assert peeking[1].linear1 is linear
 
 
+class PeekingInTraining(nn.Module):
+    """Reads a parameter of its children in train mode alone, as Mamba does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear1, self.linear2 = nn.Linear(16, 32), nn.Linear(32, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            return x + self.linear2(nn.functional.linear(x, self.linear1._parameters["weight"]))
+        return x + self.linear2(self.linear1(x))
+
+
+def test_layers_whose_parent_reads_their_weight_in_train_mode_are_restored():
+    model = nn.Sequential(nn.Linear(12, 16), PeekingInTraining(), nn.Linear(16, 12)).eval()
+    plan, moments = planned(model, [torch.randn(4, 12)], params=0.7)
+    assert "1.linear1" in plan.choices
+    with pytest.warns(LeftDenseWarning, match=r"1.linear1: .* \(in train mode, KeyError"):
+        smaller = apply(model, plan, moments)
+    assert "1.linear1" not in factored(smaller)
+    assert smaller.train()(torch.randn(4, 12)).shape == (4, 12)
+
+
 def zero_weights(model: nn.Sequential, x: Tensor) -> None:
     model[2].weight.zero_()
 

@@ -28,7 +28,7 @@ class _Batch:
 
     masks: Masks = ()
     joint_examples: int | None = None
-    path: str = ""
+    path: str | None = None  # nothing is differentiated yet
     inputs: DistinctInputs = field(default_factory=DistinctInputs)
     sums: list[InputSums] = field(default_factory=list)
     calls: dict[str, list[int]] = field(default_factory=dict)
@@ -66,7 +66,10 @@ class Accumulator:
         self._batch = _Batch(masks_of(inputs), joint_examples)
 
     def differentiate(self, path: str) -> None:
-        """The gradients that come next are those of the output at this path."""
+        """The gradients that come next are those of the output at this path.
+
+        Gradients before that are the network's own, if it differentiates inside its forward pass.
+        """
         self._batch.path = path
 
     def see_input(self, name: str, module: nn.Module, x: Tensor) -> Tensor | None:
@@ -89,10 +92,9 @@ class Accumulator:
 
     def see_gradient(self, name: str, module: nn.Module, grad: Tensor, rows: Tensor | None) -> None:
         """Add the output gradient of one call to the batch; ``rows`` are from ``see_input``."""
-        kind = type_of(module)
-        if kind is None:
+        kind, batch = type_of(module), self._batch
+        if kind is None or batch.path is None:
             return
-        batch = self._batch
         if rows is None:
             gram = kind.output_gram(module, self._counted(kind, module, grad))
         else:

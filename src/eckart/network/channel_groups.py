@@ -22,6 +22,7 @@ from eckart.records import ChannelGroup
 from eckart.records.channels import Units
 from eckart.running.batches import call, moved
 from eckart.running.deadline import Deadline, TimeUp
+from eckart.running.hooks import not_compiled
 
 SECONDS = 120.0
 _WRONG = "removing its channels does not give the same outputs as masking them"
@@ -111,7 +112,12 @@ def _traced(model: nn.Module, example: Any) -> list[ChannelGroup]:
     names = {module: name for name, module in twin.named_modules()}
     inputs = moved(example, twin)
     devices = {p.device.index or 0 for p in twin.parameters() if p.is_cuda}
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=devices), torch.enable_grad():
+    with (
+        warnings.catch_warnings(),
+        torch.random.fork_rng(devices=devices),
+        torch.enable_grad(),
+        not_compiled(),
+    ):
         warnings.simplefilter("ignore")
         import torch_pruning
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from eckart.layers import Factored, piece_of, type_of
+from eckart.network.operations import counted_operations
 from eckart.network.twins import Multiplies, multiplied, opened
 from eckart.records import Form
 from eckart.records.forms import Multiplied
@@ -62,18 +63,14 @@ def trace_sizes(model: nn.Module, example: Any) -> dict[str, list[Size]]:
 
 def network_costs(model: nn.Module, example: Any) -> NetworkCosts:
     """Count parameters, bytes and multiply-adds with one example as input."""
-    from torch.utils.flop_counter import FlopCounterMode  # here, because it imports triton
-
     stored, model = stored_costs(model), opened(model)
-    counter = FlopCounterMode(display=False)
-    with counter:
-        sizes = trace_sizes(model, example)
+    sizes, total, by_module = counted_operations(lambda: trace_sizes(model, example))
     apart = multiplied(model)
     known = _known_macs(model, sizes, apart)
     plain = {n: c for n, c in sizes.items() if not any(f"{n}.".startswith(f"{k}.") for k in apart)}
     layers = dict(model.named_modules())
     called = {name: _macs(layers[name], calls) for name, calls in plain.items()}
-    counted = counter.get_total_flops() // 2 - _counted_in(model, counter.get_flop_counts())
+    counted = total // 2 - _counted_in(model, by_module)
     return NetworkCosts(
         params=stored["params"],
         bytes=stored["bytes"],

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from eckart.errors import InputError, LeftDenseWarning
-from eckart.running.batches import call, moved
+from eckart.running.batches import call, moved, repeated
 from eckart.running.hooks import untouched
 
 
@@ -54,21 +54,23 @@ def installed(
     Args:
         model: the network, changed in place.
         built: the new modules by the name of the layer that each replaces.
-        example: inputs to try the network on; None skips the trial.
+        example: inputs to try the network on, in eval mode, and in train mode if it runs in that
+            before anything is installed; None skips the trial.
         stacklevel: of the warning: by default it points at the caller's caller.
 
     Returns:
         The reason for each layer that was restored. A warning lists them too.
     """
     dense = {name: model.get_submodule(name) for name in built}
+    modes = [False] if example is None or _failure(model, example, [True]) else [False, True]
     _put(model, built)
-    if example is None or _failure(model, example) is None:
+    if example is None or _failure(model, example, modes) is None:
         return {}
     _put(model, dense)
     broken = {}
     for name, module in built.items():
         model.set_submodule(name, module)
-        failure = _failure(model, example)
+        failure = _failure(model, example, modes)
         if failure is not None:
             model.set_submodule(name, dense[name])
             broken[name] = f"the network does not run with it replaced ({failure:.120})"
@@ -83,11 +85,17 @@ def _put(model: nn.Module, modules: Mapping[str, nn.Module]) -> None:
         model.set_submodule(name, module)
 
 
-def _failure(model: nn.Module, example: Any) -> str | None:
-    """What goes wrong in a forward pass, or None."""
-    with untouched(model), torch.no_grad():
-        try:
-            call(model, moved(example, model))
-        except Exception as error:  # any error of the network is what we look for
-            return f"{type(error).__name__}: {error}"
+def _failure(model: nn.Module, example: Any, modes: Sequence[bool]) -> str | None:
+    """What goes wrong in forward passes in eval mode, False, or in train mode, True; or None.
+
+    In train mode there are two examples, because many norms need statistics of several.
+    """
+    for training in modes:
+        with untouched(model), torch.no_grad():
+            model.train(training)
+            try:
+                inputs = repeated(example, 2) if training else example
+                call(model, moved(inputs, model))
+            except Exception as error:  # any error of the network is what we look for
+                return f"{'in train mode, ' * training}{type(error).__name__}: {error}"
     return None

@@ -26,6 +26,36 @@ def copied_in(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     return nn.Module.to(copy.deepcopy(model), dtype)
 
 
+_QUANTISED = (
+    "torch.ao.nn.quantized.",
+    "torch.ao.nn.intrinsic.quantized.",
+    "torchao.",
+    "bitsandbytes.",
+    "optimum.quanto.",
+    "quanto.",
+    "auto_gptq.",
+    "gptqmodel.",
+    "awq.",
+    "hqq.",
+)
+"""Modules, and those below them, whose layers and tensors hold quantised weights."""
+
+
+def check_not_quantised(model: nn.Module) -> None:
+    """Raise ``InputError`` where weights are quantised, before any data are read."""
+    for name, module in model.named_modules():
+        parameters = [p for p in module._parameters.values() if p is not None and p.dim() > 1]
+        kinds = [type(module), *(type(p.data) for p in parameters)]
+        quantised = [kind for kind in kinds if f"{kind.__module__}.".startswith(_QUANTISED)]
+        integers = [p.dtype for p in parameters if not p.is_floating_point() and not p.is_complex()]
+        if quantised or integers:
+            what = quantised[0].__name__ if quantised else str(integers[0])
+            raise InputError(
+                f"{name or 'the model'} has quantised weights ({what}): compress the network with "
+                "floating weights, as it was before, and quantise the result"
+            )
+
+
 def check_merged(model: nn.Module) -> None:
     """Raise ``InputError`` where adapters of ``peft`` are not merged into the weights."""
     for name, module in model.named_modules():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -45,7 +46,8 @@ def watching(
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield
+        with not_compiled():
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
         for handle in handles:
@@ -61,7 +63,8 @@ def amending(layers: Mapping[str, nn.Module], amend: Amend) -> Iterator[None]:
 
     handles = [module.register_forward_hook(hook(name)) for name, module in layers.items()]
     try:
-        yield
+        with not_compiled():
+            yield
     finally:
         for handle in handles:
             handle.remove()
@@ -105,6 +108,16 @@ def untouched(model: nn.Module) -> Iterator[None]:
             for module, name, buffer, value in buffers:
                 _put_back(buffer, value)
                 module._buffers[name] = buffer
+
+
+def not_compiled() -> AbstractContextManager[Any]:
+    """Inside, parts that ``torch.compile`` compiled run as written, so that no hook is compiled.
+
+    The compiler is not imported where it is not in use.
+    """
+    if "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")  # type: ignore[no-any-return]
 
 
 def _put_back(buffer: Tensor, value: Tensor) -> None:

@@ -24,7 +24,7 @@ def outputs_over(model: nn.Module, batches: Iterable[Any]) -> Iterator[tuple[Any
         InputError: there is no batch.
     """
     seen = False
-    with untouched(model), torch.inference_mode():
+    with untouched(model), torch.no_grad():
         for batch in batches:
             yield batch, call(model, moved(inputs_of(batch), model))
             seen = True

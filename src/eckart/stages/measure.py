@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -61,11 +62,21 @@ def measure(
     )
 
 
+def _fastest_mode(model: nn.Module, inputs: Any) -> AbstractContextManager[None]:
+    """Inference mode; without gradients where the network does not run in it."""
+    try:
+        with torch.inference_mode():
+            call(model, inputs)
+    except RuntimeError:  # it differentiates inside its forward pass
+        return torch.no_grad()
+    return torch.inference_mode()
+
+
 def _timed(model: nn.Module, inputs: Any, seconds: float) -> Timing:
     from torch.utils.benchmark import Timer  # slow to import, and only needed here
 
     inputs = moved(inputs, model)
-    with untouched(model), torch.inference_mode():
+    with untouched(model), _fastest_mode(model, inputs):
         for _ in range(_WARMUP_RUNS):
             call(model, inputs)
         timer = Timer(

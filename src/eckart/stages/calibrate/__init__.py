@@ -16,7 +16,7 @@ from eckart.moments.distributed import check_ranks_agree
 from eckart.network.costs import stored_costs
 from eckart.network.identity import fingerprint
 from eckart.network.survey import survey
-from eckart.network.third_party import check_merged
+from eckart.network.third_party import check_merged, check_not_quantised
 from eckart.network.twins import opened
 from eckart.network.wrappers import network_in
 from eckart.records.offer import AUTO
@@ -119,6 +119,7 @@ def _task(
 ) -> Task:
     """What is asked for, once it is known to make sense."""
     check_merged(model)
+    check_not_quantised(model)
     network = opened(model)
     found, skipped = survey(network, layers)
     if not found:

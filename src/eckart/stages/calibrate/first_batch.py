@@ -19,6 +19,11 @@ _ONE_LIST = (
     "; the tensors of a tuple or list are positional arguments: for a network that takes a list of "
     "examples, annotate it, forward(images: list[Tensor]), or give {'images': [...]}"
 )
+_NO_GRADIENT = "does not require grad"
+_AUTOGRAD = (
+    "; it seems to differentiate inside its forward pass, which runs without gradients here: put "
+    "that part of forward into `with torch.enable_grad():`"
+)
 _TARGETS = ("target", "label", "y", "gt", "ground_truth")
 
 
@@ -45,6 +50,8 @@ def _refusal(batch: Any, inputs: Any, error: Exception) -> str:
     pair = isinstance(batch, tuple | list) and len(batch) == 2
     several = isinstance(inputs, tuple | list) and len(inputs) > 1
     said = f"the network does not run on the inputs {shapes}: {type(error).__name__}: {error}"
+    if _NO_GRADIENT in str(error):
+        return said + _AUTOGRAD
     return said + (_ONE_LIST if several else _TWO_INPUTS if pair else "")
 
 

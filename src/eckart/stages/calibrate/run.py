@@ -147,6 +147,7 @@ class Run:
             )
         if not values.requires_grad:
             raise NoGradientError
+        self.sums.differentiate("")
         *others, last = values.reshape(-1).unbind()
         for value in others:
             value.backward(retain_graph=True)

@@ -39,7 +39,7 @@ def closeness(teacher: nn.Module, batches: Iterable[Any]) -> Callable[[nn.Module
     def evaluate(model: nn.Module) -> Score:
         parts: list[Tensor] = []
         scale, divergence = 0.0, True
-        with untouched(model), torch.inference_mode():
+        with untouched(model), torch.no_grad():
             for batch in batches:
                 outputs, targets = (call(m, inputs_of(batch)) for m in (model, teacher))
                 ours, theirs, axis = compared(outputs, targets)

@@ -81,7 +81,7 @@ class Judge:
             return None
 
     def _finite(self, network: nn.Module) -> bool:
-        with untouched(network), torch.inference_mode():
+        with untouched(network), torch.no_grad():
             outputs = (tensors_in(call(network, inputs_of(batch))) for batch in self._held_out)
             return all(bool(torch.isfinite(t).all()) for part in outputs for t in part)
 

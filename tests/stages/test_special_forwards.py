@@ -1,0 +1,96 @@
+"""Forward passes that differentiate, that take no gradients, or that are compiled; odd weights."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from eckart import calibrate, compress, measure
+from eckart.errors import InputError, NoGradientError
+from stages.networks import mlp
+
+X = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+pytestmark = pytest.mark.filterwarnings("ignore::eckart.errors.NoGainWarning")
+
+
+class Physics(nn.Module):
+    """A function and its derivative, as networks for differential equations give them."""
+
+    def __init__(self, careful: bool = True) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner = nn.Sequential(nn.Linear(2, 24), nn.Tanh(), nn.Linear(24, 24), nn.Tanh())
+        self.head, self.careful = nn.Linear(24, 1), careful
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.set_grad_enabled(self.careful or torch.is_grad_enabled()):
+            x = x.detach().clone().requires_grad_()
+            value = self.head(self.inner(x))
+            (slope,) = torch.autograd.grad(value.sum(), x, create_graph=True)
+        return torch.cat([value, slope], 1)
+
+
+def test_a_network_that_differentiates_is_compressed():
+    model = Physics()
+    moments = calibrate(model, [X])
+    done = compress(model, moments, keep=0.8, latency=False)
+    with torch.no_grad():
+        change = 0.5 * (done.model(X) - model(X)).square().sum() / len(X)
+    assert 0.1 < float(change) / done.plan.loss < 20
+    assert moments.model_costs["macs"] > 2 * 24 + 24 * 24 + 24
+    assert measure(model, X).latency_ms > 0
+
+
+def test_gradients_that_a_network_takes_itself_are_not_those_of_the_probe():
+    class Twice(Physics):
+        def forward(self, x: Tensor) -> Tensor:
+            return 0 * super().forward(x)[:, :1] + self.head(self.inner(x))
+
+    twice, once = Twice(), nn.Sequential(*Physics().inner, Physics().head)
+    found, expected = calibrate(twice, [X]), calibrate(once, [X])
+    torch.testing.assert_close(found.g("inner.2"), expected.g("2"), rtol=1e-4, atol=1e-7)
+
+
+def test_a_network_that_differentiates_only_with_gradients_is_told_how():
+    with pytest.raises(InputError, match=r"put that part of forward into `with torch.enable_grad"):
+        calibrate(Physics(careful=False), [X])
+
+
+@pytest.mark.parametrize("without", [torch.no_grad, torch.inference_mode])
+def test_a_forward_without_gradients_is_called_that(without: type):
+    model = mlp(2, 24, 3)
+    model.forward = without()(model.forward)
+    with pytest.raises(NoGradientError, match="under no_grad or inference_mode"):
+        calibrate(model, [X])
+    assert calibrate(model, [X], metric=None).examples == 64
+
+
+def test_hooks_are_not_compiled():
+    frames = torch._dynamo.utils.counters["frames"]
+    inner = torch.compile(mlp(2, 24, 24), backend="eager")
+    model = nn.Sequential(inner, nn.ReLU(), nn.Linear(24, 3))
+    frames.clear()
+    moments = calibrate(model, [X])
+    assert frames["total"] <= 2, "only passes without hooks may compile"
+    assert {"0._orig_mod.0", "0._orig_mod.2", "2"} == moments.specs.keys()
+
+
+def quantised() -> nn.Module:
+    model = mlp(2, 24, 3)
+    return torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
+
+
+def integers() -> nn.Module:
+    model = mlp(2, 24, 3)
+    model[2].weight = nn.Parameter(torch.ones(3, 24, dtype=torch.int8), requires_grad=False)
+    return model
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("make", [quantised, integers])
+def test_quantised_weights_are_refused_before_any_data_are_read(make):
+    def unread():
+        raise AssertionError("data were read")
+        yield
+
+    with pytest.raises(InputError, match=r"quantised weights .* quantise the result"):
+        calibrate(make(), unread())
