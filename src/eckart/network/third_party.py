@@ -7,6 +7,7 @@ import sys
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from eckart.errors import InputError
 
@@ -44,7 +45,7 @@ _QUANTISED = (
 def check_not_quantised(model: nn.Module) -> None:
     """Raise ``InputError`` where weights are quantised, before any data are read."""
     for name, module in model.named_modules():
-        parameters = [p for p in module._parameters.values() if p is not None and p.dim() > 1]
+        parameters = [p for p in module._parameters.values() if _is_matrix(p)]
         kinds = [type(module), *(type(p.data) for p in parameters)]
         quantised = [kind for kind in kinds if f"{kind.__module__}.".startswith(_QUANTISED)]
         integers = [p.dtype for p in parameters if not p.is_floating_point() and not p.is_complex()]
@@ -54,6 +55,10 @@ def check_not_quantised(model: nn.Module) -> None:
                 f"{name or 'the model'} has quantised weights ({what}): compress the network with "
                 "floating weights, as it was before, and quantise the result"
             )
+
+
+def _is_matrix(parameter: nn.Parameter | None) -> bool:
+    return parameter is not None and not is_lazy(parameter) and parameter.dim() > 1
 
 
 def check_merged(model: nn.Module) -> None:
