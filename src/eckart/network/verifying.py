@@ -171,7 +171,9 @@ def _masked(model: nn.Module, kept: Kept) -> Iterator[None]:
                     layer = model.get_submodule(name)
                     weight = weight_of(layer)
                     before.setdefault(name, weight.clone())
-                    at = torch.tensor(group.columns(name, gone), dtype=torch.int64).to(weight.device)
+                    at = torch.tensor(group.columns(name, gone), dtype=torch.int64).to(
+                        weight.device
+                    )
                     weight.index_fill_(1 - piece_of(layer).transposed, at, 0.0)
             yield
         finally:
