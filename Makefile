@@ -54,7 +54,7 @@ ifdef ECKART_DATA
 endif
 	$(BIN)/python -m benchmarks tables
 
-studies: .venv/dev.stamp  ## run every study, on ECKART_DATA where it is set, else on the hub's data; about an hour and a quarter of one core
+studies: .venv/dev.stamp  ## run every study, on ECKART_DATA where it is set, else on the hub's data; about an hour and a half of one core
 	$(BIN)/python examples/iris_rank.py
 	$(BIN)/python examples/mlp_mnist.py $(call on,mnist)
 	$(BIN)/python examples/lenet_reconstruction.py $(call on,mnist)

@@ -39,7 +39,7 @@ STUDIES = (
         "SVD of one matrix",
         "study-mlp-mnist",
         {"hidden matrix": "SVD after training", "rank": "10"},
-        {"hidden matrix": "whole network, as eckart.compress", "rank": "10"},
+        {"hidden matrix": "eckart, whole network", "rank": "10"},
         {"hidden matrix": "dense"},
         params="all parameters",
         accuracy="2 runs",
