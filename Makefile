@@ -40,7 +40,7 @@ docs: .venv/dev.stamp  ## build the documentation into site/; any warning is an 
 	$(BIN)/mkdocs build --strict
 
 DATA = $(if $(ECKART_DATA),--data "$(ECKART_DATA)")
-MEASURED = frontier output-metrics predicted-measured calibration-cost lenet-course lenet-budgets \
+MEASURED = frontier output-metrics outputs predicted-measured calibration-cost lenet-course lenet-budgets \
     channel-choice group-lasso randomized-svd black-box rank-search learned-factors tucker shapes \
     decompositions healing
 ON_TEXT = token-metrics language-models sentence-embeddings

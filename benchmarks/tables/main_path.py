@@ -58,6 +58,23 @@ def metrics() -> str:
     return table(("metric of `G`", *(f"{n}, {k:g}" for n, k in columns)), lines)
 
 
+def outputs() -> str:
+    """The relative error of each head in percent, by what counts as a change of the outputs."""
+    rows = committed("outputs")
+    by_head: dict[tuple[str, str, float], dict[str, list[float]]] = {}
+    for row in rows:
+        found = by_head.setdefault((row["network"], row["head"], row["keep"]), {})
+        found.setdefault(row["metric"], []).append(100 * row["error"])
+    lines = []
+    for (network, head, keep), errors in by_head.items():
+        columns = ("default", "sum, not scaled", f"{head} alone", "first, mean removed")
+        means = [sum(errors[c]) / len(errors[c]) if c in errors else None for c in columns]
+        texts = ["" if mean is None else f"{mean:.2g}" for mean in means]
+        lines.append((f"{network}: {head}", f"{keep:g}", *texts))
+    heads = ("default", "sum, not scaled", "this head alone", "first output, centred")
+    return table(("network: head", "kept", *heads), lines)
+
+
 def headline() -> str:
     """The README's table: ours and the best-known rules on ResNet-20."""
     cells = {(r["network"], r["method"], r["keep"]): r["accuracy"] for r in committed("frontier")}
@@ -119,6 +136,7 @@ def _after(families: dict[str, dict[str, float]]) -> Iterator[tuple[str, ...]]:
 SECTIONS: dict[str, Callable[[], str]] = {
     **{network: partial(frontier, network) for network in NETWORKS},
     "metrics": metrics,
+    "outputs": outputs,
     "ratios": ratios,
     "costs": costs,
     "headline": headline,

@@ -75,3 +75,58 @@ def test_a_common_shift_of_the_outputs_counts(
     change, spread = found - dense, dense - dense.mean(0)
     assert change.norm() / spread.norm() < most
     assert change.mean(1).norm() / spread.mean(1).norm() < most
+
+
+class Heads(nn.Module):
+    """Two heads on one body."""
+
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(mlp(32, 96, 96), nn.ReLU())
+        self.first, self.second = nn.Linear(96, first), nn.Linear(96, second)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.body(x)
+        return self.first(hidden), self.second(hidden)
+
+
+def classified(z: tuple[Tensor, Tensor], y: Tensor) -> Tensor:
+    return F.cross_entropy(z[0], y[:, 0].long()) + F.cross_entropy(z[1], y[:, 1].long())
+
+
+def regressed(z: tuple[Tensor, Tensor], y: Tensor) -> Tensor:
+    return F.mse_loss(z[0], y[:, :2]) + F.mse_loss(z[1], y[:, 2:])
+
+
+def two_heads(kind: str) -> tuple[nn.Module, Tensor]:
+    x = torch.randn(4096, 32)
+    hidden = torch.tanh(x @ torch.randn(32, 12) / 3)
+    if kind == "regression":
+        return trained(Heads(2, 10), x, hidden @ torch.randn(12, 12), regressed, 300), x
+    chosen = [(hidden @ torch.randn(12, classes)).argmax(1) for classes in (2, 40)]
+    return trained(Heads(2, 40), x, torch.stack(chosen, 1).float(), classified, 300), x
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+@pytest.mark.filterwarnings("ignore::eckart.EckartWarning")
+def test_both_heads_of_a_network_are_as_good_as_under_a_probe_of_both(kind: str):
+    """The first version probed the first head alone, and left the second 40 % off."""
+    torch.manual_seed(0)
+    network, x = two_heads(kind)
+    both = eckart.Outputs(scales={"[0]": 1.0, "[1]": 1.0})
+    found = []
+    for metric in ("auto", both):
+        done = eckart.compress(
+            network,
+            x.split(512),
+            keep=0.4,
+            metric=metric,
+            methods=["weighted_svd"],
+            latency=False,
+        )
+        with torch.no_grad():
+            pairs = zip(done.model(x), network(x), strict=True)
+            found.append([float((a - b).norm() / (b - b.mean(0)).norm()) for a, b in pairs])
+    default, probed = found
+    assert all(one <= 1.5 * other for one, other in zip(default, probed, strict=True))
+    assert max(default) < 0.15
