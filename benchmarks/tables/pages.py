@@ -11,6 +11,7 @@ from benchmarks.tables import (
     language,
     main_path,
     memory,
+    networks,
     robustness,
     studies,
 )
@@ -23,8 +24,9 @@ PAGES = (
     "docs/results/factorisation-kit.md",
     "docs/results/healing.md",
     "docs/results/robustness.md",
+    "docs/results/networks.md",
 )
-PARTS = (main_path, channels, factorisation_kit, healing, language, robustness, studies)
+PARTS = (main_path, channels, factorisation_kit, healing, language, networks, robustness, studies)
 SECTIONS = {name: make for part in PARTS for name, make in part.SECTIONS.items()}
 
 

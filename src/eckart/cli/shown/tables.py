@@ -82,7 +82,7 @@ def plan_table(plan: Plan, specs: Mapping[str, LayerSpec]) -> Table:
 
 def _layer_row(plan: Plan, name: str, spec: LayerSpec) -> dict[str, str]:
     """The cells of one layer, by column."""
-    choice, reason = plan.choices.get(name), plan.dense.get(name, "")
+    choice, reason = plan.choices.get(name), plan.dense.get(name) or plan.notes.get(name, "")
     row = {"layer": name, "before": str(spec.dense)}
     if choice is None:
         return {
