@@ -117,7 +117,7 @@ class ReadsWeight(nn.Module):
         self.inner = nn.Linear(8, 8)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x @ self.inner.weight
+        return x @ self.inner.get_parameter("weight")
 
 
 def test_a_network_that_does_not_run_with_factors_says_so():

@@ -1,7 +1,6 @@
 """Models of transformers of every kind, from batches of dicts to a smaller network."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -9,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from eckart import Compressed, compress, load, merge, save
-from eckart.errors import LeftDenseWarning
 from eckart.layers import Factored
 from eckart.network.survey import survey
 from transformer_networks import CAUSAL, bart, bert, llama, padded, t5, token_ids
@@ -26,8 +24,7 @@ def batch(name: str) -> dict[str, Tensor]:
 
 def compressed(name: str, methods: list[str]) -> tuple[nn.Module, Compressed]:
     model = MODELS[name]()
-    with pytest.warns(LeftDenseWarning) if name == "t5" else nullcontext():
-        return model, compress(model, [batch(name)], keep=0.7, of="sites", methods=methods)
+    return model, compress(model, [batch(name)], keep=0.7, of="sites", methods=methods)
 
 
 @pytest.mark.parametrize("methods", [ONE_METHOD, DEFAULT], ids=["one method", "default"])

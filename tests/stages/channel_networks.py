@@ -62,6 +62,11 @@ def flattened() -> nn.Module:
     return nn.Sequential(convolution, nn.ReLU(), nn.Flatten(), nn.Linear(6 * 20, 3))
 
 
+def instance_norm() -> nn.Module:
+    norm, last = nn.InstanceNorm2d(8, affine=True), nn.Conv2d(8, 3, 3)
+    return nn.Sequential(nn.Conv2d(2, 8, 3), norm, nn.ReLU(), last, nn.Flatten())
+
+
 def pooled() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(2, 8, 3, bias=False),
@@ -202,6 +207,10 @@ def group_normed() -> nn.Module:
     return nn.Sequential(nn.Conv2d(2, 6, 1), nn.GroupNorm(3, 6), nn.Conv2d(6, 3, 1))
 
 
+def one_group() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(2, 6, 1), nn.GroupNorm(1, 6), nn.Conv2d(6, 3, 1))
+
+
 def layer_normed() -> nn.Module:
     return nn.Sequential(nn.Linear(5, 6), nn.LayerNorm(6), nn.Linear(6, 3))
 
@@ -230,6 +239,7 @@ KNOWN = {
     ),
     "flattened": Known(flattened, IMAGE, {"0": Group(6, {"0": 1}, {"3": 20})}),
     "pooled": Known(pooled, (2, 8, 8), {"0": Group(8, {"0": 1}, {"4": 1}, {"1": 1})}),
+    "instance norm": Known(instance_norm, (2, 6, 6), {"0": Group(8, {"0": 1}, {"3": 1}, {"1": 1})}),
     "residual": Known(
         Residual,
         IMAGE,
@@ -252,8 +262,9 @@ KNOWN = {
     "one slope": Known(one_slope, IMAGE, {"0": Group(6, {"0": 1}, {"2": 1})}),
     "noisy": Known(Noisy, (5,), {"first": Group(8, {"first": 1}, {"second": 1})}),
     "grouped": Known(grouped, IMAGE, refused=dict.fromkeys("01", "has 2 groups of channels")),
-    "GroupNorm": Known(group_normed, IMAGE, refused={"0": "GroupNorm cannot be narrowed"}),
-    "LayerNorm": Known(layer_normed, (5,), refused={"0": "LayerNorm cannot be narrowed"}),
+    "GroupNorm": Known(group_normed, IMAGE, {"0": Group(3, {"0": 2}, {"2": 2}, {"1": 2})}),
+    "one group": Known(one_group, IMAGE, refused={"0": "GroupNorm normalises all channels"}),
+    "LayerNorm": Known(layer_normed, (5,), refused={"0": "LayerNorm normalises all channels"}),
     "features": Known(Features, (5,), refused={"first": _DIFFERS}),
     "viewed": Known(Viewed, IMAGE, refused={"first": _DIFFERS}),
     "reversed": Known(Reversed, (5,), refused={"first": _DIFFERS}),

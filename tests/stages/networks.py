@@ -58,7 +58,7 @@ class Attention(nn.Module):
 
 
 class Peeking(nn.Module):
-    """Two layers whose weights' dtypes it asks for in eval mode, as T5 does."""
+    """Two layers whose parameters it takes in eval mode, so they cannot be replaced."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,8 @@ class Peeking(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         hidden = x
         for layer in (self.linear1, self.linear2):
-            hidden = layer(hidden if self.training else hidden.to(layer.weight.dtype)).relu()
+            weight = hidden if self.training else layer.get_parameter("weight")
+            hidden = layer(hidden.to(weight.dtype)).relu()
         return x + hidden
 
 

@@ -280,7 +280,7 @@ def test_a_plan_keeps_to_its_budget_and_its_bound(case: Case, limits: dict[str, 
 
 
 class Checked(nn.Module):
-    """Looks at the weight, of rank four, of a layer that loses channels."""
+    """Looks at the parameter, of rank four, of a layer that loses channels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -289,7 +289,7 @@ class Checked(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(self.first(x))
-        if not self.second.weight.isfinite().all():
+        if not self.second.get_parameter("weight").isfinite().all():
             raise ValueError("not finite")
         return self.third(torch.relu(self.second(x)))
 

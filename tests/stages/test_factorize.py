@@ -256,7 +256,7 @@ class Reads(nn.Module):
         self.read, self.plain = nn.Linear(12, 12), nn.Linear(12, 12)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.plain(x @ self.read.weight.mT)
+        return self.plain(x @ self.read.get_parameter("weight").mT)
 
 
 def test_what_the_network_does_not_run_with_is_restored(x: Tensor):

@@ -12,7 +12,7 @@ from torch import Tensor
 from eckart.checkpoint.folder import STRUCTURE, is_weights
 from eckart.checkpoint.names import Named
 from eckart.errors import MALFORMED, CheckpointError
-from eckart.layers import norm_width, type_of
+from eckart.layers import channels_normalised_together, norm_width, type_of
 from eckart.records import Form, Plan
 from eckart.storage.reading import read_json, read_sealed
 from eckart.storage.tensors import TensorFile, opened_tensors
@@ -110,7 +110,8 @@ def narrower_norms(structure: Mapping[str, Any], model: Named) -> dict[str, int]
     for name, width in raw.items():
         dense = norm_width(modules[name]) if name in modules else None
         whole = isinstance(width, int) and not isinstance(width, bool)
-        if dense is None or not whole or not 1 <= width <= dense:
+        together = channels_normalised_together(modules[name]) if dense else 1
+        if dense is None or not whole or not 1 <= width <= dense or width % together:
             raise CheckpointError(
                 f"the saved norm {name!r:.80} of width {width!r:.20} does not fit this model: make "
                 "the model with the class and arguments of the original"

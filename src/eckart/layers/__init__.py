@@ -16,6 +16,7 @@ from eckart.layers.factored import (
 from eckart.layers.linear import LinearType
 from eckart.layers.narrow import (
     blank_norm,
+    channels_normalised_together,
     filled,
     narrowed,
     narrowed_piece,
@@ -61,6 +62,7 @@ __all__ = [
     "bias_of",
     "blank",
     "blank_norm",
+    "channels_normalised_together",
     "composed",
     "exchanged",
     "factors_in",

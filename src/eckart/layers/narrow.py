@@ -20,15 +20,21 @@ from eckart.layers.registry import (
 )
 from eckart.records import Piece
 
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.PReLU)
-"""Modules that scale each channel separately: their parameters have one number per channel."""
-_WIDTHS = ("num_features", "num_parameters")  # their names for the number of channels
+_NORMS = (
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.PReLU, nn.GroupNorm),
+    *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
+)
+"""Modules whose parameters have one number per channel; no channel sees one of another group."""
+_WIDTHS = ("num_features", "num_parameters", "num_channels")  # their names for how many there are
+_TOGETHER = "normalises all channels together, so without some of them the others would change"
 
 
 def no_narrowing(module: nn.Module, role: str) -> str | None:
     """Why a module cannot lose channels as a ``"writer"``, ``"reader"`` or ``"follower"``."""
     kind = type_of(module)
     if kind is None:
+        if isinstance(module, nn.LayerNorm) or getattr(module, "num_groups", 0) == 1:
+            return f"{type(module).__name__} {_TOGETHER}"
         if role == "follower" and type(module) in _NORMS:
             return None
         return f"{type(module).__name__} cannot be narrowed"
@@ -92,6 +98,13 @@ def norm_width(module: nn.Module) -> int | None:
     return next(int(getattr(module, name)) for name in _WIDTHS if hasattr(module, name))
 
 
+def channels_normalised_together(module: nn.Module) -> int:
+    """How many channels a norm treats as one group, of which none can be removed alone."""
+    if type(module) is not nn.GroupNorm:
+        return 1
+    return module.num_channels // module.num_groups
+
+
 def blank_norm(module: nn.Module, width: int) -> nn.Module:
     """A norm like ``module`` with ``width`` channels, whose numbers are still to be filled in."""
     return _narrowed_norm(module, range(width))
@@ -117,6 +130,8 @@ def _narrowed_norm(module: nn.Module, kept: Sequence[int]) -> nn.Module:
     for name in _WIDTHS:
         if hasattr(module, name):
             setattr(norm, name, len(kept))
+    if isinstance(norm, nn.GroupNorm):
+        norm.num_groups = len(kept) // channels_normalised_together(module)
     return norm
 
 

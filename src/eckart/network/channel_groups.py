@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from eckart.layers import no_narrowing, piece_of, type_of
+from eckart.network.norm_groups import in_norm_groups
 from eckart.network.verifying import Verification
 from eckart.records import ChannelGroup
 from eckart.records.channels import Units
@@ -88,7 +89,7 @@ def coupling(
         return Coupling((), {"channels": why})
     kept, refused = [], {}
     fixed = set(dense)
-    for group in traced:
+    for group in (in_norm_groups(model, pool) for pool in traced):
         reason = _refusal(model, group, fixed) or _varying(group, calls or {})
         if reason is None:
             kept.append(group)
