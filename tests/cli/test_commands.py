@@ -61,8 +61,10 @@ def test_inspect_says_what_is_left_out(run, tmp_path):
     shown = run("inspect", f"{path}:Net", "--input-size", "3").stdout
     assert "not called for this input" in shown
     assert "no layer type is registered for torch.nn.Embedding" in shown
-    skipped = document(run("inspect", f"{path}:Net", "--input-size", "3", "--json"))["skipped"]
-    assert set(skipped) == {"idle", "words"}
+    assert "38.5%" in shown
+    found = document(run("inspect", f"{path}:Net", "--input-size", "3", "--json"))
+    assert set(found["skipped"]) == {"idle", "words"}
+    assert found["skipped_params"] == {"idle": 12, "words": 15}
 
 
 def test_calibrate(run, network, data, tmp_path):

@@ -105,6 +105,7 @@ def inspect_command(
         _facts(name, layer, macs, seen) for name, layer in found.items() if name not in skipped
     ]
     params = sum(p.numel() for p in network.parameters())
+    dense = {name: _own_params(network.get_submodule(name)) for name in skipped}
     document = {
         "model": model.model,
         "params": params,
@@ -112,6 +113,7 @@ def inspect_command(
         "moment_bytes": sum(fact.moment_bytes for fact in facts),
         "layers": [asdict(fact) for fact in facts],
         "skipped": skipped,
+        "skipped_params": dense,
         "groups": None if coupled is None else [group.as_json() for group in coupled.groups],
         "whole": None if coupled is None else dict(coupled.refused),
         "metric": seen.metric,
@@ -120,7 +122,8 @@ def inspect_command(
     }
     channels = [] if coupled is None else group_tables(coupled.groups, found, coupled.refused)
     summary = _summary(facts, params, total_macs)
-    return Result(document, [*_shown(facts, skipped), *channels, *seen.tables(), summary])
+    shown = [*_shown(facts), *_shown_dense(skipped, dense, params)]
+    return Result(document, [*shown, *channels, *seen.tables(), summary])
 
 
 def _example(network: nn.Module, size: tuple[int, ...]) -> Any:
@@ -184,7 +187,12 @@ def _facts(name: str, layer: nn.Module, macs: Mapping[str, int], seen: Seen) -> 
     )
 
 
-def _shown(facts: list[LayerFacts], skipped: Mapping[str, str]) -> list[Table]:
+def _own_params(module: nn.Module) -> int:
+    """Parameters of a module without those of the modules inside it."""
+    return sum(p.numel() for p in module.parameters(recurse=False))
+
+
+def _shown(facts: list[LayerFacts]) -> list[Table]:
     columns = {"layer": False, "type": False, "shape": False}
     numbers = {"params": True, "MACs": True, "moments MB": True}
     rows = [
@@ -198,11 +206,17 @@ def _shown(facts: list[LayerFacts], skipped: Mapping[str, str]) -> list[Table]:
         )
         for fact in facts
     ]
-    tables = [make_table("Can be compressed", {**columns, **numbers}, rows)]
-    if skipped:
-        reasons = {"layer": False, "reason": False}
-        tables.append(make_table("Stay dense", reasons, list(skipped.items())))
-    return tables
+    return [make_table("Can be compressed", {**columns, **numbers}, rows)]
+
+
+def _shown_dense(skipped: Mapping[str, str], dense: Mapping[str, int], params: int) -> list[Table]:
+    """The layers that stay, with their share of all parameters, largest first."""
+    columns = {"layer": False, "params": True, "of all": True, "reason": False}
+    rows = [
+        (name, f"{dense[name]:,}", f"{dense[name] / max(1, params):.1%}", skipped[name])
+        for name in sorted(skipped, key=lambda name: -dense[name])
+    ]
+    return [make_table("Stay dense", columns, rows)] if rows else []
 
 
 def _summary(facts: list[LayerFacts], params: int, macs: int | None) -> str:
