@@ -16,13 +16,15 @@ from benchmarks.measuring.counts import count_params
 from benchmarks.measuring.measurement import Measurement
 from benchmarks.measuring.results_file import Results, Row
 from benchmarks.networks.characters import SUBJECTS as RECURRENT
+from benchmarks.networks.images import SUBJECTS as IMAGES
+from benchmarks.networks.sounds import SUBJECTS as SOUNDS
 from benchmarks.networks.subject import Subject
 from benchmarks.peers.ours import inputs_alone
 from benchmarks.subjects.data import data_root
 from eckart.errors import BudgetError
 from eckart.stages.allocate import uniform
 
-SUBJECTS: dict[str, Subject] = {**RECURRENT}
+SUBJECTS: dict[str, Subject] = {**RECURRENT, **IMAGES, **SOUNDS}
 METHODS = ("plain SVD", "activation-weighted SVD", "eckart")
 KEEPS = (0.7, 0.5, 0.3)
 
