@@ -14,6 +14,7 @@ from benchmarks.tables import (
     networks,
     robustness,
     studies,
+    zoo,
 )
 
 PAGES = (
@@ -25,8 +26,19 @@ PAGES = (
     "docs/results/healing.md",
     "docs/results/robustness.md",
     "docs/results/networks.md",
+    "docs/results/zoo.md",
 )
-PARTS = (main_path, channels, factorisation_kit, healing, language, networks, robustness, studies)
+PARTS = (
+    main_path,
+    channels,
+    factorisation_kit,
+    healing,
+    language,
+    networks,
+    robustness,
+    studies,
+    zoo,
+)
 SECTIONS = {name: make for part in PARTS for name, make in part.SECTIONS.items()}
 
 

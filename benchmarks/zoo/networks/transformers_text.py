@@ -1,0 +1,185 @@
+"""Language models of transformers: decoders, mixtures of experts, state spaces."""
+
+from benchmarks.zoo.networks.transformers_models import (
+    DECODER,
+    ENCODER,
+    PAIRED,
+    TEXT,
+    WIDTH,
+    WORDS,
+    model,
+)
+
+GPT = {"vocab_size": WORDS, "n_embd": WIDTH, "n_layer": 2, "n_head": 4, "n_positions": 64}
+MAMBA = {"vocab_size": WORDS, "hidden_size": WIDTH, "num_hidden_layers": 2, "state_size": 8}
+EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 24}
+LATENT = {
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 8,
+}
+
+DECODERS = [
+    model("decoder", f"{name}ForCausalLM", name, TEXT, DECODER, **own)
+    for name, own in {
+        "Llama": {},
+        "Mistral": {},
+        "Qwen2": {},
+        "Qwen3": {"head_dim": 8},
+        "Gemma2": {"head_dim": 8},
+        "Phi3": {},
+        "StableLm": {},
+        "Cohere": {},
+        "Olmo2": {},
+        "Granite": {},
+        "SmolLM3": {},
+    }.items()
+]
+DECODERS += [
+    model("decoder", "Gemma3ForCausalLM", "Gemma3Text", TEXT, DECODER, head_dim=8),
+    model("decoder", "GPT2LMHeadModel", "GPT2", TEXT, GPT),
+    model("decoder", "GPTNeoXForCausalLM", "GPTNeoX", TEXT, ENCODER),
+    model("decoder", "OPTForCausalLM", "OPT", TEXT, ENCODER, ffn_dim=48, word_embed_proj_dim=WIDTH),
+    model(
+        "decoder",
+        "BloomForCausalLM",
+        "Bloom",
+        TEXT,
+        vocab_size=WORDS,
+        hidden_size=WIDTH,
+        n_layer=2,
+        n_head=4,
+    ),
+    model("decoder", "FalconForCausalLM", "Falcon", TEXT, ENCODER),
+]
+MIXTURES = [
+    model(
+        "mixture of experts", "MixtralForCausalLM", "Mixtral", TEXT, DECODER, num_local_experts=4
+    ),
+    model(
+        "mixture of experts",
+        "Qwen3MoeForCausalLM",
+        "Qwen3Moe",
+        TEXT,
+        DECODER,
+        EXPERTS,
+        num_experts=4,
+    ),
+    model(
+        "mixture of experts",
+        "GptOssForCausalLM",
+        "GptOss",
+        TEXT,
+        DECODER,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        head_dim=8,
+    ),
+    model(
+        "mixture of experts",
+        "OlmoeForCausalLM",
+        "Olmoe",
+        TEXT,
+        DECODER,
+        num_experts=4,
+        num_experts_per_tok=2,
+    ),
+    model(
+        "mixture of experts",
+        "DeepseekV3ForCausalLM",
+        "DeepseekV3",
+        TEXT,
+        DECODER,
+        EXPERTS,
+        LATENT,
+        num_key_value_heads=4,
+        n_routed_experts=4,
+        n_group=2,
+        topk_group=1,
+        first_k_dense_replace=1,
+    ),
+    model(
+        "mixture of experts",
+        "SwitchTransformersForConditionalGeneration",
+        "SwitchTransformers",
+        PAIRED,
+        vocab_size=WORDS,
+        d_model=WIDTH,
+        d_kv=8,
+        d_ff=48,
+        num_layers=2,
+        num_decoder_layers=2,
+        num_heads=4,
+        num_experts=4,
+        num_sparse_encoder_layers=1,
+        num_sparse_decoder_layers=1,
+        decoder_start_token_id=0,
+    ),
+]
+STATE_SPACES = [
+    model("state space", "MambaForCausalLM", "Mamba", TEXT, MAMBA),
+    model("state space", "FalconMambaForCausalLM", "FalconMamba", TEXT, MAMBA),
+    model(
+        "state space",
+        "Mamba2ForCausalLM",
+        "Mamba2",
+        TEXT,
+        MAMBA,
+        num_heads=8,
+        head_dim=8,
+        n_groups=1,
+        chunk_size=8,
+    ),
+    model(
+        "state space",
+        "RwkvForCausalLM",
+        "Rwkv",
+        TEXT,
+        vocab_size=WORDS,
+        hidden_size=WIDTH,
+        num_hidden_layers=2,
+        context_length=32,
+    ),
+    model(
+        "state space",
+        "RecurrentGemmaForCausalLM",
+        "RecurrentGemma",
+        TEXT,
+        DECODER,
+        num_hidden_layers=3,
+        lru_width=WIDTH,
+        attention_window_size=16,
+        head_dim=8,
+    ),
+    model(
+        "state space",
+        "JambaForCausalLM",
+        "Jamba",
+        TEXT,
+        DECODER,
+        num_hidden_layers=2,
+        attn_layer_period=2,
+        attn_layer_offset=1,
+        expert_layer_period=2,
+        expert_layer_offset=1,
+        num_experts=2,
+        mamba_d_state=8,
+        mamba_dt_rank=4,
+        use_mamba_kernels=False,
+    ),
+    model(
+        "state space",
+        "BambaForCausalLM",
+        "Bamba",
+        TEXT,
+        DECODER,
+        attn_layer_indices=[1],
+        mamba_n_heads=8,
+        mamba_d_head=8,
+        mamba_d_state=8,
+        mamba_chunk_size=8,
+    ),
+]
+NETWORKS = [*DECODERS, *MIXTURES, *STATE_SPACES]

@@ -1,0 +1,29 @@
+"""A dozen kinds of networks through every stage; ``python -m benchmarks zoo`` has all of them."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.zoo.networks import NETWORKS
+from benchmarks.zoo.notes import Notes
+from benchmarks.zoo.walk import walk
+
+KINDS = [
+    "own/click-prediction",
+    "own/compiled",
+    "own/data-parallel",
+    "own/data-dependent-calls",
+    "own/expanded-buffer",
+    "own/point-cloud",
+    "own/siamese",
+]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", KINDS)
+def test_it_goes_through_every_stage_within_the_budget(name: str, tmp_path: Path):
+    notes = Notes(tmp_path / "row.json")
+    walk(NETWORKS[name], notes, export=False, seed=0)
+    assert notes.row.get("reason") is None
+    assert notes.row["kept"] <= 0.6
+    assert "measure" in notes.row["seconds"]
