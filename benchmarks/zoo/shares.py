@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from benchmarks.measuring.results_file import Row
 from eckart.moments import Moments
+from eckart.network.twins import opened
 from eckart.network.wrappers import unwrapped
 
 TABLES = (nn.Embedding, nn.EmbeddingBag)
@@ -19,7 +20,7 @@ def shares(model: nn.Module, moments: Moments) -> Row:
     Weights are parameters of two axes or more: in thin networks norms and biases count for more
     than in real ones. Tables, heads and experts are those of `set_apart`.
     """
-    model = unwrapped(model)
+    model = opened(unwrapped(model))
     sizes = {id(p): p.numel() for p in model.parameters()}
     matrices = {id(p) for p in model.parameters() if p.dim() > 1}
     inside = {id(p) for name in moments.specs for p in _own(model, name)}

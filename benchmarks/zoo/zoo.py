@@ -1,7 +1,9 @@
 """Every stage on every kind of network: what passes, what is refused and why, what fails."""
 
 import os
+import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -44,6 +46,7 @@ def measure(
     wanted = [n for n in chosen(names, library) if not results.has(name=n.name)]
     preload({network.library for network in wanted})
     commit = of_the_code()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; what is done is in the results"))
     running: dict[int, Process] = {}
     try:
         while wanted or running:
