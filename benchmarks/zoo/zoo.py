@@ -45,7 +45,7 @@ def measure(
         results.forget(name=name)
     wanted = [n for n in chosen(names, library) if not results.has(name=n.name)]
     preload({network.library for network in wanted})
-    commit = of_the_code()
+    code = of_the_code()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; what is done is in the results"))
     running: dict[int, Process] = {}
     try:
@@ -54,7 +54,7 @@ def measure(
                 process = Process(wanted.pop(0), seconds, export, seed)
                 running[process.pid] = process
             pid, status = os.wait()
-            results.add(running.pop(pid).row(status) | {"commit": commit})
+            results.add(running.pop(pid).row(status) | {"code": code})
     finally:
         for process in running.values():
             process.kill()
@@ -74,8 +74,8 @@ def chosen(names: Sequence[str], library: str) -> list[Network]:
 
 
 def of_the_code() -> str:
-    """The commit that is measured; rows of several may stand in one file."""
-    command = ["git", "rev-parse", "--short", "HEAD"]
+    """Git's name for the tree under `src`, because rows of several may stand in one file."""
+    command = ["git", "rev-parse", "--short", "HEAD:src"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 

@@ -11,11 +11,16 @@ from benchmarks.zoo.walk import walk
 KINDS = [
     "own/click-prediction",
     "own/compiled",
-    "own/data-parallel",
     "own/data-dependent-calls",
+    "own/encoder-batch-first",
     "own/expanded-buffer",
+    "own/gated-shuffled",
+    "own/lstm-packed",
+    "own/one-block-twice",
     "own/point-cloud",
-    "own/siamese",
+    "own/sequence-to-sequence",
+    "own/tied-weights",
+    "own/wavenet",
 ]
 
 
