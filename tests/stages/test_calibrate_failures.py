@@ -117,3 +117,21 @@ def test_a_network_that_fails_from_some_batch_on_loses_nothing(
     assert (kept.batches, kept.examples) == (2, 7)
     assert kept.specs.keys() == {"0", "2"}
     assert kept.model_costs["params"] == 6 * 8 + 8 + 8 * 3 + 3
+
+
+def test_a_network_that_overwrites_what_its_gradient_needs_is_told_so():
+    class Stateful(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            hidden = self[0](x).sigmoid()
+            found = self[2](hidden * hidden)
+            hidden.mul_(0.5)  # as a state that is carried on
+            return found
+
+    with pytest.raises(
+        InputError, match=r"overwrites tensors in place.*use_cache=False.*metric=None"
+    ):
+        calibrate(Stateful(*network()), [torch.randn(4, 6)])
+    assert calibrate(Stateful(*network()), [torch.randn(4, 6)], metric=None).specs.keys() == {
+        "0",
+        "2",
+    }

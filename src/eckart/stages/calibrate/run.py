@@ -137,7 +137,7 @@ class Run:
         last = next(reversed(reaching), None)
         for path, value in reaching.items():
             self.sums.differentiate(path)
-            value.backward(retain_graph=path != last)
+            _differentiate(value, again=path != last)
 
     def _backward(self, values: Tensor) -> int:
         """Differentiate each sample; how many there were."""
@@ -150,8 +150,8 @@ class Run:
         self.sums.differentiate("")
         *others, last = values.reshape(-1).unbind()
         for value in others:
-            value.backward(retain_graph=True)
-        last.backward()
+            _differentiate(value, again=True)
+        _differentiate(last)
         return 1 + len(others)
 
     def _generator(self) -> torch.Generator:
@@ -209,6 +209,26 @@ class Run:
 
     def _keys(self, layers: Iterable[str]) -> set[str]:
         return {output_key(name, path) for name in layers for path in ("", *self.spreads)}
+
+
+def _differentiate(value: Tensor, again: bool = False) -> None:
+    """Backpropagate; a network that overwrites what its gradient needs gets an error that says so.
+
+    Args:
+        value: one number.
+        again: whether another number of the same pass follows.
+    """
+    try:
+        value.backward(retain_graph=again)
+    except RuntimeError as error:
+        if "inplace operation" not in str(error):
+            raise
+        raise InputError(
+            "no gradient can flow through the network in eval mode, because it overwrites tensors "
+            "in place that the gradient needs, as caches and states do: switch these off "
+            "(use_cache=False among the inputs), or pass metric=None to weight by inputs alone "
+            f"({error!s:.150})"
+        ) from error
 
 
 def _spec(name: str, module: nn.Module, sizes: tuple[Any, ...], key: str) -> LayerSpec:
