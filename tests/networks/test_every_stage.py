@@ -9,15 +9,15 @@ from benchmarks.zoo.notes import Notes
 from benchmarks.zoo.walk import walk
 
 KINDS = [
-    "own/click-prediction",
-    "own/compiled",
+    "own/actor-critic",
+    "own/dataclass",
     "own/data-dependent-calls",
     "own/encoder-batch-first",
     "own/expanded-buffer",
     "own/gated-shuffled",
     "own/lstm-packed",
-    "own/one-block-twice",
-    "own/point-cloud",
+    "own/never-called-head",
+    "own/physics-informed",
     "own/sequence-to-sequence",
     "own/tied-weights",
     "own/wavenet",

@@ -1,5 +1,7 @@
 """Vision, audio and multimodal models of transformers."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -265,4 +267,8 @@ MULTIMODAL = [
         vision_feature_layer=-1,
     ),
 ]
-NETWORKS = [*VISIONS, *AUDIOS, *MULTIMODAL]
+FOLLOWING = ("transformers/VitsModel",)  # the weights decide how long the sound is
+NETWORKS = [
+    replace(network, varying=network.name in FOLLOWING)
+    for network in (*VISIONS, *AUDIOS, *MULTIMODAL)
+]

@@ -133,7 +133,9 @@ class Outputs:
         count = examples_in(inputs_of(batch))
         rows = all(len(zs) == 1 and len(zs[0]) == count for _, zs in found)
         parts = [self._scaled(path, z, batch) for path, zs in found for z in zs]
-        return torch.cat([part.flatten(1 if rows else 0) for part in parts], -1)
+        if not rows:
+            return torch.cat([part.flatten() for part in parts])
+        return torch.cat([part.reshape(count, part[0].numel()) for part in parts], 1)
 
     def change(self, found: Tensor, outputs: Any, batch: Any) -> float:
         """Half the squared change of the outputs; NaN where their number has changed."""
