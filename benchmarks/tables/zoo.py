@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from benchmarks.measuring.results_file import Row, committed
 from benchmarks.tables.markdown import table
 from benchmarks.zoo.network import LIBRARIES
+from benchmarks.zoo.networks import NETWORKS
 from benchmarks.zoo.notes import FAILED, NAMED, PASSED
 
 SHARES = ("share", "share of the rest")
@@ -17,14 +18,20 @@ def summary() -> str:
     rows: Sequence[Row] = committed("zoo")
     groups = {name: [row for row in rows if row["library"] == name] for name in LIBRARIES}
     lines = [_line(name, mine) for name, mine in groups.items() if mine]
-    head = ("library", "networks", PASSED, NAMED, FAILED, "mean share", "without tables and heads")
+    head = ("library", "measured", PASSED, NAMED, FAILED, "mean share", "without tables and heads")
     return table(head, [*lines, _line("all", rows)])
 
 
 def _line(name: str, rows: Sequence[Row]) -> list[str]:
     counts = Counter(row["outcome"] for row in rows)
     shares = [_mean([row.get(share, 0.0) for row in rows]) for share in SHARES]
-    return [name, str(len(rows)), *(str(counts[o]) for o in (PASSED, NAMED, FAILED)), *shares]
+    there = sum(name in ("all", network.library) for network in NETWORKS.values())
+    return [
+        name,
+        f"{len(rows)} of {there}",
+        *(str(counts[o]) for o in (PASSED, NAMED, FAILED)),
+        *shares,
+    ]
 
 
 def _mean(values: Sequence[float]) -> str:
@@ -70,4 +77,15 @@ def _short(reason: str) -> str:
     return reason.partition(" (known:")[0].replace("|", "/")
 
 
-SECTIONS = {"zoo summary": summary, "zoo exceptions": exceptions, "zoo left out": left_out}
+def codes() -> str:
+    """How many rows are of which code."""
+    counts = Counter(row["code"] for row in committed("zoo"))
+    return ", ".join(f"{count} rows of `{code}`" for code, count in counts.most_common()) + "."
+
+
+SECTIONS = {
+    "zoo summary": summary,
+    "zoo exceptions": exceptions,
+    "zoo left out": left_out,
+    "zoo codes": codes,
+}
