@@ -48,6 +48,7 @@ def exceptions() -> str:
 
 def _said(row: Row) -> str:
     text = " ".join(str(row.get("error") or row.get("reason")).split())
+    text = text.partition("Largest parts that cannot shrink further: ")[2] or text
     cut = text if len(text) <= MOST else text[:MOST].rsplit(" ", 1)[0] + " …"
     return _code(cut.replace("|", "/").replace("`", "'"))
 
