@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations
 
 from eckart import calibrate
 from eckart.errors import InputError
@@ -140,7 +139,8 @@ def test_an_unbatched_convolution():
 
 
 class Special(nn.Linear):
-    pass
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).tanh()
 
 
 def tied() -> nn.Module:
@@ -165,12 +165,6 @@ def hooked() -> nn.Module:
     return model
 
 
-def weight_normed() -> nn.Module:
-    model = mlp(4, 4, 3)
-    parametrizations.weight_norm(model[0])
-    return model
-
-
 @pytest.mark.parametrize(
     ("make", "left", "reason"),
     [
@@ -178,23 +172,15 @@ def weight_normed() -> nn.Module:
         (twice, {"0"}, "registered under several names"),
         (subclass, {"0", "2"}, ".Special (known"),
         (hooked, {"0", "2"}, "has forward hooks of its own"),
-        (weight_normed, {"0.parametrizations.weight"}, "ParametrizationList"),
     ],
-    ids=["shared weight", "registered twice", "subclass", "hooks", "weight norm"],
+    ids=["shared weight", "registered twice", "subclass", "hooks"],
 )
 def test_what_cannot_be_replaced_is_listed(make: Any, left: set[str], reason: str):
     model = make()
     moments = calibrate(model, [X])
     assert set(moments.skipped) == left
-    assert set(moments.specs) == {"2" if make is weight_normed else "4"}
+    assert set(moments.specs) == {"4"}
     assert all(reason in text for text in moments.skipped.values())
-
-
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_the_older_weight_norm_is_listed():
-    model = mlp(4, 4, 3)
-    nn.utils.weight_norm(model[0])
-    assert "remove them to include it" in calibrate(model, [X]).skipped["0"]
 
 
 @pytest.mark.filterwarnings("ignore:Lazy modules:UserWarning")

@@ -269,7 +269,7 @@ def test_a_shuffling_loader_is_refused(tmp_path: Path):
 
 def test_moments_are_not_given_with_a_workspace(tmp_path: Path):
     moments = calibrate(network(), ROWS)
-    with pytest.raises(InputError, match="leave out metric, seed and workspace"):
+    with pytest.raises(InputError, match="leave out metric, outputs, seed and workspace"):
         compress(network(), moments, keep=0.6, workspace=tmp_path)
 
 
@@ -327,7 +327,7 @@ def test_a_decomposition_of_something_else_is_refused(tmp_path: Path):
     compress(network(), ROWS, **given)
     one, other = sorted((tmp_path / "decompositions").iterdir())[:2]
     one.write_bytes(other.read_bytes())
-    with pytest.raises(CheckpointError, match=r"is not the state .*: delete it"):
+    with pytest.raises(CheckpointError, match=r"is not the state .*; delete it"):
         compress(network(), ROWS, **given)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
 
 
 class TimeUp(BaseException):
@@ -40,14 +39,14 @@ class Deadline:
         It asks at each call, by the hook of Python's profilers; one that is set is put back. So
         the code of other libraries need not know about it.
         """
-
-        def ask(frame: Any, event: str, argument: Any) -> None:
-            if monotonic() > self._end:
-                raise TimeUp
-
         before = sys.getprofile()
-        sys.setprofile(ask)
+        end = self._end  # a lambda, because it is called at every call
+        sys.setprofile(lambda *_: _raise() if monotonic() > end else None)
         try:
             yield
         finally:
             sys.setprofile(before)
+
+
+def _raise() -> None:
+    raise TimeUp

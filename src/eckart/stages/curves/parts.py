@@ -8,8 +8,9 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from eckart.costs import COSTS
+from eckart.errors import MismatchError
 from eckart.moments import Moments
-from eckart.network.costs import network_costs
+from eckart.network.costs import NetworkCosts, network_costs
 
 _OTHER = "what runs outside of layers"
 
@@ -27,9 +28,12 @@ def costs_of_parts(
         moments: from ``calibrate``.
         shrinking: names of modules that shrink with the layers around them; they are left out.
 
+    Raises:
+        MismatchError: the network does not run on the moments' example.
+
     Cost: one forward pass of one example.
     """
-    counted = network_costs(model, moments.example)
+    counted = _counted(model, moments)
     parts = {
         name: {cost: each.of(spec, spec.dense) for cost, each in COSTS.items()}
         for name, spec in moments.specs.items()
@@ -43,6 +47,16 @@ def costs_of_parts(
         _add(part, {"macs": counted.layer_macs.get(name, 0), **_stored(module, seen)})
     parts[_OTHER] = {"macs": counted.other_macs}
     return parts
+
+
+def _counted(model: nn.Module, moments: Moments) -> NetworkCosts:
+    try:
+        return network_costs(model, moments.example)
+    except Exception as error:  # moments from a file may hold anything as their example
+        raise MismatchError(
+            "the network does not run on the example that came with the moments "
+            f"({type(error).__name__}: {error!s:.120}): calibrate again"
+        ) from error
 
 
 def _stored(module: nn.Module, seen: set[int]) -> dict[str, int]:
