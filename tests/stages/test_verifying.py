@@ -1,6 +1,7 @@
 """Groups of channels are tried on several examples, in both modes, and within a time."""
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -52,14 +53,18 @@ def test_calls_are_counted_over_all_parts_of_the_data():
     assert (one + other).calls["middle"] == (1, 2)
 
 
-class Rare(nn.Module):
-    """Adds a path that reads the channels where the first input is positive."""
+class Mixing(nn.Module):
+    """Two layers, and a buffer that can read the channels between them."""
 
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.first, self.last = nn.Linear(8, 12), nn.Linear(12, 3)
         self.register_buffer("mixing", torch.randn(12, 3))
+
+
+class Rare(Mixing):
+    """Adds a path that reads the channels where the first input is positive."""
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.first(x).relu()
@@ -77,14 +82,8 @@ def test_groups_are_tried_on_more_than_one_example():
     assert "does not give the same outputs" in result.refused["first"]
 
 
-class Trained(nn.Module):
+class Trained(Mixing):
     """Reads its hidden channels by another way in train mode."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.first, self.last = nn.Linear(8, 12), nn.Linear(12, 3)
-        self.register_buffer("mixing", torch.randn(12, 3))
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.first(x).relu()
@@ -166,3 +165,22 @@ def test_a_deadline_stops_code_that_catches_everything():
 
     with pytest.raises(TimeUp), Deadline(0.05).interrupting():
         careless()
+
+
+@dataclass
+class Found:
+    scores: Tensor
+
+
+class Summed(Mixing):
+    """Returns a dataclass, and reads its hidden channels by a sum of any number of them."""
+
+    def forward(self, x: Tensor) -> Found:
+        h = self.first(x).relu()
+        return Found(self.last(h) + h.sum(1, keepdim=True))
+
+
+def test_outputs_in_a_dataclass_are_compared():
+    groups = coupling(Trained(), X[:1]).groups
+    assert [group.name for group in groups] == ["first"]
+    assert not Verification(Summed(), X[:1], [X], False, Deadline(60)).verified(groups)

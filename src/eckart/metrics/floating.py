@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from eckart.running.batches import named_parts
 
 _CACHES = {"past_key_values", "past_buckets_states", "cache", "cache_params", "mems"}
 _INNER = ("hidden_states", "attentions", "encoder_last_hidden_state", "_model_output")
@@ -81,11 +83,11 @@ def _fixed(found: Mapping[str, list[Tensor]]) -> dict[str, tuple[Tensor, ...]]:
 
 def _leaves(value: Any, path: str, listed: int | None) -> Iterator[tuple[str, Any]]:
     """Everything that is not a container, with its path; caches are not opened."""
-    named = _named(value)
+    named = named_parts(value)
     if path.rpartition(".")[2] in _CACHES:
         yield path, _Cache()
     elif named is not None:
-        for key, item in named.items():
+        for key, item in named:
             yield from _leaves(item, f"{path}.{key}" if path else key, listed)
     elif isinstance(value, tuple | list):
         shared = _one_per_example(value, listed)
@@ -93,19 +95,6 @@ def _leaves(value: Any, path: str, listed: int | None) -> Iterator[tuple[str, An
             yield from _leaves(item, f"{path}[{'*' if shared else index}]", listed)
     else:
         yield path, value
-
-
-def _named(value: Any) -> dict[str, Any] | None:
-    """The parts of a value that have names; None where it has none."""
-    if isinstance(value, Mapping):
-        return {str(key): item for key, item in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return dict(zip(value._fields, value, strict=True))
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
-    if type(value).__name__ == "SimpleNamespace":
-        return dict(vars(value))
-    return None
 
 
 def _one_per_example(items: Any, listed: int | None) -> bool:

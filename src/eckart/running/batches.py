@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from inspect import signature
 from typing import Any
 
@@ -197,12 +198,24 @@ def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return value
 
 
+def named_parts(value: Any) -> list[tuple[str, Any]] | None:
+    """The parts of a mapping, named tuple, dataclass or namespace; None of anything else."""
+    if isinstance(value, Mapping):
+        return [(str(key), item) for key, item in value.items()]
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return [*zip(value._fields, value, strict=True)]
+    if is_dataclass(value) and not isinstance(value, type):
+        return [(field.name, getattr(value, field.name)) for field in fields(value)]
+    return [*vars(value).items()] if type(value).__name__ == "SimpleNamespace" else None
+
+
 def tensors_in(value: Any) -> list[Tensor]:
-    """All tensors of nested tuples, lists and mappings, in order."""
+    """All tensors of nested tuples, lists and values with named parts, in order."""
     if isinstance(value, Tensor):
         return [value]
-    if isinstance(value, Mapping):
-        return [t for item in value.values() for t in tensors_in(item)]
+    named = named_parts(value)
+    if named is not None:
+        return [t for _, item in named for t in tensors_in(item)]
     if isinstance(value, tuple | list):
         return [t for item in value for t in tensors_in(item)]
     return []
