@@ -57,9 +57,7 @@ class Logits:
         """``Σ v · logits`` over tokens that are not padding."""
         logits = logits_of(outputs)
         v = self._seen_by_softmax(torch.randn(logits.shape, generator=generator))
-        real = real_vectors(logits, batch)
-        v = v if real is None else v * real.to(v).reshape(*logits.shape[:-1], 1)
-        return (logits * v.to(logits)).sum()
+        return (logits * without_padding(v, batch).to(logits)).sum()
 
     def observed(self, outputs: Any, batch: Any) -> Tensor:
         """The logits."""
@@ -68,10 +66,7 @@ class Logits:
     def change(self, found: Tensor, outputs: Any, batch: Any) -> float:
         """Half the squared change of the logits, without the part that a softmax ignores."""
         logits = logits_of(outputs)
-        change = self._seen_by_softmax(found.double() - logits.double())
-        real = real_vectors(logits, batch)
-        change = change if real is None else change.flatten(0, -2)[real.to(change.device)]
-        return 0.5 * float(change.square().sum())
+        return half_square(self._seen_by_softmax(found.double() - logits.double()), batch)
 
     def _seen_by_softmax(self, values: Tensor) -> Tensor:
         """The values minus their mean over the classes; unchanged if ``class_dim`` is None."""
@@ -175,3 +170,16 @@ def divergence(before: Tensor, after: Tensor, rows: Tensor | None = None) -> flo
 def real_vectors(outputs: Tensor, batch: Any) -> Tensor | None:
     """Which vectors along the last axis belong to real tokens; None where all do."""
     return real_rows(masks_of(inputs_of(batch)), outputs.shape[:-1])
+
+
+def without_padding(values: Tensor, batch: Any) -> Tensor:
+    """Values of the shape of an output, zero along its last axis where a token is padding."""
+    real = real_vectors(values, batch)
+    return values if real is None else values * real.to(values).reshape(*values.shape[:-1], 1)
+
+
+def half_square(change: Tensor, batch: Any) -> float:
+    """Half the squared change of an output, without padding."""
+    real = real_vectors(change, batch)
+    change = change if real is None else change.flatten(0, -2)[real.to(change.device)]
+    return 0.5 * float(change.square().sum())

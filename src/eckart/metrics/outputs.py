@@ -12,7 +12,7 @@ from torch import Tensor
 
 from eckart.errors import InputError
 from eckart.metrics.floating import HANDED_ON, Floating, floating
-from eckart.metrics.logits import real_vectors
+from eckart.metrics.logits import half_square, without_padding
 from eckart.metrics.probes import Probe
 from eckart.metrics.spreading import spread_of
 from eckart.records.offer import AUTO
@@ -146,9 +146,7 @@ class Outputs:
         change = change.where(torch.isfinite(before), 0.0)
         compared = self._compared(outputs, batch)
         if len(compared) == 1 and len(compared[0][1]) == 1:
-            real = real_vectors(before, batch)
-            change = change if real is None else change.flatten(0, -2)[real.to(change.device)]
-            return 0.5 * self._scale(compared[0][0]) * float(change.square().sum())
+            return self._scale(compared[0][0]) * half_square(change, batch)
         return 0.5 * float(change.square().sum())
 
     def _compared(self, outputs: Any, batch: Any) -> list[tuple[str, tuple[Tensor, ...]]]:
@@ -156,9 +154,7 @@ class Outputs:
         return [(k, v) for k, v in found if self.scales is None or k in self.scales]
 
     def _scaled(self, path: str, z: Tensor, batch: Any) -> Tensor:
-        real = real_vectors(z, batch)
-        z = z.double() * self._scale(path) ** 0.5
-        return z if real is None else z * real.to(z).reshape(*z.shape[:-1], 1)
+        return without_padding(z.double() * self._scale(path) ** 0.5, batch)
 
     def _scale(self, path: str) -> float:
         return 1.0 if self.scales is None else self.scales.get(path, 0.0)
@@ -191,10 +187,7 @@ def _floating(outputs: Any, batch: Any) -> Floating:
 
 def _probed(z: Tensor, batch: Any, generator: torch.Generator) -> Tensor:
     """``Σ v z`` with Gaussian ``v``, zero at padding and where an output is infinite."""
-    v = torch.randn(z.shape, generator=generator)
-    real = real_vectors(z, batch)
-    v = v if real is None else v * real.to(v).reshape(*z.shape[:-1], 1)
-    v = v.to(z)
+    v = without_padding(torch.randn(z.shape, generator=generator), batch).to(z)
     finite = torch.isfinite(z.detach())
     return (z * v).sum() if bool(finite.all()) else (z.where(finite, 0.0) * v).sum()
 

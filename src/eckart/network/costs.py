@@ -29,12 +29,14 @@ class NetworkCosts:
         bytes: bytes of the parameters.
         layer_macs: multiply-adds of every plain layer for one example, by our own count.
         other_macs: multiply-adds of all other operations, by torch's counter.
+        sizes: input positions of every call of every plain layer.
     """
 
     params: int
     bytes: int
     layer_macs: Mapping[str, int]
     other_macs: int
+    sizes: Mapping[str, list[Size]]
 
     @property
     def macs(self) -> int:
@@ -76,6 +78,7 @@ def network_costs(model: nn.Module, example: Any) -> NetworkCosts:
         bytes=stored["bytes"],
         layer_macs={**called, **known},
         other_macs=max(0, counted - sum(called.values())),
+        sizes=sizes,
     )
 
 

@@ -14,8 +14,8 @@ from eckart.errors import InputError, NonFiniteError
 from eckart.layers.naming import class_name
 from eckart.layers.registry import LAYER_TYPES, type_of
 from eckart.network.exclusions import heads, reserved
+from eckart.network.third_party import quantised_class
 
-_QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")
 _PACKED = "its weight is quantised; compress the network first, then quantise it"
 _ROOT = "it is the whole network; wrap it in nn.Sequential"
 
@@ -80,9 +80,8 @@ def _has_matrix(module: nn.Module) -> bool:
 
 
 def _is_quantised(module: nn.Module) -> bool:
-    """Whether it is a layer of torch that holds its weight in packed integers."""
-    ours = type(module).__module__.startswith(_QUANTISED)
-    return ours and callable(getattr(module, "weight", None))
+    """Whether its weight is quantised; torch's own layers pack it and give it by a method."""
+    return quantised_class(module) is not None and hasattr(module, "weight")
 
 
 def _reason(module: nn.Module, uses: int, owners: Counter[int]) -> str | None:

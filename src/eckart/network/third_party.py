@@ -45,20 +45,25 @@ _QUANTISED = (
 def check_not_quantised(model: nn.Module) -> None:
     """Raise ``InputError`` where weights are quantised, before any data are read."""
     for name, module in model.named_modules():
-        parameters = [p for p in module._parameters.values() if _is_matrix(p)]
-        kinds = [type(module), *(type(p.data) for p in parameters)]
-        quantised = [kind for kind in kinds if f"{kind.__module__}.".startswith(_QUANTISED)]
-        integers = [p.dtype for p in parameters if not p.is_floating_point() and not p.is_complex()]
+        quantised, matrices = quantised_class(module), _matrices(module)
+        integers = [p.dtype for p in matrices if not p.is_floating_point() and not p.is_complex()]
         if quantised or integers:
-            what = quantised[0].__name__ if quantised else str(integers[0])
+            what = quantised.__name__ if quantised else str(integers[0])
             raise InputError(
                 f"{name or 'the model'} has quantised weights ({what}): compress the network with "
                 "floating weights, as it was before, and quantise the result"
             )
 
 
-def _is_matrix(parameter: nn.Parameter | None) -> bool:
-    return parameter is not None and not is_lazy(parameter) and parameter.dim() > 1
+def quantised_class(module: nn.Module) -> type | None:
+    """The class by which a module holds quantised weights, its own or a tensor's; None if none."""
+    kinds = [type(module), *(type(p.data) for p in _matrices(module))]
+    return next((kind for kind in kinds if f"{kind.__module__}.".startswith(_QUANTISED)), None)
+
+
+def _matrices(module: nn.Module) -> list[nn.Parameter]:
+    own = [p for p in module._parameters.values() if p is not None and not is_lazy(p)]
+    return [p for p in own if p.dim() > 1]
 
 
 def check_merged(model: nn.Module) -> None:

@@ -15,7 +15,7 @@ from eckart.metrics import Outputs, Probe, count_of, fitting_metric, is_joint, n
 from eckart.moments import Moments
 from eckart.moments.accumulator import Accumulator
 from eckart.moments.distributed import world
-from eckart.network.costs import network_costs, trace_sizes
+from eckart.network.costs import network_costs
 from eckart.network.read_weights import weights_read
 from eckart.network.twins import multiplied
 from eckart.records import Form, LayerSpec
@@ -119,8 +119,8 @@ class Run:
         model = self.task.model
         example, outputs = first_seen(model, inputs, batch)
         self.whole = examples_in(example) == examples_in(inputs) > 1
-        self.sizes = trace_sizes(model, example)
-        self.costs = {**network_costs(model, example).totals(), **self.task.stored}
+        counted = network_costs(model, example)
+        self.sizes, self.costs = counted.sizes, {**counted.totals(), **self.task.stored}
         self.read = weights_read(model, example, self.task.layers, self.sizes)
         self.example = example
         if self.metric == AUTO:
