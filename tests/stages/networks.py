@@ -78,3 +78,14 @@ def mlp(*widths: int) -> nn.Sequential:
     for inputs, outputs in pairwise(widths):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
+
+
+class Scaled(nn.Module):
+    """A network of one or two inputs, one of which scales the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
+        return self.fc(x if scale is None else x * scale)

@@ -11,22 +11,11 @@ from torch import Tensor, nn
 
 from eckart import calibrate
 from eckart.errors import InputError, NonFiniteError
-from stages.networks import SmallCnn, mlp
+from stages.networks import Scaled, SmallCnn, mlp
 from tolerances import tolerance
 
 X = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(6) % 3
-
-
-class Scaled(nn.Module):
-    """A network of one or two inputs, one of which scales the other."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fc = nn.Linear(4, 3)
-
-    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
-        return self.fc(x if scale is None else x * scale)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 from eckart import Moments, calibrate, compress, measure
 from eckart.errors import InputError
 from eckart.running.batches import call, examples_in, first_examples, inputs_for, some_examples
+from stages.networks import Scaled
 
 pytestmark = pytest.mark.filterwarnings("ignore::eckart.errors.NoGainWarning")
 
@@ -141,17 +142,6 @@ def test_costs_are_per_batch_where_one_example_does_not_run():
     assert moments.model_costs["macs"] == 4 * (6 * 8 + 8 * 2)
     assert measure(model, torch.randn(4, 6), latency=False).macs == 4 * (6 * 8 + 8 * 2)
     assert compress(model, moments, keep=0.6, rescale=True).plan.costs["params"] > 0
-
-
-class Scaled(nn.Module):
-    """Has a second input that it can do without."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fc = nn.Linear(4, 3)
-
-    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
-        return self.fc(x if scale is None else x * scale)
 
 
 def test_a_second_input_that_may_have_been_meant_is_named():

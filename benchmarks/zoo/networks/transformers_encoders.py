@@ -6,6 +6,7 @@ from benchmarks.zoo.network import Network
 from benchmarks.zoo.networks.transformers_models import (
     ENCODER,
     PAIRED,
+    SIDES,
     TEXT,
     WIDTH,
     WORDS,
@@ -13,11 +14,6 @@ from benchmarks.zoo.networks.transformers_models import (
 )
 
 CLASSIFIED = "ForSequenceClassification"
-SIDES = {
-    f"{side}_{what}": value
-    for side in ("encoder", "decoder")
-    for what, value in {"layers": 2, "ffn_dim": 48, "attention_heads": 4}.items()
-}
 BART = {"vocab_size": WORDS, "d_model": WIDTH, "max_position_embeddings": 64, **SIDES}
 SPECIAL = {"pad_token_id": 0, "decoder_start_token_id": 0}
 T5 = {"vocab_size": WORDS, "d_model": WIDTH, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}

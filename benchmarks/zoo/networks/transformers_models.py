@@ -29,6 +29,11 @@ VISION = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
 }
+SIDES = {
+    f"{side}_{what}": value
+    for side in ("encoder", "decoder")
+    for what, value in {"layers": 2, "ffn_dim": 48, "attention_heads": 4}.items()
+}
 TEXT = keywords(input_ids=whole(WORDS, LENGTH, least=3), attention_mask=whole(2, LENGTH, least=1))
 PAIRED = keywords(
     input_ids=whole(WORDS, LENGTH, least=3), decoder_input_ids=whole(WORDS, LENGTH, least=3)
