@@ -160,8 +160,9 @@ def test_compress_in_a_workspace_goes_on(run, network, data, tmp_path):
     assert document(run("compress", *kept, "--keep", 0.6))["plan"] == found["plan"]
 
 
-def test_compress_options_reach_the_plan(run, network, data):
-    words = ["--keep", 0.8, "--of", "sites", "--dense", "0,7", "--methods", "weighted_svd"]
+@pytest.mark.parametrize("of", ["sites", "reached"])
+def test_compress_options_reach_the_plan(run, network, data, of):
+    words = ["--keep", 0.8, "--of", of, "--dense", "0,7", "--methods", "weighted_svd"]
     more = ["--multiple", 2, "--damping", 0.03, "--rescale", "--no-latency", "--json"]
     found = document(run("compress", *network, *data, *words, *more))
     plan = Plan.from_json(found["plan"])
@@ -169,7 +170,7 @@ def test_compress_options_reach_the_plan(run, network, data):
     assert set(plan.choices) == {"3"}
     assert plan.choices["3"].method == "weighted_svd"
     assert plan.choices["3"].form.rank % 2 == 0
-    assert plan.budget.of == "sites"
+    assert plan.budget.of == of
     assert {"0", "7"} <= set(plan.dense)
 
 

@@ -56,6 +56,7 @@ BUDGETS = [
     Budget(params=0.5),
     Budget(macs=1000, bytes=1.0, of="sites"),
     Budget(params=1, costs={"latency": 0.3}),
+    Budget(params=0.5, of="reached"),
 ]
 
 

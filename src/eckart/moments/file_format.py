@@ -13,11 +13,36 @@ from eckart.records.forms import LayerSpec
 from eckart.records.spreads import Spread, output_key
 from eckart.storage.header import Header
 
-FORMAT = "eckart.moments/6"
+FORMAT = "eckart.moments/7"
 PARTS = {"gram": "grams", "total": "totals", "output": "output_grams", "joint": "joint_grams"}
 """By the beginning of tensors' names in the file, the field that they belong to."""
 
 _COUNTS = ("examples", "outputs", "batches")
+
+
+_PLAIN = (
+    *("rows", "examples", "outputs", "batches", "metric", "skipped", "fingerprint"),
+    *("model_costs", "left_out", "whole_batches"),
+)
+"""The fields that are plain JSON."""
+
+
+def description(fields: Mapping[str, Any], leaves: list[Tensor]) -> dict[str, Any]:
+    """What the file says besides the sums: the other fields of ``Moments``, by name, as JSON.
+
+    Args:
+        fields: of ``Moments``.
+        leaves: the tensors of the example and the sample are appended to it.
+    """
+    return {
+        **{name: fields[name] for name in _PLAIN},
+        "specs": [spec.as_json() for spec in fields["specs"].values()],
+        "example": packed(fields["example"], leaves),
+        "sample": packed(fields["sample"], leaves),
+        "spreads": {path: spread.as_json() for path, spread in fields["spreads"].items()},
+        "calls": {name: list(found) for name, found in fields["calls"].items()},
+        "unreached": list(fields["unreached"]),
+    }
 
 
 def packed(value: Any, leaves: list[Tensor]) -> Any:
@@ -79,6 +104,7 @@ def described_in(header: Header) -> dict[str, Any]:
         "specs": {spec.name: spec for spec in specs},
         "spreads": spreads,
         "calls": calls,
+        "unreached": tuple(meta["unreached"]),
     }
 
 
@@ -102,9 +128,9 @@ def _check_numbers(meta: Mapping[str, Any], specs: list[LayerSpec]) -> None:
     if not isinstance(meta["whole_batches"], bool):
         raise TypeError("whole_batches must be true or false")
     texts = [meta["fingerprint"], meta["metric"] or "", *meta["skipped"].values()]
-    texts += meta["left_out"].values()
+    texts += [*meta["left_out"].values(), *meta["unreached"]]
     if not all(isinstance(text, str) for text in texts):
-        raise TypeError("fingerprint, metric and reasons must be texts")
+        raise TypeError("fingerprint, metric, reasons and names must be texts")
 
 
 def _check_sums(

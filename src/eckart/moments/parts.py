@@ -9,6 +9,7 @@ from typing import Any
 
 from eckart.errors import MALFORMED, CheckpointError
 from eckart.moments.file_format import PARTS, described_in, unpacked
+from eckart.moments.sharing import in_all
 from eckart.storage.header import Header
 from eckart.storage.tensors import TensorFile, opened_tensors
 from eckart.storage.workspace import StoredSums, Workspace
@@ -77,6 +78,7 @@ def joined_fields(workspace: Workspace) -> Fields:
         "rows": {key: rows for part in parts for key, rows in part["rows"].items()},
         "calls": {name: found for part in parts for name, found in part["calls"].items()},
         "skipped": {name: why for part in parts for name, why in part["skipped"].items()},
+        "unreached": in_all([part["unreached"] for part in parts]),
         **{field: _joined([part[field] for part in parts]) for field in PARTS.values()},
     }
 

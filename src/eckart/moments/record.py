@@ -15,9 +15,9 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from eckart.errors import CheckpointError, MismatchError
-from eckart.moments.file_format import FORMAT, PARTS, packed
+from eckart.moments.file_format import FORMAT, PARTS, description
 from eckart.moments.parts import joined_fields, whole_fields
-from eckart.moments.sharing import sharing_differs, widest
+from eckart.moments.sharing import in_all, sharing_differs, widest
 from eckart.moments.sums import added, diagonal, trace
 from eckart.records.forms import LayerSpec
 from eckart.records.spreads import (
@@ -63,6 +63,7 @@ class Moments:
         calls: the least and the largest number of calls in a batch, by layer.
         whole_batches: whether the network does not run on a single example. The example is then a
             whole batch, and costs are those of it.
+        unreached: names of the parameters, of the opened network, that nothing used.
     """
 
     specs: Mapping[str, LayerSpec]
@@ -84,6 +85,7 @@ class Moments:
     left_out: Mapping[str, str] = field(default_factory=dict)
     calls: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     whole_batches: bool = False
+    unreached: tuple[str, ...] = ()
 
     def a(self, layer: str) -> Float64[Tensor, "groups in in"]:
         """``A = E[x xᵀ]`` at the inputs of a layer: the mean over rows."""
@@ -215,6 +217,7 @@ class Moments:
             spreads=added_spreads([self.spreads, other.spreads]),
             left_out={**other.left_out, **self.left_out},
             calls=widest([self.calls, other.calls]),
+            unreached=in_all([m.unreached for m in (self, other) if m.batches]),
         )
 
     def without_layers(self, reason: str) -> Moments:
@@ -255,23 +258,7 @@ class Moments:
             CheckpointError: the disk is full, or cannot be written to.
         """
         leaves: list[Tensor] = []
-        meta = {
-            "specs": [spec.as_json() for spec in self.specs.values()],
-            "rows": dict(self.rows),
-            "examples": self.examples,
-            "outputs": self.outputs,
-            "batches": self.batches,
-            "metric": self.metric,
-            "skipped": dict(self.skipped),
-            "fingerprint": self.fingerprint,
-            "model_costs": dict(self.model_costs),
-            "example": packed(self.example, leaves),
-            "sample": packed(self.sample, leaves),
-            "spreads": {path: spread.as_json() for path, spread in self.spreads.items()},
-            "left_out": dict(self.left_out),
-            "calls": {name: list(found) for name, found in self.calls.items()},
-            "whole_batches": self.whole_batches,
-        }
+        meta = description(vars(self), leaves)
         parts = {part: getattr(self, field) for part, field in PARTS.items()}
         tensors = {f"{p}/{k}": t.contiguous() for p, part in parts.items() for k, t in part.items()}
         tensors |= {f"example/{i}": t.contiguous().clone() for i, t in enumerate(leaves)}

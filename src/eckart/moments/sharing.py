@@ -1,4 +1,4 @@
-"""Which layers read one tensor, and so share the sum of its rows; and how often each is called."""
+"""What parts of the data have in common: shared inputs, numbers of calls, what nothing used."""
 
 from __future__ import annotations
 
@@ -22,3 +22,9 @@ def widest(parts: Sequence[Mapping[str, tuple[int, int]]]) -> dict[str, tuple[in
         name: (min(least for least, _ in found), max(most for _, most in found))
         for name, found in known.items()
     }
+
+
+def in_all(parts: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """The names that are in every part, in the order of the first."""
+    first, *others = parts or [()]
+    return tuple(name for name in first if all(name in other for other in others))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,10 +110,15 @@ def _counted_in(model: nn.Module, counts: Mapping[str, Mapping[Any, int]]) -> in
 
 def stored_costs(model: nn.Module) -> dict[str, int]:
     """Parameters and bytes of a network; the network does not have to run."""
-    parameters = [p for p in model.parameters() if not is_lazy(p)]
+    return stored_in(model.parameters())
+
+
+def stored_in(parameters: Iterable[nn.Parameter]) -> dict[str, int]:
+    """How many numbers there are in some parameters, and their bytes; lazy ones have none."""
+    found = [p for p in parameters if not is_lazy(p)]
     return {
-        "params": sum(p.numel() for p in parameters),
-        "bytes": sum(p.numel() * p.element_size() for p in parameters),
+        "params": sum(p.numel() for p in found),
+        "bytes": sum(p.numel() * p.element_size() for p in found),
     }
 
 

@@ -50,7 +50,8 @@ def frontier(
         evaluate: as for ``compress``; None leaves scores out.
         keeps: fractions of ``cost`` to keep.
         cost: ``"params"``, ``"macs"``, ``"bytes"`` or a cost of your own.
-        of: what ``keeps`` are fractions of: the ``"model"`` or the ``"sites"``.
+        of: what ``keeps`` are fractions of: ``"model"``, ``"reached"`` or ``"sites"``, see
+            ``Budget``.
         options: curves to choose from; None predicts them with the default methods.
         baselines: also plain SVD with one fraction for all these layers, if it can reach it.
         example_inputs: for costs and latency; None uses the example in the moments.

@@ -64,7 +64,8 @@ def compress(
         tolerance: find the smallest network whose score by ``evaluate`` is worse than the dense
             one's by less than this, or not worse at all. The search is a bisection along the
             allocator's hull, with the guarantees of ``eckart.search.bisection.smallest_passing``.
-        of: what ``keep`` is a fraction of: the ``"model"`` or the ``"sites"``.
+        of: what ``keep`` is a fraction of: ``"model"``, ``"reached"`` or ``"sites"``, see
+            ``Budget``.
         evaluate: ``evaluate(model)`` returns a number, where higher is better, or a ``Score``. It
             decides under a tolerance.
         report: scores both networks at the end. Its data should not have been used to choose

@@ -9,6 +9,9 @@ from eckart.records.channels import GroupCurve
 from eckart.records.forms import Form, LayerSpec
 from eckart.records.states import States
 
+UNREACHED = "what calibration did not reach"
+"""The name of a part: all parameters that nothing used."""
+
 
 @dataclass(frozen=True)
 class Site:
@@ -54,7 +57,8 @@ class Curves:
         groups: the curves of the channel groups.
         whole: channel groups that cannot be narrowed, with the reason.
         parts: what each part of the dense network costs, by name of the part and of the cost:
-            every layer, and all modules of one class that have no matrix.
+            every layer, all modules of one class that have no matrix, and what calibration did not
+            reach.
         states: what the methods prepared, from which options can be built.
         notes: what is to be said about modules that are opened, by name.
     """
@@ -71,6 +75,11 @@ class Curves:
     parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict, repr=False)
     states: States = field(default_factory=States, repr=False)
     notes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def unreached(self) -> Mapping[str, int]:
+        """What the parameters cost that calibration did not reach, by name of the cost."""
+        return self.parts.get(UNREACHED, {})
 
     def without(self, reasons: Mapping[str, str]) -> Curves:
         """The curves with some layers no longer factored; they may still lose channels."""

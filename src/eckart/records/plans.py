@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from eckart.errors import InputError
 from eckart.records.channels import Removal
@@ -16,7 +16,8 @@ from eckart.records.reading import Count, read
 from eckart.records.states import States
 from eckart.storage.documents import parsed, sealed, unsealed
 
-Scope = Literal["model", "sites"]
+Scope = Literal["model", "reached", "sites"]
+SCOPES: tuple[str, ...] = get_args(Scope)
 Amount = int | float
 
 
@@ -33,8 +34,10 @@ class Budget:
 
     Attributes:
         params, macs, bytes: the limits; None is no limit.
-        of: what is counted, for fractions and absolute amounts alike: the whole ``"model"``, or
-            only the ``"sites"``, which are the layers that can be compressed.
+        of: what is counted, for fractions and absolute amounts alike: the whole ``"model"``; only
+            what calibration ``"reached"``, without parameters that nothing used, such as auxiliary
+            heads for training; or only the ``"sites"``, which are the layers that can be
+            compressed.
         costs: limits by name, including costs that were registered in addition to the three above.
     """
 
@@ -45,8 +48,11 @@ class Budget:
     costs: Mapping[str, Amount] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.of not in ("model", "sites"):
-            raise InputError(f"of={self.of!r}: a budget is of the 'model' or of its 'sites'")
+        if self.of not in SCOPES:
+            raise InputError(
+                f"of={self.of!r}: a budget is of the 'model', of what calibration 'reached' of it, "
+                "or of its 'sites'"
+            )
         if not self._given:
             raise InputError("an empty budget: give at least one limit, such as params=0.5")
         twice = [name for name in self.costs if getattr(self, name, None) is not None]
@@ -118,6 +124,8 @@ class Plan:
         states: what the methods prepared to predict the losses, so that ``apply`` need not do it
             again. A plan read from JSON has none; it gives the same network.
         notes: what is to be said about modules that the plan opens, by name.
+        unreached: what the parameters cost that calibration did not reach, by name of the cost.
+            They stay as they are.
     """
 
     choices: Mapping[str, Choice]
@@ -134,6 +142,7 @@ class Plan:
     bound: float = 0.0
     states: States = field(default_factory=States, repr=False, compare=False)
     notes: Mapping[str, str] = field(default_factory=dict, compare=False)
+    unreached: Mapping[str, Count] = field(default_factory=dict, compare=False)
 
     def __str__(self) -> str:
         kept = ", ".join(f"{v / max(self.totals[k], 1):.3f} of {k}" for k, v in self.costs.items())
@@ -142,8 +151,17 @@ class Plan:
         channels = f", {gone} channels removed" if gone else ""
         return (
             f"{factored} layers factored{channels}, {len(self.dense)} dense; "
-            f"predicted loss {self.loss:.4g}; keeps {kept}"
+            f"predicted loss {self.loss:.4g}; keeps {kept}{self._said_of_unreached()}"
         )
+
+    def _said_of_unreached(self) -> str:
+        """How much of the network does nothing, and how to leave it out of the count."""
+        idle, whole = self.unreached.get("params", 0), self.totals.get("params", 0)
+        if not 0 < idle < whole:
+            return ""
+        counted = self.budget is not None and self.budget.of == "model"
+        how = "; of='reached' does not count them" if counted else ""
+        return f"; calibration did not reach {idle / whole:.1%} of the parameters, which stay{how}"
 
     @property
     def changed(self) -> set[str]:
@@ -193,6 +211,7 @@ class Plan:
             "whole": dict(self.whole),
             "bound": self.bound,
             "notes": dict(self.notes),
+            "unreached": dict(self.unreached),
         }
 
     @classmethod

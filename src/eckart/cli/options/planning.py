@@ -27,6 +27,7 @@ class Of(str, Enum):
     """What fractions are taken of."""
 
     model = "model"
+    reached = "reached"
     sites = "sites"
 
 
@@ -119,7 +120,12 @@ class PlanOptions:
     """What a plan may do."""
 
     of: Annotated[
-        Of, option("Plan", "What fractions are of: the model, or the layers that can change.")
+        Of,
+        option(
+            "Plan",
+            "What budgets count: the model, what calibration reached of it, or the layers that can "
+            "change.",
+        ),
     ] = Of.model
     dense: Annotated[
         str, option("Plan", "Layers to leave dense: names or patterns, with commas between.")
@@ -143,7 +149,7 @@ class PlanOptions:
     @property
     def scope(self) -> Scope:
         """What fractions are of."""
-        return "sites" if self.of is Of.sites else "model"
+        return self.of.value
 
     @property
     def offer(self) -> Offer:

@@ -30,7 +30,7 @@ class Allocator:
     Attributes:
         curves: every site's options.
         costs: names of the costs that budgets limit.
-        scope: what the budgets count: the ``"model"`` or the ``"sites"``.
+        scope: what the budgets count: ``"model"``, ``"reached"`` or ``"sites"``.
         problem: the knapsack.
         menu: what each of its options means.
     """
@@ -50,7 +50,7 @@ class Allocator:
         """
         names = tuple(costs)
         priced = [cost_named(name) for name in names]
-        return cls(curves, names, scope, *assembled(curves, priced, scope == "model"))
+        return cls(curves, names, scope, *assembled(curves, priced, scope != "sites"))
 
     @classmethod
     def of(cls, curves: Curves, budget: Budget) -> Allocator:
@@ -128,7 +128,8 @@ class Allocator:
         options, limit = self.problem.options, budget.limits[name]
         costs = options.costs[index]
         dense = sum(costs[options.members(site)[-1]] for site in range(options.sites))
-        whole = self.curves.totals.get(name, dense) if budget.of == "model" else dense
+        whole = dense if budget.of == "sites" else self.curves.totals.get(name, dense)
+        whole -= self.curves.unreached.get(name, 0) if budget.of == "reached" else 0
         allowed = np.floor(limit * whole + 1e-9) if isinstance(limit, float) else limit
         prices = np.eye(len(self.costs))[index]
         reachable = whole - dense + self.problem.best(prices, loss=0.0)[0].costs[index]

@@ -39,6 +39,7 @@ def planned(
         bound=loss if bound is None else min(bound, loss),
         states=curves.states,
         notes=dict(curves.notes),
+        unreached={cost: value for cost, value in curves.unreached.items() if value},
     )
 
 

@@ -7,12 +7,14 @@ from operator import itemgetter
 
 from eckart.costs import cost_named
 from eckart.records import Curves
+from eckart.records.curves import UNREACHED
 from eckart.records.plans import Scope
 
 _MOST_NAMED = 4
 _ASKED = "asked to stay dense"
 _LEAST = "its cheapest option"
 _NO_MATRIX = "it has no matrix"
+_IDLE = "it stays as it is"
 
 
 def what_stays(curves: Curves, cost: str, whole: float, scope: Scope) -> str:
@@ -22,9 +24,10 @@ def what_stays(curves: Curves, cost: str, whole: float, scope: Scope) -> str:
         curves: what was offered.
         cost: name of the cost whose limit is out of reach.
         whole: this cost of everything that the budget counts.
-        scope: what the budget counts: the ``"model"`` or the ``"sites"``.
+        scope: what the budget counts: ``"model"``, ``"reached"`` or ``"sites"``.
     """
-    found = [*_least(curves, cost), *(_fixed(curves, cost) if scope == "model" else ())]
+    found = [*_least(curves, cost), *(_fixed(curves, cost) if scope != "sites" else ())]
+    found = [part for part in found if part[0] != UNREACHED or scope == "model"]
     found = sorted((part for part in found if part[1] > 0), key=itemgetter(1), reverse=True)
     parts = [
         f"{name!r} keeps {value:.0f} ({value / max(whole, 1):.0%}): {why}"
@@ -36,6 +39,8 @@ def what_stays(curves: Curves, cost: str, whole: float, scope: Scope) -> str:
     advice = ["a larger budget", "lower ranks or more methods"]
     if _ASKED in curves.dense.values():
         advice.append("fewer layers left dense")
+    if scope == "model" and curves.unreached.get(cost, 0) > 0:
+        advice.append("of='reached', which does not count what nothing used")
     return (
         f"Largest parts that cannot shrink further: {'; '.join(parts)}. "
         f"What helps: {', '.join(advice)}"
@@ -56,4 +61,5 @@ def _fixed(curves: Curves, cost: str) -> Iterator[tuple[str, float, str]]:
     sites = {curve.site.name for curve in curves.curves}
     for name, costs in curves.parts.items():
         if name not in sites:
-            yield name or "the model", costs.get(cost, 0), curves.dense.get(name, _NO_MATRIX)
+            why = _IDLE if name == UNREACHED else curves.dense.get(name, _NO_MATRIX)
+            yield name or "the model", costs.get(cost, 0), why

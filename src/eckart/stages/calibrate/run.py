@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from eckart.moments import Moments
 from eckart.moments.accumulator import Accumulator
 from eckart.moments.distributed import world
 from eckart.network.costs import network_costs
-from eckart.network.read_weights import weights_read
+from eckart.network.reached import Reached
 from eckart.network.twins import multiplied
 from eckart.records import Form, LayerSpec
 from eckart.records.offer import AUTO
@@ -60,12 +60,12 @@ class Run:
     sampled: int = 0
     sizes: Mapping[str, list[Size]] = field(default_factory=dict)
     costs: Mapping[str, int] = field(default_factory=dict)
-    read: Sequence[str] = ()
     spreads: dict[str, Spread] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    reached: Reached = field(init=False)
 
     def __post_init__(self) -> None:
-        self.metric = self.task.metric
+        self.metric, self.reached = self.task.metric, Reached(self.task.model)
 
     def tried(self, batch: Any) -> BaseException | None:
         """Take one batch in; the error that came in between, if one did, leaves no trace of it."""
@@ -90,7 +90,8 @@ class Run:
             watching(self.task.layers, self.sums.see_input, on_gradient),
             torch.no_grad() if self.metric is None else torch.enable_grad(),
         ):
-            outputs = call(self.task.model, inputs)
+            with self.reached.following():
+                outputs = call(self.task.model, inputs)
             found = {}
             if isinstance(probe, Outputs) and probe.scales is None:
                 found = probe.spreads(outputs, batch)
@@ -121,7 +122,6 @@ class Run:
         self.whole = examples_in(example) == examples_in(inputs) > 1
         counted = network_costs(model, example)
         self.sizes, self.costs = counted.sizes, {**counted.totals(), **self.task.stored}
-        self.read = weights_read(model, example, self.task.layers, self.sizes)
         self.example = example
         if self.metric == AUTO:
             self.metric = fitting_metric(model, outputs)
@@ -165,7 +165,7 @@ class Run:
         sizes, specs, whole = self.sizes, {}, multiplied(self.task.model)
         for name, module in self.task.layers.items():
             if name not in sums.input_of:
-                reasons[name] = _READ if name in self.read else _NOT_CALLED
+                reasons[name] = _READ if self.reached.reads(module) else _NOT_CALLED
             elif name not in sizes:
                 reasons[name] = "not called for the first example, so its cost is not known"
             elif sums.rows[sums.input_of[name]] == 0:
@@ -196,6 +196,7 @@ class Run:
             left_out=dict(self.left_out),
             calls=dict(sums.calls),
             whole_batches=self.whole,
+            unreached=tuple(self.reached.missing) if self.batches else (),
         )
 
     @property

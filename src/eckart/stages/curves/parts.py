@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from torch import nn
-from torch.nn.parameter import is_lazy
 
 from eckart.costs import COSTS
 from eckart.errors import MismatchError
 from eckart.moments import Moments
-from eckart.network.costs import NetworkCosts, network_costs
+from eckart.network.costs import NetworkCosts, network_costs, stored_in
+from eckart.records.curves import UNREACHED
 
 _OTHER = "what runs outside of layers"
 
@@ -21,7 +21,7 @@ def costs_of_parts(
     """Costs by name of the part and of the cost; the costs of a part that are known.
 
     A part is a layer, or all modules of one class that have no matrix, such as norms. A tensor that
-    is shared counts once.
+    is shared counts once. What calibration did not reach is one part.
 
     Args:
         model: the dense network.
@@ -39,6 +39,8 @@ def costs_of_parts(
         for name, spec in moments.specs.items()
     }
     seen = {id(p) for name in parts for p in model.get_submodule(name)._parameters.values()}
+    idle = unreached(model, moments)
+    seen |= {id(p) for p in idle}
     for name, module in model.named_modules():
         if name in parts or name in shrinking:
             continue
@@ -46,7 +48,14 @@ def costs_of_parts(
         part = parts.setdefault(name if known else f"every {type(module).__name__}", {})
         _add(part, {"macs": counted.layer_macs.get(name, 0), **_stored(module, seen)})
     parts[_OTHER] = {"macs": counted.other_macs}
+    parts[UNREACHED] = stored_in(idle)
     return parts
+
+
+def unreached(model: nn.Module, moments: Moments) -> list[nn.Parameter]:
+    """The parameters that calibration did not reach."""
+    named = dict(model.named_parameters())
+    return [named[name] for name in moments.unreached if name in named]
 
 
 def _counted(model: nn.Module, moments: Moments) -> NetworkCosts:
@@ -61,13 +70,10 @@ def _counted(model: nn.Module, moments: Moments) -> NetworkCosts:
 
 def _stored(module: nn.Module, seen: set[int]) -> dict[str, int]:
     """Parameters and bytes of a module itself that were not seen before."""
-    own = [p for p in module._parameters.values() if p is not None and not is_lazy(p)]
+    own = [p for p in module._parameters.values() if p is not None]
     fresh = [p for p in own if id(p) not in seen]
     seen |= {id(p) for p in fresh}
-    return {
-        "params": sum(p.numel() for p in fresh),
-        "bytes": sum(p.numel() * p.element_size() for p in fresh),
-    }
+    return stored_in(fresh)
 
 
 def _add(part: dict[str, int], costs: Mapping[str, int]) -> None:

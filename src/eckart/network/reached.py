@@ -1,0 +1,75 @@
+"""Which parameters a network uses on the data that it sees, whoever multiplies with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, final
+
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from eckart.running.batches import tensors_in
+
+
+class _Reads(TorchFunctionMode):
+    """Notes which tensors torch's functions get, where the result is a tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[int] = set()
+
+    def __torch_function__(
+        self, func: Callable[..., Any], _: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Call the function; a read of a shape or a dtype gives no tensor, and does not count."""
+        result = func(*args, **(kwargs or {}))
+        if tensors_in(result):
+            self.seen |= {id(t) for t in tensors_in((args, kwargs or {}))}
+        return result
+
+
+@final
+class Reached:
+    """Follows a network from pass to pass.
+
+    A parameter is reached if its module is called, or if one of torch's functions gets it in the
+    first pass. What scripted modules do is not seen, so their parameters count as reached.
+
+    Attributes:
+        missing: the parameters that no pass reached so far, by name.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model, self._first = model, True
+        scripts = [m for m in model.modules() if type(m).__module__ == "torch.jit._script"]
+        hidden = {id(p) for module in scripts for p in module.parameters()}
+        self.missing = {n: p for n, p in model.named_parameters() if id(p) not in hidden}
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """Inside, one pass runs."""
+        left = {id(p) for p in self.missing.values()}
+        called: set[int] = set()
+        owners = [m for m in self._model.modules() if not left.isdisjoint(_own(m))]
+        handles = [m.register_forward_pre_hook(lambda m, _: called.update(_own(m))) for m in owners]
+        reads = _Reads() if self._first else None
+        try:
+            with reads or nullcontext():
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+        self._first = False
+        found = called | (reads.seen if reads is not None else set())
+        self.missing = {name: p for name, p in self.missing.items() if id(p) not in found}
+
+    def reads(self, layer: nn.Module) -> bool:
+        """Whether some pass used the weight of a layer."""
+        missing = {id(p) for p in self.missing.values()}
+        matrices = (p for p in layer._parameters.values() if p is not None and p.dim() > 1)
+        return any(id(p) not in missing for p in matrices)
+
+
+def _own(module: nn.Module) -> set[int]:
+    return {id(p) for p in module._parameters.values() if p is not None}
