@@ -227,11 +227,24 @@ class Features(nn.Module):
         return features, self.second(torch.relu(features))
 
 
+class Halved(nn.Module):
+    """One half of the first layer's channels is a gate for the other, as in fused gated MLPs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(5, 12), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, value = self.first(x).chunk(2, -1)
+        return self.second(gate.sigmoid() * value)
+
+
 IMAGE = (2, 4, 5)
 _DIFFERS = "does not give the same outputs as masking them"
 
 KNOWN = {
     "linear": Known(linear, (5,), {"0": Group(8, {"0": 1}, {"2": 1})}),
+    "halved": Known(Halved, (5,), {"first": Group(6, {"first": 2}, {"second": 1})}),
     "deep linear": Known(
         deep_linear,
         (6,),

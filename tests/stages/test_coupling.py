@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from eckart.records.channels import Units
 from stages.channel_networks import KNOWN, REMOVABLE, Group, Known
 from stages.networks import mlp
 from tolerances import tolerance
+from transformer_networks import llama
 
 each_network = pytest.mark.parametrize("known", KNOWN.values(), ids=KNOWN)
 each_removable = pytest.mark.parametrize("known", [KNOWN[n] for n in REMOVABLE], ids=REMOVABLE)
@@ -196,6 +198,42 @@ def test_a_norm_keeps_its_mode_statistics_and_settings():
     for name in ("weight", "bias", "running_mean", "running_var"):
         kept = getattr(model[1], name)[[1, 2, 4, 5, 6, 7]]
         assert torch.equal(getattr(norm, name), kept), name
+
+
+@dataclass
+class Answer:
+    """What a network returns: a plain dataclass, which the tracer itself does not open."""
+
+    scores: Tensor
+
+
+class Answering(nn.Module):
+    """Returns a dataclass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = mlp(5, 8, 3)
+
+    def forward(self, x: Tensor) -> Answer:
+        return Answer(self.layers(x))
+
+
+def test_outputs_in_a_dataclass_are_traced():
+    result = coupling(Answering(), torch.randn(1, 5))
+    assert [(group.name, group.size) for group in result.groups] == [("layers.0", 8)]
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_the_gated_mlp_of_a_language_model_is_a_group(cached: bool):
+    """Rotated queries and keys are followed to an end, and the cache in the output is no matter."""
+    model = llama(use_cache=cached)
+    result = coupling(model, {"input_ids": torch.arange(3, 12)[None]}, seconds=40)
+    assert not result.refused.get("channels")
+    for layer in ("model.layers.0.mlp", "model.layers.1.mlp"):
+        group = next(g for g in result.groups if f"{layer}.down_proj" in g.readers)
+        assert set(group.writers) == {f"{layer}.gate_proj", f"{layer}.up_proj"}
+        assert group.size == 24
+    assert all("self_attn" in name for name in result.refused)
 
 
 def test_half_precision_is_verified_too():

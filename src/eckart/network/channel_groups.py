@@ -6,24 +6,19 @@ some of its channels gives the same outputs as masking them, see ``eckart.networ
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
 
-from eckart.layers import no_narrowing, piece_of, type_of
+from eckart.layers import no_narrowing
 from eckart.network.norm_groups import in_norm_groups
+from eckart.network.tracing import traced
 from eckart.network.verifying import Verification
 from eckart.records import ChannelGroup
 from eckart.records.channels import Units
-from eckart.running.batches import call, moved
 from eckart.running.deadline import Deadline, TimeUp
-from eckart.running.hooks import not_compiled
 
 SECONDS = 120.0
 _WRONG = "removing its channels does not give the same outputs as masking them"
@@ -72,15 +67,13 @@ def coupling(
         Verified groups, and the reason against each of the others.
 
     Cost: one traced pass, and two passes per verification. Wrong groups are found by bisection.
-
-    Source: DepGraph, Fang et al. 2023 (2301.12900).
     """
     import torch_pruning  # noqa: F401  here, because it brings torchvision with it; not timed
 
     deadline, tracing = Deadline(seconds), Deadline(seconds / 2)
     try:
         with tracing.interrupting():
-            traced = _pooled(_traced(model, example))
+            pools = _pooled(traced(model, example))
     except TimeUp:
         why = f"tracing did not end within {seconds / 2:g} s, so all channels stay"
         return Coupling((), {"channels": why})
@@ -89,7 +82,7 @@ def coupling(
         return Coupling((), {"channels": why})
     kept, refused = [], {}
     fixed = set(dense)
-    for group in (in_norm_groups(model, pool) for pool in traced):
+    for group in (in_norm_groups(model, pool) for pool in pools):
         reason = _refusal(model, group, fixed) or _varying(group, calls or {})
         if reason is None:
             kept.append(group)
@@ -102,63 +95,6 @@ def coupling(
         if group not in believed:
             refused[group.name] = _LATE.format(seconds) if group.name in late else _WRONG
     return Coupling(tuple(believed), refused)
-
-
-def _traced(model: nn.Module, example: Any) -> list[ChannelGroup]:
-    """The groups as the tracer sees them."""
-    twin = copy.deepcopy(model).eval().requires_grad_()
-    for module in twin.modules():
-        if isinstance(module, _ConvNd):
-            module.padding_mode = "zeros"  # the tracer does not end on copied borders
-    names = {module: name for name, module in twin.named_modules()}
-    inputs = moved(example, twin)
-    devices = {p.device.index or 0 for p in twin.parameters() if p.is_cuda}
-    with (
-        warnings.catch_warnings(),
-        torch.random.fork_rng(devices=devices),
-        torch.enable_grad(),
-        not_compiled(),
-    ):
-        warnings.simplefilter("ignore")
-        import torch_pruning
-
-        graph = torch_pruning.DependencyGraph().build_dependency(
-            twin, inputs, forward_fn=lambda network, given: call(network, given), verbose=False
-        )
-        layers = tuple({type(m) for m in twin.modules() if type_of(m) is not None})
-        found = [_group(group, names) for group in graph.get_all_groups(root_module_types=layers)]
-    return [group for group in found if group is not None]
-
-
-def _group(items: Any, names: Mapping[nn.Module, str]) -> ChannelGroup | None:
-    """One traced group with its units; None if an index does not come from any channel."""
-    size = len(items[0].idxs)
-    sides: dict[str, dict[str, Units]] = {"writers": {}, "readers": {}, "followers": {}}
-    for item in items:
-        module = item.dep.target.module
-        if module not in names:
-            if isinstance(module, nn.Parameter):
-                return None
-            continue
-        if isinstance(module, nn.PReLU) and module.num_parameters == 1:
-            continue  # one slope for all channels
-        if any(root is None for root in item.root_idxs):
-            return None
-        units: list[list[int]] = [[] for _ in range(size)]
-        for index, root in zip(item.idxs, item.root_idxs, strict=True):
-            units[root].append(index)
-        known = sides[_side(module, item.dep.handler.__name__)]
-        before = known.get(names[module], ((),) * size)
-        merged = zip(before, units, strict=True)
-        known[names[module]] = tuple(tuple(sorted({*a, *b})) for a, b in merged)
-    root = names[items[0].dep.target.module]
-    return ChannelGroup(name=next(iter(sides["writers"]), root), size=size, **sides)
-
-
-def _side(module: nn.Module, handler: str) -> str:
-    if type_of(module) is None or piece_of(module).is_depthwise:
-        return "followers"
-    return "readers" if handler == "prune_in_channels" else "writers"
 
 
 def _pooled(groups: Sequence[ChannelGroup]) -> list[ChannelGroup]:
