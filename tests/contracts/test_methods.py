@@ -15,6 +15,7 @@ from eckart.methods import (
     METHODS,
     Method,
     Problem,
+    Refining,
     fitting_methods,
     methods_named,
     selection_named,
@@ -78,6 +79,22 @@ def test_every_loss_is_the_quadratic_form_of_what_is_built(prepared: Prepared):
     torch.testing.assert_close(
         losses / scale, losses_of(p.weight, merged, p.a, p.g) / scale, **CLOSE
     )
+
+
+def test_refined_weights_lose_what_is_said_and_never_more_than_before(
+    method: Method, prepared: Prepared
+):
+    if not isinstance(method, Refining):
+        pytest.skip(f"{method.name} does not refine")
+    p = prepared.problem
+    form, loss = prepared.offers[len(prepared.offers) // 2]
+    found, again = (method.refined(prepared.state, form, p) for _ in range(2))
+    assert all(map(torch.equal, found.weights, again.weights))
+    merged = as_matrix(rebuild(prepared.module, form, list(found.weights)).merge())
+    scale = quadratic_loss(p.weight, p.a, p.g)
+    (true,) = losses_of(p.weight, [merged], p.a, p.g)
+    assert found.loss / scale == pytest.approx(float(true) / scale, abs=CLOSE["atol"])
+    assert found.loss <= loss * (1 + 1e-9) + 1e-12 * scale
 
 
 def test_offers_are_distinct_and_replace_the_layer(prepared: Prepared):

@@ -3,8 +3,12 @@
 import pytest
 import torch
 
-from eckart.linalg import canonical_factors, quadratic_loss
-from eckart.linalg.canonical import _explained
+from eckart.linalg import (
+    canonical_factors,
+    canonical_path,
+    canonical_refined,
+    quadratic_loss,
+)
 from random_moments import normal, second_moment
 
 A, G = second_moment(1, 12, seed=1)[0], second_moment(1, 5, seed=2)[0]
@@ -28,11 +32,27 @@ def test_the_last_factor_is_least_squares_under_both_weights():
         assert found.loss < quadratic_loss((kernel - merged).flatten(1), A, G)
 
 
-def test_the_slope_of_what_is_explained_is_its_derivative():
-    seen, rows = normal(12, 5, seed=1), normal(4, 12, seed=2)
-    (_, slope), step = _explained(rows, A, seen), 1e-6 * normal(4, 12, seed=3)
-    up, down = (_explained(rows + sign * step, A, seen)[0] for sign in (1, -1))
-    assert up - down == pytest.approx(2 * float((slope * step).sum()), rel=1e-5)
+def test_a_path_of_ranks_loses_about_what_each_rank_loses_when_it_is_searched_alone():
+    kernel = normal(8, 6, 9, seed=0)
+    a, g = second_moment(1, 54, seed=1)[0], second_moment(1, 8, seed=2)[0]
+    path = canonical_path(kernel, a, g, [2, 4, 8, 12])
+    losses = [factors.loss for factors in path]
+    assert [len(factors.first) for factors in path] == [2, 4, 8, 12]
+    assert losses == sorted(losses, reverse=True)
+    for factors in path:
+        merged = torch.einsum("or,rk,rc->ock", factors.last, factors.middle, factors.first)
+        assert factors.loss == pytest.approx(quadratic_loss((kernel - merged).flatten(1), a, g))
+        alone = canonical_factors(kernel, a, g, len(factors.first))
+        assert alone.loss <= factors.loss < 3 * alone.loss
+
+
+def test_refining_lowers_the_loss_and_never_raises_it():
+    kernel = normal(8, 6, 9, seed=0)
+    a, g = second_moment(1, 54, seed=1)[0], second_moment(1, 8, seed=2)[0]
+    (start,) = canonical_path(kernel, a, g, [12])
+    better = canonical_refined(kernel, a, g, start)
+    assert better.loss < 0.8 * start.loss
+    assert canonical_refined(kernel, a, g, start, most=0).loss <= start.loss
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])

@@ -9,7 +9,12 @@ from eckart.linalg.calculus.factor_fitting import (
 from eckart.linalg.calculus.factor_gradients import frobenius_gradients, weighted_gradients
 from eckart.linalg.calculus.lanczos import LargestEigenvalue, largest_eigenvalue
 from eckart.linalg.calculus.rayleigh import rayleigh_gradient, rayleigh_hessian, rayleigh_quotient
-from eckart.linalg.canonical import CanonicalFactors, canonical_factors
+from eckart.linalg.canonical import (
+    CanonicalFactors,
+    canonical_factors,
+    canonical_path,
+    canonical_refined,
+)
 from eckart.linalg.elimination import (
     Reader,
     backward_elimination,
@@ -63,6 +68,7 @@ from eckart.linalg.ranks.rules import (
 from eckart.linalg.ranks.variational_bayes import VariationalRank, variational_rank
 from eckart.linalg.regression import least_squares, reduced_rank_regression
 from eckart.linalg.separable import SeparableFactors, separable_factors
+from eckart.linalg.separable_search import SeparablePair, separable_refined
 from eckart.linalg.tucker import NestedTucker, Tucker2, tucker2
 from eckart.linalg.whitening import damped, factor, quadratic_loss, roots
 
@@ -79,6 +85,7 @@ __all__ = [
     "NestedTucker",
     "Reader",
     "SeparableFactors",
+    "SeparablePair",
     "SpanningRows",
     "Tucker2",
     "VariationalRank",
@@ -91,6 +98,8 @@ __all__ = [
     "backward_elimination",
     "black_box_rank",
     "canonical_factors",
+    "canonical_path",
+    "canonical_refined",
     "damped",
     "debias",
     "effective_rank",
@@ -127,6 +136,7 @@ __all__ = [
     "roots",
     "row_gram",
     "separable_factors",
+    "separable_refined",
     "spanning_rows",
     "stable_rank",
     "subspace_iteration",

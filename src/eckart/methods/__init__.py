@@ -7,6 +7,7 @@ from eckart.methods.low_rank import svd as plain_svd
 from eckart.methods.narrowing import Heirs, heirs, narrowed_problem
 from eckart.methods.problem import Problem, problem_of, regular
 from eckart.methods.reading import Reading, reading_of
+from eckart.methods.refining import Refined, Refining, refined
 from eckart.methods.registry import (
     DEFAULT_METHODS,
     METHODS,
@@ -48,6 +49,8 @@ __all__ = [
     "Problem",
     "Ranking",
     "Reading",
+    "Refined",
+    "Refining",
     "Selection",
     "Spatial",
     "TuckerTwo",
@@ -60,6 +63,7 @@ __all__ = [
     "narrowed_problem",
     "problem_of",
     "reading_of",
+    "refined",
     "register_method",
     "register_selection",
     "regular",

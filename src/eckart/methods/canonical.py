@@ -7,12 +7,14 @@ from typing import final
 
 from torch import Tensor
 
-from eckart.linalg import CanonicalFactors, canonical_factors
+from eckart.linalg import CanonicalFactors, canonical_path, canonical_refined
 from eckart.methods.adjoint import as_convolution, weights_in
 from eckart.methods.problem import Problem
+from eckart.methods.refining import Refined
 from eckart.records import Form, Piece
 
-_SHARES = (1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4)  # of the break-even rank
+_SHARES = tuple(n / 32 for n in (2, 3, 4, 6, 8, 10, 12, 16, 20, 24))  # of the break-even rank
+_MOST_WORK = 1.5e9  # rank · in², summed over the ranks; the work is some dozens of times this
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class CanonicalState:
 @final
 @dataclass(frozen=True)
 class Canonical:
-    """A sum of products of vectors. Each rank needs its own search, so only a few are offered.
+    """A sum of products of vectors, in few ranks; the wider the layer, the fewer.
 
     If channels are removed too, no rank is offered, because there would be too many widths.
 
@@ -48,15 +50,14 @@ class Canonical:
         return max(piece.kernel, default=1) > 1 and piece.groups == 1
 
     def prepare(self, problem: Problem) -> CanonicalState:
-        """Seven searches, for ranks up to three quarters of the break-even rank."""
+        """One path, from three quarters of the break-even rank down; less for wide layers."""
         piece = problem.piece
         if problem.narrowed:
             return CanonicalState(piece, ())
-        ranks = sorted({max(1, int(share * _break_even(piece))) for share in _SHARES})
         flat = as_convolution(problem)
         kernel = flat.weight[0].unflatten(1, (flat.piece.inputs, -1))
         a, g = flat.a[0], flat.g[0]
-        return CanonicalState(piece, tuple(canonical_factors(kernel, a, g, r) for r in ranks))
+        return CanonicalState(piece, tuple(canonical_path(kernel, a, g, _ranks(flat.piece))))
 
     def losses(self, state: CanonicalState) -> list[tuple[Form, float]]:
         """The forms of the ranks that were searched."""
@@ -67,9 +68,14 @@ class Canonical:
 
     def build(self, state: CanonicalState, form: Form) -> list[Tensor]:
         """The three kernels."""
-        rank = form.pieces[0].outputs
-        (found,) = (factors for factors in state.found if len(factors.first) == rank)
-        return weights_in(form, (found.first, found.middle, found.last))
+        return _weights(form, _found(state, form))
+
+    def refined(self, state: CanonicalState, form: Form, problem: Problem) -> Refined:
+        """The three kernels after many more steps of the search."""
+        flat = as_convolution(problem)
+        kernel = flat.weight[0].unflatten(1, (flat.piece.inputs, -1))
+        found = canonical_refined(kernel, flat.a[0], flat.g[0], _found(state, form))
+        return Refined(tuple(_weights(form, found)), found.loss)
 
 
 def canonical_form(piece: Piece, rank: int) -> Form:
@@ -77,6 +83,29 @@ def canonical_form(piece: Piece, rank: int) -> Form:
     middle = replace(piece, inputs=rank, outputs=rank, groups=rank, bias=False)
     last = piece.pointwise(rank, piece.outputs, piece.bias)
     return Form((piece.pointwise(piece.inputs, rank), middle, last))
+
+
+def _found(state: CanonicalState, form: Form) -> CanonicalFactors:
+    """The factors of a form; of a transposed convolution they are those of its adjoint."""
+    rank = form.pieces[0].outputs
+    (found,) = (factors for factors in state.found if len(factors.first) == rank)
+    return found
+
+
+def _weights(form: Form, factors: CanonicalFactors) -> list[Tensor]:
+    """The three kernels of a form."""
+    return weights_in(form, (factors.first, factors.middle, factors.last))
+
+
+def _ranks(piece: Piece) -> list[int]:
+    """The ranks that are offered for a convolution: the lowest ones, up to some work."""
+    found, work = list[int](), 0
+    for rank in sorted({max(1, int(share * _break_even(piece))) for share in _SHARES}):
+        work += rank * piece.matrix_shape[2] ** 2
+        if found and work > _MOST_WORK:
+            break
+        found.append(rank)
+    return found
 
 
 def _break_even(piece: Piece) -> float:

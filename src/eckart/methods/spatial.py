@@ -15,9 +15,10 @@ from typing import final
 import torch
 from torch import Tensor
 
-from eckart.linalg import SeparableFactors, separable_factors
+from eckart.linalg import SeparableFactors, separable_factors, separable_refined
 from eckart.methods.adjoint import as_convolution, weights_in
 from eckart.methods.problem import Problem
+from eckart.methods.refining import Refined
 from eckart.records import Form, Piece
 
 Axes = tuple[int, ...]
@@ -70,11 +71,17 @@ class Spatial:
 
     def build(self, state: SpatialState, form: Form) -> list[Tensor]:
         """Both kernels, with the scale split evenly between them."""
-        rank = form.pieces[0].outputs // form.pieces[0].groups
-        for axes, factors in zip(orders(state.piece), state.orders, strict=True):
-            if spatial_form(state.piece, axes, rank) == form:
-                return weights_in(form, factors.balanced(rank))
-        raise ValueError(f"{form} is not among the forms of this state")
+        return weights_in(form, _found(state, form)[1])
+
+    def refined(self, state: SpatialState, form: Form, problem: Problem) -> Refined:
+        """Both kernels after some steps under the full ``A``, group by group."""
+        axes, (first, second) = _found(state, form)
+        flat = as_convolution(problem)
+        kernel, a = _regrouped(flat, axes)
+        groups = zip(kernel, a, flat.g, first, second, strict=True)
+        pairs = [separable_refined(*group) for group in groups]
+        kernels = torch.stack([p.first for p in pairs]), torch.stack([p.second for p in pairs])
+        return Refined(tuple(weights_in(form, kernels)), sum(pair.loss for pair in pairs))
 
 
 def orders(piece: Piece) -> Iterator[Axes]:
@@ -97,8 +104,25 @@ def spatial_form(piece: Piece, axes: Axes, rank: int) -> Form:
     return Form((first, replace(piece.on(end), inputs=between)))
 
 
+def _found(state: SpatialState, form: Form) -> tuple[Axes, tuple[Tensor, Tensor]]:
+    """The order of the axes in a form, and its factors."""
+    rank = form.pieces[0].outputs // form.pieces[0].groups
+    for axes, factors in zip(orders(state.piece), state.orders, strict=True):
+        if spatial_form(state.piece, axes, rank) == form:
+            return axes, factors.balanced(rank)
+    raise ValueError(f"{form} is not among the forms of this state")
+
+
 def _factors(problem: Problem, axes: Axes) -> SeparableFactors:
     """Factors with the kernel along some axes first, up to the break-even rank."""
+    kernel, a = _regrouped(problem, axes)
+    (groups, out), (c, tall, wide) = kernel.shape[:2], kernel.shape[2:]
+    break_even = problem.piece.weights // (groups * (c * tall + out * wide))
+    return separable_factors(kernel, a, problem.g, max(1, break_even), check=False)
+
+
+def _regrouped(problem: Problem, axes: Axes) -> tuple[Tensor, Tensor]:
+    """The kernel as (groups, out, c, some axes, the others), and its ``A``."""
     piece = problem.piece
     groups, out, row = piece.matrix_shape
     others = [axis for axis in range(len(piece.kernel)) if axis not in axes]
@@ -110,5 +134,4 @@ def _factors(problem: Problem, axes: Axes) -> SeparableFactors:
         weight, a = weight[..., order], a[:, order][..., order]
     tall = prod(piece.kernel[axis] for axis in axes)
     kernel = weight.reshape(groups, out, piece.inputs // groups, tall, -1)
-    break_even = piece.weights // (groups * (kernel.shape[2] * tall + out * kernel.shape[4]))
-    return separable_factors(kernel.contiguous(), a, problem.g, max(1, break_even), check=False)
+    return kernel.contiguous(), a

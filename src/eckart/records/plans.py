@@ -126,6 +126,8 @@ class Plan:
         notes: what is to be said about modules that the plan opens, by name.
         unreached: what the parameters cost that calibration did not reach, by name of the cost.
             They stay as they are.
+        refined: the loss of the factors that were built, by layer, once the plan is applied. It is
+            never above that of the choice, and below where the method could refine its factors.
     """
 
     choices: Mapping[str, Choice]
@@ -143,6 +145,7 @@ class Plan:
     states: States = field(default_factory=States, repr=False, compare=False)
     notes: Mapping[str, str] = field(default_factory=dict, compare=False)
     unreached: Mapping[str, Count] = field(default_factory=dict, compare=False)
+    refined: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     def __str__(self) -> str:
         kept = ", ".join(f"{v / max(self.totals[k], 1):.3f} of {k}" for k, v in self.costs.items())
@@ -151,7 +154,8 @@ class Plan:
         channels = f", {gone} channels removed" if gone else ""
         return (
             f"{factored} layers factored{channels}, {len(self.dense)} dense; "
-            f"predicted loss {self.loss:.4g}; keeps {kept}{self._said_of_unreached()}"
+            f"predicted loss {self.loss:.4g}{self._after()}; keeps {kept}"
+            f"{self._said_of_unreached()}"
         )
 
     def _said_of_unreached(self) -> str:
@@ -162,6 +166,17 @@ class Plan:
         counted = self.budget is not None and self.budget.of == "model"
         how = "; of='reached' does not count them" if counted else ""
         return f"; calibration did not reach {idle / whole:.1%} of the parameters, which stay{how}"
+
+    def _after(self) -> str:
+        """The loss after refinement, where that was lower."""
+        found = self.refined_loss
+        return f", {found:.4g} refined" if found < self.loss * (1 - 1e-3) else ""
+
+    @property
+    def refined_loss(self) -> float:
+        """The loss with refined factors; the predicted loss if the plan was not applied."""
+        gained = (c.loss - self.refined.get(name, c.loss) for name, c in self.choices.items())
+        return self.loss - sum(gained)
 
     @property
     def changed(self) -> set[str]:
@@ -212,6 +227,7 @@ class Plan:
             "bound": self.bound,
             "notes": dict(self.notes),
             "unreached": dict(self.unreached),
+            "refined": dict(self.refined),
         }
 
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -33,6 +33,10 @@ class Applied:
 def apply(model: nn.Module, plan: Plan, moments: Moments, *, inplace: bool = False) -> nn.Module:
     """Replace the layers as the plan says.
 
+    The factors that methods offered for every size are refined for the size that was chosen: some
+    steps of a search on the layer's own ``½ tr(G ΔW A ΔWᵀ)``, for the methods that can (``spatial``
+    and ``cp``). The plan that the network carries has the losses after that as ``refined``.
+
     Then the network runs once on the example input. If the replacement of a layer breaks this pass
     (some modules read ``child.weight`` directly), the layer is restored. A warning names it, and so
     does the plan that the network carries as ``eckart_plan``.
@@ -49,7 +53,8 @@ def apply(model: nn.Module, plan: Plan, moments: Moments, *, inplace: bool = Fal
     Raises:
         MismatchError: plan, moments and network do not belong together.
 
-    Cost: one forward pass, and one decomposition per factored layer that loses channels as well or
+    Cost: one forward pass, the refinement (see ``separable_refined`` and ``canonical_refined`` in
+        ``eckart.linalg``), and one decomposition per factored layer that loses channels as well or
         whose state is neither in the plan nor in a workspace. Memory for the smaller network
         beside the dense one; weights that factors replace are not copied.
     """
@@ -72,5 +77,7 @@ def applied(
     whole = opened(model)
     check_fits(model, whole, plan, moments)
     weights = weights_of(whole, plan, moments, cache or Cache.beside(moments, plan.states))
+    refined = {name: w.loss for name, w in weights.items() if w.loss is not None}
     smaller, done = put_in(model, plan, weights, moments, inplace=inplace)
+    done = replace(done, refined={k: v for k, v in refined.items() if k not in done.dense})
     return Applied(attach_plan(smaller, done), done)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from eckart.errors import MismatchError
 from eckart.layers import weight_of
 from eckart.methods import (
     Cache,
@@ -17,6 +16,7 @@ from eckart.methods import (
     narrowed_problem,
     problem_of,
     reading_of,
+    refined,
 )
 from eckart.moments import Moments
 from eckart.records import Choice, Plan, Removal
@@ -29,10 +29,12 @@ class Weights:
     Attributes:
         plain: the weight refitted to make up for removed channels; None if none are removed.
         factors: the weights of the form's pieces; empty if the form is a single plain layer.
+        loss: predicted for the factors, which may be refined; None without factors.
     """
 
     plain: Tensor | None
     factors: list[Tensor]
+    loss: float | None = None
 
 
 def weights_of(model: nn.Module, plan: Plan, moments: Moments, cache: Cache) -> dict[str, Weights]:
@@ -54,18 +56,14 @@ class _Work:
 
     def weights(self, name: str, choice: Choice) -> Weights:
         """The new weights of one layer."""
-        problem, factors = self._narrowed(name), list[Tensor]()
+        problem, factors, loss = self._narrowed(name), list[Tensor](), None
         dtype = weight_of(self.model.get_submodule(name)).dtype
         if not choice.form.is_plain:
             (method,) = methods_named([choice.method])
-            state = self.cache.state(method, problem)
-            if all(form != choice.form for form, _ in method.losses(state)):
-                raise MismatchError(
-                    f"layer {name!r:.80}: {method.name} cannot make the form {choice.form}"
-                )
-            factors = method.build(state, choice.form)
+            found = refined(self.cache, method, problem, choice.form, name)
+            factors, loss = [weight.to(dtype) for weight in found.weights], found.loss
         plain = self.cache.weight(problem).to(dtype) if problem.narrowed else None
-        return Weights(plain, [factor.to(dtype) for factor in factors])
+        return Weights(plain, factors, loss)
 
     def _narrowed(self, name: str) -> Problem:
         """A layer's problem at the width that the plan leaves to it."""

@@ -1,0 +1,134 @@
+"""A weight as a sum of given rows: the best combination, what it explains, and how that changes.
+
+With the rows ``V`` given, the best ``L`` in ``W ≈ L V`` is ``W A Vᵀ (V A Vᵀ)⁻¹``. The loss that is
+left depends on ``V`` alone: ``½ tr(G W A Wᵀ) − ½ tr(Fᵀ Vᵀ (V A Vᵀ)⁻¹ V F)`` with ``F = A Wᵀ G^½``.
+Methods whose rows are built from smaller factors search over these factors (variable projection).
+
+Source: Golub & Pereyra 1973.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from eckart.errors import NonFiniteError
+from eckart.linalg.whitening import factor, quadratic_loss
+
+_RIDGES = {torch.float64: 1e-9, torch.float32: 3e-6}  # of each row's own square; until it is solved
+_MORE, _MOST = 100.0, 1e8
+_TINY = 1e-30
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What rows explain of a weight.
+
+    Attributes:
+        left: share of ``½ tr(G W A Wᵀ)`` that they leave.
+        slope: its gradient in the rows.
+    """
+
+    left: float
+    slope: Float[Tensor, "rows in"]
+
+
+@dataclass(frozen=True)
+class Projection:
+    """``½ tr(G ΔW A ΔWᵀ)`` for a weight ``L V`` with ``L`` at its best.
+
+    Attributes:
+        weight: W, shape (out, in).
+        a: damped second moment of the inputs.
+        g: damped second moment of the output gradients.
+    """
+
+    weight: Float64[Tensor, "out in"]
+    a: Float64[Tensor, "in in"]
+    g: Float64[Tensor, "out out"]
+
+    def last(self, rows: Float64[Tensor, "rows in"]) -> Float64[Tensor, "out rows"]:
+        """The best combination of rows."""
+        weighted = rows @ self.a
+        lower = _lower(weighted @ rows.mT)
+        found: Tensor = torch.cholesky_solve(weighted @ self.weight.mT, lower).mT
+        return found
+
+    def loss(self, last: Float64[Tensor, "out rows"], rows: Float64[Tensor, "rows in"]) -> float:
+        """The loss of a combination of rows."""
+        return max(0.0, quadratic_loss(self.weight - last @ rows, self.a, self.g))
+
+    @cached_property
+    def exact(self) -> Objective:
+        """The objective in float64."""
+        lifted = self.weight.mT @ factor(self.g, check=False)
+        seen = self.a @ lifted
+        square = float((seen * lifted).sum())
+        scale = max(float(self.a.diagonal().mean()), _TINY)
+        return Objective(self.a / scale, seen / max(square, 1e-300) ** 0.5 / scale**0.5)
+
+    @cached_property
+    def quick(self) -> Objective:
+        """The objective in float32, which takes half of the time."""
+        return Objective(self.exact.a.float(), self.exact.seen.float())
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The share of a weight that rows leave unexplained.
+
+    Attributes:
+        a: second moment of the inputs, of mean diagonal 1.
+        seen: ``A Wᵀ G^½``, scaled so that the shares of all possible rows are between 0 and 1.
+    """
+
+    a: Float[Tensor, "in in"]
+    seen: Float[Tensor, "in out"]
+
+    def __call__(self, rows: Float[Tensor, "rows in"]) -> Explained:
+        """What these rows leave; O(rows·in² + rows·out·in + rows³)."""
+        weighted = rows @ self.a
+        lower = _lower(weighted @ rows.mT)
+        onto = rows @ self.seen
+        solved = torch.cholesky_solve(onto, lower)
+        slope = solved @ (solved.mT @ weighted) - solved @ self.seen.mT
+        return Explained(1.0 - float((solved * onto).sum()), 2 * slope)
+
+    def kept(
+        self, rows: Float[Tensor, "rows in"], count: int
+    ) -> tuple[Int64[Tensor, " count"], Float[Tensor, " count"]]:
+        """Drop rows one by one, each time the one that explains least beside the others.
+
+        Returns:
+            The indices of the rows that stay, ascending, and the weight of each in the outputs.
+        """
+        inverse = torch.cholesky_inverse(_lower(rows @ self.a @ rows.mT))
+        solved = inverse @ (rows @ self.seen)
+        stays = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
+        for _ in range(len(rows) - count):
+            loss = solved.square().sum(1) / inverse.diagonal().clamp_min(_TINY)
+            least = int(torch.where(stays, loss, torch.inf).argmin())
+            stays[least] = False
+            share = inverse[:, least] / inverse[least, least]
+            solved = solved - torch.outer(share, solved[least])
+            inverse = inverse - torch.outer(share, inverse[least])
+        at = stays.nonzero().flatten()
+        return at, solved[at].norm(dim=1)
+
+
+def _lower(gram: Tensor) -> Float[Tensor, "rows rows"]:
+    """Cholesky factor of a gram matrix with the least ridge that makes it regular."""
+    own = gram.diagonal().clone().clamp_min(0) + _TINY
+    ridge = _RIDGES[gram.dtype]
+    while ridge < _MOST:
+        gram.diagonal().copy_(own * (1 + ridge))
+        lower: Tensor
+        lower, failed = torch.linalg.cholesky_ex(gram)
+        if not failed:
+            return lower
+        ridge *= _MORE
+    raise NonFiniteError("the gram matrix of some rows is not finite")
