@@ -1,0 +1,22 @@
+"""Weights in few bits: grids, rounding with feedback from both sides, and what it costs."""
+
+from eckart.linalg.rounding.choice import Choice, choose_grid, width_losses
+from eckart.linalg.rounding.feedback import Rounded, round_weight
+from eckart.linalg.rounding.grids import Grid, stored_bytes
+from eckart.linalg.rounding.packing import pack, packed_bytes, unpack
+from eckart.linalg.rounding.triangles import Triangle, triangle
+
+__all__ = [
+    "Choice",
+    "Grid",
+    "Rounded",
+    "Triangle",
+    "choose_grid",
+    "pack",
+    "packed_bytes",
+    "round_weight",
+    "stored_bytes",
+    "triangle",
+    "unpack",
+    "width_losses",
+]
