@@ -153,6 +153,21 @@ class _Started(nn.Module):
         return y + sum(state.sum() for state in tensors_in(last))
 
 
+class _Stepping(nn.Module):
+    """A loop over a recurrent cell."""
+
+    def __init__(self, kind: type[nn.RNNCellBase], **options: Any) -> None:
+        super().__init__()
+        self.cell = kind(WIDTH, 10, **options)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state, found = None, []
+        for step in x.unbind(1):
+            state = self.cell(step, state)
+            found.append(tensors_in(state)[0])
+        return torch.stack(found, 1)
+
+
 class _Standardised(nn.Conv2d):
     """A convolution whose filters are standardised before they are used."""
 
@@ -199,6 +214,14 @@ CASES |= {
     "gru-unbatched": Case(_recurrent(nn.GRU), (_SELF[0][0], _x(1, 10))),
     "rnn": Case(lambda: _Started(nn.RNN), _SELF[:1]),
     "rnn-relu": Case(_recurrent(nn.RNN, nonlinearity="relu"), _SELF[:1]),
+    "lstm-cell": Case(lambda: _Stepping(nn.LSTMCell), _SELF[:1]),
+    "gru-cell": Case(lambda: _Stepping(nn.GRUCell, bias=False), _SELF[:1]),
+    "gru-cell-itself": Case(lambda: nn.GRUCell(WIDTH, 10), (_x(4, WIDTH), _x(4, 10))),
+    "lstm-cell-itself": Case(lambda: nn.LSTMCell(WIDTH, 10), (_x(4, WIDTH),)),
+    "rnn-cell": Case(lambda: _Stepping(nn.RNNCell), _SELF[:1]),
+    "rnn-cell-relu": Case(
+        lambda: nn.RNNCell(WIDTH, 10, nonlinearity="relu"), (_x(4, WIDTH), _x(4, 10))
+    ),
     "weight-norm": Case(
         lambda: weight_norm(nn.Conv2d(WIDTH, 10, 3, padding=1)), _IMAGES, computed=True
     ),

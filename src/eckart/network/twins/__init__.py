@@ -2,6 +2,8 @@
 
 from eckart.network.twins.attention import Attention
 from eckart.network.twins.attention_twin import AttentionTwin
+from eckart.network.twins.cell import Cell
+from eckart.network.twins.cell_twin import CellTwin
 from eckart.network.twins.encoder_twin import EncoderTwin
 from eckart.network.twins.opening import (
     Composite,
@@ -22,12 +24,15 @@ from eckart.network.twins.weight_twin import WeightTwin
 register_twin(AttentionTwin())
 register_twin(EncoderTwin())
 register_twin(RecurrentTwin())
+register_twin(CellTwin())
 register_twin(WeightTwin())
 
 __all__ = [
     "TWINS",
     "Attention",
     "AttentionTwin",
+    "Cell",
+    "CellTwin",
     "Composite",
     "EncoderTwin",
     "Multiplies",
