@@ -234,7 +234,10 @@ def test_the_metric_that_fits_is_found_and_recorded():
     assert calibrate(llama(), [ids]).metric == "next_token"
     assert calibrate(bert(), [ids]).metric == "similarity"
     assert calibrate(t5(), [{**ids, **labels}]).metric == "logits"
-    assert fitting_metric(torch.nn.Linear(2, 2), torch.zeros(2, 2)) == "outputs"
+    assert fitting_metric(torch.nn.Linear(2, 2), torch.zeros(2, 2), torch.zeros(2, 2)) == "outputs"
+    with_patches = SimpleNamespace(logits=torch.zeros(2, 9, 40))
+    assert fitting_metric(llama(), with_patches, {"input_ids": token_ids(2, 6)}) == "logits"
+    assert fitting_metric(llama(), with_patches, {"input_ids": token_ids(2, 9)}) == "next_token"
 
 
 @pytest.mark.parametrize("make", [t5, bart])

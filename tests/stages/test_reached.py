@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from eckart import Budget, Moments, allocate, apply, calibrate, compress, curves
+from eckart import Budget, Moments, allocate, apply, calibrate, compress, curves, measure
 from eckart.errors import BudgetError
 
 BATCHES = list(torch.randn(3, 8, 12, generator=torch.Generator().manual_seed(0)).unbind())
@@ -56,6 +56,16 @@ def test_what_one_of_two_runs_reached_is_reached(network):
     assert "sometimes.weight" in first.unreached
     for summed in (first + second, second + first):
         assert set(summed.unreached) == set(second.unreached)
+
+
+def test_a_layer_that_the_first_example_misses_takes_part(network, moments):
+    """Its multiply-adds for one example are none, in the layer as in the network."""
+    assert moments.specs["sometimes"].sizes == ()
+    smaller = compress(network, moments, keep=0.6, of="reached", methods=["weighted_svd"])
+    assert "sometimes" in smaller.plan.choices
+    dense, found = (measure(net, BATCHES[0][:1], latency=False) for net in (network, smaller.model))
+    assert smaller.plan.totals["macs"] == dense.macs
+    assert smaller.plan.costs["macs"] == found.macs
 
 
 @pytest.mark.parametrize("amount", [0.6, 400])

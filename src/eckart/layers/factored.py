@@ -59,7 +59,16 @@ class Factored(nn.Sequential):
         if torch.compiler.is_compiling():
             return self._product()
         dense = cast(Tensor, self._whole(piece, like.to("meta")).weight)
-        return Product.of(self._product, dense.shape, like)
+        applied = self._applied if type(self[0]) is nn.Linear and not self.stands_for else None
+        return Product.of(self._product, dense.shape, like, applied)
+
+    def _applied(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """What a module computes that multiplies with the weight and adds a bias of its own."""
+        y, own = self(x), bias_of(self[-1])
+        if bias is own:
+            return cast(Tensor, y)
+        y = y if own is None else y - own
+        return y if bias is None else y + bias
 
     def _product(self) -> Tensor:
         """The weight of the layer that this replaces, in its layout."""

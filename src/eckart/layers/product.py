@@ -7,8 +7,12 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils._pytree import tree_map
 
+from eckart.running.reads import linear_arguments
+
+Applied = Callable[[Tensor, Tensor | None], Tensor]
 _KNOWN = {
     getattr(Tensor, name).__get__ for name in ("dtype", "device", "shape", "is_cuda", "layout")
 } | {Tensor.dim, Tensor.size, Tensor.numel, Tensor.element_size, Tensor.is_floating_point}
@@ -23,14 +27,27 @@ class Product(Tensor):
     """
 
     made: Callable[[], Tensor]
+    applied: Applied | None
 
     @staticmethod
-    def of(made: Callable[[], Tensor], shape: Sequence[int], like: Tensor) -> Product:
-        """The product that ``made`` computes, with the dtype and device of ``like``."""
+    def of(
+        made: Callable[[], Tensor],
+        shape: Sequence[int],
+        like: Tensor,
+        applied: Applied | None = None,
+    ) -> Product:
+        """The product that ``made`` computes, with the dtype and device of ``like``.
+
+        Args:
+            made: multiplies the factors.
+            shape: of the product.
+            like: one of the factors.
+            applied: computes ``F.linear`` of an input and a bias with the product, without it.
+        """
         found: Product = torch.Tensor._make_wrapper_subclass(
             Product, tuple(shape), dtype=like.dtype, device=like.device
         )
-        found.made = made
+        found.made, found.applied = made, applied
         return found
 
     @classmethod
@@ -41,7 +58,11 @@ class Product(Tensor):
         args: Any = (),
         kwargs: Any = None,
     ) -> Any:
-        """Answer what is known, or else compute the product and go on with it."""
+        """Answer what is known, apply the factors, or compute the product and go on with it."""
+        if func is F.linear:
+            x, weight, bias = linear_arguments(*args, **(kwargs or {}))
+            if isinstance(weight, Product) and weight.applied is not None:
+                return weight.applied(x, bias)
         with torch._C.DisableTorchFunctionSubclass():
             if func in _KNOWN:
                 return func(*args, **(kwargs or {}))

@@ -70,20 +70,29 @@ def probe_of(metric: str | Probe) -> Probe:
     return METRICS[metric]()
 
 
-def fitting_metric(model: nn.Module, outputs: Any) -> str:
+def fitting_metric(model: nn.Module, outputs: Any, inputs: Any) -> str:
     """The metric that ``"auto"`` stands for.
 
     ``"next_token"`` for a network that can generate text, or ``"logits"`` if it is an
-    encoder–decoder model; ``"similarity"`` for outputs with hidden states but no logits;
-    ``"outputs"`` for everything else.
+    encoder–decoder model, or if there are logits for more than the tokens, such as for the patches
+    of an image; ``"similarity"`` for outputs with hidden states but no logits; ``"outputs"`` for
+    everything else.
     """
     can_generate = getattr(model, "can_generate", None)
     config = getattr(model, "config", None)
     if callable(can_generate) and can_generate():
-        return "logits" if getattr(config, "is_encoder_decoder", False) else "next_token"
+        apart = getattr(config, "is_encoder_decoder", False) or _beyond_tokens(outputs, inputs)
+        return "logits" if apart else "next_token"
     if named(outputs, "last_hidden_state") is not None and named(outputs, "logits") is None:
         return "similarity"
     return "outputs"
+
+
+def _beyond_tokens(outputs: Any, inputs: Any) -> bool:
+    """Whether there are logits for more positions than there are tokens."""
+    logits, ids = named(outputs, "logits"), named(inputs, "input_ids")
+    known = logits is not None and ids is not None and logits.dim() == 3 and ids.dim() == 2
+    return known and logits.shape[1] > ids.shape[1]
 
 
 def name_of(metric: str | Probe | None) -> str | None:

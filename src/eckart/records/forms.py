@@ -162,7 +162,9 @@ class LayerSpec:
         name: dotted path in the network.
         type: name of its layer type in the registry.
         dense: its own form.
-        sizes: input positions of each call for one example: (height, width), or (rows,).
+        sizes: input positions of each call for one example: (height, width), or (rows,). None if
+            that example does not call it, as an expert for other inputs; the layer's multiply-adds
+            then count neither here nor in the whole network's.
         itemsize: bytes per weight.
         input: key of its input moment; layers that read the same tensor share it.
         multiplied: what of a chain is multiplied out before it runs: ``"never"`` anything;

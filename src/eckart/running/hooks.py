@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from eckart.running.reads import reading
+
 See = Callable[[str, nn.Module, Tensor], Any]
 SeeGradient = Callable[[str, nn.Module, Tensor, Any], None]
 Amend = Callable[[str, nn.Module, Tensor], Tensor | None]
@@ -22,31 +24,34 @@ def watching(
 ) -> Iterator[None]:
     """Report each call's input, and the gradient at its output when one is computed.
 
-    With the gradient comes what ``on_input`` returned for that call.
+    With the gradient comes what ``on_input`` returned for that call. A product of another module
+    with the weight of a linear layer is a call too.
 
     An output that does not require grad, such as that of a first layer whose weight is frozen, is
     made to, so that gradients begin there. Attention stays off torch's fused path, which calls no
     layer.
     """
 
-    def hook(name: str) -> Callable[..., Tensor | None]:
-        def seen(module: nn.Module, args: Any, kwargs: Any, output: Tensor) -> Tensor | None:
-            with torch.no_grad():
-                found = on_input(name, module, args[0] if args else kwargs["input"])
-            if on_gradient is None or not torch.is_grad_enabled():
-                return None
-            fresh = not output.requires_grad
-            node = output.detach().requires_grad_() if fresh else output
-            node.register_hook(lambda grad: on_gradient(name, module, grad.detach(), found))
-            return node.clone() if fresh else None
+    def see(name: str, module: nn.Module, x: Tensor, output: Tensor, *_: Any) -> Tensor | None:
+        with torch.no_grad():
+            found = on_input(name, module, x)
+        if on_gradient is None or not torch.is_grad_enabled():
+            return None
+        fresh = not output.requires_grad
+        node = output.detach().requires_grad_() if fresh else output
+        node.register_hook(lambda grad: on_gradient(name, module, grad.detach(), found))
+        return node.clone() if fresh else None
 
-        return seen
+    def hook(name: str) -> Callable[..., Tensor | None]:
+        return lambda m, args, kwargs, output: see(
+            name, m, args[0] if args else kwargs["input"], output
+        )
 
     handles = [m.register_forward_hook(hook(n), with_kwargs=True) for n, m in layers.items()]
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with not_compiled():
+        with not_compiled(), reading(layers, see):
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
@@ -56,14 +61,26 @@ def watching(
 
 @contextmanager
 def amending(layers: Mapping[str, nn.Module], amend: Amend) -> Iterator[None]:
-    """Hand on each call's output; what ``amend`` returns, unless None, takes its place."""
+    """Hand on each call's output; what ``amend`` returns, unless None, takes its place.
+
+    Where another module multiplies with the weight of a linear layer and adds a bias of its own,
+    ``amend`` gets and returns the output with the layer's bias.
+    """
 
     def hook(name: str) -> Callable[..., Tensor | None]:
         return lambda module, args, output: amend(name, module, output)
 
+    def read(name: str, module: nn.Module, _: Tensor, output: Tensor, bias: Any) -> Tensor | None:
+        own = getattr(module, "bias", None)
+        if bias is own:
+            return amend(name, module, output)
+        more = (0 if bias is None else bias) - (0 if own is None else own)
+        amended = amend(name, module, output - more)
+        return None if amended is None else amended + more
+
     handles = [module.register_forward_hook(hook(name)) for name, module in layers.items()]
     try:
-        with not_compiled():
+        with not_compiled(), reading(layers, read):
             yield
     finally:
         for handle in handles:

@@ -146,7 +146,7 @@ def _seen(network: nn.Module, example: Any) -> Seen:
 
     with untouched(network), torch.no_grad():
         outputs = call(network, example)
-    metric = fitting_metric(network, outputs)
+    metric = fitting_metric(network, outputs, example)
     probe = probe_of(metric)
     if not isinstance(probe, Outputs):
         return Seen(metric, is_joint(probe))

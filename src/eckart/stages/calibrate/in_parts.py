@@ -113,7 +113,7 @@ def groups_within(
     free = 0
     called, outputs = _reading_together(model, layers, batch)
     if metric == AUTO:
-        metric = fitting_metric(model, outputs)
+        metric = fitting_metric(model, outputs, inputs_for(model, batch))
     probe = None if metric is None else probe_of(metric)
     apart = len(probe.tensors(outputs, batch)) if isinstance(probe, Outputs) else 1
     for together in called:

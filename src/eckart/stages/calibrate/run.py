@@ -124,7 +124,7 @@ class Run:
         self.sizes, self.costs = counted.sizes, {**counted.totals(), **self.task.stored}
         self.example = example
         if self.metric == AUTO:
-            self.metric = fitting_metric(model, outputs)
+            self.metric = fitting_metric(model, outputs, example)
         if isinstance(self.metric, Outputs):
             self.metric.check_names(outputs, example)
         self.left_out |= unread(model, batch)
@@ -166,14 +166,12 @@ class Run:
         for name, module in self.task.layers.items():
             if name not in sums.input_of:
                 reasons[name] = _READ if self.reached.reads(module) else _NOT_CALLED
-            elif name not in sizes:
-                reasons[name] = "not called for the first example, so its cost is not known"
             elif sums.rows[sums.input_of[name]] == 0:
                 reasons[name] = "no row reached it in calibration"
             elif self.metric is not None and not self._has_gradients(name):
                 reasons[name] = NO_GRADIENT
             else:
-                spec = _spec(name, module, tuple(sizes[name]), sums.input_of[name])
+                spec = _spec(name, module, tuple(sizes.get(name, ())), sums.input_of[name])
                 specs[name] = replace(spec, multiplied=whole.get(name, "never"))
         kept = {spec.input for spec in specs.values()}
         return Moments(
