@@ -64,9 +64,10 @@ class Factored(nn.Sequential):
 
     def _applied(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """What a module computes that multiplies with the weight and adds a bias of its own."""
-        y, own = self(x), bias_of(self[-1])
+        y: Tensor = self(x)
+        own = bias_of(self[-1])
         if bias is own:
-            return cast(Tensor, y)
+            return y
         y = y if own is None else y - own
         return y if bias is None else y + bias
 

@@ -91,8 +91,9 @@ def fitting_metric(model: nn.Module, outputs: Any, inputs: Any) -> str:
 def _beyond_tokens(outputs: Any, inputs: Any) -> bool:
     """Whether there are logits for more positions than there are tokens."""
     logits, ids = named(outputs, "logits"), named(inputs, "input_ids")
-    known = logits is not None and ids is not None and logits.dim() == 3 and ids.dim() == 2
-    return known and logits.shape[1] > ids.shape[1]
+    if logits is None or ids is None or logits.dim() != 3 or ids.dim() != 2:
+        return False
+    return logits.shape[1] > ids.shape[1]
 
 
 def name_of(metric: str | Probe | None) -> str | None:
