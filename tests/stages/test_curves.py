@@ -1,5 +1,7 @@
 """The options that are offered: grids of ranks, patterns of layers to leave dense."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,6 +9,9 @@ from eckart import Curves, Moments, calibrate, curves
 from eckart.errors import InputError
 from eckart.layers import composed
 from eckart.methods import Problem, methods_named, problem_of
+from eckart.methods.low_rank import low_rank_form
+from eckart.records import Option, Piece
+from eckart.stages.curves.layer_options import useful_methods
 from stages.networks import SmallCnn
 from tolerances import tolerance
 
@@ -102,3 +107,14 @@ def test_without_a_metric_no_gradients_moment_is_needed():
         half = short[len(short) // 2][0]
         products = [composed(method.build(state, half), half) for state in states]
         torch.testing.assert_close(*products, **tolerance(torch.float32))  # as factors are kept
+
+
+def test_methods_that_are_beaten_everywhere_are_not_asked_again():
+    piece = Piece(8, 8)
+    sizes = {rank: low_rank_form(piece, rank) for rank in (1, 2, 3)}
+    beaten = [Option("weighted_svd", form, 4.0 - rank) for rank, form in sizes.items()]
+    better = [replace(o, method="pivoted_svd", loss=o.loss / 2) for o in beaten]
+    methods = methods_named(["weighted_svd", "pivoted_svd"])
+    assert [m.name for m in useful_methods(methods, beaten + better)] == ["pivoted_svd"]
+    assert useful_methods(methods, beaten + better[:1]) == methods
+    assert useful_methods(methods, []) == []

@@ -184,3 +184,35 @@ def test_outputs_in_a_dataclass_are_compared():
     groups = coupling(Trained(), X[:1]).groups
     assert [group.name for group in groups] == ["first"]
     assert not Verification(Summed(), X[:1], [X], False, Deadline(60)).verified(groups)
+
+
+class Alternating(nn.Module):
+    """Hidden channels, in turn of a kind that can be removed and of one that a sum reads too."""
+
+    def __init__(self, blocks: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        widths = [12, 10] * (blocks // 2)
+        self.first = nn.ModuleList(nn.Linear(8, width) for width in widths)
+        self.last = nn.ModuleList(nn.Linear(width, 8) for width in widths)
+        self.register_buffer("mixing", torch.randn(10))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for at, (first, last) in enumerate(zip(self.first, self.last, strict=True)):
+            h = first(x).relu()
+            x = x + last(h) + ((h @ self.mixing)[:, None] if at % 2 else 0)
+        return x
+
+
+def test_groups_of_a_kind_are_tried_together(monkeypatch: pytest.MonkeyPatch):
+    tried, run = [], Verification._all_true
+
+    def counted(self: Verification, groups: Any) -> bool:
+        tried.append([group.size for group in groups])
+        return run(self, groups)
+
+    monkeypatch.setattr(Verification, "_all_true", counted)
+    groups = coupling(Alternating(8), X[:1]).groups
+    assert {group.name for group in groups} == {f"first.{i}" for i in (0, 2, 4, 6)}
+    assert [12] * 4 in tried  # all of the right kind at once, whatever their order is
+    assert not [sizes for sizes in tried[1:] if len(set(sizes)) > 1]

@@ -156,19 +156,19 @@ def _check_some(readers: Sequence[Reader]) -> None:
 
 
 class _Elimination:
-    """One reader while units are removed: ``P`` and ``F M`` of what is left.
+    """One reader while units are removed: ``P`` and ``(F M)ᵀ`` of what is left.
 
     Attributes:
         inverse: P, shape (columns, columns).
-        lifted: F M, shape (out, columns).
+        targets: (F M)ᵀ, shape (columns, out): the columns of a unit are read as rows, in one go.
         alike: units of one length, shape (m,), with their columns, shape (m, length).
         units: number of units at the start.
     """
 
     def __init__(
-        self, inverse: Tensor, lifted: Tensor, alike: list[tuple[Tensor, Tensor]], units: int
+        self, inverse: Tensor, targets: Tensor, alike: list[tuple[Tensor, Tensor]], units: int
     ) -> None:
-        self.inverse, self.lifted, self.alike, self.units = inverse, lifted, alike, units
+        self.inverse, self.targets, self.alike, self.units = inverse, targets, alike, units
         self.stays = torch.ones(len(inverse), dtype=torch.bool, device=inverse.device)
 
     @classmethod
@@ -178,7 +178,8 @@ class _Elimination:
             (units, torch.stack([reader.columns[unit] for unit in units.tolist()]))
             for units in ((lengths == n).nonzero().flatten() for n in {*lengths.tolist()} - {0})
         ]
-        return cls(_inverse(reader.a), reader.lifted.clone(), alike, len(lengths))
+        targets = reader.lifted.mT.clone(memory_format=torch.contiguous_format)
+        return cls(_inverse(reader.a), targets, alike, len(lengths))
 
     def pool(self, units: Int64[Tensor, " pool"]) -> _Elimination:
         """The same for some of the units alone: what is left of them depends on nothing else."""
@@ -187,16 +188,15 @@ class _Elimination:
         places = torch.empty(len(self.inverse), dtype=torch.int64, device=columns.device)
         places[columns] = torch.arange(len(columns), device=columns.device)
         alike = [(of, places[at]) for of, at in chosen]
-        return _Elimination(
-            self.inverse[columns[:, None], columns], self.lifted[:, columns], alike, self.units
-        )
+        inverse = self.inverse[columns[:, None], columns]
+        return _Elimination(inverse, self.targets[columns], alike, self.units)
 
     def added(self) -> Float64[Tensor, " units"]:
         """Loss that removing each unit would add; zero for units that are gone or not read."""
         result = self.inverse.new_zeros(self.units)
         for units, at in self.alike:
             spread = self.inverse[at[:, :, None], at[:, None]]
-            target = self.lifted.mT[at]
+            target = self.targets[at]
             cost = torch.linalg.solve(spread, target @ target.mT).diagonal(dim1=1, dim2=2).sum(1)
             result[units.to(result.device)] = 0.5 * cost
         return result
@@ -209,9 +209,9 @@ class _Elimination:
         if len(at) == 0:
             return
         rows = self.inverse[at]
-        gain = torch.linalg.solve(rows[:, at], rows)
-        self.lifted.addmm_(self.lifted[:, at], gain, alpha=-1)
-        self.inverse.addmm_(rows.mT, gain, alpha=-1)
+        gain = torch.linalg.solve(rows[:, at], rows).mT
+        self.targets.addmm_(gain, self.targets[at], alpha=-1)
+        self.inverse.addmm_(gain, rows, alpha=-1)
         self.stays[at] = False
         if len(self.stays) > _SMALL and self.stays.sum() <= _CUT * len(self.stays):
             self._cut()
@@ -223,7 +223,7 @@ class _Elimination:
     def _cut(self) -> None:
         """Drop the columns that are gone."""
         stays = self.stays
-        self.inverse, self.lifted = self.inverse[stays][:, stays], self.lifted[:, stays]
+        self.inverse, self.targets = self.inverse[stays][:, stays], self.targets[stays]
         places = stays.cumsum(0) - 1  # meaningless for removed columns
         self.alike = [(units, places[at]) for units, at in self.alike]
         self.stays = stays[stays]

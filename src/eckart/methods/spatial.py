@@ -91,17 +91,22 @@ def orders(piece: Piece) -> Iterator[Axes]:
         yield from combinations(long, count)
 
 
-@lru_cache
 def spatial_form(piece: Piece, axes: Axes, rank: int) -> Form:
     """The kernel along some axes to ``rank`` channels per group, then along the others.
 
     Of a transposed convolution, whose adjoint this is, the others come first.
     """
     between = rank * piece.groups
+    first, last = _halves(piece, axes)
+    return Form((replace(first, outputs=between), replace(last, inputs=between)))
+
+
+@lru_cache
+def _halves(piece: Piece, axes: Axes) -> tuple[Piece, Piece]:
+    """Both pieces of a form, for all ranks."""
     others = tuple(axis for axis in range(len(piece.kernel)) if axis not in axes)
     start, end = (others, axes) if piece.transposed else (axes, others)
-    first = replace(piece.on(start), outputs=between, bias=False)
-    return Form((first, replace(piece.on(end), inputs=between)))
+    return replace(piece.on(start), bias=False), piece.on(end)
 
 
 def _found(state: SpatialState, form: Form) -> tuple[Axes, tuple[Tensor, Tensor]]:

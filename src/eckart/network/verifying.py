@@ -73,19 +73,25 @@ class Verification:
     def verified(self, groups: Sequence[ChannelGroup]) -> list[ChannelGroup]:
         """The groups whose removal equals masking, first on one example, then on the sample."""
         self._trials, self._steps = [Trial(self.example, training=False)], _BOTH
-        believed = self._verified(groups)
+        believed = self._verified(sorted(groups, key=self._kind))
         if believed:
             few = [self._few(inputs) for inputs in self.sample[:_BATCHES]]
             tried = [self._trial(inputs, mode) for inputs in few for mode in (False, True)]
             self._trials, self._steps = [trial for trial in tried if trial is not None], _HALF
             believed = self._verified(believed)
-        return believed
+        return [group for group in groups if group in believed]
+
+    def _kind(self, group: ChannelGroup) -> str:
+        """Groups of one kind are mostly all true or all wrong, so they are tried side by side."""
+        sides = (group.writers, group.readers, group.followers)
+        types = [[type(self.model.get_submodule(name)).__name__ for name in side] for side in sides]
+        return f"{group.size} {types}"
 
     def _few(self, inputs: Any) -> Any:
         return inputs if self.whole else first_examples(inputs, _EXAMPLES)
 
     def _verified(self, groups: Sequence[ChannelGroup]) -> list[ChannelGroup]:
-        """All at once if possible, else by halves."""
+        """All at once if possible, else kind by kind, else by halves."""
         try:
             self.deadline.check()
             if not groups or self._all_true(groups):
@@ -95,9 +101,15 @@ class Verification:
             return []
         if len(groups) == 1:
             return []
-        middle = len(groups) // 2
+        middle = self._middle(groups)
         good = self._verified(groups[:middle]) + self._verified(groups[middle:])
         return good if len(good) == len(groups) else self._together(good)
+
+    def _middle(self, groups: Sequence[ChannelGroup]) -> int:
+        """Where to split: between two kinds if there are several, as near the middle as can be."""
+        kinds, half = [self._kind(group) for group in groups], len(groups) // 2
+        borders = [at for at in range(1, len(kinds)) if kinds[at] != kinds[at - 1]]
+        return min(borders or [half], key=lambda at: abs(at - half))
 
     def _together(self, groups: list[ChannelGroup]) -> list[ChannelGroup]:
         """Those of some groups that are true alone that are also true together."""
@@ -124,10 +136,10 @@ class Verification:
         """Whether the network computes the same with units removed as with units masked."""
         self.deadline.check()
         try:
+            with _removed(self.model, kept):  # first, because most wrong groups do not even run
+                found = self._outputs(trial)
             with _masked(self.model, kept):
                 expected = self._outputs(trial)
-            with _removed(self.model, kept):
-                found = self._outputs(trial)
         except Exception:  # a channel that is not there, or the network does not run with fewer
             return False
         return _equal(found, expected, trial.exact)

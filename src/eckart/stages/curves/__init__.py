@@ -26,7 +26,7 @@ from eckart.records import ChannelGroup, Curve, Curves, Form, Offer, Option, Sit
 from eckart.records.offer import Allowed
 from eckart.running.progress import tracked
 from eckart.stages.curves.group_curves import group_curve
-from eckart.stages.curves.layer_options import narrow_options, whole_options
+from eckart.stages.curves.layer_options import narrow_options, useful_methods, whole_options
 from eckart.stages.curves.measured import coherent, rescaled
 from eckart.stages.curves.parts import costs_of_parts
 from eckart.stages.curves.problems import Bench
@@ -115,7 +115,8 @@ def curves(
     found, on_grid = [], partial(_on_grid, multiple=offer.multiple, least_rank=offer.least_rank)
     for name, spec in tracked(specs.items(), "… with fewer channels", progress, len(specs)):
         options = [o for o in whole[name] if on_grid(o.form)]
-        options += narrow_options(bench, spec, offered, groups, on_grid)
+        useful = useful_methods(offered, whole[name])
+        options += narrow_options(bench, spec, useful, groups, on_grid)
         options = [replace(o, loss=o.loss * ratios[name]) for o in options]
         found.append(Curve(Site(name, (name,)), (*options, Option("dense", spec.dense, 0.0))))
     return Curves(

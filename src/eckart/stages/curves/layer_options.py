@@ -15,7 +15,7 @@ from eckart.records import Form, GroupCurve, LayerSpec, Option, Piece
 from eckart.records.plans import NARROWED
 from eckart.stages.curves.problems import Bench
 
-_MOST_WORK = 2e10  # multiplications for all narrower widths of one layer, roughly
+_MOST_WORK = 6e9  # multiplications for all narrower widths of one layer, roughly
 _Widths = tuple[int | None, int | None]
 """Numbers of units that stay in the groups that a layer reads and writes; None without a group."""
 
@@ -23,6 +23,12 @@ _Widths = tuple[int | None, int | None]
 def whole_options(bench: Bench, spec: LayerSpec, methods: Sequence[Method]) -> list[Option]:
     """A layer's options at full width."""
     return _options(bench.problem(spec.name), spec, methods, bench.cache.state)
+
+
+def useful_methods(methods: Sequence[Method], options: Sequence[Option]) -> list[Method]:
+    """The methods that have an option which no other beats in loss and size at once."""
+    useful = {option.method for option in _unbeaten(options)}
+    return [method for method in methods if method.name in useful]
 
 
 def narrow_options(

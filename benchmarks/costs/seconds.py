@@ -1,0 +1,150 @@
+"""CPU seconds and memory of everything after calibration, on networks that people use.
+
+Every network runs in a process of its own, on 2 × 8 images, with the default methods (and CP on
+ResNet-20 and the chain where asked). The weights are random, but for ResNet-20 with `--data`: time
+depends on the shapes.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+import eckart
+from benchmarks.measuring.measurement import Measurement
+from benchmarks.measuring.results_file import Results, Row
+
+T = TypeVar("T")
+BATCHES, BATCH = 2, 8
+BUDGETS = (0.5, 0.3)  # of the parameters: the first one and another
+MODULE = "benchmarks.costs.seconds"
+
+
+def chain() -> nn.Module:
+    """A denoiser: 17 convolutions of 64 channels between one that enters and one that leaves."""
+    layers: list[nn.Module] = [nn.Conv2d(3, 64, 3, padding=1), nn.ReLU()]
+    for _ in range(17):
+        layers += [nn.Conv2d(64, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Conv2d(64, 3, 3, padding=1))
+
+
+def torchvision_model(name: str) -> Callable[[], nn.Module]:
+    """A network of torchvision with random weights."""
+
+    def make() -> nn.Module:
+        from torchvision.models import get_model
+
+        model: nn.Module = get_model(name, weights=None)
+        return model
+
+    return make
+
+
+def resnet20() -> nn.Module:
+    """The trained ResNet-20 of the shared data."""
+    from benchmarks.subjects.reference import reference
+
+    return reference("resnet20", None, 1, 1).model
+
+
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, float | None]] = {
+    # network, pixels, seconds asked for
+    "ResNet-20": (resnet20, 32, 6),
+    "MobileNetV3-small": (torchvision_model("mobilenet_v3_small"), 64, 15),
+    "ResNet-18": (torchvision_model("resnet18"), 64, 30),
+    "chain of 17 convolutions": (chain, 64, 20),
+    "DenseNet-121": (torchvision_model("densenet121"), 64, 60),
+    "ResNet-50": (torchvision_model("resnet50"), 64, 90),
+    "ConvNeXt-T": (torchvision_model("convnext_tiny"), 64, 60),
+    "ViT-B/16": (torchvision_model("vit_b_16"), 224, 60),
+}
+
+
+def measured(name: str, methods: Sequence[str]) -> Row:
+    """All stages of one network in this process."""
+    torch.manual_seed(0)
+    make, pixels, target = NETWORKS[name]
+    model = make().eval()
+    batches = [torch.randn(BATCH, 3, pixels, pixels) for _ in range(BATCHES)]
+    cpu, wall, moments = clocked(lambda: eckart.calibrate(model, batches, progress=False))
+    row: Row = {"network": name, "pixels": pixels, "methods": list(methods), "target_s": target}
+    row |= {"threads": torch.get_num_threads(), "calibrate_s": cpu, "calibrate_wall_s": wall}
+    asked: Any = methods[0] if len(methods) == 1 else list(methods)
+    before = restart_peak()
+    cpu, wall, curves = clocked(
+        lambda: eckart.curves(model, moments, methods=asked, progress=False)
+    )
+    row |= {"curves_s": cpu, "curves_wall_s": wall, "peak_bytes": peak() - before}
+    row |= {
+        "moments_bytes": moments.nbytes,
+        "options": sum(len(curve.options) for curve in curves.curves),
+        "groups": len(curves.groups),
+    }
+    for label, keep in zip(("first_budget", "another_budget"), BUDGETS, strict=True):
+        budget = eckart.Budget(params=keep)
+        row[f"{label}_s"], _, plan = clocked(lambda b=budget: eckart.allocate(curves, b))
+    row["apply_s"], _, _ = clocked(lambda: eckart.apply(model, plan, moments))
+    row["after_calibration_s"] = row["curves_s"] + row["first_budget_s"]
+    return row
+
+
+def clocked(run: Callable[[], T]) -> tuple[float, float, T]:
+    """CPU seconds of all threads, seconds of wall, and the result."""
+    cpu, wall = process_time(), perf_counter()
+    found = run()
+    return process_time() - cpu, perf_counter() - wall, found
+
+
+def restart_peak() -> int:
+    """Forget the largest resident size so far; the size now, in bytes."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return status("VmRSS")
+
+
+def peak() -> int:
+    """The largest resident size since then, in bytes."""
+    return status("VmHWM")
+
+
+def status(field: str) -> int:
+    """A size in the kernel's account of this process, in bytes."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+    raise ValueError(f"/proc/self/status has no {field}")
+
+
+def measure(
+    output: Path,
+    *,
+    networks: Sequence[str] = tuple(NETWORKS),
+    methods: Sequence[str] = ("auto",),
+    limit_s: float = 600.0,
+) -> None:
+    """One child process for each network; those that are in the file already are left out."""
+    results = Results(output)
+    for name in networks:
+        if results.has(network=name, methods=list(methods)):
+            continue
+        command = [sys.executable, "-m", MODULE, name, str(torch.get_num_threads()), *methods]
+        try:
+            child = subprocess.run(command, capture_output=True, timeout=limit_s, check=False)
+        except subprocess.TimeoutExpired:
+            results.add({"network": name, "methods": list(methods), "not_done_after_s": limit_s})
+            continue
+        if child.returncode:
+            raise SystemExit(f"{name} failed:\n{child.stderr.decode()}")
+        results.add(json.loads(child.stdout.splitlines()[-1]))
+
+
+MEASUREMENT = Measurement(measure, choices={"networks": NETWORKS}, threads=2)
+
+if __name__ == "__main__":
+    torch.set_num_threads(int(sys.argv[2]))
+    print(json.dumps(measured(sys.argv[1], sys.argv[3:])))
