@@ -32,6 +32,25 @@ class Joint(Logits):
     joint = True
 
 
+class Several(torch.nn.Module):
+    """Two outputs, of which one is there in some batches only, as is the layer that makes it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.first = torch.nn.Linear(6, 8), torch.nn.Linear(8, 3)
+        self.second, self.never = torch.nn.Linear(8, 5), torch.nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        x = self.body(x).relu()
+        found = {"first": self.first(x)}
+        return found if len(x) == 2 else {**found, "second": 50 * self.second(x)}
+
+
+def several() -> Several:
+    torch.manual_seed(0)
+    return Several()
+
+
 def network() -> Attention:
     torch.manual_seed(0)
     return Diverging()
@@ -63,6 +82,8 @@ def run_rank(rank: int, folder: Path) -> None:
     for count in COUNTS.values():
         moments = calibrate(network(), batches(count)[rank::RANKS], seed=5)
         moments.save(folder / f"{count}-{rank}")
+    outputs = calibrate(several(), batches(3)[rank::RANKS])  # the second rank sees one output only
+    outputs.save(folder / f"several-{rank}")
     joint = calibrate(network(), batches(4)[rank::RANKS], metric=Joint())
     joint.save(folder / f"joint-{rank}")
     try:
@@ -139,6 +160,22 @@ def test_two_ranks_equal_one(count: int, folder: Path):
             for part in ("a", "mean", "g"):
                 left, right = getattr(found, part)(name), getattr(expected, part)(name)
                 torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-12)
+
+
+def test_several_outputs_of_which_a_rank_sees_one(folder: Path):
+    expected = calibrate(several(), batches(3))
+    assert set(expected.scales) == {"first", "second"}
+    assert set(expected.unreached) == {"never.weight", "never.bias"}
+    for rank in range(RANKS):
+        found = Moments.load(folder / f"several-{rank}")
+        assert found.unreached == expected.unreached
+        assert found.skipped == expected.skipped
+        assert found.scales == pytest.approx(expected.scales)
+        assert found.specs.keys() == expected.specs.keys() == {"body", "first", "second"}
+        for name in expected.specs:
+            for part in ("a", "g"):
+                left, right = getattr(found, part)(name), getattr(expected, part)(name)
+                torch.testing.assert_close(left, right, rtol=1e-10, atol=1e-10)
 
 
 def test_sums_of_rows_taken_jointly_add_up_too(folder: Path):

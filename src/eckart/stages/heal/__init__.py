@@ -21,7 +21,7 @@ from eckart.running.batches import call, inputs_of, moved
 from eckart.running.hooks import untouched
 from eckart.scores import Evaluate
 from eckart.stages.heal.closeness import closeness as closeness_to
-from eckart.stages.heal.closeness import compared
+from eckart.stages.heal.compared import compared
 from eckart.stages.heal.correct import Correct
 from eckart.stages.heal.distil import Distil
 from eckart.stages.heal.distil.objectives import TaskLoss
@@ -182,7 +182,8 @@ def _check_belongs(
 @torch.no_grad()
 def _check_outputs(compressed: nn.Module, teacher: nn.Module, parts: Parts) -> None:
     """Check that both networks run on the data and give outputs of the same shape."""
-    inputs = inputs_of(next(iter(parts.held_out or parts.fitting)))
+    batch = next(iter(parts.held_out or parts.fitting))
+    inputs = inputs_of(batch)
     with untouched(compressed):
         outputs = call(compressed, inputs)
     try:
@@ -192,7 +193,7 @@ def _check_outputs(compressed: nn.Module, teacher: nn.Module, parts: Parts) -> N
             f"the teacher does not run on the data ({error!s:.160}): pass the dense network that "
             "the smaller one was made from"
         ) from error
-    compared(outputs, targets)
+    compared(outputs, targets, batch)
 
 
 def _as_before(model: nn.Module, like: nn.Module) -> nn.Module:

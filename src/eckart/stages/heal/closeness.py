@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eckart.errors import InputError
-from eckart.metrics import class_axis, logits_of
 from eckart.records import Score
-from eckart.running.batches import call, inputs_of, tensors_in
+from eckart.running.batches import call, inputs_of
 from eckart.running.hooks import untouched
 from eckart.running.masks import masks_of, real_rows
+from eckart.stages.heal.compared import Pair, compared
 
 _TEMPERATURE = 4.0
 
@@ -22,11 +22,12 @@ _TEMPERATURE = 4.0
 def closeness(teacher: nn.Module, batches: Iterable[Any]) -> Callable[[nn.Module], Score]:
     """An ``evaluate`` that compares outputs with a teacher's; lower is better.
 
-    For outputs with an axis of classes the score is ``T² KL(teacher ‖ network)`` of the softmax at
-    temperature T, averaged over the positions of an example. For other outputs it is
-    ``½ ‖y − t‖² / mean ‖t‖²``, with the mean over all examples. T is 4, because at 1 the few
-    examples on which a confident classifier errs would decide alone. For (n, tokens, classes) T is
-    1, and the score is in nats. Both networks run on each batch, so nothing is kept in memory.
+    For an output with an axis of classes the score is ``T² KL(teacher ‖ network)`` of the softmax
+    at temperature T, averaged over the positions of an example. For others it is
+    ``½ ‖y − t‖² / mean ‖t‖²``, with the mean over all examples. Several outputs add up, see
+    ``compared``. T is 4, because at 1 the few examples on which a confident classifier errs would
+    decide alone. For (n, tokens, classes) T is 1, and the score is in nats. Both networks run on
+    each batch, so nothing is kept in memory.
 
     Args:
         teacher: the dense network, in eval mode.
@@ -37,64 +38,46 @@ def closeness(teacher: nn.Module, batches: Iterable[Any]) -> Callable[[nn.Module
     """
 
     def evaluate(model: nn.Module) -> Score:
-        parts: list[Tensor] = []
-        scale, divergence = 0.0, True
+        sums: dict[str, _Sum] = {}
         with untouched(model), torch.no_grad():
             for batch in batches:
                 outputs, targets = (call(m, inputs_of(batch)) for m in (model, teacher))
-                ours, theirs, axis = compared(outputs, targets)
-                divergence = axis is not None
-                if axis is not None:
-                    parts.append(_divergence(ours, theirs, axis, inputs_of(batch)))
-                else:
-                    real = _real(inputs_of(batch), theirs.shape[:-1], theirs)[..., None]
-                    ours, theirs = (t * real for t in (ours, theirs))
-                    parts.append(0.5 * _per_example((ours - theirs).square()).sum(1))
-                    scale += float(theirs.double().square().sum())
-        samples = torch.cat(parts).cpu()
-        if not divergence and scale > 0:
-            samples = samples * len(samples) / scale
+                for pair in compared(outputs, targets, batch):
+                    sums.setdefault(pair.path, _Sum()).add(pair, inputs_of(batch))
+        samples = torch.stack([each.samples() for each in sums.values()]).sum(0)
         value = float(samples.double().mean())
         return Score(value, len(samples), higher_is_better=False, samples=samples)
 
     return evaluate
 
 
+@dataclass
+class _Sum:
+    """How far one output is from the teacher's, batch by batch."""
+
+    parts: list[Tensor] = field(default_factory=list)
+    scale: float | None = None
+
+    def add(self, pair: Pair, inputs: Any) -> None:
+        """One number per example; a squared error is still to be divided by the scale."""
+        ours, theirs = pair.ours, pair.theirs
+        if pair.axis is not None:
+            self.parts.append(_divergence(ours, theirs, pair.axis, inputs))
+            return
+        real = _real(inputs, theirs.shape[:-1], theirs)[..., None]
+        ours, theirs = (t * real for t in (ours, theirs))
+        self.parts.append(0.5 * _per_example((ours - theirs).square()).sum(1))
+        self.scale = (self.scale or 0.0) + float(theirs.double().square().sum())
+
+    def samples(self) -> Tensor:
+        """One number per example."""
+        samples = torch.cat(self.parts).cpu()
+        return samples * len(samples) / self.scale if self.scale else samples
+
+
 def temperature_for(logits: Tensor) -> float:
     """The temperature T: 1 for (n, tokens, classes), otherwise 4."""
     return 1.0 if logits.dim() == 3 else _TEMPERATURE
-
-
-def compared(outputs: Any, targets: Any) -> tuple[Tensor, Tensor, int | None]:
-    """The outputs of two networks that are compared, and the axis of their classes.
-
-    These are the logits, or else the first floating-point tensors, which have no axis of classes.
-
-    Raises:
-        InputError: there are none, or their shapes differ.
-    """
-    (ours, _), (theirs, axis) = _main(outputs), _main(targets)
-    if ours.shape != theirs.shape:
-        raise InputError(
-            f"the teacher's outputs have shape {tuple(theirs.shape)}, the smaller network's "
-            f"{tuple(ours.shape)}: pass the dense network that it was made from as the teacher"
-        )
-    return ours, theirs, axis
-
-
-def _main(outputs: Any) -> tuple[Tensor, int | None]:
-    try:
-        found = logits_of(outputs)
-    except InputError:
-        found = next((t for t in tensors_in(outputs) if t.is_floating_point()), torch.empty(0))
-        axis = None
-    else:
-        axis = class_axis(found)
-    if not found.is_floating_point() or found.dim() == 0:
-        raise InputError(
-            f"found no output to compare in a {type(outputs).__name__}; give evaluate= instead"
-        )
-    return found, axis
 
 
 def _divergence(ours: Tensor, theirs: Tensor, axis: int, inputs: Any) -> Tensor:

@@ -13,7 +13,8 @@ from eckart.errors import InputError
 from eckart.metrics import class_axis, logits_of
 from eckart.running.batches import call, inputs_of
 from eckart.running.masks import Masks, masks_of, real_part
-from eckart.stages.heal.closeness import compared, temperature_for
+from eckart.stages.heal.closeness import temperature_for
+from eckart.stages.heal.compared import Pair, compared
 
 
 @runtime_checkable
@@ -28,7 +29,8 @@ class Objective(Protocol):
 class Imitation:
     """``T² KL(teacher ‖ student)`` of the softmax at temperature T, averaged over the positions.
 
-    For outputs without an axis of classes it is ``½ mean (y − t)² / mean t²``. Padding is left out.
+    For outputs without an axis of classes it is ``½ mean (y − t)² / mean t²``. Several outputs add
+    up, see ``compared``. Padding is left out.
 
     Attributes:
         temperature: T, by which both sets of logits are divided. None takes that of ``closeness``,
@@ -47,8 +49,12 @@ class Imitation:
         """The divergence; the teacher runs without gradients."""
         with torch.no_grad():
             targets = call(teacher, inputs_of(batch))
-        ours, theirs, axis = compared(outputs, targets)
         masks = masks_of(inputs_of(batch))
+        distances = [self._distance(pair, masks) for pair in compared(outputs, targets, batch)]
+        return torch.stack(distances).sum()
+
+    def _distance(self, pair: Pair, masks: Masks) -> Tensor:
+        ours, theirs, axis = pair.ours, pair.theirs, pair.axis
         if axis is None:
             ours, theirs = (real_part(z, masks) for z in (ours, theirs))
             scale = theirs.square().mean()
