@@ -21,11 +21,11 @@ from eckart.running.batches import call, inputs_of, moved
 from eckart.running.hooks import untouched
 from eckart.scores import Evaluate
 from eckart.stages.heal.closeness import closeness as closeness_to
-from eckart.stages.heal.compared import compared
 from eckart.stages.heal.correct import Correct
 from eckart.stages.heal.distil import Distil
 from eckart.stages.heal.distil.objectives import TaskLoss
 from eckart.stages.heal.judge import Judge
+from eckart.stages.heal.pairs import compared
 from eckart.stages.heal.parts import Parts, parted
 from eckart.stages.heal.refit import Refit
 from eckart.stages.heal.treatments import (

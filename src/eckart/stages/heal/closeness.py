@@ -14,7 +14,7 @@ from eckart.records import Score
 from eckart.running.batches import call, inputs_of
 from eckart.running.hooks import untouched
 from eckart.running.masks import masks_of, real_rows
-from eckart.stages.heal.compared import Pair, compared
+from eckart.stages.heal.pairs import Pair, compared
 
 _TEMPERATURE = 4.0
 

@@ -14,7 +14,7 @@ from eckart.metrics import class_axis, logits_of
 from eckart.running.batches import call, inputs_of
 from eckart.running.masks import Masks, masks_of, real_part
 from eckart.stages.heal.closeness import temperature_for
-from eckart.stages.heal.compared import Pair, compared
+from eckart.stages.heal.pairs import Pair, compared
 
 
 @runtime_checkable
