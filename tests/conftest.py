@@ -1,15 +1,28 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+from torch.utils.benchmark import Timer
 
 torch.set_num_threads(1)
 settings.register_profile(  # the same examples on every CI run, new ones at every desk
     "eckart", deadline=None, derandomize=bool(os.environ.get("CI"))
 )
 settings.load_profile("eckart")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def briefly_timed() -> Iterator[None]:
+    """Forward passes are timed for a millisecond, where users get half a second."""
+    timed = Timer.blocked_autorange
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            Timer, "blocked_autorange", lambda timer, **_: timed(timer, min_run_time=1e-3)
+        )
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,17 +1,15 @@
 """What every registered cost promises, and that the three own ones are what a module has."""
 
-from functools import cache
-
 import pytest
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from eckart.costs import COSTS, Cost, cost_named
 from eckart.errors import InputError
-from eckart.layers import rebuild
 from eckart.methods import METHODS
 from eckart.records import Form, LayerSpec
-from layer_zoo import EVEN_WARNING, LAYERS, inputs, layer, problem_of_layer, spec_of
+from layer_zoo import EVEN_WARNING, LAYERS, inputs, layer, piece_of_layer, spec_of
+from prepared_layers import prepared_for
 
 pytestmark = pytest.mark.filterwarnings(f"ignore:{EVEN_WARNING}")
 
@@ -28,18 +26,13 @@ def measured(name: str, module: nn.Module, example: Tensor) -> int | None:
     return sum(p.numel() * p.element_size() for p in parameters) if name == "bytes" else None
 
 
-@cache
 def offers(name: str) -> list[tuple[Form, nn.Module]]:
     """Dense and everything that the methods offer for a layer, as modules."""
     module = layer(name)
-    problem = problem_of_layer(module)
-    found = [(Form((problem.piece,)), module)]
-    for method in METHODS.values():
-        if method.applies(problem.piece):
-            state = method.prepare(problem)
-            for form, _ in method.losses(state):
-                built = rebuild(module, form, method.build(state, form))
-                found.append((form, built))
+    found = [(Form((piece_of_layer(module),)), module)]
+    for prepared in (prepared_for(method, name) for method in METHODS):
+        if prepared is not None:
+            found += [(built.form, built) for built in prepared.factored]
     return found
 
 

@@ -1,14 +1,12 @@
 """What every registered method promises, on every kind of layer."""
 
-from functools import cache
 from itertools import groupby, pairwise
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 from eckart.errors import InputError
-from eckart.layers import Factored, as_matrix, rebuild
+from eckart.layers import as_matrix
 from eckart.linalg import damped, quadratic_loss
 from eckart.methods import (
     DEFAULT_METHODS,
@@ -22,6 +20,7 @@ from eckart.methods import (
 )
 from eckart.records import Form
 from layer_zoo import EVEN_WARNING, LAYERS, inputs, layer, piece_of_layer, problem_of_layer
+from prepared_layers import Prepared, prepared_for
 from random_moments import losses_of
 from tolerances import tolerance
 from transformer_networks import llama
@@ -30,29 +29,12 @@ pytestmark = pytest.mark.filterwarnings(f"ignore:{EVEN_WARNING}")
 CLOSE = tolerance(torch.float64)
 
 
-class Prepared:
-    """A method's answer for one layer."""
-
-    def __init__(self, method: Method, module: nn.Module) -> None:
-        if not method.applies(piece_of_layer(module)):
-            pytest.skip(f"{method.name} has nothing to offer for {module}")
-        self.module = module
-        self.problem: Problem = problem_of_layer(module)
-        self.state = method.prepare(self.problem)
-        self.offers: list[tuple[Form, float]] = method.losses(self.state)
-        self.weights: list[list[Tensor]] = [
-            method.build(self.state, form) for form, _ in self.offers
-        ]
-
-    @property
-    def factored(self) -> list[Factored]:
-        forms = [form for form, _ in self.offers]
-        return [rebuild(self.module, f, w) for f, w in zip(forms, self.weights, strict=True)]
-
-
-@cache
-def _prepared(method: str, name: str) -> Prepared:
-    return Prepared(METHODS[method], layer(name))
+def applied(method: str, name: str) -> Prepared:
+    """A method's answer for a layer; the test is skipped where it has none."""
+    found = prepared_for(method, name)
+    if found is None:
+        pytest.skip(f"{method} has nothing to offer for {name}")
+    return found
 
 
 @pytest.fixture(params=sorted(METHODS))
@@ -62,7 +44,7 @@ def method(request: pytest.FixtureRequest) -> Method:
 
 @pytest.fixture(params=LAYERS)
 def prepared(request: pytest.FixtureRequest, method: Method) -> Prepared:
-    return _prepared(method.name, request.param)
+    return applied(method.name, request.param)
 
 
 def test_a_method_is_registered_under_its_name(method: Method):
@@ -125,7 +107,7 @@ def test_what_is_built_has_the_form_and_the_outputs_of_its_merged_layer(prepared
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("nested", ["weighted_svd", "activation_svd", "spatial"])
 def test_losses_never_rise_with_the_rank(nested: str, name: str):
-    offers = Prepared(METHODS[nested], layer(name)).offers
+    offers = applied(nested, name).offers
     most = max(loss for _, loss in offers)
     for _, family in groupby(offers, key=lambda offer: offer[0].pieces[0].kernel):
         losses = [loss for _, loss in family]
@@ -135,7 +117,7 @@ def test_losses_never_rise_with_the_rank(nested: str, name: str):
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("full", ["svd", "activation_svd", "weighted_svd"])
 def test_full_rank_reproduces_the_layer(full: str, name: str):
-    prepared = Prepared(METHODS[full], layer(name))
+    prepared = applied(full, name)
     x, built = inputs(prepared.module), prepared.factored[-1]
     torch.testing.assert_close(built(x), prepared.module(x), rtol=1e-7, atol=1e-7)
 
@@ -143,7 +125,7 @@ def test_full_rank_reproduces_the_layer(full: str, name: str):
 def test_weighted_svd_is_the_best_of_its_form():
     for name in LAYERS:
         best, *others = (
-            torch.tensor([loss for _, loss in Prepared(METHODS[m], layer(name)).offers])
+            torch.tensor([loss for _, loss in applied(m, name).offers])
             for m in ("weighted_svd", "activation_svd", "svd")
         )
         for other in others:

@@ -1,13 +1,14 @@
 """What every registered twin promises: it computes what the module does, of plain layers."""
 
 import copy
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from eckart import calibrate, compress, load, merge, save
+from eckart import Moments, calibrate, compress, load, merge, save
 from eckart.layers import Factored, type_of
 from eckart.network.identity import fingerprint
 from eckart.network.survey import survey
@@ -21,6 +22,14 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning"),
     pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning"),
 ]
+
+
+@cache
+def calibrated(name: str) -> tuple[nn.Module, Moments]:
+    """A network with the composite in it, and its moments."""
+    case = CASES[name]
+    network = Within(case).eval()
+    return network, calibrate(network, [case.given[0]])
 
 
 @pytest.mark.parametrize("name", sorted(TWINS))
@@ -95,10 +104,10 @@ def test_it_is_exported_where_the_module_is(case: Case):
         torch.testing.assert_close(ours, theirs, **CLOSE)
 
 
-@each_case
-def test_the_whole_way_to_a_saved_network(case: Case, tmp_path: Path):
-    network, x = Within(case).eval(), case.given[0]
-    moments = calibrate(network, [x])
+@pytest.mark.parametrize("name", CASES)
+def test_the_whole_way_to_a_saved_network(name: str, tmp_path: Path):
+    case, (network, moments) = CASES[name], calibrated(name)
+    x = case.given[0]
     assert moments.fingerprint == fingerprint(network)
     smaller = compress(network, moments, keep=0.6, methods=["weighted_svd"])
     assert any(type(m) is Factored for m in smaller.model.inner.modules())
@@ -111,10 +120,10 @@ def test_the_whole_way_to_a_saved_network(case: Case, tmp_path: Path):
     torch.testing.assert_close(merge(loaded)(x), loaded(x), rtol=1e-3, atol=1e-3)
 
 
-@each_case
-def test_what_is_not_changed_stays_of_its_class(case: Case, tmp_path: Path):
-    network, x = Within(case).eval(), case.given[0]
-    moments = calibrate(network, [x])
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_not_changed_stays_of_its_class(name: str, tmp_path: Path):
+    case, (network, moments) = CASES[name], calibrated(name)
+    x = case.given[0]
     inside = [name for name in moments.specs if name.startswith("inner")]
     smaller = compress(network, moments, keep=0.99, dense=inside, methods=["weighted_svd"])
     kinds = [type(m) for m in network.inner.modules()]
