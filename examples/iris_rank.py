@@ -10,6 +10,7 @@ allow, and the network U·core·V, trained in that form or taken from the traine
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from functools import partial
 from itertools import product
 from statistics import mean
 
@@ -47,9 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     data, steps = iris(), 50 if study.quick else 1000
     others = range(study.seed, study.seed + 9)
     seeds = (SEED,) if study.quick else (SEED, *others)
-    rows = study.rows("networks", lambda: [r for s in seeds for r in networks(data, s, steps)])
-    search = study.rows("search", lambda: searched(dense(data, SEED, steps), data))
-    printed = {r["what"]: r for r in study.rows("printed", lambda: as_printed(data, SEED, steps))}
+    how = networks, dense, seeds, steps
+    rows = study.rows(
+        "networks", lambda: [r for s in seeds for r in networks(data, s, steps)], *how
+    )
+    search = study.rows("search", lambda: searched(dense(data, SEED, steps), data), searched, *how)
+    printed = study.rows("printed", partial(as_printed, data, SEED, steps), *how)
+    printed = {row["what"]: row for row in printed}
     first = {row["network"]: row for row in rows if row["seed"] == SEED}
     study.put("opening", opening(list(lines(first))))
     study.put("figures", comparison(list(figures(first, search, printed, len(data.train[1])))))

@@ -69,24 +69,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
             row = measured(network(seed, seen), test, seed=seed)
             yield row | {"epochs": seen}
 
-    dense = study.rows("training", training)
+    how = make, recipe, seeds, train.digest(), test.digest()
+    dense = study.rows("training", training, *how)
     layers = [list(WRITERS) if seed == seeds[0] else ["fc2"] for seed in seeds]
     on = [subject(network(s), s, train, names) for s, names in zip(seeds, layers, strict=True)]
-    course = study.rows("course", lambda: [r for s in on for r in as_the_notebook(s, ALPHA, test)])
+    course = study.rows(
+        "course", lambda: [r for s in on for r in as_the_notebook(s, ALPHA, test)],
+        *how, as_the_notebook, Subject, ALPHA,
+    )  # fmt: skip
     tabulate_course(study, dense, course)
-    solve(study, on[0], dense, course)
+    solve(study, on[0], dense, course, how)
     alphas = study.some(ALPHAS)
     rows = study.rows(
-        "sweep", lambda: [r for s in on for r in swept(s, alphas, train, test, s is on[0])]
-    )
+        "sweep", lambda: [r for s in on for r in swept(s, alphas, train, test, s is on[0])],
+        *how, swept, Subject, alphas,
+    )  # fmt: skip
     draw_sweep(study, rows, dense)
     columns = {name: figures[0] for name, figures in NOTEBOOK.items() if not study.quick}
     fractions = study.some(FRACTIONS)
-    rows = study.rows("sites", lambda: one_layer(on[0], fractions, columns, test))
+    one = partial(one_layer, on[0], fractions, columns, test)
+    rows = study.rows("sites", one, *how, Subject, fractions, columns)
     tabulate_sites(study, rows, dense[0])
     draw_mass(study, on[0].sites)
     keeps = study.some(KEEPS)
-    rows = study.rows("frontier", lambda: all_layers(on[0], fractions, keeps, train, test))
+    whole = partial(all_layers, on[0], fractions, keeps, train, test)
+    rows = study.rows("frontier", whole, *how, Subject, fractions, keeps)
     draw_frontier(study, rows, dense[0])
     said = f"Seeds {seeds[0]} to {seeds[-1]}"
     study.sign(dense[0], ", training of the dense networks included", said)
@@ -109,7 +116,7 @@ def tabulate_course(study: Study, dense: list[Row], rows: list[Row]) -> None:
     study.put("opening", opening(lines))
 
 
-def solve(study: Study, on: Subject, dense: list[Row], course: list[Row]) -> None:
+def solve(study: Study, on: Subject, dense: list[Row], course: list[Row], how: tuple) -> None:
     """The solvers on the notebook's toy problem and on `fc2`, and its other figures."""
     most = 300 if study.quick else 100_000
     toy, timing = (25, 20, 10, 600), (25, 20, 10, 600)
@@ -117,11 +124,13 @@ def solve(study: Study, on: Subject, dense: list[Row], course: list[Row]) -> Non
         toy, timing = (100, 80, 200, 10_000), (500, 450, 200, 60_000)
     fc2 = on.sites["fc2"].gram, on.sites["fc2"].cross, ALPHA
     problems = {"the toy problem": synthetic(*toy), "fc2 of LeNet-5": fc2}
-    rows = study.rows("solvers", lambda: solvers(problems, most))
+    how = (*how, toy, ALPHA, most)
+    rows = study.rows("solvers", partial(solvers, problems, most), *how)
     draw_solvers(study, rows)
-    tabulate_alternations(study, study.rows("alternations", lambda: alternations(problems, most)))
+    alternated = study.rows("alternations", partial(alternations, problems, most), *how)
+    tabulate_alternations(study, alternated)
     repeats = 1 if study.quick else 5
-    times = study.rows("times", lambda: timed(synthetic(*timing), repeats))
+    times = study.rows("times", lambda: timed(synthetic(*timing), repeats), timed, timing, repeats)
     seconds = {row["solver"]: f"{row['seconds']:.2g}" for row in times}
     on_toy = [row for row in rows if row["problem"] == "the toy problem"]
     tabulate_figures(study, dense, course, on_toy, seconds)

@@ -11,6 +11,7 @@ trained before. Smaller ranks are cut out after training, and `eckart` may shrin
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -55,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     few = "[:540]" if study.quick else ""
     images, test = (load_images(study.data, split + few) for split in ("train", "test"))
     setting = Setting(width=100, epochs=1, every=2) if study.quick else Setting()
-    rows = study.rows("networks", lambda: networks(images, test, setting, study.seed))
+    how = setting, study.seed, images.digest(), test.digest(), train, cut
+    rows = study.rows("networks", partial(networks, images, test, setting, study.seed), *how)
     history = [row for row in rows if row["part"] == "history"]
     sizes = [row for row in rows if row["part"] == "network"]
     study.put("opening", opening(list(lines(sizes, history))))

@@ -5,12 +5,12 @@ python examples/resnet18_imagenette.py --data ../data/imagenette96
 The notebook cuts the two convolutions of `layer1[0]` in torchvision's ResNet-18 to rank 8, puts
 them in place before training, and trains 5 epochs by SGD: 64.79 % at 320 pixels. Training makes the
 weights full again, so nothing is saved. This study does the same and shows the ranks. Then it does
-what was meant: factors that stay factors while training, and the cut after training, trained again.
-At the end, the whole network at 0.7, 0.5 and 0.3 of its parameters.
-`--uncut 1` also trains the network that is never cut; `--heal 1` heals the smaller networks.
+what was meant: factors that stay factors while training, and the cut after training, trained again;
+and the whole network at 0.7, 0.5 and 0.3 of its parameters. `--uncut 1` also trains the network
+that is never cut; `--heal 1` heals the smaller ones.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -21,7 +21,7 @@ from torch import nn
 
 import eckart
 from study_kit.images import Images, load_images
-from study_kit.measuring import measured, relative_times
+from study_kit.measuring import forward_seconds, measured
 from study_kit.opening import Line, opening
 from study_kit.resnet18 import COURSE, FACTORS, OURS, STARTS, Network, spectrum
 from study_kit.study import Row, Study, begin, percent, table
@@ -40,26 +40,30 @@ TREATMENTS = {"correct": 4000, "refit": 1000, "distil": 4000}  # images that eac
 def main(arguments: Sequence[str] | None = None) -> None:
     optional = {"pixels": 96, "uncut": 0, "heal": 0}
     study = begin("resnet18-imagenette", "frgfm/imagenette:160px", arguments, **optional)
-    few, size = ("[:2%]", 32) if study.quick else ("", study.options.pixels)
+    few, size = ("[:1%]", 32) if study.quick else ("", study.options.pixels)
     train, test = (
-        load_images(study.data, split + few, (size, size)) for split in ("train", "validation")
+        load_images(study.data, split + few, (size, size), mean=HALF, std=HALF)
+        for split in ("train", "validation")
     )
-    train, test = (replace(part, mean=HALF, std=HALF) for part in (train, test))
-    recipe = replace(RECIPE, epochs=1) if study.quick else RECIPE
+    recipe, blocks = (replace(RECIPE, epochs=1), 1) if study.quick else (RECIPE, 2)
     starts = dict(list(STARTS.items())[: 2 + study.options.uncut])
     how, losses, found = (recipe, study.seed, train.digest()), {}, {}
-    for label, make in starts.items():
-        losses[label] = study.rows(label, lambda i=label: training(study, i, train, *how))[0]
+    for label, start in starts.items():
+        make = partial(start, blocks)
+        part = partial(training, study, label, make, train, *how)
+        losses[label] = study.rows(label, part, *how)[0]
         again = partial(trained, make, train, recipe, study.seed)
         found[label] = study.network(label, make, again, *how)
     network = Network(found["in place"], train, test, ("layer3*", "layer4*") * study.quick)
-    cut = study.rows("cut", lambda: two_convolutions(network, found))
+    how = (*how, test.digest(), Network)
+    cut = study.rows("cut", partial(two_convolutions, network, found), *how, list(found))
     more = replace(recipe, epochs=1 if study.quick else MORE)
-    after = study.rows("retrained", lambda: retrained(network, more, study.seed))
+    after = study.rows("retrained", partial(retrained, network, more, study.seed), *how, more)
     keeps = (0.97,) if study.quick else KEEPS
-    rows = study.rows("budgets", lambda: budgets(network, keeps))
+    rows = study.rows("budgets", partial(budgets, network, keeps), *how, keeps)
     if study.options.heal:
-        rows += study.rows("healed", lambda: healed(network, keeps, 2 if study.quick else STEPS))
+        steps = 2 if study.quick else STEPS
+        rows += study.rows("healed", partial(healed, network, keeps, steps), *how, keeps, steps)
     open_page(study, cut, rows)
     tabulate_training(study, losses)
     tabulate(study, cut, after)
@@ -68,13 +72,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def training(
-    study: Study, label: str, train: Images, recipe: Recipe, seed: int, digest: str
+    study: Study,
+    label: str,
+    make: Callable[[], nn.Module],
+    train: Images,
+    recipe: Recipe,
+    seed: int,
+    digest: str,
 ) -> Iterator[Row]:
     """Train one network from the same start as the others; the mean loss of each epoch."""
     torch.manual_seed(seed)
-    network = STARTS[label]()
+    network = make()
     losses = list(train_epochs(network, train, recipe, seed))
-    study.network(label, STARTS[label], lambda: network, recipe, seed, digest)
+    study.network(label, make, lambda: network, recipe, seed, digest)
     yield {"losses": losses}
 
 
@@ -84,10 +94,11 @@ def two_convolutions(network: Network, found: dict[str, nn.Module]) -> Iterator[
     if "not cut" in found:
         cases["never cut"] = found["not cut"]
     inputs = next(iter(network.train.in_batches(16)))[0]
-    times = relative_times(list(cases.values()), inputs, rounds=9)
-    for (kind, small), time in zip(cases.items(), times, strict=True):
+    times = forward_seconds(list(cases.values()), inputs, rounds=9)
+    for (kind, small), forward in zip(cases.items(), times, strict=True):
         ranks, leading = spectrum(small)
-        yield measured(small, network.test, kind=kind, time=time, ranks=ranks, leading=leading)
+        known = {"kind": kind, "ranks": ranks, "leading": leading, "forward": forward}
+        yield measured(small, network.test, **known)
 
 
 def retrained(network: Network, recipe: Recipe, seed: int) -> Iterator[Row]:
@@ -147,20 +158,16 @@ def tabulate(study: Study, rows: list[Row], after: list[Row]) -> None:
     """Write rank, size, time and accuracy of the networks with two cut convolutions."""
     whole, again = rows[0], {row["kind"]: row["accuracy"] for row in after}
     epochs = len(after[0]["losses"])
-    head = (
-        "`layer1[0]`'s convolutions",
-        "their ranks",
-        "in the first 8 directions, %",
-        "parameters",
-    )
+    head = ("`layer1[0]`", "their ranks", "in the first 8 directions, %", "parameters")
     cells = [
         (r["kind"], " and ".join(map(str, r["ranks"])),
          " and ".join(percent(part, 1) for part in r["leading"]), f"{r['params']:,}",
-         percent(r["macs"] / whole["macs"], 1), f"{r['time']:.2f}", percent(r["accuracy"]),
+         percent(r["macs"] / whole["macs"], 1), f"{1e3 * r['forward']:.0f}",
+         f"{r['forward'] / whole['forward']:.2f}", percent(r["accuracy"]),
          percent(again.get(r["kind"]))) for r in rows
     ]  # fmt: skip
     more = f"… after {epochs} more epoch{'s' * (epochs > 1)}"
-    study.put("cut", table((*head, "MACs, %", "time", "accuracy", more), cells))
+    study.put("cut", table((*head, "MACs, %", "ms", "time", "accuracy", more), cells))
 
 
 def draw(study: Study, whole: Row, rows: list[Row]) -> None:

@@ -9,6 +9,7 @@ and in JAX where it is installed.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib.util import find_spec
 from statistics import median
 
@@ -27,18 +28,23 @@ SEED, CASES = 713, 100
 def main(arguments: Sequence[str] | None = None) -> None:
     study = begin("theory-and-game", "", arguments)
     rounds, size, cases = (3, 10, 3) if study.quick else (100, 100, CASES)
-    checked = study.rows("identities", lambda: identities(size, cases))
+    checked = study.rows("identities", partial(identities, size, cases), size, list(CHECKS), cases)
     cells = [(row["identity"], row["cases"], f"{row['error']:.0e}") for row in checked]
     study.put("identities", table(("identity", "random cases", "largest relative error"), cells))
-    used = study.rows("uses", lambda: uses(size))
+    used = study.rows("uses", partial(uses, size), size)
     cells = [(row["problem"], row["by"], row["steps"], f"{row['error']:.0e}") for row in used]
     study.put("uses", table(("problem", "solved by", "steps", "relative error"), cells))
     ways = ("always 1", "automatic differentiation")
-    games = [study.rows(way, lambda w=way: [played(w, rounds)])[0] for way in ways]
+    games = [game(study, way, rounds) for way in ways]
     study.put("opening", opening([Line("the game, right answers", NOTEBOOK, *games)]))
     tabulate(study, "game", games)
     if find_spec("jax") is not None:  # without it, the page keeps what was measured last
-        tabulate(study, "jax", study.rows("JAX", lambda: [played("JAX", rounds)]))
+        tabulate(study, "jax", [game(study, "JAX", rounds)])
+
+
+def game(study: Study, way: str, rounds: int) -> Row:
+    """One game, from the cache if it was played before."""
+    return study.rows(way, lambda: [played(way, rounds)], played, Game, way, rounds, SEED)[0]
 
 
 def identities(size: int, cases: int) -> Iterator[Row]:

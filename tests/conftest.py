@@ -1,3 +1,4 @@
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,10 +9,17 @@ from hypothesis import settings
 from torch.utils.benchmark import Timer
 
 torch.set_num_threads(1)
+gc.disable()  # until all is imported and collected, of which nothing is garbage
 settings.register_profile(  # the same examples on every CI run, new ones at every desk
     "eckart", deadline=None, derandomize=bool(os.environ.get("CI"))
 )
 settings.load_profile("eckart")
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays to the end, so no collection has to look at it again."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -22,8 +22,14 @@ def measured(network: nn.Module, test: Images, **known: Any) -> Row:
     return {**known, "params": found.params, "macs": found.macs, "accuracy": accuracy, "images": n}
 
 
-def relative_times(networks: Sequence[nn.Module], inputs: Tensor, rounds: int = 20) -> list[float]:
-    """Processor time of a forward pass, relative to the first network's.
+def relative_times(networks: Sequence[nn.Module], inputs: Tensor) -> list[float]:
+    """Processor time of a forward pass, relative to the first network's."""
+    seconds = forward_seconds(networks, inputs)
+    return [each / seconds[0] for each in seconds]
+
+
+def forward_seconds(networks: Sequence[nn.Module], inputs: Tensor, rounds: int = 20) -> list[float]:
+    """Processor time of a forward pass.
 
     The networks take turns and the fastest round counts, so other load on the machine matters
     little.
@@ -35,8 +41,7 @@ def relative_times(networks: Sequence[nn.Module], inputs: Tensor, rounds: int = 
                 start = time.process_time()
                 network(inputs)
                 seen.append(time.process_time() - start)
-    fastest = [min(seen) for seen in times]
-    return [seconds / fastest[0] for seconds in fastest]
+    return [min(seen) for seen in times]
 
 
 @torch.inference_mode()

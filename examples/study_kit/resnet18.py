@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import torch
-import torchvision
 from torch import nn
+from torchvision.models.resnet import BasicBlock, ResNet
 
 import eckart
 from study_kit.images import Images
@@ -20,18 +20,19 @@ FACTORS = "cut before training, trained as factors"
 OURS = "**eckart** after training, whole network, as many parameters"
 
 
-def resnet18() -> nn.Module:
-    return torchvision.models.resnet18(num_classes=10)
+def resnet18(blocks: int = 2) -> nn.Module:
+    """Torchvision's, with so many blocks at each of its four widths; ResNet-18 has two."""
+    return ResNet(BasicBlock, [blocks] * 4, num_classes=10)
 
 
-def as_factors() -> nn.Module:
+def as_factors(blocks: int = 2) -> nn.Module:
     """The two convolutions at rank 8, each as 3×3 to 8 channels, then 1×1."""
-    return eckart.factorize(resnet18(), CUT)
+    return eckart.factorize(resnet18(blocks), CUT)
 
 
-def in_place() -> nn.Module:
+def in_place(blocks: int = 2) -> nn.Module:
     """The two weights replaced by their rank-8 matrices; every shape is as it was."""
-    return eckart.merge(as_factors())
+    return eckart.merge(as_factors(blocks))
 
 
 STARTS = {"in place": in_place, "factors": as_factors, "not cut": resnet18}

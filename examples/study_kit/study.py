@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from study_kit.made_by import made_by
+from study_kit.made_by import made_by, measured_by
 
 Row = dict[str, Any]
 
@@ -33,6 +33,7 @@ class Study:
         output: folder of the page and the figures.
         cache: folder of trained networks and measured rows, from which a run continues.
         options: the other arguments of the command line.
+        seconds: processor time of each part that was measured, now or in an earlier run.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Study:
     output: Path
     cache: Path
     options: argparse.Namespace
+    seconds: dict[str, float] = field(default_factory=dict)
 
     def network(
         self, label: str, make: Callable[[], nn.Module], train: Callable, *how: Any
@@ -59,19 +61,22 @@ class Study:
             save_model(network, path)
         return network.eval()
 
-    def rows(self, label: str, measure: Callable[[], Sequence[Row]]) -> list[Row]:
+    def rows(self, label: str, measure: Callable[[], Sequence[Row]], *how: Any) -> list[Row]:
         """Measured rows, from the cache if they are there; the first says how long they took.
 
-        They are cached by their label alone: after a change of the code, delete the cache.
+        The cached file is named after the code of `measure` and after `how`, what else the rows
+        depend on: see `measured_by`. After a change of code further down, delete the cache.
         """
-        path = self._cached(f"{label}.json")
+        path = self._cached(f"{label}-{measured_by(measure, *how)}.json")
         if not path.exists():
             start = time.process_time()
             rows = list(measure())
             rows[0]["part_seconds"] = time.process_time() - start
             path.write_text(json.dumps(rows, indent=1) + "\n")
             print(f"{label}: {rows[0]['part_seconds']:.0f} s of processor time", flush=True)
-        return json.loads(path.read_text())
+        rows = json.loads(path.read_text())
+        self.seconds[label] = rows[0]["part_seconds"]
+        return rows
 
     def some(self, values: Sequence[Any]) -> Sequence[Any]:
         """All values, or the first two in a quick run."""
@@ -94,9 +99,8 @@ class Study:
         page.write_text(f"{before}{start}\n{text}\n{end}{rest.partition(end)[2]}")
 
     def minutes(self) -> float:
-        """Processor time of all parts that were measured."""
-        parts = [json.loads(path.read_text()) for path in self._cached("").glob("*.json")]
-        return sum(rows[0]["part_seconds"] for rows in parts) / 60
+        """Processor time of all parts that this run is made of."""
+        return sum(self.seconds.values()) / 60
 
     def sign(
         self,

@@ -150,7 +150,9 @@ def test_a_budget_out_of_reach_says_what_is_reachable(digits):
 def test_the_frontier_resumes(digits, tmp_path: Path):
     path, keeps = tmp_path / "frontier.json", (0.6, 0.3)
     first, second, third = (Counting(digits.choose) for _ in range(3))
-    found = frontier(digits.model, digits.moments, first, keeps=keeps, path=path)
+    found = frontier(
+        digits.model, digits.moments, first, keeps=keeps, path=path, options=digits.options
+    )
     assert first.calls == 1 + len(found.points) == 5
     assert [p.keep for p in found.labelled("eckart")] == [0.6, 0.3]
     again = frontier(

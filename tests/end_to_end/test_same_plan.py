@@ -16,10 +16,10 @@ warnings.simplefilter("ignore")
 torch.set_num_threads(int(sys.argv[1]))
 torch.manual_seed(0)
 network = nn.Sequential(
-    nn.Conv2d(3, 12, 3, padding=1), nn.ReLU(), nn.Conv2d(12, 16, 3, padding=1), nn.ReLU(),
-    nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(64, 30), nn.ReLU(), nn.Linear(30, 10),
+    nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 10, 3, padding=1), nn.ReLU(),
+    nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(40, 20), nn.ReLU(), nn.Linear(20, 6),
 ).eval()
-moments = eckart.calibrate(network, torch.randn(200, 3, 12, 12).split(50))
+moments = eckart.calibrate(network, torch.randn(200, 3, 8, 8).split(50))
 options = eckart.curves(network, moments)
 budgets = [eckart.Budget(params=0.6), eckart.Budget(params=0.5, macs=0.5)]
 plans = [eckart.allocate(options, budget).as_json() for budget in budgets]

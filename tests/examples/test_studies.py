@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -157,3 +158,21 @@ def test_a_cached_network_is_keyed_by_its_code_and_its_training(kit: None):
     others = [made_by(Other(), recipe, 0), made_by(LeNet5(), Recipe(epochs=2, rate=0.1), 0)]
     others += [made_by(LeNet5(fc1=400), recipe, 0), made_by(LeNet5(), recipe, 1)]
     assert len({key, *others, made_by(nn.Linear(2, 2))}) == 6
+
+
+def test_rows_are_measured_again_when_what_they_depend_on_changes(kit: None, tmp_path: Path):
+    from study_kit.study import begin
+
+    calls = []
+
+    def measure(value: int = 0):
+        calls.append(value)
+        return [{"value": value}]
+
+    study = begin("any", None, ["--quick", "--cache", str(tmp_path), "--output", str(tmp_path)])
+    given = [(measure, "images"), (partial(measure, 1), "images"), (measure, "others")]
+    rows = [study.rows("part", each, how)[0]["value"] for each, how in given]
+    rows.append(study.rows("part", lambda: [{"value": 2}], "images")[0]["value"])
+    assert rows == [0, 0, 0, 2]
+    assert calls == [0, 0]
+    assert list(study.seconds) == ["part"]

@@ -16,9 +16,9 @@ class Pooled(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = nn.Conv2d(3, 16, 3, padding=1)
-        self.second = nn.Conv2d(16, 12, 3, padding=1)
-        self.last = nn.Linear(12, 5)
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.second = nn.Conv2d(8, 6, 3, padding=1)
+        self.last = nn.Linear(6, 5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.last(self.second(self.first(x).relu()).relu().mean((2, 3)))

@@ -1,5 +1,7 @@
 """Healing on a padded batch is healing on its sequences one by one."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import nn
@@ -15,12 +17,12 @@ ONE_BY_ONE = [{"input_ids": s[None], "attention_mask": torch.ones_like(s[None])}
 TOGETHER = [padded(SEQUENCES[:4]), padded(SEQUENCES[4:])]
 
 
-@pytest.fixture(params=[llama, bert])
+@pytest.fixture(scope="module", params=[llama, bert])
 def networks(request: pytest.FixtureRequest) -> tuple[nn.Module, nn.Module, eckart.Moments]:
     """A teacher, what was made of it, and its moments."""
     model = request.param()
     moments = eckart.calibrate(model, ONE_BY_ONE, progress=False)
-    smaller = eckart.compress(model, moments, keep=0.5, of="sites", progress=False).model
+    smaller = eckart.compress(model, moments, keep=0.5, of="sites", latency=False).model
     return model, smaller, moments
 
 
@@ -63,7 +65,7 @@ def test_distillation_does_not_see_padding(
 
     Hidden states are compared as numbers, not as if they were logits.
     """
-    model, smaller = (network.requires_grad_(False) for network in networks[:2])
+    model, smaller = (deepcopy(network).requires_grad_(False) for network in networks[:2])
     batch, alone = TOGETHER[0], ONE_BY_ONE[:4]
     objective = Imitation(temperature=1.0)
     if hasattr(model, "lm_head"):
