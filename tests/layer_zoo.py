@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from eckart.layers import as_matrix, type_of
 from eckart.methods import Problem
@@ -93,6 +94,18 @@ def spec_of(module: nn.Module, x: Tensor) -> LayerSpec:
         itemsize=itemsize,
         input="layer",
     )
+
+
+def real_cost(name: str, module: nn.Module, example: Tensor) -> int | None:
+    """The cost read off a real module, for the costs that can be."""
+    if name == "macs":
+        with FlopCounterMode(display=False) as counter:
+            module(example)
+        return counter.get_total_flops() // 2
+    parameters = list(module.parameters())
+    if name == "params":
+        return sum(p.numel() for p in parameters)
+    return sum(p.numel() * p.element_size() for p in parameters) if name == "bytes" else None
 
 
 def problem_of_layer(module: nn.Module, seed: int = 0) -> Problem:

@@ -5,6 +5,7 @@ from itertools import groupby, pairwise
 import pytest
 import torch
 
+from eckart.costs import COSTS
 from eckart.errors import InputError
 from eckart.layers import as_matrix
 from eckart.linalg import damped, quadratic_loss
@@ -19,7 +20,16 @@ from eckart.methods import (
     selection_named,
 )
 from eckart.records import Form
-from layer_zoo import EVEN_WARNING, LAYERS, inputs, layer, piece_of_layer, problem_of_layer
+from layer_zoo import (
+    EVEN_WARNING,
+    LAYERS,
+    inputs,
+    layer,
+    piece_of_layer,
+    problem_of_layer,
+    real_cost,
+    spec_of,
+)
 from prepared_layers import Prepared, prepared_for
 from random_moments import losses_of
 from tolerances import tolerance
@@ -37,12 +47,12 @@ def applied(method: str, name: str) -> Prepared:
     return found
 
 
-@pytest.fixture(params=sorted(METHODS))
+@pytest.fixture(scope="module", params=sorted(METHODS))
 def method(request: pytest.FixtureRequest) -> Method:
     return METHODS[request.param]
 
 
-@pytest.fixture(params=LAYERS)
+@pytest.fixture(scope="module", params=LAYERS)
 def prepared(request: pytest.FixtureRequest, method: Method) -> Prepared:
     return applied(method.name, request.param)
 
@@ -93,6 +103,17 @@ def test_weights_have_their_pieces_shapes(prepared: Prepared):
     for (form, _), weights in zip(prepared.offers, prepared.weights, strict=True):
         assert [tuple(w.shape) for w in weights] == [p.weight_shape for p in form.pieces]
         assert all(torch.isfinite(w).all() for w in weights)
+
+
+def test_costs_are_those_of_what_is_built(prepared: Prepared):
+    example = inputs(prepared.module, n=1)
+    spec = spec_of(prepared.module, example)
+    for built in prepared.factored:
+        for name, cost in COSTS.items():
+            value, real = cost.of(spec, built.form), real_cost(name, built, example)
+            assert isinstance(value, int)
+            assert value > 0
+            assert real is None or value == real, (name, built.form)
 
 
 def test_what_is_built_has_the_form_and_the_outputs_of_its_merged_layer(prepared: Prepared):
