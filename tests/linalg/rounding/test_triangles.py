@@ -62,6 +62,7 @@ def test_costs_and_echoes_are_in_the_order_of_the_variables(n: int, seed: int):
         assert torch.equal(found.costs[group][order], found.diagonal[group])
         squares = torch.linalg.inv(found.lower[group]).square()
         torch.testing.assert_close(found.echoes[group][order][:, order], squares, **CLOSE)
+        torch.testing.assert_close(found.heard[group][order], squares.sum(0), **CLOSE)
 
 
 @pytest.mark.parametrize("damping", [1e-12, 1e-6, 1e-2])

@@ -9,23 +9,23 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-PARTS = 5
+PARTS = 4
+TARGET, LOST, CODE, SCALE = range(PARTS)
 
 
-def settle(entries: Float64[Tensor, "5 ..."], top: int) -> Tensor:
+def settle(entries: Float64[Tensor, "4 ..."], top: int) -> Tensor:
     """Round some entries to their grid, in place.
 
     Args:
-        entries: targets, weights, inverse scales, scales and codes of zero. The targets become
-            rounding errors (target − value), the weights become losses (weight − value), and the
-            inverse scales become codes.
+        entries: targets and weights above the value of code 0, inverse scales, and scales. The
+            targets become rounding errors (target − value), the weights become losses (weight −
+            value), and the inverse scales become codes.
         top: the largest code.
 
     Returns:
         The losses.
     """
-    target, weight, code, scale, zero = entries.unbind()
-    torch.addcmul(zero, target, code, out=code).round_().clamp_(0, top)
-    value = (code - zero).mul_(scale)
-    target.sub_(value)
-    return weight.sub_(value)
+    target, lost, code, scale = entries.unbind()
+    torch.mul(target, code, out=code).round_().clamp_(0, top)
+    entries[: LOST + 1].sub_(code * scale)
+    return lost

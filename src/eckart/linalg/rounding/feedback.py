@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eckart.errors import InputError
 from eckart.linalg.rounding.checks import as_stack
-from eckart.linalg.rounding.entries import settle
+from eckart.linalg.rounding.entries import CODE, TARGET, settle
 from eckart.linalg.rounding.grids import Grid
 from eckart.linalg.rounding.one_sided import round_columns
 from eckart.linalg.rounding.triangles import Triangle
@@ -70,14 +70,14 @@ def round_weight(
     groups, rows, columns = places = _places(a, g)
     entries = _entries(flat, grid, weight.shape)[:, groups, rows, columns]
     _round(entries, a, g, grid.top)
-    priced = entries[0].square() * a.diagonal[:, None, :] * g.diagonal[:, :, None]
+    priced = entries[TARGET].square() * a.diagonal[:, None, :] * g.diagonal[:, :, None]
     codes = torch.empty_like(flat, dtype=torch.uint8)
-    codes[places] = entries[2].to(torch.uint8)
+    codes[places] = entries[CODE].to(torch.uint8)
     return Rounded(codes.view(weight.shape), grid, 0.5 * float(priced.sum()))
 
 
-def _entries(flat: Tensor, grid: Grid, shape: torch.Size) -> Float64[Tensor, "5 b out in"]:
-    """Targets, weights, inverse scales, scales and codes of zero, as `settle` takes them."""
+def _entries(flat: Tensor, grid: Grid, shape: torch.Size) -> Float64[Tensor, "4 b out in"]:
+    """Targets and weights above the value of code 0, inverse scales, and scales."""
     inputs = shape[-1]
     expected = (*shape[:-1], -(-inputs // grid.span))
     if tuple(grid.scale.shape) != expected:
@@ -87,8 +87,8 @@ def _entries(flat: Tensor, grid: Grid, shape: torch.Size) -> Float64[Tensor, "5 
         grid.over(inputs, values.double()).reshape(flat.shape)
         for values in (grid.scale, grid.origin)
     )
-    inverse = torch.where(scale == 0, 0.0, scale.reciprocal())
-    return torch.stack([flat, flat, inverse, scale, zero])
+    inverse, above = torch.where(scale == 0, 0.0, scale.reciprocal()), flat + zero * scale
+    return torch.stack([above, above, inverse, scale])
 
 
 def _stacked(found: Triangle | None, stack: int, size: int, like: Tensor) -> Triangle:
@@ -107,7 +107,7 @@ def _places(a: Triangle, g: Triangle) -> tuple[Tensor, Tensor, Tensor]:
     return groups[:, None, None], g.order[:, :, None], a.order[:, None, :]
 
 
-def _round(entries: Float64[Tensor, "5 b out in"], a: Triangle, g: Triangle, top: int) -> None:
+def _round(entries: Float64[Tensor, "4 b out in"], a: Triangle, g: Triangle, top: int) -> None:
     """Round in place, in the simplest way that passes on what can be passed on."""
     if a.is_diagonal and g.is_diagonal:
         settle(entries, top)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from jaxtyping import Float64
 from torch import Tensor
 
-from eckart.linalg.rounding.entries import settle
+from eckart.linalg.rounding.entries import LOST, TARGET, settle
 
 _BLOCK = 64
 
 
 def round_columns(
-    entries: Float64[Tensor, "5 b out in"], lower: Float64[Tensor, "b in in"], top: int
+    entries: Float64[Tensor, "4 b out in"], lower: Float64[Tensor, "b in in"], top: int
 ) -> None:
     """Round ``W + E (L − I)`` from the last column to the first, in place.
 
@@ -27,7 +27,7 @@ def round_columns(
 
     Source: Frantar et al. 2022 (2210.17323); Chee et al. 2023 (2307.13304), LDLQ.
     """
-    target, lost = entries[0], entries[1]
+    target, lost = entries[TARGET], entries[LOST]
     for stop in range(entries.shape[-1], 0, -_BLOCK):
         block = slice(max(0, stop - _BLOCK), stop)
         passed = lost[..., stop:] @ lower[:, stop:, block]
@@ -41,5 +41,5 @@ def _round_inside(columns: Tensor, lower: Tensor, top: int) -> None:
     """The same for the columns of one block, which are the rows of ``columns``."""
     for column in range(columns.shape[2] - 1, -1, -1):
         lost = settle(columns[:, :, column], top)
-        earlier = columns[0, :, :column]
+        earlier = columns[TARGET, :, :column]
         earlier.addcmul_(lost[:, None], lower[:, column, :column])

@@ -22,21 +22,21 @@ def least_first(moment: Float64[Tensor, "b n n"]) -> Int64[Tensor, "b n"]:
         smallest pivot.
     """
     b, n = moment.shape[:2]
-    groups = torch.arange(b, device=moment.device)
-    least = n * torch.finfo(moment.dtype).eps * moment.abs().amax((1, 2)).clamp_min(_TINY)
+    least = n * torch.finfo(moment.dtype).eps * moment.abs().amax((1, 2)).clamp_min(_TINY)[:, None]
     left, variance = moment.clone(), moment.diagonal(dim1=1, dim2=2).clone()
     order = torch.empty(b, n, dtype=torch.int64, device=moment.device)
     for start in range(0, n, _BLOCK):
         size = min(_BLOCK, n - start)
-        panel = moment.new_zeros(b, n, size)
+        panel = moment.new_zeros(b, size, n)
         for step in range(size):
-            found = variance.argmin(1)
-            order[:, start + step] = found
-            known = panel[groups, found, :step, None]
-            column = left[groups, found] - (panel[..., :step] @ known)[..., 0]
-            column /= column[groups, found].maximum(least).sqrt()[:, None]
-            panel[..., step] = column
-            variance -= column.square()
-            variance[groups, found] = torch.inf
-        left.baddbmm_(panel, panel.mT, alpha=-1)
+            found = variance.argmin(1, keepdim=True)
+            order[:, start + step] = found[:, 0]
+            known = panel[:, :step].gather(2, found[:, None].expand(b, step, 1)).mT
+            row = left.gather(1, found[..., None].expand(b, 1, n))
+            row = torch.baddbmm(row, known, panel[:, :step], alpha=-1)[:, 0]
+            row /= row.gather(1, found).maximum(least).sqrt()
+            panel[:, step] = row
+            variance -= row.square()
+            variance.scatter_(1, found, torch.inf)
+        left.baddbmm_(panel.mT, panel, alpha=-1)
     return order

@@ -114,7 +114,7 @@ def spans_of(
         middle = (high + low) / 2 / _or_one(unit)
     weights = (cut / (_or_one(unit) * sign)[..., None]).float()
     ones = weight.new_ones(1, inputs)
-    costs, heard = (ones, ones) if a is None else (a.costs, a.echoes.sum(-2))
+    costs, heard = (ones, ones) if a is None else (a.costs, a.heard)
     costs, heard = (_cut(part.reshape(-1, 1, inputs), width).to(weight) for part in (costs, heard))
     echoes = None if g is None or g.is_diagonal else g.echoes.reshape(-1, *g.lower.shape[-2:])
     return Spans(bits, unit, sign, middle, weights, costs, heard, echoes, inputs)

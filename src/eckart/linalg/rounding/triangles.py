@@ -45,19 +45,28 @@ class Triangle:
 
     @cached_property
     def echoes(self) -> Float64[Tensor, "*b n n"]:
-        """What rounding leaves behind: the squares of ``L⁻¹``, in the order of the variables.
+        """What rounding leaves behind, in the order in which the variables were given.
 
         If the rounding errors of variable k have variance p_k and no correlation, ``p @ echoes`` is
-        the variance of what is finally lost in each variable; O(n³).
+        the variance of what is finally lost in each variable. O(n³).
         """
-        eye = torch.eye(self.lower.shape[-1]).to(self.lower).expand_as(self.lower)
-        squares = torch.linalg.solve_triangular(
-            self.lower, eye, upper=False, unitriangular=True
-        ).square_()
         places = self.order.argsort(-1)
-        rows = squares.gather(-2, places[..., :, None].expand_as(squares))
-        found: Tensor = rows.gather(-1, places[..., None, :].expand_as(squares))
+        rows = self._squares.gather(-2, places[..., :, None].expand_as(self.lower))
+        found: Tensor = rows.gather(-1, places[..., None, :].expand_as(self.lower))
         return found
+
+    @cached_property
+    def heard(self) -> Float64[Tensor, "*b n"]:
+        """The sum of ``echoes`` over the rounding errors."""
+        return torch.empty_like(self.diagonal).scatter_(-1, self.order, self._squares.sum(-2))
+
+    @cached_property
+    def _squares(self) -> Float64[Tensor, "*b n n"]:
+        """The squares of ``L⁻¹``."""
+        eye = torch.eye(self.lower.shape[-1]).to(self.lower).expand_as(self.lower)
+        inverse = torch.linalg.solve_triangular(self.lower, eye, upper=False, unitriangular=True)
+        squares: Tensor = inverse.square_()
+        return squares
 
 
 def triangle(moment: Float[Tensor, "*b n n"], *, ordered: bool = True) -> Triangle:

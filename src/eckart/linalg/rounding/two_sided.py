@@ -1,9 +1,9 @@
-"""Rounding with feedback from both sides, along anti-diagonals of tiles.
+"""Rounding with feedback from both sides, along diagonals of tiles.
 
 The target of entry (i, j) is ``W_ij + (L_Gᵀ E L_A)_ij − E_ij``. It needs what has been lost in rows
-from i on and columns from j on. Entries with equal i + j do not need each other. So the matrix is
-cut into tiles, the tiles of one anti-diagonal are rounded together, and inside them the entries of
-one anti-diagonal.
+from i on and columns from j on. With the last row first, entries with equal j − i do not need each
+other. So the matrix is cut into tiles, the tiles of one diagonal are rounded together, and inside
+them the entries of one diagonal.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from jaxtyping import Float64
 from torch import Tensor
 from torch.nn.functional import pad
 
-from eckart.linalg.rounding.entries import PARTS, settle
+from eckart.linalg.rounding.entries import CODE, LOST, PARTS, TARGET, settle
 
 _SIDE = 64  # of a tile, at most
-_TARGET, _LOST, _PASSED = 0, 1, PARTS
+_PASSED = PARTS
 
 
 def round_both_ways(
-    entries: Float64[Tensor, "5 b out in"],
+    entries: Float64[Tensor, "4 b out in"],
     lower: Float64[Tensor, "b in in"],
     lower_out: Float64[Tensor, "b out out"],
     top: int,
@@ -42,17 +42,17 @@ def round_both_ways(
     Source: Tseng et al. 2025 (2505.22988), YAQA, whose Hessians are Kronecker products.
     """
     out, inputs = entries.shape[2:]
-    board = _board(entries, lower, lower_out)
+    board = _board(entries.flip(2), lower, lower_out.mT.flip(1, 2))
     down, across = board.tiles.shape[2:4]
-    for wave in range(down + across - 2, -1, -1):
-        rows = torch.arange(max(0, wave - across + 1), min(down, wave + 1))
-        tiles = board.with_feedback(rows, wave - rows)
-        within = board.within[:, wave - rows].flatten(0, 1)
-        within_out = board.within_out[:, rows].flatten(0, 1)
-        _round_inside(tiles.flatten(1, 2), within, within_out, top)
-        board.put(rows, wave - rows, tiles)
-    whole = board.tiles.transpose(3, 4).flatten(4, 5).flatten(2, 3)
-    entries.copy_(whole[..., :out, :inputs])
+    for offset in range(across - 1, -down, -1):
+        rows = torch.arange(max(0, -offset), min(down, across - offset))
+        tiles = board.with_feedback(rows, rows + offset)
+        right = board.right[:, rows + offset].flatten(0, 1)
+        _round_inside(tiles.flatten(1, 2), right, board.above[:, rows].flatten(0, 1), top)
+        board.put(rows, rows + offset, tiles)
+    for part in (TARGET, LOST, CODE):
+        whole = board.tiles[part].transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        entries[part] = whole[:, :out, :inputs].flip(1)
 
 
 @dataclass(frozen=True)
@@ -60,41 +60,42 @@ class _Board:
     """A padded weight, cut into tiles, with what the tiles rounded so far have lost.
 
     Attributes:
-        tiles: shape (5, b, down, across, rows, columns).
+        tiles: shape (4, b, down, across, rows, columns); the last row of the weight comes first.
         lost: E, shape (b, down · rows, across · columns).
         passed: E L_A, of the same shape.
-        lower, lower_out: L_A and L_G, padded.
-        within, within_out: their strict triangles inside each tile, with the last row first;
-            shapes (b, across, columns, columns) and, transposed, (b, down, rows, rows).
+        lower: L_A, padded.
+        lower_out: L_Gᵀ, padded, with the last row and column first; lower triangular again.
+        right: the triangle of L_A inside each tile, (b, across, columns, columns).
+        above: the strict triangle of L_Gᵀ inside each tile, (b, down, rows, rows).
     """
 
-    tiles: Float64[Tensor, "5 b down across r c"]
+    tiles: Float64[Tensor, "4 b down across r c"]
     lost: Float64[Tensor, "b out in"]
     passed: Float64[Tensor, "b out in"]
     lower: Float64[Tensor, "b in in"]
     lower_out: Float64[Tensor, "b out out"]
-    within: Float64[Tensor, "b across c c"]
-    within_out: Float64[Tensor, "b down r r"]
+    right: Float64[Tensor, "b across c c"]
+    above: Float64[Tensor, "b down r r"]
 
-    def with_feedback(self, rows: Tensor, columns: Tensor) -> Float64[Tensor, "6 b k r c"]:
-        """The tiles at some places, with targets, and with E L_A as the sixth part."""
+    def with_feedback(self, rows: Tensor, columns: Tensor) -> Float64[Tensor, "5 b k r c"]:
+        """The tiles at some places, with their targets, and E L_A so far as the last part."""
         found = pad(self.tiles[:, :, rows, columns], (*[0] * 9, 1))
         for at, here, across in self._places(rows, columns):
-            right, below = slice(across.stop, None), slice(here.stop, None)
+            above, right = slice(here.start), slice(across.stop, None)
             for group in range(len(self.lost)):
-                passed, target = found[_PASSED, group, at], found[_TARGET, group, at]
+                passed, target = found[_PASSED, group, at], found[TARGET, group, at]
                 later = self.lost[group, here, right]
                 torch.mm(later, self.lower[group, right, across], out=passed)
-                back = self.lower_out[group, below, here].mT
-                torch.mm(back, self.passed[group, below, across], out=target)
-        found[_TARGET] += found[_LOST] + found[_PASSED]
+                down = self.lower_out[group, here, above]
+                torch.mm(down, self.passed[group, above, across], out=target)
+        found[TARGET] += found[LOST] + found[_PASSED]
         return found
 
-    def put(self, rows: Tensor, columns: Tensor, tiles: Float64[Tensor, "6 b k r c"]) -> None:
+    def put(self, rows: Tensor, columns: Tensor, tiles: Float64[Tensor, "5 b k r c"]) -> None:
         """Keep tiles that are rounded."""
         self.tiles[:, :, rows, columns] = tiles[:PARTS]
         for at, here, across in self._places(rows, columns):
-            self.lost[:, here, across] = tiles[_LOST, :, at]
+            self.lost[:, here, across] = tiles[LOST, :, at]
             self.passed[:, here, across] = tiles[_PASSED, :, at]
 
     def _places(self, rows: Tensor, columns: Tensor) -> Iterator[tuple[int, slice, slice]]:
@@ -114,40 +115,39 @@ def _board(entries: Tensor, lower: Tensor, lower_out: Tensor) -> _Board:
     tiles = padded.unflatten(3, (across, width)).unflatten(2, (down, height)).transpose(3, 4)
     lower, lower_out = pad(lower, (0, wider) * 2), pad(lower_out, (0, more) * 2)
     lost, passed = (torch.zeros_like(padded[0]) for _ in range(2))
-    within, within_out = _blocks(lower, width), _blocks(lower_out, height).mT
-    return _Board(tiles.contiguous(), lost, passed, lower, lower_out, within, within_out)
+    right, above = _blocks(lower, width), _blocks(lower_out, height).tril(-1)
+    return _Board(tiles.contiguous(), lost, passed, lower, lower_out, right, above)
 
 
 def _blocks(lower: Tensor, size: int) -> Float64[Tensor, "b blocks size size"]:
-    """The strict triangles of the diagonal blocks, with the last row first."""
+    """The diagonal blocks."""
     starts = range(0, lower.shape[-1], size)
-    blocks = [lower[:, start : start + size, start : start + size] for start in starts]
-    return torch.stack(blocks, 1).tril(-1).flip(2)
+    return torch.stack([lower[:, at : at + size, at : at + size] for at in starts], 1)
 
 
 def _round_inside(
-    tiles: Float64[Tensor, "6 k r c"],
-    lower: Float64[Tensor, "k c c"],
-    lower_out: Float64[Tensor, "k r r"],
+    tiles: Float64[Tensor, "5 k r c"],
+    right: Float64[Tensor, "k c c"],
+    above: Float64[Tensor, "k r r"],
     top: int,
 ) -> None:
-    """Round tiles that do not need each other, one anti-diagonal of all of them at a time.
+    """Round tiles that do not need each other, one diagonal of all of them at a time.
 
-    A loss at (i, j) goes to the earlier entries of its row by row j of L_A. What column j has
-    passed on by row i goes to the rows above by row i of L_G.
+    A loss at (i, j) goes to the entries left of it and to E L_A by row j of L_A. What column j has
+    then passed on by row i goes to the rows below by column i of L_Gᵀ.
     """
     parts, count, height, width = tiles.shape
-    strides = tiles.stride(0), tiles.stride(1), width - 1
-    for diagonal in range(height + width - 2, -1, -1):
-        first, last = max(0, diagonal - width + 1), min(height - 1, diagonal)  # rows
-        left, right = diagonal - last, diagonal - first  # columns
-        size = last - first + 1
-        entries = tiles.as_strided((parts, count, size), strides, first * (width - 1) + diagonal)
+    strides = tiles.stride(0), tiles.stride(1), width + 1
+    shared = tiles[::_PASSED]  # targets and E L_A
+    for offset in range(width - 1, -height, -1):
+        first, stop = max(0, -offset), min(height, width - offset)  # rows
+        start, end = first + offset, stop + offset  # columns
+        shape = (parts, count, stop - first)
+        entries = tiles.as_strided(shape, strides, first * width + start)
         lost = settle(entries[:PARTS], top)
-        passed = entries[_PASSED].add_(lost)
-        start = width - 1 - right
-        across = lower[:, start : start + size, :right]
-        tiles[::_PASSED, :, first : last + 1, :right].addcmul_(lost[..., None], across)
-        start = height - 1 - last
-        up = lower_out[:, :last, start : start + size]
-        tiles[_TARGET, :, :last, left : right + 1].addcmul_(passed.flip(1)[:, None], up)
+        by_row = right[:, start:end, :end]
+        shared[:, :, first:stop, :end].addcmul_(lost[..., None], by_row)
+        if first + 1 < height:
+            below = tiles[TARGET, :, first + 1 :, start:end]
+            below.addcmul_(entries[_PASSED, :, None], above[:, first + 1 :, first:stop])
+    tiles[TARGET] -= tiles[LOST]  # which L_A's diagonal added to the rounding errors
