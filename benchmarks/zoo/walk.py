@@ -15,7 +15,7 @@ from benchmarks.zoo.network import Network
 from benchmarks.zoo.notes import Notes
 from benchmarks.zoo.shares import shares
 from eckart.errors import BudgetError, LeftDenseWarning
-from eckart.records.plans import Scope
+from eckart.records.budgets import Scope
 from eckart.running.batches import inputs_of
 
 KEEP = 0.6

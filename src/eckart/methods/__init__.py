@@ -7,7 +7,7 @@ from eckart.methods.low_rank import svd as plain_svd
 from eckart.methods.narrowing import Heirs, heirs, narrowed_problem
 from eckart.methods.problem import Problem, problem_of, regular
 from eckart.methods.reading import Reading, reading_of
-from eckart.methods.refining import Refined, Refining, refined
+from eckart.methods.refining import Built, Refined, Refining, built
 from eckart.methods.registry import (
     DEFAULT_METHODS,
     METHODS,
@@ -17,6 +17,7 @@ from eckart.methods.registry import (
     checked_names,
     fitting_methods,
     methods_named,
+    offered_methods,
     register_method,
     register_selection,
     selection_named,
@@ -41,6 +42,7 @@ __all__ = [
     "METHODS",
     "SELECTIONS",
     "TRANSFORMER_METHODS",
+    "Built",
     "Cache",
     "Canonical",
     "Heirs",
@@ -54,6 +56,7 @@ __all__ = [
     "Selection",
     "Spatial",
     "TuckerTwo",
+    "built",
     "canonical_form",
     "checked_names",
     "fitting_methods",
@@ -61,9 +64,9 @@ __all__ = [
     "low_rank_form",
     "methods_named",
     "narrowed_problem",
+    "offered_methods",
     "problem_of",
     "reading_of",
-    "refined",
     "register_method",
     "register_selection",
     "regular",

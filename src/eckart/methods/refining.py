@@ -7,6 +7,7 @@ one form per layer, so these may cost more.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -39,7 +40,15 @@ class Refining(Protocol):
         """The weights of a form's pieces; the same arguments give the same weights."""
 
 
-def refined(cache: Cache, method: Method, problem: Problem, form: Form, name: str) -> Refined:
+@dataclass(frozen=True)
+class Built:
+    """Weights in place of one layer, and the share of the predicted loss that they lose."""
+
+    weights: tuple[Tensor, ...]
+    share: float
+
+
+def built(cache: Cache, method: Method, problem: Problem, form: Form, name: str) -> Built:
     """The weights of one form, refined where the method can; the cache keeps them like a state.
 
     Raises:
@@ -50,8 +59,8 @@ def refined(cache: Cache, method: Method, problem: Problem, form: Form, name: st
     if loss is None:
         raise MismatchError(f"layer {name!r:.80}: {method.name} cannot make the form {form}")
     if not isinstance(method, Refining):
-        return Refined(tuple(method.build(state, form)), loss)
-    if not problem.title:
-        return method.refined(state, form, problem)
+        return Built(tuple(method.build(state, form)), 1.0)
+    better = partial(method.refined, state, form, problem)
     title = f"{problem.title} refined {method.name} {form}"
-    return cache.held(title, lambda: method.refined(state, form, problem))
+    found = cache.held(title, better) if problem.title else better()
+    return Built(found.weights, found.loss / loss if loss > found.loss else 1.0)

@@ -13,6 +13,7 @@ from eckart.methods.selection import Selection
 from eckart.network.third_party import is_pretrained
 from eckart.records import Form, Piece
 from eckart.records.offer import AUTO
+from eckart.records.offered import ASKED, DEFAULT, Offered
 
 
 @runtime_checkable
@@ -22,7 +23,8 @@ class Method(Protocol):
     All costly work is done once per layer, in ``prepare``. The state it returns is kept in memory
     or in a workspace, so ``losses`` and ``build`` decompose nothing. Methods that prepare the same
     state can share it: they give it the same name in an attribute ``prepared_as``. Without this
-    attribute, a method's states are its own.
+    attribute, a method's states are its own. A method that does not pay for every cost names those
+    that it pays for in an attribute ``only_for``; as a default it is left out of other budgets.
     """
 
     @property
@@ -49,7 +51,7 @@ class Method(Protocol):
         """The weights of a form's pieces, each in its piece's ``weight_shape``."""
 
 
-DEFAULT_METHODS = ("weighted_svd", "spatial", "backward_elimination")
+DEFAULT_METHODS = ("weighted_svd", "cp", "spatial", "backward_elimination")
 TRANSFORMER_METHODS = ("pivoted_svd",)
 METHODS: dict[str, Method] = {}
 SELECTIONS: dict[str, Selection] = {}
@@ -81,7 +83,8 @@ def fitting_methods(model: nn.Module, names: str | Iterable[str] = AUTO) -> list
 
     Models of ``transformers`` keep all widths, because their ``config.json`` has one width for all
     blocks. They get the low-rank method that takes the fewest weights. All other networks get low
-    rank, spatial factors of convolutions, and fewer channels.
+    rank, CP and spatial factors of convolutions, and fewer channels. CP is for budgets that limit
+    nothing but weights, see ``offered_methods``.
 
     Raises:
         InputError: as ``checked_names``.
@@ -89,6 +92,22 @@ def fitting_methods(model: nn.Module, names: str | Iterable[str] = AUTO) -> list
     if names != AUTO:
         return checked_names(names)
     return list(TRANSFORMER_METHODS if is_pretrained(model) else DEFAULT_METHODS)
+
+
+def offered_methods(model: nn.Module, names: str | Iterable[str] = AUTO) -> Offered:
+    """The methods with the reasons, and the defaults among them that are not for every budget.
+
+    Methods that are asked for by name are offered under every budget.
+
+    Raises:
+        InputError: as ``checked_names``.
+    """
+    known = fitting_methods(model, names)
+    if names != AUTO:
+        return Offered(dict.fromkeys(known, ASKED))
+    pays = {method.name: getattr(method, "only_for", ()) for method in methods_named(known)}
+    only_for = {name: costs for name, costs in pays.items() if costs}
+    return Offered(dict.fromkeys(known, DEFAULT), only_for=only_for)
 
 
 def methods_named(names: Iterable[str]) -> list[Method]:

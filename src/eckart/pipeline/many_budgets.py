@@ -14,12 +14,13 @@ from eckart.methods import Cache
 from eckart.moments import Moments
 from eckart.network.wrappers import network_in
 from eckart.records import Budget, Curves, Frontier, Measurement, Plan, Point
-from eckart.records.plans import Scope
+from eckart.records.budgets import Scope
 from eckart.running.progress import tracked
 from eckart.scores import Evaluate
 from eckart.search.plan import fitted
+from eckart.search.refined import refined_twice
 from eckart.stages.allocate import Allocator, allocate
-from eckart.stages.apply import applied
+from eckart.stages.apply import applied, refined
 from eckart.stages.curves import curves
 from eckart.stages.measure import measure
 from eckart.storage.writing import writable
@@ -82,7 +83,18 @@ def frontier(
     _, options = fitted(
         model, moments, options, lambda offered: allocate(offered, least), caches["eckart"]
     )
-    families = {"eckart": Allocator.over(options, [cost], of).plan}
+    table = Allocator.over(options, [cost], of)
+
+    def chosen(offered: Curves, budget: Budget) -> Plan:
+        return (table if offered is options else Allocator.of(offered, budget)).plan(budget)
+
+    def refine(plan: Plan) -> Plan:
+        return refined(model, plan, moments, caches["eckart"])
+
+    def twice(budget: Budget) -> Plan:
+        return refined_twice(options, lambda offered: chosen(offered, budget), refine)
+
+    families = {"eckart": twice}
     if baselines:
         asked = set(moments.specs) - set(options.specs)  # layers that stay dense
         plain = curves(model, moments, methods=["svd"], dense=asked, progress=False)

@@ -21,8 +21,8 @@ from eckart.network.twins import opened
 from eckart.network.wrappers import network_in
 from eckart.pipeline.compressed import Compressed
 from eckart.records import Budget, Offer
+from eckart.records.budgets import Scope
 from eckart.records.offer import AUTO, Allowed
-from eckart.records.plans import Scope
 from eckart.scores import Evaluate
 from eckart.search.plan import Search, fitted
 from eckart.stages.calibrate import calibrate

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from eckart.records.channels import GroupCurve
 from eckart.records.forms import Form, LayerSpec
+from eckart.records.offered import Offered
 from eckart.records.states import States
 
 UNREACHED = "what calibration did not reach"
@@ -32,6 +33,10 @@ class Option:
     method: str
     form: Form
     loss: float
+
+    def times(self, ratio: float) -> Option:
+        """The option with its loss multiplied."""
+        return self if ratio == 1 else replace(self, loss=self.loss * ratio)
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ class Curves:
             reach.
         states: what the methods prepared, from which options can be built.
         notes: what is to be said about modules that are opened, by name.
+        offered: the methods that the options come from, and which budgets may use them.
+        offered: the methods that the options come from, and which budgets may use them.
     """
 
     curves: tuple[Curve, ...]
@@ -75,11 +82,32 @@ class Curves:
     parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict, repr=False)
     states: States = field(default_factory=States, repr=False)
     notes: Mapping[str, str] = field(default_factory=dict)
+    offered: Offered = field(default_factory=Offered)
 
     @property
     def unreached(self) -> Mapping[str, int]:
         """What the parameters cost that calibration did not reach, by name of the cost."""
         return self.parts.get(UNREACHED, {})
+
+    def under(self, costs: Iterable[str]) -> Curves:
+        """The curves with only the methods that limits on these costs may use."""
+        if not self.offered.only_for:
+            return self
+        offered = self.offered.under(costs)
+        curves = [
+            replace(c, options=tuple(o for o in c.options if o.method not in offered.withheld))
+            for c in self.curves
+        ]
+        return replace(self, curves=tuple(curves), offered=offered)
+
+    def learned(self, ratios: Mapping[tuple[str, str], float]) -> Curves:
+        """The curves with the losses of some layers' options multiplied, by layer and method."""
+        curves = [
+            replace(c, options=tuple(o.times(ratios.get((name, o.method), 1.0)) for o in c.options))
+            for c in self.curves
+            for name in [c.site.name]
+        ]
+        return replace(self, curves=tuple(curves))
 
     def without(self, reasons: Mapping[str, str]) -> Curves:
         """The curves with some layers no longer factored; they may still lose channels."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from eckart.records import Curves, Frontier
+from eckart.records import Curves, Frontier, Plan
 from eckart.records.plans import NARROWED
+from eckart.report.selection import MAIN
 
 EXPLANATIONS = {
     "svd": "Two thinner layers in a row that copy the weights as well as possible; uses no data.",
@@ -26,12 +27,26 @@ EXPLANATIONS = {
 
 
 def explained(frontier: Frontier, curves: Curves) -> dict[str, str]:
-    """What each method on the page does, by name; methods without an explanation are left out.
+    """What each method on the page does, and why it was or was not offered, by name.
 
-    A method that you registered is explained by the first line of its class's docstring.
+    A method that you registered is explained by the first line of its class's docstring. Methods
+    without an explanation are left out.
     """
-    found = dict.fromkeys(_named(frontier, curves))
-    return {name: text for name in found if (text := _explanation(name))}
+    why = {name: reason for plan in _plans(frontier) for name, reason in _reasons(plan).items()}
+    found = dict.fromkeys([*_named(frontier, curves), *why])
+    texts = {name: text for name in found if (text := _explanation(name))}
+    return {name: f"{text} {why.get(name, '')}".rstrip() for name, text in texts.items()}
+
+
+def _plans(frontier: Frontier) -> list[Plan]:
+    """Our own plans, not those of the baselines."""
+    return [point.plan for point in frontier.points if point.label == MAIN]
+
+
+def _reasons(plan: Plan) -> dict[str, str]:
+    """Why each method was offered to a plan, or was not, as sentences."""
+    offered = {name: f"Offered: {reason}." for name, reason in plan.offered.items()}
+    return offered | {name: f"It {reason}." for name, reason in plan.withheld.items()}
 
 
 def _named(frontier: Frontier, curves: Curves) -> Iterable[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from torch import nn
 
@@ -14,8 +14,9 @@ from eckart.moments import Moments
 from eckart.records import Budget, Curves, Plan, Score, ToleranceSearch
 from eckart.scores import Evaluate
 from eckart.search.bisection import smallest_passing
+from eckart.search.refined import refined_twice
 from eckart.stages.allocate import allocate, hull, unchanged
-from eckart.stages.apply import Applied, applied
+from eckart.stages.apply import Applied, applied, refined
 
 
 @dataclass
@@ -31,9 +32,9 @@ class Search:
     last: ToleranceSearch | None = None
 
     def choose(self, options: Curves) -> Plan:
-        """Choose one plan from these options."""
+        """Choose one plan from these options; within a budget, once more after refinement."""
         if isinstance(self.goal, Budget):
-            return allocate(options, self.goal)
+            return refined_twice(options, partial(allocate, budget=self.goal), self._refined)
         whole = options.totals["params"]
         plans = [plan for plan in hull(options) if plan.costs["params"] < whole]
 
@@ -47,6 +48,9 @@ class Search:
         if found is None:
             return unchanged(options, f"nothing smaller was within {self.goal:g} of dense")
         return plans[found]
+
+    def _refined(self, plan: Plan) -> Plan:
+        return refined(self.model, plan, self.moments, self.cache)
 
     @cached_property
     def _dense(self) -> Score:

@@ -27,7 +27,7 @@ from eckart.cli.shown.output import Result, folder_to_write, say
 from eckart.cli.shown.tables import before_after_table, plan_table
 from eckart.costs import COSTS
 from eckart.records import Budget, Healed, Measurement
-from eckart.records.plans import Scope
+from eckart.records.budgets import Scope
 from eckart.records.results import no_gain
 
 if TYPE_CHECKING:

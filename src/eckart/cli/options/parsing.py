@@ -9,7 +9,7 @@ import typer
 
 from eckart.errors import InputError
 from eckart.records import Budget
-from eckart.records.plans import Amount, Scope
+from eckart.records.budgets import Amount, Scope
 
 _OWN = ("params", "macs", "bytes")  # the limits that Budget has a field for
 _SUFFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}

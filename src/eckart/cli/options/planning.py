@@ -13,8 +13,8 @@ from eckart.cli.names import METHODS, SELECTIONS
 from eckart.cli.options.parsing import known_names, parse_names, usage_error
 from eckart.cli.options.shared import CalibrationOptions, Data, Examples, option
 from eckart.errors import CalibrationInterrupted, InputError
+from eckart.records.budgets import Scope
 from eckart.records.offer import AUTO, DAMPING, Offer
-from eckart.records.plans import Scope
 
 if TYPE_CHECKING:
     from torch import nn

@@ -10,7 +10,7 @@ import numpy as np
 from eckart.costs import cost_named
 from eckart.errors import BudgetError, InputError
 from eckart.records import Budget, Curves, Plan
-from eckart.records.plans import Scope
+from eckart.records.budgets import Scope
 from eckart.stages.allocate.coupled import Coupled
 from eckart.stages.allocate.hulls import coupled_hull, lower_hull
 from eckart.stages.allocate.joint_states import solve_coupled
@@ -28,7 +28,7 @@ class Allocator:
     No call changes it, so the order of calls does not matter.
 
     Attributes:
-        curves: every site's options.
+        curves: every site's options, by the methods that budgets on these costs may use.
         costs: names of the costs that budgets limit.
         scope: what the budgets count: ``"model"``, ``"reached"`` or ``"sites"``.
         problem: the knapsack.
@@ -50,6 +50,7 @@ class Allocator:
         """
         names = tuple(costs)
         priced = [cost_named(name) for name in names]
+        curves = curves.under(names)
         return cls(curves, names, scope, *assembled(curves, priced, scope != "sites"))
 
     @classmethod

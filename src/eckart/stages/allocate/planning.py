@@ -39,6 +39,8 @@ def planned(
         bound=loss if bound is None else min(bound, loss),
         states=curves.states,
         notes=dict(curves.notes),
+        offered=dict(curves.offered.methods),
+        withheld=dict(curves.offered.withheld),
         unreached={cost: value for cost, value in curves.unreached.items() if value},
     )
 

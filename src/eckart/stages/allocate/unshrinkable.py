@@ -7,8 +7,8 @@ from operator import itemgetter
 
 from eckart.costs import cost_named
 from eckart.records import Curves
+from eckart.records.budgets import Scope
 from eckart.records.curves import UNREACHED
-from eckart.records.plans import Scope
 
 _MOST_NAMED = 4
 _ASKED = "asked to stay dense"

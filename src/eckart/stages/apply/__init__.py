@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from torch import nn
@@ -12,7 +13,7 @@ from eckart.network.plan_attribute import attach_plan
 from eckart.network.twins import opened
 from eckart.network.wrappers import network_in, unwrapped
 from eckart.records import Plan
-from eckart.stages.apply.built import weights_of
+from eckart.stages.apply.built import Weights, weights_of
 from eckart.stages.apply.checked import check_fits
 from eckart.stages.apply.installed import put_in
 
@@ -77,7 +78,22 @@ def applied(
     whole = opened(model)
     check_fits(model, whole, plan, moments)
     weights = weights_of(whole, plan, moments, cache or Cache.beside(moments, plan.states))
-    refined = {name: w.loss for name, w in weights.items() if w.loss is not None}
+    losses = _refined(plan, weights)
     smaller, done = put_in(model, plan, weights, moments, inplace=inplace)
-    done = replace(done, refined={k: v for k, v in refined.items() if k not in done.dense})
+    done = replace(done, refined={k: v for k, v in losses.items() if k not in done.dense})
     return Applied(attach_plan(smaller, done), done)
+
+
+def refined(model: nn.Module, plan: Plan, moments: Moments, cache: Cache) -> Plan:
+    """The plan with the losses that refined factors leave, without making the network.
+
+    The cache keeps the factors, so ``applied`` need not refine them again.
+    """
+    whole = opened(network_in(model))
+    check_fits(network_in(model), whole, plan, moments)
+    return replace(plan, refined=_refined(plan, weights_of(whole, plan, moments, cache)))
+
+
+def _refined(plan: Plan, weights: Mapping[str, Weights]) -> dict[str, float]:
+    """The losses of the layers that got factors."""
+    return {name: plan.choices[name].loss * w.share for name, w in weights.items() if w.factors}

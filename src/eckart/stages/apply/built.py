@@ -11,12 +11,12 @@ from eckart.methods import (
     Cache,
     Heirs,
     Problem,
+    built,
     heirs,
     methods_named,
     narrowed_problem,
     problem_of,
     reading_of,
-    refined,
 )
 from eckart.moments import Moments
 from eckart.records import Choice, Plan, Removal
@@ -29,12 +29,12 @@ class Weights:
     Attributes:
         plain: the weight refitted to make up for removed channels; None if none are removed.
         factors: the weights of the form's pieces; empty if the form is a single plain layer.
-        loss: predicted for the factors, which may be refined; None without factors.
+        share: of the predicted loss that the factors lose, which may be refined.
     """
 
     plain: Tensor | None
     factors: list[Tensor]
-    loss: float | None = None
+    share: float = 1.0
 
 
 def weights_of(model: nn.Module, plan: Plan, moments: Moments, cache: Cache) -> dict[str, Weights]:
@@ -56,14 +56,14 @@ class _Work:
 
     def weights(self, name: str, choice: Choice) -> Weights:
         """The new weights of one layer."""
-        problem, factors, loss = self._narrowed(name), list[Tensor](), None
+        problem, factors, share = self._narrowed(name), list[Tensor](), 1.0
         dtype = weight_of(self.model.get_submodule(name)).dtype
         if not choice.form.is_plain:
             (method,) = methods_named([choice.method])
-            found = refined(self.cache, method, problem, choice.form, name)
-            factors, loss = [weight.to(dtype) for weight in found.weights], found.loss
+            found = built(self.cache, method, problem, choice.form, name)
+            factors, share = [weight.to(dtype) for weight in found.weights], found.share
         plain = self.cache.weight(problem).to(dtype) if problem.narrowed else None
-        return Weights(plain, factors, loss)
+        return Weights(plain, factors, share)
 
     def _narrowed(self, name: str) -> Problem:
         """A layer's problem at the width that the plan leaves to it."""

@@ -12,8 +12,8 @@ from typing_extensions import Unpack
 
 from eckart.costs import COSTS
 from eckart.methods import (
-    fitting_methods,
     methods_named,
+    offered_methods,
     selection_named,
 )
 from eckart.moments import Moments
@@ -62,10 +62,10 @@ def curves(
         InputError: an unknown method, or a grid or damping out of range.
 
     Cost: per layer and method one decomposition, O(in² out + out³) in float64; ``spatial`` two of
-        O((kw out)³), ``tucker2`` sixteen more of O(out³), ``cp`` seven searches. What they give is
-        handed on in the curves, for ``apply``, in up to as many bytes as the moments take. With
-        ``rescale`` forward passes of about as many examples as the calibration had, or of one for
-        each layer where those are more.
+        O((kw out)³), ``tucker2`` sixteen more of O(out³), ``cp`` some dozens of products of
+        O(rank · in²) per rank. What they give is handed on in the curves, for ``apply``, in up to
+        as many bytes as the moments take. With ``rescale`` forward passes of about as many examples
+        as the calibration had, or of one for each layer where those are more.
 
     Source: Eckart and Young 1936, in the metric of K-FAC (1503.05671).
 
@@ -80,8 +80,8 @@ def curves(
     model = network_in(model)
     check_same_network(model, moments.fingerprint, "these moments")
     said, model = notes(model), opened(model)
-    methods = fitting_methods(model, offer.methods)
-    offered, selection = methods_named(methods), selection_named(methods)
+    methods = offered_methods(model, offer.methods)
+    offered, selection = methods_named(methods.methods), selection_named(methods.methods)
     kept = matching(offer.dense, [*moments.specs, *moments.skipped])
     reasons = {**moments.skipped, **dict.fromkeys(kept, "asked to stay dense")}
     specs = {name: spec for name, spec in moments.specs.items() if name not in kept}
@@ -132,6 +132,7 @@ def curves(
         parts=costs_of_parts(model, moments, {name for g in groups for name in g.group.members}),
         states=bench.cache.states,
         notes=said,
+        offered=methods,
     )
 
 

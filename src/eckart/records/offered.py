@@ -1,0 +1,35 @@
+"""Which methods a budget may use, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+ASKED, DEFAULT = "asked for", "a default"
+
+
+@dataclass(frozen=True)
+class Offered:
+    """The methods behind curves. Some are offered only where certain costs alone are limited.
+
+    Attributes:
+        methods: those that may be used, each with the reason.
+        withheld: those that may not, each with the reason.
+        only_for: the costs that a method is offered for, where it is not offered for all.
+    """
+
+    methods: Mapping[str, str] = field(default_factory=dict)
+    withheld: Mapping[str, str] = field(default_factory=dict)
+    only_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def under(self, costs: Iterable[str]) -> Offered:
+        """The methods that limits on these costs leave; without any restricted ones after that."""
+        limited, methods, withheld = list(costs), dict(self.methods), dict(self.withheld)
+        for name, pays in self.only_for.items():
+            saves = " and ".join(pays)
+            if others := [cost for cost in limited if cost not in pays]:
+                withheld[name] = f"is not offered for {', '.join(others)}: it saves only {saves}"
+                methods.pop(name, None)
+            else:
+                methods[name] = f"{DEFAULT} where nothing but {saves} is limited"
+        return replace(self, methods=methods, withheld=withheld, only_for={})

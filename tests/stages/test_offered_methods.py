@@ -1,0 +1,85 @@
+"""Which methods a budget may use by default: CP where only weights are limited, never for speed."""
+
+import pytest
+import torch
+from torch import nn
+
+import eckart
+from eckart.records.offered import Offered
+from stages.networks import SmallCnn
+
+METHODS = ["weighted_svd", "cp", "spatial", "backward_elimination"]
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return SmallCnn().eval()
+
+
+@pytest.fixture(scope="module")
+def moments(network: nn.Module) -> eckart.Moments:
+    images = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    return eckart.calibrate(network, [images], progress=False)
+
+
+@pytest.fixture(scope="module")
+def curves(network: nn.Module, moments: eckart.Moments) -> eckart.Curves:
+    return eckart.curves(network, moments, progress=False)
+
+
+def in_options(curves: eckart.Curves) -> set[str]:
+    return {option.method for curve in curves.curves for option in curve.options}
+
+
+@pytest.mark.parametrize("limits", [{"params": 0.6}, {"bytes": 0.6}, {"params": 0.6, "bytes": 0.7}])
+def test_cp_is_offered_where_nothing_but_weights_is_limited(
+    limits: dict[str, float], curves: eckart.Curves
+):
+    plan = eckart.allocate(curves, eckart.Budget(**limits))
+    assert list(plan.offered) == METHODS
+    assert not plan.withheld
+    assert "cp" in in_options(curves.under(limits))
+    assert plan.offered["cp"] == "a default where nothing but params and bytes is limited"
+    assert "from weighted_svd, cp, spatial" in str(plan)
+
+
+@pytest.mark.parametrize("limits", [{"macs": 0.6}, {"params": 0.6, "macs": 0.9}])
+def test_cp_is_withheld_where_multiply_adds_are_limited(
+    limits: dict[str, float], curves: eckart.Curves
+):
+    plan = eckart.allocate(curves, eckart.Budget(**limits))
+    assert "cp" not in in_options(curves.under(limits)) | plan.offered.keys()
+    assert "cp" not in {choice.method for choice in plan.choices.values()}
+    why = "is not offered for macs: it saves only params and bytes"
+    assert plan.withheld == {"cp": why}
+    assert f"cp {why}" in str(plan)
+    assert eckart.Plan.loads(plan.dumps()).withheld == plan.withheld
+
+
+def test_the_order_of_budgets_does_not_matter(curves: eckart.Curves):
+    first = eckart.allocate(curves, eckart.Budget(params=0.6))
+    eckart.allocate(curves, eckart.Budget(macs=0.6))
+    assert eckart.allocate(curves, eckart.Budget(params=0.6)) == first
+
+
+def test_what_is_asked_for_is_offered_under_every_budget(
+    network: nn.Module, moments: eckart.Moments
+):
+    curves = eckart.curves(network, moments, methods=["cp", "weighted_svd"], progress=False)
+    plan = eckart.allocate(curves, eckart.Budget(macs=0.6))
+    assert plan.offered == {"cp": "asked for", "weighted_svd": "asked for"}
+    assert not plan.withheld
+    assert "cp" in in_options(curves.under(["macs"]))
+
+
+def test_a_cost_of_ones_own_is_not_among_those_that_cp_pays_for():
+    offered = Offered({"cp": "a default"}, only_for={"cp": ("params", "bytes")})
+    assert offered.under(["params", "milliseconds"]).methods == {}
+    assert offered.under(["params"]).under(["macs"]).withheld == {}  # decided once
+
+
+def test_compress_says_it_too(network: nn.Module, moments: eckart.Moments):
+    done = eckart.compress(network, moments, budget=eckart.Budget(macs=0.6), progress=False)
+    assert "cp is not offered for macs" in str(done)
