@@ -13,7 +13,9 @@ from eckart.methods.problem import Problem
 from eckart.methods.refining import Refined
 from eckart.records import Form, Piece
 
-_SHARES = tuple(n / 32 for n in (2, 3, 4, 6, 8, 10, 12, 16, 20, 24))  # of the break-even rank
+_SHARES = tuple(
+    n / 64 for n in (4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32, 40, 48)
+)  # of break-even
 _MOST_WORK = 1.5e9  # rank · in², summed over the ranks; the work is some dozens of times this
 
 
