@@ -10,7 +10,7 @@ from eckart.errors import InputError
 from eckart.layers import composed
 from eckart.methods import Problem, methods_named, problem_of
 from eckart.methods.low_rank import low_rank_form
-from eckart.records import Option, Piece
+from eckart.records import Offer, Option, Piece
 from eckart.stages.curves.layer_options import useful_methods
 from stages.networks import SmallCnn
 from tolerances import tolerance
@@ -48,10 +48,12 @@ def test_every_other_option_is_cheaper_in_some_cost(model: SmallCnn, moments: Mo
 
 
 def test_ranks_on_a_grid(model: SmallCnn, moments: Moments):
-    every = ranks(curves(model, moments), "conv2") - {None}
+    nested = ["weighted_svd", "spatial"]
+    every = ranks(curves(model, moments, methods=nested), "conv2") - {None}
     assert every == set(range(1, max(every) + 1))
     for multiple, least in ((2, 1), (1, 3), (2, 3), (1000, 1)):
-        found = ranks(curves(model, moments, multiple=multiple, least_rank=least), "conv2")
+        offer = Offer(methods=nested, multiple=multiple, least_rank=least)
+        found = ranks(curves(model, moments, offer=offer), "conv2")
         assert found == {None, *(r for r in every if r >= least and r % multiple == 0)}
 
 
