@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from eckart.linalg.descent import descended
-from eckart.linalg.projection import Projection
+from eckart.linalg.projection import Projection, affordable
 from eckart.linalg.whitening import factor
 from random_moments import normal, second_moment
 
@@ -59,3 +59,9 @@ def test_descent_finds_the_minimum_of_a_badly_scaled_bowl_and_never_climbs():
     start = values[0]
     for steps in range(3):
         assert bowl(descended(bowl, torch.zeros(5, dtype=torch.float64), steps))[0] <= start
+
+
+def test_the_wider_the_layer_the_fewer_steps_a_search_takes():
+    assert affordable(64, 576, 100) == 100  # a layer of ResNet-20
+    assert 3 <= affordable(139, 1152, 100) < 50
+    assert affordable(142, 4608, 100) == 0  # of ResNet-18: a step takes a second

@@ -22,6 +22,8 @@ from eckart.linalg.whitening import factor, quadratic_loss
 _RIDGES = {torch.float64: 1e-9, torch.float32: 3e-6}  # of each row's own square; until it is solved
 _MORE, _MOST = 100.0, 1e8
 _TINY = 1e-30
+_MOST_WORK = 6e9  # rows · in², summed over the steps of a search: about a second
+_FEWEST_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,12 @@ class Objective:
             inverse = inverse - torch.outer(share, inverse[least])
         at = stays.nonzero().flatten()
         return at, solved[at].norm(dim=1)
+
+
+def affordable(rows: int, inputs: int, most: int) -> int:
+    """How many steps a search over so many rows may take; 0 where one step costs too much."""
+    steps = int(_MOST_WORK / (rows * inputs**2))
+    return min(most, steps) if steps >= _FEWEST_STEPS else 0
 
 
 def _lower(gram: Tensor) -> Float[Tensor, "rows rows"]:

@@ -56,13 +56,13 @@ class Canonical:
 
     def prepare(self, problem: Problem) -> CanonicalState:
         """One path, from three quarters of the break-even rank down; less for wide layers."""
-        piece = problem.piece
-        if problem.narrowed:
+        piece, flat = problem.piece, as_convolution(problem)
+        ranks = _ranks(flat.piece)
+        if problem.narrowed or not ranks:
             return CanonicalState(piece, ())
-        flat = as_convolution(problem)
         kernel = flat.weight[0].unflatten(1, (flat.piece.inputs, -1))
         a, g = flat.a[0], flat.g[0]
-        return CanonicalState(piece, tuple(canonical_path(kernel, a, g, _ranks(flat.piece))))
+        return CanonicalState(piece, tuple(canonical_path(kernel, a, g, ranks)))
 
     def losses(self, state: CanonicalState) -> list[tuple[Form, float]]:
         """The forms of the ranks that were searched."""
@@ -103,11 +103,11 @@ def _weights(form: Form, factors: CanonicalFactors) -> list[Tensor]:
 
 
 def _ranks(piece: Piece) -> list[int]:
-    """The ranks that are offered for a convolution: the lowest ones, up to some work."""
+    """The ranks that are offered for a convolution: the lowest ones, as far as the work allows."""
     found, work = list[int](), 0
     for rank in sorted({max(1, int(share * _break_even(piece))) for share in _SHARES}):
         work += rank * piece.matrix_shape[2] ** 2
-        if found and work > _MOST_WORK:
+        if work > _MOST_WORK:
             break
         found.append(rank)
     return found
