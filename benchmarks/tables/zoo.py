@@ -8,8 +8,12 @@ from benchmarks.tables.markdown import table
 from benchmarks.zoo.network import LIBRARIES
 from benchmarks.zoo.networks import NETWORKS
 from benchmarks.zoo.notes import FAILED, NAMED, PASSED
+from benchmarks.zoo.shares import REACHED
 
 SHARES = ("share", "share of the rest")
+LOW = 0.9
+ASIDE = ("torch.nn.Embedding", "the head over the vocabulary")  # reasons that do not count there
+IDLE = "never called in calibration"
 MOST = 160  # characters of a message
 
 
@@ -18,13 +22,15 @@ def summary() -> str:
     rows: Sequence[Row] = committed("zoo")
     groups = {name: [row for row in rows if row["library"] == name] for name in LIBRARIES}
     lines = [_line(name, mine) for name, mine in groups.items() if mine]
-    head = ("library", "measured", PASSED, NAMED, FAILED, "mean share", "without tables and heads")
+    counted = ("mean share", "without tables and heads", "of what was reached")
+    head = ("library", "measured", PASSED, NAMED, FAILED, *counted)
     return table(head, [*lines, _line("all", rows)])
 
 
 def _line(name: str, rows: Sequence[Row]) -> list[str]:
     counts = Counter(row["outcome"] for row in rows)
     shares = [_mean([row.get(share, 0.0) for row in rows]) for share in SHARES]
+    shares.append(_mean([_reached(row) for row in rows]))
     there = sum(name in ("all", network.library) for network in NETWORKS.values())
     return [
         name,
@@ -32,6 +38,23 @@ def _line(name: str, rows: Sequence[Row]) -> list[str]:
         *(str(counts[o]) for o in (PASSED, NAMED, FAILED)),
         *shares,
     ]
+
+
+def _reached(row: Row) -> float:
+    """Where everything was reached, the row may be from before the two shares were told apart."""
+    share: float = row.get(REACHED, row.get("share of the rest", 0.0))
+    return share
+
+
+def low() -> str:
+    """The networks of which less than `LOW` takes part, the lowest first, and the main reason."""
+    rows = [row for row in committed("zoo") if "left out" in row and _reached(row) < LOW]
+    lines = []
+    for row in sorted(rows, key=_reached):
+        counted = [k for k in row["left out"] if k != IDLE and not any(a in k for a in ASIDE)]
+        main = max(counted, key=lambda reason: row["left out"][reason], default="")
+        lines.append([_code(row["name"]), f"{_reached(row):.0%}", _short(main)])
+    return table(("network", "takes part", "mainly because"), lines)
 
 
 def _mean(values: Sequence[float]) -> str:
@@ -88,5 +111,6 @@ SECTIONS = {
     "zoo summary": summary,
     "zoo exceptions": exceptions,
     "zoo left out": left_out,
+    "zoo low": low,
     "zoo codes": codes,
 }

@@ -11,6 +11,7 @@ from eckart.network.twins import opened
 from eckart.network.wrappers import unwrapped
 
 TABLES = (nn.Embedding, nn.EmbeddingBag)
+REACHED = "share of the reached"
 _HEADS = ("classifier", "fc", "head", "heads", "lm_head", "score", "logits")
 
 
@@ -18,7 +19,8 @@ def shares(model: nn.Module, moments: Moments) -> Row:
     """Fractions of the parameters, and the weights that were left out by reason.
 
     Weights are parameters of two axes or more: in thin networks norms and biases count for more
-    than in real ones. Tables, heads and experts are those of `set_apart`.
+    than in real ones. Tables, heads and experts are those of `set_apart`, and what is reached is
+    what calibration used.
     """
     model = opened(unwrapped(model))
     sizes = {id(p): p.numel() for p in model.parameters()}
@@ -26,15 +28,20 @@ def shares(model: nn.Module, moments: Moments) -> Row:
     inside = {id(p) for name in moments.specs for p in _own(model, name)}
     apart = {id(p) for p in set_apart(model)}
 
+    named = dict(model.named_parameters())
+    idle = {id(named[name]) for name in moments.unreached if name in named}
+
     def total(ids: set[int]) -> int:
         return sum(sizes[i] for i in ids & sizes.keys())
 
     rest = matrices - apart
+    reached = rest - idle
     return {
         "params": sum(sizes.values()),
         "share": round(total(inside) / max(1, sum(sizes.values())), 4),
         "share of weights": round(total(inside & matrices) / max(1, total(matrices)), 4),
         "share of the rest": round(total(inside & rest) / total(rest), 4) if rest else 1.0,
+        REACHED: round(total(inside & reached) / total(reached), 4) if reached else 1.0,
         "left out": left_out(model, moments.skipped),
     }
 

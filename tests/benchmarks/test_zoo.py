@@ -95,15 +95,17 @@ def test_shares_leave_tables_and_heads_aside():
         def __init__(self) -> None:
             super().__init__()
             self.table, self.body, self.head = nn.Embedding(9, 8), nn.Linear(8, 8), nn.Linear(8, 2)
+            self.never = nn.Linear(8, 4)
 
         def forward(self, words: Tensor) -> Tensor:
             return self.head(self.body(self.table(words)).relu())
 
     model = Tabled()
     found = shares(model, calibrate(model, [torch.zeros(4, dtype=torch.long)], layers=["body"]))
-    weights = 72 + 64 + 16
+    weights = 72 + 64 + 16 + 32
     assert found["share of weights"] == pytest.approx(64 / weights, abs=1e-4)
-    assert found["share of the rest"] == 1
+    assert found["share of the rest"] == pytest.approx(64 / 96, abs=1e-4)
+    assert found["share of the reached"] == 1
 
 
 def test_two_networks_of_a_seed_are_equal_and_data_are_the_same():
