@@ -96,6 +96,7 @@ def _filled(model: nn.Module, structure: Mapping[str, Any], weights: TensorFile)
         )
     path = weights.path
     expected, tied = outlines_with(parts, forms, norms), tied_names(parts.state)
+    expected = {name: o for name, o in expected.items() if tied.get(name, name) in expected}
     check_weights(path, weights.header.outlines, expected, tied)
     weights.check()
     tensors = weights.mapped()

@@ -34,7 +34,7 @@ def survey(
         InputError: a name or pattern matches no layer.
         NonFiniteError: a weight holds NaN or infinity.
     """
-    uses = Counter(id(m) for _, m in model.named_modules(remove_duplicate=False))
+    uses = Counter(id(m) for part in model.modules() for m in part._modules.values())
     owners = Counter(id(p) for p in _weights(model))
     apart = {} if only is not None else heads(model)
     own = reserved(model)
@@ -94,7 +94,7 @@ def _reason(module: nn.Module, uses: int, owners: Counter[int]) -> str | None:
         known = ", ".join(sorted(LAYER_TYPES))
         return f"no layer type is registered for {class_name(module)} (known: {known})"
     if uses > 1:
-        return "registered under several names in the network"
+        return "registered under several names"
     if owners[id(module.weight)] > 1:
         return "its weight is shared with another layer"
     if module._forward_hooks or module._forward_pre_hooks:
