@@ -42,8 +42,7 @@ def _line(name: str, rows: Sequence[Row]) -> list[str]:
 
 def _reached(row: Row) -> float:
     """Where everything was reached, the row may be from before the two shares were told apart."""
-    share: float = row.get(REACHED, row.get("share of the rest", 0.0))
-    return share
+    return float(row[REACHED] if REACHED in row else row.get("share of the rest", 0.0))
 
 
 def low() -> str:
