@@ -1,11 +1,12 @@
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+from jaxtyping import config
 from torch.utils.benchmark import Timer
 
 torch.set_num_threads(1)
@@ -15,11 +16,25 @@ settings.register_profile(  # the same examples on every CI run, new ones at eve
 )
 settings.load_profile("eckart")
 
+TESTS = Path(__file__).parent
+OF_THE_WHOLE = {"benchmarks", "cli", "docs", "end_to_end", "examples", "report"}
+"""Folders of tests that run the parts together; the others also check shapes and types."""
+
 
 def pytest_collection_finish() -> None:
     """What is there now stays to the end, so no collection has to look at it again."""
     gc.freeze()
     gc.enable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Where the parts run together, checks of shapes and types would double the time."""
+    config.update("jaxtyping_disable", item.path.relative_to(TESTS).parts[0] in OF_THE_WHOLE)
+    try:
+        return (yield)
+    finally:
+        config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -68,7 +68,8 @@ def test_a_fraction_of_the_parameters(digits, of: str, keep: float, methods: Any
     assert params == found.plan.costs["params"]
     assert found.before.value > 0.95
     assert found.after.value > found.before.value - 0.05
-    assert "a drop of" in str(found)
+    change = "rise" if found.after.value > found.before.value else "drop"
+    assert f"a {change} of" in str(found)
     assert all(torch.equal(v, weights[k]) for k, v in digits.model.state_dict().items())
 
 
