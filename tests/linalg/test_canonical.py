@@ -9,6 +9,7 @@ from eckart.linalg import (
     canonical_refined,
     quadratic_loss,
 )
+from eckart.linalg.channel_subspace import channel_subspace
 from random_moments import normal, second_moment
 
 A, G = second_moment(1, 12, seed=1)[0], second_moment(1, 5, seed=2)[0]
@@ -44,6 +45,30 @@ def test_a_path_of_ranks_loses_about_what_each_rank_loses_when_it_is_searched_al
         assert factors.loss == pytest.approx(quadratic_loss((kernel - merged).flatten(1), a, g))
         alone = canonical_factors(kernel, a, g, len(factors.first))
         assert alone.loss <= factors.loss < 3 * alone.loss
+
+
+def test_low_ranks_of_a_wide_kernel_are_searched_in_a_subspace_and_lose_what_is_said():
+    kernel = normal(8, 20, 3, seed=0) * torch.logspace(0, -1, 20, dtype=torch.float64)[:, None]
+    a, g = second_moment(1, 60, seed=1)[0], second_moment(1, 8, seed=2)[0]
+    for factors in canonical_path(kernel, a, g, [3, 6]):
+        assert factors.first.shape == (len(factors.first), 20)
+        merged = torch.einsum("or,rk,rc->ock", factors.last, factors.middle, factors.first)
+        assert factors.loss == pytest.approx(quadratic_loss((kernel - merged).flatten(1), a, g))
+    assert torch.linalg.matrix_rank(factors.first) == 6
+
+
+def test_what_a_subspace_loses_adds_to_what_is_lost_in_it():
+    kernel = normal(8, 6, 9, seed=0)
+    a, g = second_moment(1, 54, seed=1)[0], second_moment(1, 8, seed=2)[0]
+    inner = channel_subspace(kernel, a, g, 4)
+    kept = torch.einsum("ofk,fc->ock", inner.kernel, inner.basis)
+    assert quadratic_loss((kernel - kept).flatten(1), a, g) == pytest.approx(inner.left)
+    other = inner.kernel + normal(8, 4, 9, seed=3)
+    lifted = torch.einsum("ofk,fc->ock", other, inner.basis)
+    within = quadratic_loss((inner.kernel - other).flatten(1), inner.a, g)
+    total = quadratic_loss((kernel - lifted).flatten(1), a, g)
+    assert total == pytest.approx(inner.left + within)
+    assert channel_subspace(kernel, a, g, 6).left == pytest.approx(0, abs=1e-9 * total)
 
 
 def test_refining_lowers_the_loss_and_never_raises_it():

@@ -22,7 +22,7 @@ from eckart.linalg.whitening import factor, quadratic_loss
 _RIDGES = {torch.float64: 1e-9, torch.float32: 3e-6}  # of each row's own square; until it is solved
 _MORE, _MOST = 100.0, 1e8
 _TINY = 1e-30
-_MOST_WORK = 6e9  # rows · in², summed over the steps of a search: about a second
+_MOST_WORK = 3e9  # rows · in², summed over the steps of a search: about half a second
 _FEWEST_STEPS = 3
 
 

@@ -16,7 +16,7 @@ from eckart.records import Form, Piece
 _SHARES = tuple(
     n / 64 for n in (4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32, 40, 48)
 )  # of break-even
-_MOST_WORK = 1.5e9  # rank · in², summed over the ranks; the work is some dozens of times this
+_MOST_WORK = 1e9  # rank · in², summed over the ranks; the work is some dozens of times this
 
 
 @dataclass(frozen=True)
@@ -104,13 +104,13 @@ def _weights(form: Form, factors: CanonicalFactors) -> list[Tensor]:
 
 def _ranks(piece: Piece) -> list[int]:
     """The ranks that are offered for a convolution: the lowest ones, as far as the work allows."""
-    found, work = list[int](), 0
-    for rank in sorted({max(1, int(share * _break_even(piece))) for share in _SHARES}):
-        work += rank * piece.matrix_shape[2] ** 2
-        if work > _MOST_WORK:
-            break
-        found.append(rank)
-    return found
+    ranks = sorted({max(1, int(share * _break_even(piece))) for share in _SHARES})
+    positions = piece.matrix_shape[2] // piece.inputs
+    for count in range(len(ranks), 0, -1):
+        channels = min(piece.inputs, ranks[count - 1])  # see canonical_path
+        if sum(ranks[:count]) * (channels * positions) ** 2 <= _MOST_WORK:
+            return ranks[:count]
+    return []
 
 
 def _break_even(piece: Piece) -> float:
