@@ -186,6 +186,11 @@ def test_compress_to_a_tolerance(run, network, data):
     strict = ["--tolerance", 0, "--select-split", "test", "--select-examples", 6]
     found = document(run("compress", *network, *data, *strict, "--no-latency", "--json"))
     assert found["before"]["score"]["n"] == 10  # what the choice has left
+    sure = ["--tolerance", 0.9, "--confidence", 0.5, "--select-examples", 8]
+    found = document(run("compress", *network, *data, *sure, "--no-latency", "--json"))["search"]
+    assert (found["confidence"], found["unit"]) == (0.5, "example")
+    assert 0 < found["examples"] <= 8 * found["evaluations"]
+    assert found["bound"] < 0.9
 
 
 def test_frontier(run, network, data, tmp_path):

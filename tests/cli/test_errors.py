@@ -34,6 +34,8 @@ def refused(result, code, says):
         (["compress", "{net}", "--data", "{data}", "--keep", "0.5", "--methods", "x"], "--methods"),
         (["compress", "{net}", "--keep", "0.5"], "--data: needed here"),
         (["compress", "{net}", "--tolerance", "-1", "--data", "{data}"], "--tolerance"),
+        (["compress", "{net}", "--keep", "1", "--confidence", "0.9"], "goes with --tolerance"),
+        (["compress", "{net}", "--tolerance", "0", "--confidence", "2"], "not between 0 and 1"),
         (["frontier", "{net}", "--data", "{data}", "--keeps", "a"], "not a list of numbers"),
         (["frontier", "{net}", "--data", "{data}", "--cost", "joy"], "unknown cost 'joy'"),
         (["evaluate", "{net}", "--data", "{data}", "--mean", "x"], "not a list of numbers"),

@@ -108,6 +108,42 @@ def test_a_tolerance_holds_on_the_set_it_is_chosen_on(digits, tolerance: float):
     assert found.after.drop_error(found.before) >= 0
 
 
+def test_a_tolerance_with_confidence_reads_no_more_than_it_needs(digits):
+    found = compress(
+        digits.model,
+        digits.train[:5],
+        tolerance=0.05,
+        confidence=0.95,
+        methods=QUICK,
+        evaluate=accuracy(digits.choose),
+        report=accuracy(digits.test),
+    )
+    search, n = found.search, accuracy(digits.choose)(digits.model).n
+    assert search.found.bound < 0.05
+    assert search.examples < 0.7 * n * search.evaluations
+    assert found.plan.costs["params"] == search.found.params < 0.7 * search.dense_params
+    assert found.after.drop_from(found.before) < 0.05
+    assert found.evaluations == search.evaluations <= 24
+    assert [trial.bound < 0.05 for trial in search.trials[:-1]].count(False) == 0
+
+
+def test_a_tolerance_for_which_examples_are_too_few_says_so(digits):
+    evaluate = accuracy(digits.choose[:1])
+    found = compress(
+        digits.model,
+        digits.train[:1],
+        tolerance=0.001,
+        confidence=0.95,
+        methods=QUICK,
+        evaluate=evaluate,
+        report=evaluate,
+    )
+    assert found.plan.loss == 0
+    why = set(found.plan.dense.values())
+    says = "with confidence 0.95, which takes 4,172 examples or more where there are 100"
+    assert any(says in text for text in why)
+
+
 def test_a_tolerance_that_nothing_meets_leaves_the_network_dense(digits):
     scores = iter([1.0])
     found = compress(
@@ -128,6 +164,8 @@ def test_a_tolerance_that_nothing_meets_leaves_the_network_dense(digits):
         {"keep": 0.5, "tolerance": 0.1},
         {"keep": 0.5, "budget": Budget(macs=0.5)},
         {"tolerance": 0.1},
+        {"keep": 0.5, "confidence": 0.95},
+        {"tolerance": 0.1, "confidence": 95.0, "evaluate": lambda model: 1.0},
         {"tolerance": -0.1, "evaluate": lambda model: 1.0},
         {"tolerance": float("nan"), "evaluate": lambda model: 1.0},
         {"keep": 0.0},

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from eckart import Budget, accuracy, allocate, apply, calibrate, curves, measure
+from eckart.search.sequence import Judge
 from eckart.stages.allocate import uniform
 
 trained = pytest.importorskip("benchmarks.subjects.trained")
@@ -26,6 +27,14 @@ def test_resnet20_on_cifar10_at_half_its_parameters(data_root: Path):
     plain = test(apply(model, baseline, moments)).value
     assert found >= 0.86  # measured: 0.890, of 0.910 dense; uniform SVD 0.143
     assert found >= plain + 0.30
+    judge = Judge.of(test, model, 0.06, 0.95)
+    good, trial = judge.passes(smaller, plan.costs["params"])
+    assert good
+    assert trial.bound < 0.06
+    assert trial.score.n < 1000, "fewer examples than there are show it"
+    refused, trial = judge.passes(apply(model, baseline, moments), plan.costs["params"])
+    assert not refused
+    assert trial.score.n == 250
     costs = measure(smaller, moments.example, latency=False)
     assert costs.params == plan.costs["params"] <= 0.5 * plan.totals["params"]
     assert costs.macs == plan.costs["macs"]

@@ -25,6 +25,7 @@ from eckart.records.budgets import Scope
 from eckart.records.offer import AUTO, Allowed
 from eckart.scores import Evaluate
 from eckart.search.plan import Search, fitted
+from eckart.search.sequence import checked_confidence
 from eckart.stages.calibrate import calibrate
 from eckart.stages.curves import curves
 from eckart.stages.measure import measure
@@ -39,6 +40,7 @@ def compress(
     keep: float | None = None,
     budget: Budget | None = None,
     tolerance: float | None = None,
+    confidence: float | None = None,
     of: Scope = "model",
     evaluate: Evaluate | None = None,
     report: Evaluate | None = None,
@@ -64,6 +66,13 @@ def compress(
         tolerance: find the smallest network whose score by ``evaluate`` is worse than the dense
             one's by less than this, or not worse at all. The search is a bisection along the
             allocator's hull, with the guarantees of ``eckart.search.bisection.smallest_passing``.
+        confidence: with a tolerance: the chance, such as 0.95, that the network found loses less
+            than this on *further* data, of which those of ``evaluate`` are a random sample in
+            random order, however many networks were tried. Each is compared with the dense one
+            example by example, until enough have been read, see
+            ``eckart.search.sequence.smallest_shown``. ``evaluate`` is ``eckart.accuracy``,
+            ``perplexity`` or ``torch_metric``, or returns a ``Score`` with samples. None decides
+            by the scores on these data alone.
         of: what ``keep`` is a fraction of: ``"model"``, ``"reached"`` or ``"sites"``, see
             ``Budget``.
         evaluate: ``evaluate(model)`` returns a number, where higher is better, or a ``Score``. It
@@ -101,6 +110,7 @@ def compress(
     """
     model = network_in(model)
     goal = _goal(keep, budget, tolerance, of, evaluate)
+    _check_confidence(confidence, tolerance)
     offer = Offer.of(offer, allowed)
     fitting_methods(model, offer.methods)  # an unknown name fails before anything costly is done
     matching(offer.dense, [name for part in survey(opened(model)) for name in part])
@@ -109,7 +119,7 @@ def compress(
     with _carried_by_errors(moments):
         options = curves(model, moments, offer=offer, progress=progress)
         cache = Cache.beside(moments, options.states)
-        search = Search(model, moments, evaluate, goal, cache)
+        search = Search(model, moments, evaluate, goal, cache, confidence)
         found, options = fitted(model, moments, options, search.choose, cache)
         done = Compressed(
             model=found.model,
@@ -176,6 +186,15 @@ def _carried_by_errors(moments: Moments) -> Iterator[None]:
         with suppress(AttributeError):
             setattr(error, "moments", moments)  # noqa: B010
         raise
+
+
+def _check_confidence(confidence: float | None, tolerance: float | None) -> None:
+    """Raise ``InputError`` if the confidence is out of range, or there is nothing to be sure of."""
+    if confidence is None:
+        return
+    if tolerance is None:
+        raise InputError("confidence= goes with tolerance=, whose loss it is about")
+    checked_confidence(confidence)
 
 
 def _goal(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 import torch
@@ -12,10 +12,11 @@ from eckart.errors import InputError
 from eckart.metrics import class_axis
 from eckart.records import Score
 from eckart.running.batches import check_rereadable
+from eckart.scores.by_example import ByExample
 from eckart.scores.running import labelled
 
 
-def accuracy(batches: Iterable[Any]) -> Callable[[nn.Module], Score]:
+def accuracy(batches: Iterable[Any]) -> ByExample:
     """Make an ``evaluate`` that returns the fraction of targets with the largest logit.
 
     Args:
@@ -30,14 +31,15 @@ def accuracy(batches: Iterable[Any]) -> Callable[[nn.Module], Score]:
     """
     check_rereadable(batches, "accuracy")
 
-    def evaluate(model: nn.Module) -> Score:
-        hits = [
-            _hits(logits, targets).cpu().flatten() for logits, targets in labelled(model, batches)
-        ]
-        samples = torch.cat(hits).float()
-        return Score(float(samples.double().mean()), len(samples), samples=samples)
+    def samples(model: nn.Module) -> Generator[Tensor, None, None]:
+        for logits, targets in labelled(model, batches):
+            yield _hits(logits, targets).cpu().flatten().float()
 
-    return evaluate
+    def whole(model: nn.Module) -> Score:
+        found = torch.cat([*samples(model)])
+        return Score(float(found.double().mean()), len(found), samples=found)
+
+    return ByExample(whole, samples, batches, bounds=(0.0, 1.0))
 
 
 def auc(batches: Iterable[Any]) -> Callable[[nn.Module], Score]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from math import exp, sqrt
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,13 +15,13 @@ from eckart.errors import InputError
 from eckart.metrics import IGNORED, Pooling, logits_of, pooled, predicted_tokens
 from eckart.records import Score
 from eckart.running.batches import check_rereadable
+from eckart.scores.by_example import MOST_NATS, ByExample
 from eckart.scores.running import outputs_over
 
 _ROWS = 256  # positions whose probabilities are in memory at once
-_MOST = 700.0  # nats; the exponential of more overflows
 
 
-def perplexity(batches: Iterable[Any]) -> Callable[[nn.Module], Score]:
+def perplexity(batches: Iterable[Any]) -> ByExample:
     """Make an ``evaluate`` that returns ``exp`` of the mean negative log-likelihood per token.
 
     The predicted tokens are those of ``NextToken``: the ``labels``, without those that are -100, or
@@ -40,16 +40,23 @@ def perplexity(batches: Iterable[Any]) -> Callable[[nn.Module], Score]:
     """
     check_rereadable(batches, "perplexity")
 
-    def evaluate(model: nn.Module) -> Score:
-        parts = [_nats(outputs, batch) for batch, outputs in outputs_over(model, batches)]
+    def whole(model: nn.Module) -> Score:
+        parts = [_nats(outputs, batch)[0] for batch, outputs in outputs_over(model, batches)]
         nats = torch.cat(parts)
-        value = exp(min(float(nats.mean()), _MOST))
+        value = exp(min(float(nats.mean()), MOST_NATS))
         spread = float(nats.std()) if len(nats) > 1 else 0.0
         return Score(
             value, len(nats), higher_is_better=False, error=value * spread / sqrt(len(nats))
         )
 
-    return evaluate
+    def samples(model: nn.Module) -> Generator[Tensor, None, None]:
+        for batch, outputs in outputs_over(model, batches):
+            nats, rows = _nats(outputs, batch)
+            sums = torch.zeros(int(rows.max()) + 1).double().index_add_(0, rows, nats)
+            counts = rows.bincount(minlength=len(sums))
+            yield (sums / counts.double().mean())[counts > 0]
+
+    return ByExample(whole, samples, batches, higher_is_better=False, exponential=True, unit="row")
 
 
 def spearman(
@@ -94,15 +101,20 @@ def spearman(
     return evaluate
 
 
-def _nats(outputs: Any, batch: Any) -> Float[Tensor, "predicted"]:
-    """Negative log-likelihood of each predicted token, computed in float32, in float64."""
-    targets = predicted_tokens(outputs, batch).flatten()
+def _nats(
+    outputs: Any, batch: Any
+) -> tuple[Float[Tensor, " predicted"], Int64[Tensor, " predicted"]]:
+    """Negative log-likelihood of each predicted token, in float32, as float64; and its row."""
+    wanted = predicted_tokens(outputs, batch)
+    targets = wanted.flatten()
     logits = logits_of(outputs).flatten(0, -2)
     parts = [
-        F.cross_entropy(rows.float(), wanted, reduction="none", ignore_index=IGNORED)
-        for rows, wanted in zip(logits.split(_ROWS), targets.split(_ROWS), strict=True)
+        F.cross_entropy(rows.float(), part, reduction="none", ignore_index=IGNORED)
+        for rows, part in zip(logits.split(_ROWS), targets.split(_ROWS), strict=True)
     ]
-    return torch.cat(parts)[targets != IGNORED].double().cpu()
+    rows = torch.arange(len(wanted)).repeat_interleave(wanted[0].numel())
+    predicted = (targets != IGNORED).cpu()
+    return torch.cat(parts).cpu()[predicted].double(), rows[predicted]
 
 
 def _vectors(

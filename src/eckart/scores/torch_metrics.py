@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from eckart.errors import InputError
 from eckart.records import Score
 from eckart.running.batches import check_rereadable
+from eckart.scores.by_example import ByExample
 from eckart.scores.running import labelled
 
 
@@ -36,7 +37,7 @@ def torch_metric(
     *,
     predictions: Callable[[Tensor], Tensor] = lambda logits: logits,
     higher_is_better: bool | None = None,
-) -> Callable[[nn.Module], Score]:
+) -> ByExample:
     """Make an ``evaluate`` from any ``torchmetrics.Metric`` whose value is one number.
 
     Args:
@@ -46,7 +47,8 @@ def torch_metric(
         higher_is_better: None means what the metric says.
 
     Returns:
-        ``evaluate(model) -> Score``; n is the number of targets.
+        ``evaluate(model) -> Score``; n is the number of targets. With ``confidence=``, networks
+        are compared by the mean of the metric's values on single batches.
 
     Raises:
         InputError: ``batches`` can be read only once, is empty, or does not hold pairs; the metric
@@ -66,20 +68,30 @@ def torch_metric(
             f"{type(metric).__name__} does not say whether higher is better: give higher_is_better="
         )
 
-    def evaluate(model: nn.Module) -> Score:
-        metric.reset()
-        n = 0
-        for logits, targets in labelled(model, batches):
-            if isinstance(metric, nn.Module):
-                metric.to(logits.device)
-            metric.update(predictions(logits), targets)
-            n += targets.numel()
-        value = torch.as_tensor(metric.compute())
-        if value.numel() != 1:
+    def value() -> float:
+        found = torch.as_tensor(metric.compute())
+        if found.numel() != 1:
             raise InputError(
-                f"{type(metric).__name__} gives {value.numel()} numbers, but a score is one "
+                f"{type(metric).__name__} gives {found.numel()} numbers, but a score is one "
                 "number: set its average="
             )
-        return Score(float(value), n, higher_is_better=higher)
+        return float(found)
 
-    return evaluate
+    def update(logits: Tensor, targets: Tensor) -> int:
+        if isinstance(metric, nn.Module):
+            metric.to(logits.device)
+        metric.update(predictions(logits), targets)
+        return targets.numel()
+
+    def whole(model: nn.Module) -> Score:
+        metric.reset()
+        n = sum(update(logits, targets) for logits, targets in labelled(model, batches))
+        return Score(value(), n, higher_is_better=higher)
+
+    def samples(model: nn.Module) -> Generator[Tensor, None, None]:
+        for logits, targets in labelled(model, batches):
+            metric.reset()
+            update(logits, targets)
+            yield torch.tensor([value()], dtype=torch.float64)
+
+    return ByExample(whole, samples, batches, higher_is_better=higher, unit="batch")

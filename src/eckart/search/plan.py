@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -15,19 +15,24 @@ from eckart.records import Budget, Curves, Plan, Score, ToleranceSearch
 from eckart.scores import Evaluate
 from eckart.search.bisection import smallest_passing
 from eckart.search.refined import refined_twice
+from eckart.search.sequence import Judge, smallest_shown
 from eckart.stages.allocate import allocate, hull, unchanged
 from eckart.stages.apply import Applied, applied, refined
 
 
 @dataclass
 class Search:
-    """Chooses a plan: the best within a budget, or the smallest whose score is good enough."""
+    """Chooses a plan: the best within a budget, or the smallest whose score is good enough.
+
+    With a confidence, it is the smallest that is shown to be good enough.
+    """
 
     model: nn.Module
     moments: Moments
     evaluate: Evaluate | None
     goal: Budget | float
     cache: Cache
+    confidence: float | None = None
     evaluations: int = 0
     last: ToleranceSearch | None = None
 
@@ -35,31 +40,59 @@ class Search:
         """Choose one plan from these options; within a budget, once more after refinement."""
         if isinstance(self.goal, Budget):
             return refined_twice(options, partial(allocate, budget=self.goal), self._refined)
-        whole = options.totals["params"]
-        plans = [plan for plan in hull(options) if plan.costs["params"] < whole]
-
-        def score(index: int) -> Score:
-            found = applied(self.model, plans[index], self.moments, self.cache)
-            return self._score(found.model)
-
-        sizes = [plan.costs["params"] for plan in plans]
-        found, self.last = smallest_passing(sizes, score, self._dense, whole, self.goal)
+        plans = [p for p in hull(options) if p.costs["params"] < options.totals["params"]]
+        found, self.last = self._searched(plans, options.totals["params"], self.goal)
         self.evaluations += self.last.evaluations
         if found is None:
-            return unchanged(options, f"nothing smaller was within {self.goal:g} of dense")
+            return unchanged(options, f"nothing smaller {self._failed} {self.goal:g} of dense")
         return plans[found]
 
     def _refined(self, plan: Plan) -> Plan:
         return refined(self.model, plan, self.moments, self.cache)
 
+    def _searched(
+        self, plans: Sequence[Plan], whole: int, tolerance: float
+    ) -> tuple[int | None, ToleranceSearch]:
+        """The index of the plan that is chosen, and all that were tried."""
+
+        def network(index: int) -> nn.Module:
+            return applied(self.model, plans[index], self.moments, self.cache).model
+
+        def score(index: int) -> Score:
+            return self._score(network(index))
+
+        sizes = [plan.costs["params"] for plan in plans]
+        if self._judge is not None:
+            return smallest_shown(sizes, network, self._judge, whole)
+        return smallest_passing(sizes, score, self._dense, whole, tolerance)
+
+    @property
+    def _failed(self) -> str:
+        """What nothing smaller was; also how many examples are missing, if there are too few."""
+        if self._judge is None:
+            return "was within"
+        needed, n = self._judge.needed, len(self._judge.dense)
+        few = f", which takes {needed:,} examples or more where there are {n:,}," * (n < needed)
+        return f"was shown, with confidence {self.confidence:g}{few} to be within"
+
     @cached_property
     def _dense(self) -> Score:
         return self._score(self.model)
 
+    @cached_property
+    def _judge(self) -> Judge | None:
+        if self.confidence is None or isinstance(self.goal, Budget):
+            return None
+        return Judge.of(self._evaluate, self.model, self.goal, self.confidence)
+
     def _score(self, model: nn.Module) -> Score:
+        return Score.of(self._evaluate(model))
+
+    @property
+    def _evaluate(self) -> Evaluate:
         if self.evaluate is None:
             raise InputError("a tolerance needs evaluate=")
-        return Score.of(self.evaluate(model))
+        return self.evaluate
 
 
 def fitted(

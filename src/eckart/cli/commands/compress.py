@@ -46,6 +46,10 @@ class GoalOptions:
         float | None,
         option("Goal", "Score that may be lost: 0.005 is half a point of accuracy.", min=0),
     ] = None
+    confidence: Annotated[
+        float | None,
+        option("Goal", "Chance that no more is lost on further data: 0.95. Uses fewer images."),
+    ] = None
 
     def wanted(self, of: Scope) -> Budget | float:
         """The budget, or the tolerance.
@@ -56,6 +60,10 @@ class GoalOptions:
         goals = (self.keep, self.budget, self.tolerance)
         if sum(goal is not None for goal in goals) != 1:
             raise usage_error("--keep / --budget / --tolerance", "give exactly one of them")
+        if self.confidence is not None and self.tolerance is None:
+            raise usage_error("--confidence", "goes with --tolerance")
+        if self.confidence is not None and not 0 < self.confidence < 1:
+            raise usage_error("--confidence", f"{self.confidence} is not between 0 and 1")
         if self.keep is not None:
             return make_budget("--keep", {"params": self.keep}, of)
         if self.budget is not None:
@@ -92,7 +100,8 @@ def compress_command(
     healed_on = healing.take(data, calibration)
     goals: dict[str, Any] = {"budget": wanted}
     if not isinstance(wanted, Budget):
-        goals = {"tolerance": wanted, "evaluate": judge(selection.take(data, calibration))}
+        judged = judge(selection.take(data, calibration))
+        goals = {"tolerance": wanted, "confidence": goal.confidence, "evaluate": judged}
     evaluate = judge(evaluation.take(data)) if evaluation.named(data) else None
     run.start()
     network = model.load()
