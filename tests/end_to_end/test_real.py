@@ -27,14 +27,14 @@ def test_resnet20_on_cifar10_at_half_its_parameters(data_root: Path):
     plain = test(apply(model, baseline, moments)).value
     assert found >= 0.86  # measured: 0.890, of 0.910 dense; uniform SVD 0.143
     assert found >= plain + 0.30
-    judge = Judge.of(test, model, 0.06, 0.95)
+    judge = Judge.of(test, model, 0.1, 0.95)
     good, trial = judge.passes(smaller, plan.costs["params"])
     assert good
-    assert trial.bound < 0.06
-    assert trial.score.n < 1000, "fewer examples than there are show it"
+    assert trial.bound < 0.1
+    assert trial.score.n < 600, "fewer examples than there are show it"
     refused, trial = judge.passes(apply(model, baseline, moments), plan.costs["params"])
     assert not refused
-    assert trial.score.n == 250
+    assert trial.score.n == 200, "one batch"
     costs = measure(smaller, moments.example, latency=False)
     assert costs.params == plan.costs["params"] <= 0.5 * plan.totals["params"]
     assert costs.macs == plan.costs["macs"]
