@@ -101,9 +101,12 @@ def _short(reason: str) -> str:
 
 
 def codes() -> str:
-    """How many rows are of which code."""
-    counts = Counter(row["code"] for row in committed("zoo"))
-    return ", ".join(f"{count} rows of `{code}`" for code, count in counts.most_common()) + "."
+    """How many rows are of which code, and how many went on to the export."""
+    rows: Sequence[Row] = committed("zoo")
+    counts = Counter(row["code"] for row in rows)
+    of = ", ".join(f"{count} rows of `{code}`" for code, count in counts.most_common())
+    exported = sum("export" in row["seconds"] for row in rows)
+    return f"{of}. {exported} rows went on to the export."
 
 
 SECTIONS = {

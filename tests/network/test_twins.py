@@ -141,6 +141,16 @@ def test_the_kernel_runs_unless_somebody_listens():
     assert seen == ["recurrent"]
 
 
+def test_the_compiler_leaves_the_kernel_as_it_is(monkeypatch: pytest.MonkeyPatch):
+    """AOTAutograd cannot trace it; types are checked here, which would break the graph anyway."""
+    model, left = Tagger().eval(), []
+    smaller = linear_layer_of_rank(model, {"rnn.layers.0.recurrent": 3}).eval()
+    monkeypatch.setattr(torch.compiler, "is_dynamo_compiling", lambda: True)
+    monkeypatch.setattr(torch.compiler, "disable", lambda kernel: left.append(kernel) or kernel)
+    smaller(sequences(2))
+    assert left == [torch.lstm]
+
+
 def test_a_computed_weight_is_said_in_the_plan():
     model = nn.Sequential(nn.Linear(INPUTS, 20), nn.ReLU(), nn.Linear(20, 3)).eval()
     nn.utils.parametrizations.weight_norm(model[0])
