@@ -1,6 +1,7 @@
 """The options that are offered: grids of ranks, patterns of layers to leave dense."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -120,3 +121,20 @@ def test_methods_that_are_beaten_everywhere_are_not_asked_again():
     assert [m.name for m in useful_methods(methods, beaten + better)] == ["pivoted_svd"]
     assert useful_methods(methods, beaten + better[:1]) == methods
     assert useful_methods(methods, []) == []
+
+
+def test_narrower_layers_are_factored_in_a_few_sizes():
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 48, 3), torch.nn.ReLU(), torch.nn.Conv2d(48, 32, 3)
+    )
+    moments = calibrate(network, [torch.randn(8, 3, 7, 7)], metric="logits")
+    (curve,) = (c for c in curves(network, moments).curves if c.site.name == "2")
+    sizes: dict[int, list[int]] = {}
+    for option in curve.options:
+        if not option.form.is_plain and option.form.pieces[0].inputs < 48:
+            sizes.setdefault(option.form.pieces[0].inputs, []).append(option.form.params)
+    assert sizes
+    for inputs, params in sizes.items():
+        step = (inputs * 32 * 9 + 32) / 24
+        gaps = [b - a for a, b in pairwise(sorted(params))]
+        assert min(gaps, default=step) >= step

