@@ -2,10 +2,10 @@
 
 from functools import cache, cached_property
 
-from torch import Tensor, nn
+from torch import nn
 
 from eckart.layers import Factored, rebuild
-from eckart.methods import METHODS, Method, Problem
+from eckart.methods import METHODS, Method, Problem, Weight
 from eckart.records import Form
 from layer_zoo import layer, piece_of_layer, problem_of_layer
 
@@ -26,9 +26,9 @@ class Prepared:
         self.offers: list[tuple[Form, float]] = method.losses(self.state)
 
     @cached_property
-    def weights(self) -> list[list[Tensor]]:
+    def weights(self) -> list[list[Weight]]:
         """The factors of each form."""
-        return [self.method.build(self.state, form) for form, _ in self.offers]
+        return [list(self.method.build(self.state, form)) for form, _ in self.offers]
 
     @cached_property
     def factored(self) -> list[Factored]:

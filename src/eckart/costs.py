@@ -50,8 +50,8 @@ def macs(spec: LayerSpec, form: Form) -> int:
 
 
 def stored_bytes(spec: LayerSpec, form: Form) -> int:
-    """Bytes of weights and biases in the layer's dtype."""
-    return form.params * spec.itemsize
+    """Bytes of weights and biases: in the layer's dtype, or codes and scales."""
+    return form.stored_bytes(spec.itemsize)
 
 
 register_cost(Cost("params", "parameters", params))

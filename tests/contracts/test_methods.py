@@ -7,19 +7,21 @@ import torch
 
 from eckart.costs import COSTS
 from eckart.errors import InputError
-from eckart.layers import as_matrix
+from eckart.layers import as_matrix, weight_from
 from eckart.linalg import damped, quadratic_loss
+from eckart.linalg.rounding import Rounded
 from eckart.methods import (
     DEFAULT_METHODS,
     METHODS,
     Method,
     Problem,
     Refining,
+    Weight,
     fitting_methods,
     methods_named,
     selection_named,
 )
-from eckart.records import Form
+from eckart.records import Form, Piece
 from layer_zoo import (
     EVEN_WARNING,
     LAYERS,
@@ -37,6 +39,11 @@ from transformer_networks import llama
 
 pytestmark = pytest.mark.filterwarnings(f"ignore:{EVEN_WARNING}")
 CLOSE = tolerance(torch.float64)
+
+
+def numbers(weight: Weight, piece: Piece) -> Tensor:
+    """A weight in its piece's shape, also if it is in codes."""
+    return weight_from(weight.weight, piece) if isinstance(weight, Rounded) else weight
 
 
 def applied(method: str, name: str) -> Prepared:
@@ -62,15 +69,17 @@ def test_a_method_is_registered_under_its_name(method: Method):
     assert isinstance(method, Method)
 
 
-def test_every_loss_is_the_quadratic_form_of_what_is_built(prepared: Prepared):
+def test_every_loss_is_the_quadratic_form_of_what_is_built(method: Method, prepared: Prepared):
     p = prepared.problem
     merged = [as_matrix(built.merge()) for built in prepared.factored]
     assert merged, "a method that applies has something to offer"
     scale = quadratic_loss(p.weight, p.a, p.g)
     losses = torch.tensor([loss for _, loss in prepared.offers], dtype=torch.float64)
-    torch.testing.assert_close(
-        losses / scale, losses_of(p.weight, merged, p.a, p.g) / scale, **CLOSE
-    )
+    true = losses_of(p.weight, merged, p.a, p.g)
+    if getattr(method, "expected", False):
+        assert 0 < float(true.sum() / losses.sum()) < 2  # small layers err at random
+    else:
+        torch.testing.assert_close(losses / scale, true / scale, **CLOSE)
 
 
 def test_refined_weights_lose_what_is_said_and_never_more_than_before(
@@ -101,8 +110,9 @@ def test_offers_are_distinct_and_replace_the_layer(prepared: Prepared):
 
 def test_weights_have_their_pieces_shapes(prepared: Prepared):
     for (form, _), weights in zip(prepared.offers, prepared.weights, strict=True):
-        assert [tuple(w.shape) for w in weights] == [p.weight_shape for p in form.pieces]
-        assert all(torch.isfinite(w).all() for w in weights)
+        found = [numbers(w, piece) for w, piece in zip(weights, form.pieces, strict=True)]
+        assert [tuple(w.shape) for w in found] == [p.weight_shape for p in form.pieces]
+        assert all(torch.isfinite(w).all() for w in found)
 
 
 def test_costs_are_those_of_what_is_built(prepared: Prepared):
@@ -165,7 +175,8 @@ def test_all_zero_problems_give_finite_weights(method: Method, zero: str):
     state = method.prepare(problem)
     for form, loss in method.losses(state):
         assert 0 <= loss < float("inf")
-        assert all(torch.isfinite(w).all() for w in method.build(state, form))
+        built = zip(method.build(state, form), form.pieces, strict=True)
+        assert all(torch.isfinite(numbers(w, piece)).all() for w, piece in built)
 
 
 def test_an_unknown_method_lists_the_known_ones():

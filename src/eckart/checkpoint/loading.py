@@ -95,9 +95,10 @@ def _filled(model: nn.Module, structure: Mapping[str, Any], weights: TensorFile)
             "the fresh model is on the meta device: give it memory first, with to_empty()"
         )
     path = weights.path
-    expected, tied = outlines_with(parts, forms, norms), tied_names(parts.state)
+    found, tied = weights.header.outlines, tied_names(parts.state)
+    expected = outlines_with(parts, forms, norms, found)
     expected = {name: o for name, o in expected.items() if tied.get(name, name) in expected}
-    check_weights(path, weights.header.outlines, expected, tied)
+    check_weights(path, found, expected, tied)
     weights.check()
     tensors = weights.mapped()
     check_orders(path, [f"{n}.{len(f.pieces) - 1}" for n, f in forms.items() if f.carries], tensors)

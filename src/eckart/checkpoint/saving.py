@@ -103,8 +103,8 @@ def _check_loads_again(parts: Named, forms: Mapping[str, Form]) -> None:
             for name, tensor in parts.state.items()
             if name.startswith(f"{layer}.")
         }
-        dtypes = [dtype for _, dtype in found.values() if dtype.is_floating_point]
-        if not dtypes or found != outlines_of_form(layer, form, dtypes[0]):
+        inner = parts.modules[layer]
+        if found != outlines_of_form(layer, form, inner.weight.dtype, found):  # type: ignore[arg-type]
             raise InputError(
                 f"the factored layer {layer!r:.80} holds {sorted(found)!r:.200}, which load could "
                 "not restore: remove what was added to it (a parametrization, pruning or other "

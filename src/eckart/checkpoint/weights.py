@@ -16,9 +16,15 @@ from eckart.storage.header import Outline
 
 
 def outlines_with(
-    model: Named, forms: Mapping[str, Form], norms: Mapping[str, int]
+    model: Named,
+    forms: Mapping[str, Form],
+    norms: Mapping[str, int],
+    found: Mapping[str, Outline],
 ) -> dict[str, Outline]:
-    """Shape and dtype of every tensor of a network after some layers and norms have changed."""
+    """Shape and dtype of every tensor of a network after some layers and norms have changed.
+
+    ``found`` is what the file holds, because it decides the half precision of scales.
+    """
     outlines: dict[str, Outline] = {
         name: (tuple(tensor.shape), tensor.dtype) for name, tensor in model.state.items()
     }
@@ -26,7 +32,7 @@ def outlines_with(
         dense = model.modules[layer].weight
         for name in [name for name in outlines if name.startswith(f"{layer}.")]:
             del outlines[name]  # also tensors of weight norm and pruning; they go with the layer
-        outlines |= outlines_of_form(layer, form, dense.dtype)  # type: ignore[arg-type]
+        outlines |= outlines_of_form(layer, form, dense.dtype, found)  # type: ignore[arg-type]
     for norm, width in norms.items():
         dense_width = norm_width(model.modules[norm])
         for name, (shape, dtype) in list(outlines.items()):
@@ -35,14 +41,20 @@ def outlines_with(
     return outlines
 
 
-def outlines_of_form(layer: str, form: Form, dtype: torch.dtype) -> dict[str, Outline]:
-    """Shape and dtype of every tensor of one layer."""
+def outlines_of_form(
+    layer: str, form: Form, dtype: torch.dtype, found: Mapping[str, Outline]
+) -> dict[str, Outline]:
+    """Shape and dtype of every tensor of one layer; scales may be of either half precision."""
+    scales = {name: of for name, (_, of) in found.items() if of is torch.bfloat16}
     outlines: dict[str, Outline] = {}
     for index, piece in enumerate(form.pieces):
         place = layer if form.is_plain else f"{layer}.{index}"
         if piece.carries:
             outlines[f"{place}.rest.weight"] = (piece.rest.weight_shape, dtype)
             outlines[f"{place}.order"] = ((piece.outputs,), torch.int64)
+        elif piece.bits:
+            outlines[f"{place}.codes"] = ((piece.code_bytes,), torch.uint8)
+            outlines[f"{place}.scale"] = (piece.scales, scales.get(f"{place}.scale", torch.float16))
         else:
             outlines[f"{place}.weight"] = (piece.weight_shape, dtype)
         if piece.bias:

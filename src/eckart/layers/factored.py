@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from eckart.layers.carrying import Carrying
+from eckart.layers.few_bits import FewBits
 from eckart.layers.product import Product
 from eckart.layers.registry import (
     LAYER_TYPES,
+    LayerType,
     OwnLayout,
     bias_of,
     exchanged,
@@ -21,6 +23,7 @@ from eckart.layers.registry import (
     weight_of,
 )
 from eckart.linalg import spanning_rows
+from eckart.linalg.rounding import Rounded
 from eckart.records import Form, Piece
 
 _READ = {"weight", "bias", "in_features", "out_features", "nf", "nx"} | {
@@ -53,13 +56,14 @@ class Factored(nn.Sequential):
             return super().__getattr__(name)
         if name == "bias":
             return bias_of(self[-1])
-        piece, like = merged_piece(self.form), weight_of(self[0])
+        piece, like = merged_piece(self.form), _like_of(self[0])
         if name != "weight":
             return getattr(self._whole(piece, like.to("meta")), name)
         if torch.compiler.is_compiling():
             return self._product()
         dense = cast(Tensor, self._whole(piece, like.to("meta")).weight)
-        applied = self._applied if type(self[0]) is nn.Linear and not self.stands_for else None
+        plain = _kind_of(self[0]).module is nn.Linear and not self.stands_for
+        applied = self._applied if plain else None
         return Product.of(self._product, dense.shape, like, applied)
 
     def _applied(self, x: Tensor, bias: Tensor | None) -> Tensor:
@@ -84,25 +88,29 @@ class Factored(nn.Sequential):
     def form(self) -> Form:
         """The shapes of the chain."""
         return Form(
-            tuple(part.piece if type(part) is Carrying else piece_of(part) for part in self)
+            tuple(part.piece if isinstance(part, _OWN) else piece_of(part) for part in self)
         )
 
     @torch.no_grad()
-    def fill(self, weights: Sequence[Tensor]) -> None:
+    def fill(self, weights: Sequence[Tensor | Rounded]) -> None:
         """Copy weights in.
 
         Args:
-            weights: one per piece, in its ``weight_shape``, of any dtype. If the last piece is a
-                carrying one, its weight must contain the rows of the identity; where it does not,
-                the last two weights are rewritten so that it does and the product stays the same.
+            weights: one per piece, in its ``weight_shape``, of any dtype; what is rounded for a
+                piece with bits. If the last piece is a carrying one, its weight must contain the
+                rows of the identity; where it does not, the last two weights are rewritten so that
+                it does and the product stays the same.
         """
         last, whole = self[-1], weights
         if type(last) is Carrying:
-            *whole, left = weights
+            *whole, left = (weight for weight in weights if isinstance(weight, Tensor))
             if not last.take(left.flatten(1)):
                 whole[-1] = self._pivoted(last, whole[-1], left)
         for part, weight in zip(self, whole, strict=False):
-            weight_of(part).copy_(weight)
+            if isinstance(weight, Rounded):
+                part.take(weight)  # type: ignore[operator]
+            else:
+                weight_of(part).copy_(weight)
 
     @staticmethod
     def _pivoted(last: Carrying, before: Tensor, left: Tensor) -> Tensor:
@@ -119,15 +127,29 @@ class Factored(nn.Sequential):
         """
         first = self[0]
         weight = composed(weights_of(self), self.form)
-        dense = self._whole(merged_piece(self.form), weight_of(first))
+        dense = self._whole(merged_piece(self.form), _like_of(first))
         fill(dense, weight, bias_of(self[-1]))
         dense.requires_grad_(weight_of(first).requires_grad)
         keep_bias_trainable(dense, self[-1])
         return dense.train(self.training)
 
     def _whole(self, piece: Piece, like: Tensor) -> nn.Module:
-        kind = LAYER_TYPES.get(self.stands_for or "", known_type_of(self[0]))
+        kind = LAYER_TYPES.get(self.stands_for or "", _kind_of(self[0]))
         return kind.whole(piece, like) if isinstance(kind, OwnLayout) else kind.plain(piece, like)
+
+
+_OWN = (Carrying, FewBits)
+"""Modules that know their piece, which may stand in a chain beside plain layers."""
+
+
+def _kind_of(part: nn.Module) -> LayerType:
+    """The layer type of a part of a chain."""
+    return known_type_of(part.layer if isinstance(part, FewBits) else part)  # type: ignore[arg-type]
+
+
+def _like_of(part: nn.Module) -> Tensor:
+    """A tensor of a part's dtype and device."""
+    return part.like if isinstance(part, FewBits) else weight_of(part)
 
 
 def factors_in(model: nn.Module) -> dict[str, str]:
@@ -165,7 +187,7 @@ def composed(weights: Sequence[Tensor], form: Form) -> Tensor:
     return exchanged(whole, merged_piece(form))
 
 
-def rebuild(module: nn.Module, form: Form, weights: Sequence[Tensor]) -> Factored:
+def rebuild(module: nn.Module, form: Form, weights: Sequence[Tensor | Rounded]) -> Factored:
     """The factored module that replaces a layer, with these weights.
 
     It takes over the layer's bias, dtype, device and mode.
@@ -180,7 +202,7 @@ def rebuild(module: nn.Module, form: Form, weights: Sequence[Tensor]) -> Factore
 def blank(module: nn.Module, form: Form) -> nn.Module:
     """A module of this form to replace ``module``, with uninitialised weights.
 
-    It is factored where the form has several pieces, otherwise a plain layer.
+    It is a plain layer where the form is one, otherwise a chain, if only of one piece in codes.
     """
     pieces = _blank_pieces(module, form)
     fresh = pieces[0] if form.is_plain else Factored(*pieces)
@@ -188,9 +210,11 @@ def blank(module: nn.Module, form: Form) -> nn.Module:
 
 
 def _blank_pieces(module: nn.Module, form: Form) -> list[nn.Module]:
-    kind, like = known_type_of(module), weight_of(module)
+    kind, like = known_type_of(module), weight_of(module).detach()
     return [
-        Carrying(kind.plain(piece.rest, like), piece, like)
+        FewBits(kind.plain(piece, like.to("meta")), piece, like)
+        if piece.bits
+        else Carrying(kind.plain(piece.rest, like), piece, like)
         if piece.carries
         else kind.plain(piece, like)
         for piece in form.pieces
@@ -258,5 +282,6 @@ def merged_piece(form: Form) -> Piece:
     axes = [max(column) for column in zip(*(p.axes for p in form.pieces), strict=True)]
     modes = [p.padding_mode for p in form.pieces if any(p.padding) or p.extra]
     turned = any(piece.transposed for piece in form.pieces)
-    shaped = replace(first, outputs=last.outputs, bias=last.bias, transposed=turned)
+    ends = replace(first, outputs=last.outputs, bias=last.bias, transposed=turned)
+    shaped = replace(ends, bits=0, span=0)
     return replace(shaped, padding_mode=modes[0] if modes else "zeros").with_axes(axes)

@@ -14,6 +14,7 @@ from eckart.methods.registry import (
     SELECTIONS,
     TRANSFORMER_METHODS,
     Method,
+    Weight,
     checked_names,
     fitting_methods,
     methods_named,
@@ -22,6 +23,7 @@ from eckart.methods.registry import (
     register_selection,
     selection_named,
 )
+from eckart.methods.rounding import Rounding, rounded_form
 from eckart.methods.selection import Ranking, Selection, eliminated, largest_norm, lasso_path
 from eckart.methods.spatial import Spatial, spatial_form
 from eckart.methods.tucker2 import TuckerTwo, tucker2_form
@@ -33,6 +35,7 @@ register_method(LowRank("pivoted_svd", weighted_svd, pivoted=True))
 register_method(Spatial())
 register_method(TuckerTwo())
 register_method(Canonical())
+register_method(Rounding())
 register_selection(Ranking("backward_elimination", eliminated))
 register_selection(Ranking("group_lasso", lasso_path))
 register_selection(Ranking("largest_norm", largest_norm))
@@ -53,9 +56,11 @@ __all__ = [
     "Reading",
     "Refined",
     "Refining",
+    "Rounding",
     "Selection",
     "Spatial",
     "TuckerTwo",
+    "Weight",
     "built",
     "canonical_form",
     "checked_names",
@@ -70,6 +75,7 @@ __all__ = [
     "register_method",
     "register_selection",
     "regular",
+    "rounded_form",
     "selection_named",
     "spatial_form",
     "tucker2_form",

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor
-
 from eckart.errors import MismatchError
 from eckart.methods.cache import Cache
 from eckart.methods.problem import Problem
-from eckart.methods.registry import Method
+from eckart.methods.registry import Method, Weight
 from eckart.records import Form
 
 
@@ -28,7 +26,7 @@ class Refined:
         loss: predicted, never above that of the option.
     """
 
-    weights: tuple[Tensor, ...]
+    weights: tuple[Weight, ...]
     loss: float
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from eckart.errors import InputError
+from eckart.linalg.rounding import Rounded
 from eckart.methods.problem import Problem
 from eckart.methods.selection import Selection
 from eckart.network.third_party import is_pretrained
@@ -24,7 +25,9 @@ class Method(Protocol):
     or in a workspace, so ``losses`` and ``build`` decompose nothing. Methods that prepare the same
     state can share it: they give it the same name in an attribute ``prepared_as``. Without this
     attribute, a method's states are its own. A method that does not pay for every cost names those
-    that it pays for in an attribute ``only_for``; as a default it is left out of other budgets.
+    that it pays for in an attribute ``only_for``; as a default it is left out of other budgets. A
+    method whose losses are expected ones, and not those of what it builds, says so by an attribute
+    ``expected``.
     """
 
     @property
@@ -47,12 +50,13 @@ class Method(Protocol):
     def losses(self, state: Any) -> list[tuple[Form, float]]:
         """Every form with its predicted loss."""
 
-    def build(self, state: Any, form: Form) -> list[Tensor]:
-        """The weights of a form's pieces, each in its piece's ``weight_shape``."""
+    def build(self, state: Any, form: Form) -> Sequence[Weight]:
+        """The weights of a form's pieces, each in its piece's ``weight_shape``, or rounded."""
 
 
-DEFAULT_METHODS = ("weighted_svd", "cp", "spatial", "backward_elimination")
-TRANSFORMER_METHODS = ("pivoted_svd",)
+Weight = Tensor | Rounded
+DEFAULT_METHODS = ("weighted_svd", "cp", "spatial", "rounding", "backward_elimination")
+TRANSFORMER_METHODS = ("pivoted_svd", "rounding")
 METHODS: dict[str, Method] = {}
 SELECTIONS: dict[str, Selection] = {}
 
@@ -83,8 +87,9 @@ def fitting_methods(model: nn.Module, names: str | Iterable[str] = AUTO) -> list
 
     Models of ``transformers`` keep all widths, because their ``config.json`` has one width for all
     blocks. They get the low-rank method that takes the fewest weights. All other networks get low
-    rank, CP and spatial factors of convolutions, and fewer channels. CP is for budgets that limit
-    nothing but weights, see ``offered_methods``.
+    rank, CP and spatial factors of convolutions, and fewer channels. All get codes of few bits.
+    CP is for budgets that limit nothing but weights, and codes for those that limit nothing but
+    bytes, see ``offered_methods``.
 
     Raises:
         InputError: as ``checked_names``.

@@ -23,13 +23,22 @@ class Form:
 
     @property
     def is_plain(self) -> bool:
-        """Whether this is a single layer, unchanged or with fewer channels."""
-        return len(self.pieces) == 1
+        """Whether this is a single layer in its own dtype, unchanged or with fewer channels."""
+        return len(self.pieces) == 1 and not self.bits
 
     @property
     def carries(self) -> bool:
         """Whether the last piece carries."""
         return self.pieces[-1].carries > 0
+
+    @property
+    def bits(self) -> Size:
+        """Bits of the codes of the pieces that have codes; empty if none has."""
+        return tuple(piece.bits for piece in self.pieces if piece.bits)
+
+    def stored_bytes(self, itemsize: int) -> int:
+        """Bytes of all weights and biases; what is not in codes has ``itemsize`` bytes each."""
+        return sum(piece.stored_bytes(itemsize) for piece in self.pieces)
 
     @property
     def params(self) -> int:
@@ -67,7 +76,7 @@ class Form:
 
     def _groups_fit(self, dense: Piece) -> bool:
         """Whether all have the dense layer's groups; inner or plain pieces may be depthwise."""
-        if self.is_plain and dense.is_depthwise:
+        if len(self.pieces) == 1 and dense.is_depthwise:
             return self.pieces[0].inputs == self.pieces[0].outputs == self.pieces[0].groups
         ends, inner = (self.pieces[0], self.pieces[-1]), self.pieces[1:-1]
         return all(piece.groups == dense.groups for piece in ends) and all(
@@ -86,7 +95,7 @@ class Form:
         wider = last.carries == last.inputs < last.outputs
         fits = wider and last.groups == 1 and last.is_pointwise and not last.transposed
         return not any(p.carries for p in self.pieces[:-1]) and (
-            not last.carries or (fits and not self.is_plain)
+            not last.carries or (fits and len(self.pieces) > 1)
         )
 
     def __str__(self) -> str:
@@ -99,7 +108,9 @@ class Form:
         last = self.pieces[-1]
         rest = f"{last.carries}+{last.outputs - last.carries}"
         text = f"{widths}→{rest if last.carries else last.outputs}"
-        return f"{text} ({kernels})" if kernels else text
+        notes = [kernels] * bool(kernels)
+        notes += ["-".join(map(str, self.bits)) + " bits"] * bool(self.bits)
+        return f"{text} ({', '.join(notes)})" if notes else text
 
     def as_json(self) -> list[dict[str, Any]]:
         """Plain lists and dictionaries."""

@@ -13,8 +13,11 @@ Size = tuple[int, ...]
 Axis = tuple[int, int, int, int, int]
 """Kernel, stride, padding, dilation, extra of one spatial axis."""
 _MOST_AXES, _WIDEST = 3, 2**31 - 1
+WIDTHS = (2, 3, 4, 5, 6, 7, 8)
+"""How many bits a code may have."""
 IDLE: Axis = (1, 1, 0, 1, 0)  # an axis on which nothing is done
-_UNLESS = {"carries": 0, "extra": [], "transposed": False}  # written only where they differ
+_UNLESS = {"carries": 0, "extra": [], "transposed": False, "bits": 0, "span": 0}
+"""Written only where they differ from this."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Piece:
         extra: what is added at the end of each axis; empty if nothing is. In a convolution with
             ``padding="same"`` and an even kernel: padding. In a transposed one: output padding.
         transposed: whether it is a transposed convolution, as ``torch.nn.ConvTranspose2d``.
+        bits: of each code that stands for a weight, 2 to 8; 0 keeps numbers of the layer's dtype.
+        span: how many columns of the matrix share a scale; 0 is a whole row.
     """
 
     inputs: Width
@@ -47,6 +52,8 @@ class Piece:
     carries: Count = 0
     extra: tuple[Count, ...] = ()
     transposed: bool = False
+    bits: Count = 0
+    span: Count = 0
 
     def as_json(self) -> dict[str, Any]:
         """Plain dictionary."""
@@ -70,7 +77,7 @@ class Piece:
             )
         if max((*self.padding, *self.extra, self.carries), default=0) > _WIDEST:
             return f"padding, extra and carries are at most {_WIDEST}"
-        return self._contradictory_end()
+        return self._contradictory_end() or self._contradictory_bits()
 
     def _contradictory_end(self) -> str | None:
         """What is added at the end of an axis must be what torch can add there."""
@@ -83,6 +90,31 @@ class Piece:
             return "extra must be smaller than stride in a transposed piece" if wrong else None
         uneven = any(s != 1 or 2 * p + e != d * (k - 1) for k, s, p, d, e in self.axes)
         return "extra must pad to the same size" if self.extra and uneven else None
+
+    def _contradictory_bits(self) -> str | None:
+        """A width must be known, and spans belong to codes."""
+        if self.bits not in (0, *WIDTHS):
+            return f"bits are 0 or one of {', '.join(map(str, WIDTHS))}, got {self.bits}"
+        if self.bits and self.carries:
+            return "a piece that carries keeps numbers of the layer's dtype"
+        return "only codes have spans" if self.span and not self.bits else None
+
+    @property
+    def scales(self) -> Size:
+        """Shape of the scales of the codes: (groups, rows, spans)."""
+        groups, rows, columns = self.matrix_shape
+        return (groups, rows, -(-columns // self.span) if self.span else 1)
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of the packed codes."""
+        return -(-self.weights * self.bits // 8)
+
+    def stored_bytes(self, itemsize: int) -> int:
+        """Bytes of weight and bias; codes with scales of two bytes where there are ``bits``."""
+        if not self.bits:
+            return self.params * itemsize
+        return self.code_bytes + 2 * prod(self.scales) + self.outputs * self.bias * itemsize
 
     @property
     def weight_shape(self) -> Size:

@@ -4,7 +4,7 @@ from eckart.linalg.rounding.chain_rounding import RoundedChain, chain_losses, ro
 from eckart.linalg.rounding.choice import Choice, choose_grid, width_losses
 from eckart.linalg.rounding.feedback import Rounded, round_weight
 from eckart.linalg.rounding.grids import Grid, stored_bytes
-from eckart.linalg.rounding.packing import pack, packed_bytes, unpack
+from eckart.linalg.rounding.packing import pack, packed_bytes, unpack, unpacked
 from eckart.linalg.rounding.triangles import Triangle, triangle
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "stored_bytes",
     "triangle",
     "unpack",
+    "unpacked",
     "width_losses",
 ]

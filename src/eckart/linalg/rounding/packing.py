@@ -15,9 +15,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from eckart.errors import InputError
+from eckart.records.pieces import WIDTHS
 
-WIDTHS = (2, 3, 4, 5, 6, 7, 8)
-"""How many bits a code may have."""
 _GROUP = 8  # codes, which fill as many bytes as a code has bits
 
 
@@ -64,18 +63,23 @@ def unpack(packed: Tensor, bits: int, shape: tuple[int, ...]) -> UInt8[Tensor, "
         [1, 2, 3]
     """
     check_bits(bits)
-    count = _checked_count(packed, bits, shape)
+    _checked_count(packed, bits, shape)
+    return unpacked(packed, bits, shape)
+
+
+def unpacked(packed: Tensor, bits: int, shape: tuple[int, ...]) -> UInt8[Tensor, "..."]:
+    """The same without checks: tensor operations alone, so that it can be traced and exported."""
+    count = math.prod(shape)
     groups = -(-count // _GROUP)
-    missing = groups * bits - len(packed)
-    stream = pad(packed, (0, missing)).view(-1, bits)
-    codes = packed.new_empty(groups, _GROUP)
+    stream = pad(packed, (0, groups * bits - packed.shape[0])).view(-1, bits)
+    codes = []
     for place in range(_GROUP):
         byte, shift = divmod(place * bits, 8)
         code = stream[:, byte] >> shift
         if shift + bits > 8:
-            code |= stream[:, byte + 1] << (8 - shift)
-        torch.bitwise_and(code, 2**bits - 1, out=codes[:, place])
-    return codes.view(-1)[:count].reshape(shape)
+            code = code | (stream[:, byte + 1] << (8 - shift))
+        codes.append(code & (2**bits - 1))
+    return torch.stack(codes, 1).view(-1)[:count].reshape(shape)
 
 
 def check_bits(bits: int) -> None:

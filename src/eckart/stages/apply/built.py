@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from eckart.layers import weight_of
@@ -11,6 +12,7 @@ from eckart.methods import (
     Cache,
     Heirs,
     Problem,
+    Weight,
     built,
     heirs,
     methods_named,
@@ -33,7 +35,7 @@ class Weights:
     """
 
     plain: Tensor | None
-    factors: list[Tensor]
+    factors: list[Weight]
     share: float = 1.0
 
 
@@ -47,6 +49,11 @@ def weights_of(model: nn.Module, plan: Plan, moments: Moments, cache: Cache) -> 
     return {name: work.weights(name, choice) for name, choice in plan.choices.items()}
 
 
+def _in(dtype: torch.dtype, weight: Weight) -> Weight:
+    """A weight in a dtype; codes stay codes."""
+    return weight.to(dtype) if isinstance(weight, Tensor) else weight
+
+
 @dataclass(frozen=True)
 class _Work:
     model: nn.Module
@@ -56,12 +63,12 @@ class _Work:
 
     def weights(self, name: str, choice: Choice) -> Weights:
         """The new weights of one layer."""
-        problem, factors, share = self._narrowed(name), list[Tensor](), 1.0
+        problem, factors, share = self._narrowed(name), list[Weight](), 1.0
         dtype = weight_of(self.model.get_submodule(name)).dtype
         if not choice.form.is_plain:
             (method,) = methods_named([choice.method])
             found = built(self.cache, method, problem, choice.form, name)
-            factors, share = [weight.to(dtype) for weight in found.weights], found.share
+            factors, share = [_in(dtype, weight) for weight in found.weights], found.share
         plain = self.cache.weight(problem).to(dtype) if problem.narrowed else None
         return Weights(plain, factors, share)
 

@@ -27,9 +27,15 @@ def whole_options(bench: Bench, spec: LayerSpec, methods: Sequence[Method]) -> l
 
 
 def useful_methods(methods: Sequence[Method], options: Sequence[Option]) -> list[Method]:
-    """The methods that have an option which no other beats in loss and size at once."""
-    useful = {option.method for option in _unbeaten(options)}
-    return [method for method in methods if method.name in useful]
+    """The methods to ask at other widths: those with an option that no other beats.
+
+    That is in loss and parameters at once. Methods that do not pay for every cost beat no others,
+    because a budget may leave them out.
+    """
+    always = [method for method in methods if not getattr(method, "only_for", ())]
+    names = {method.name for method in always}
+    useful = {option.method for option in _unbeaten([o for o in options if o.method in names])}
+    return [method for method in methods if method.name in useful or method not in always]
 
 
 def narrow_options(

@@ -1,0 +1,94 @@
+"""A plain layer whose weight is kept as codes of few bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from eckart.layers.registry import weight_from
+from eckart.linalg.rounding import Grid, Rounded, pack, unpacked
+from eckart.records import Piece
+
+
+@final
+class FewBits(nn.Module):
+    """``y = layer(x)`` with the weight ``scale · (code − zero)``, which is made for every call.
+
+    Attributes:
+        codes: packed, see ``eckart.linalg.rounding.pack``.
+        scale: shape (groups, rows, spans), float16 or bfloat16, whatever the network's dtype is.
+        bias: one number per output channel, or None.
+        like: empty; it has the dtype in which the layer computes.
+    """
+
+    def __init__(self, layer: nn.Module, piece: Piece, like: Tensor) -> None:
+        """Stand for an uninitialised ``layer``; ``take`` puts the numbers in later.
+
+        Args:
+            layer: a plain layer of these shapes, on ``meta``.
+            piece: with the bits of its codes.
+            like: gives dtype and device.
+        """
+        super().__init__()
+        self.piece = piece
+        self.__dict__["layer"] = layer  # no submodule, because its weight does not exist
+        self.codes: Tensor
+        self.scale: Tensor
+        self.like: Tensor
+        codes = torch.zeros(piece.code_bytes, dtype=torch.uint8, device=like.device)
+        scale = torch.zeros(piece.scales, dtype=torch.float16, device=like.device)
+        self.register_buffer("codes", codes)
+        self.register_buffer("scale", scale)
+        self.register_buffer("like", like.new_empty(0), persistent=False)
+        bias = like.new_zeros(piece.outputs) if piece.bias else None
+        self.bias = None if bias is None else nn.Parameter(bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Make the weight, then do what the layer does."""
+        numbers = {"weight": self.weight}
+        if self.bias is not None:
+            numbers["bias"] = self.bias
+        layer: nn.Module = self.__dict__["layer"]
+        found: Tensor = functional_call(layer, numbers, (x,))
+        return found
+
+    @property
+    def weight(self) -> Tensor:
+        """What the codes stand for, in the layer's dtype and torch's layout."""
+        codes = unpacked(self.codes, self.piece.bits, self.piece.matrix_shape)
+        return weight_from(self._grid.values(codes), self.piece).to(self.like.dtype)
+
+    @torch.no_grad()
+    def take(self, rounded: Rounded) -> None:
+        """Store codes and scales."""
+        codes, grid = rounded.codes.reshape(self.piece.matrix_shape), rounded.grid
+        self.codes.copy_(pack(codes, self.piece.bits))
+        self.scale = grid.scale.reshape(self.piece.scales).to(self.codes.device)
+
+    @property
+    def _grid(self) -> Grid:
+        span = self.piece.span or self.piece.matrix_shape[2]
+        return Grid(self.scale, None, self.piece.bits, span)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FewBits:
+        """As every module does, but scales keep their dtype, because files count on it."""
+        scale = self.scale
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        moved = self.scale if scale.is_meta else scale
+        self.scale = moved.to(self.scale.device, scale.dtype)
+        return self
+
+    def extra_repr(self) -> str:
+        """The shape and the bits."""
+        return f"{'×'.join(map(str, self.piece.weight_shape))}, {self.piece.bits} bits"
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *others: Any) -> None:
+        """A file may hold scales of the other half precision."""
+        found = state_dict.get(f"{prefix}scale")
+        if isinstance(found, Tensor) and found.dtype in (torch.float16, torch.bfloat16):
+            self.scale = self.scale.to(found.dtype)
+        super()._load_from_state_dict(state_dict, prefix, *others)
