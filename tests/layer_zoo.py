@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from eckart.layers import as_matrix, type_of
+from eckart.layers import FewBits, as_matrix, type_of
 from eckart.methods import Problem
 from eckart.records import Form, LayerSpec, Piece
 from random_moments import normal, second_moment
@@ -103,9 +103,11 @@ def real_cost(name: str, module: nn.Module, example: Tensor) -> int | None:
             module(example)
         return counter.get_total_flops() // 2
     parameters = list(module.parameters())
+    coded = [part for part in module.modules() if isinstance(part, FewBits)]
     if name == "params":
-        return sum(p.numel() for p in parameters)
-    return sum(p.numel() * p.element_size() for p in parameters) if name == "bytes" else None
+        return sum(t.numel() for t in [*parameters, *(part.weight for part in coded)])
+    stored = [*parameters, *(t for part in coded for t in (part.codes, part.scale))]
+    return sum(t.numel() * t.element_size() for t in stored) if name == "bytes" else None
 
 
 def problem_of_layer(module: nn.Module, seed: int = 0) -> Problem:

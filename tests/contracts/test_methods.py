@@ -4,6 +4,7 @@ from itertools import groupby, pairwise
 
 import pytest
 import torch
+from torch import Tensor
 
 from eckart.costs import COSTS
 from eckart.errors import InputError

@@ -13,6 +13,7 @@ from eckart.layers.factored import (
     refill,
     weights_of,
 )
+from eckart.layers.few_bits import FewBits
 from eckart.layers.linear import LinearType
 from eckart.layers.narrow import (
     blank_norm,
@@ -53,6 +54,7 @@ __all__ = [
     "ConvTransposeType",
     "ConvType",
     "Factored",
+    "FewBits",
     "InputSums",
     "LayerType",
     "LinearType",

@@ -42,7 +42,7 @@ class Refining(Protocol):
 class Built:
     """Weights in place of one layer, and the share of the predicted loss that they lose."""
 
-    weights: tuple[Tensor, ...]
+    weights: tuple[Weight, ...]
     share: float
 
 

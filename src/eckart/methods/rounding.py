@@ -19,8 +19,8 @@ from eckart.linalg.rounding import (
 )
 from eckart.methods.problem import Problem
 from eckart.records import Form, Piece
+from eckart.records.pieces import WIDTHS
 
-_BITS = (2, 3, 4, 5, 6, 8)
 _SPAN = 64  # inputs that share a scale, where a row is longer
 _DAMPING = 1e-2  # of both moments; errors passed on in directions of noise would come back
 
@@ -72,14 +72,14 @@ class Rounding:
         """Two triangular factorisations, and the grids of all widths."""
         a, g = (triangle(damped(moment, _DAMPING)) for moment in (problem.a, problem.g))
         spans = _spans(problem.piece)
-        losses = width_losses(problem.weight, a, g, bits=_BITS, spans=spans)
+        losses = width_losses(problem.weight, a, g, bits=WIDTHS, spans=spans)
         return RoundingState(problem.piece, problem.weight, a, g, losses)
 
     def losses(self, state: RoundingState) -> list[tuple[Form, float]]:
         """The forms of all widths and spans."""
         return [
             (rounded_form(state.piece, bits, span or 0), loss)
-            for bits, row in zip(_BITS, state.losses.tolist(), strict=True)
+            for bits, row in zip(WIDTHS, state.losses.tolist(), strict=True)
             for span, loss in zip(_spans(state.piece), row, strict=True)
         ]
 

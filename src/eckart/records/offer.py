@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from typing import Any, TypedDict, final
 
 from eckart.errors import InputError
+from eckart.records.forms import Form
+from eckart.records.pieces import WIDTHS
 
 AUTO = "auto"
 DAMPING = 1e-6  # relative to a moment's mean diagonal; float32 products have noise of this order
@@ -19,6 +21,7 @@ class Allowed(TypedDict, total=False):
     dense: str | Iterable[str]
     multiple: int
     least_rank: int
+    bits: str | Iterable[int | str]
     damping: float
     rescale: Any
 
@@ -35,6 +38,8 @@ class Offer:
         multiple: offer only ranks and numbers of channels that are multiples of this; for example
             8, if the hardware needs it.
         least_rank: smallest rank to offer.
+        bits: how many bits codes may have, from 2 to 8; ``"auto"`` for all of these, and an empty
+            tuple for none. By default, codes are offered where nothing but bytes is limited.
         damping: added to ``A`` and ``G``, relative to their mean diagonal. If the noise of their
             products is larger, that is added instead. Use more damping if calibration data are few.
         rescale: multiply each layer's losses by a measured ratio: the real change of the output
@@ -55,6 +60,7 @@ class Offer:
     dense: str | Iterable[str] = ()
     multiple: int = 1
     least_rank: int = 1
+    bits: str | Iterable[int | str] = AUTO
     damping: float = DAMPING
     rescale: Any = False
 
@@ -64,9 +70,15 @@ class Offer:
                 f"multiple={self.multiple}, least_rank={self.least_rank}, damping={self.damping}: "
                 "ranks start at 1 and the damping is positive"
             )
+        object.__setattr__(self, "bits", WIDTHS if self.bits == AUTO else _checked(self.bits))
         for name in ("methods", "dense"):  # an iterator would be empty the second time
             given = getattr(self, name)
             object.__setattr__(self, name, given if isinstance(given, str) else tuple(given))
+
+    def allows(self, form: Form) -> bool:
+        """Whether a form's ranks and bits are among those that may be used."""
+        ranks = (rank >= self.least_rank and rank % self.multiple == 0 for rank in form.ranks)
+        return all(ranks) and set(form.bits) <= {*self.bits}
 
     @classmethod
     def of(cls, offer: Offer | None, allowed: Mapping[str, Any]) -> Offer:
@@ -82,3 +94,14 @@ class Offer:
         if offer is not None and allowed:
             raise InputError(f"give offer= or {', '.join(sorted(allowed))}=, not both")
         return cls(**allowed) if offer is None else offer
+
+
+def _checked(bits: str | Iterable[int | str]) -> tuple[int, ...]:
+    """The widths in ascending order."""
+    several = isinstance(bits, Iterable) and not isinstance(bits, str)
+    given = list(bits) if several else [bits]
+    for width in given:
+        if isinstance(width, bool) or width not in WIDTHS:
+            known = ", ".join(map(str, WIDTHS))
+            raise InputError(f"bits={bits!r}: a code has one of {known} bits, not {width!r}")
+    return tuple(sorted({int(width) for width in given}))

@@ -10,6 +10,7 @@ import typer
 from eckart.errors import InputError
 from eckart.records import Budget
 from eckart.records.budgets import Amount, Scope
+from eckart.records.offer import AUTO
 
 _OWN = ("params", "macs", "bytes")  # the limits that Budget has a field for
 _SUFFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
@@ -46,6 +47,19 @@ def parse_names(text: str) -> tuple[str, ...]:
         (('conv1', 'layer1.*'), ())
     """
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def parse_bits(text: str) -> str | tuple[int | str, ...]:
+    """Widths of codes that are separated by commas; ``"auto"`` stays, and ``"none"`` is none.
+
+    Example:
+        >>> parse_bits("3,4,8"), parse_bits("auto"), parse_bits("none")
+        ((3, 4, 8), 'auto', ())
+    """
+    if text == AUTO:
+        return text
+    parts = () if text == "none" else parse_names(text)
+    return tuple(int(part) if part.isdecimal() else part for part in parts)
 
 
 def parse_weights(text: str, option: str) -> dict[str, float]:

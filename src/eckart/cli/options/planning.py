@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import eckart
 from eckart.cli.entry import stopped
 from eckart.cli.names import METHODS, SELECTIONS
-from eckart.cli.options.parsing import known_names, parse_names, usage_error
+from eckart.cli.options.parsing import known_names, parse_bits, parse_names, usage_error
 from eckart.cli.options.shared import CalibrationOptions, Data, Examples, option
 from eckart.errors import CalibrationInterrupted, InputError
 from eckart.records.budgets import Scope
@@ -109,6 +109,15 @@ def _known_methods(text: str) -> str:
     return text
 
 
+def _known_bits(given: str) -> str:
+    """The text itself, if it names widths of codes."""
+    try:
+        Offer(bits=parse_bits(given))
+    except InputError as error:
+        raise usage_error("--bits", str(error)) from error
+    return given
+
+
 def _positive(damping: float) -> float:
     if not damping > 0:
         raise usage_error("--damping", f"{damping} is not positive")
@@ -135,6 +144,14 @@ class PlanOptions:
         int, option("Plan", "Offer only ranks and numbers of channels that it divides.", min=1)
     ] = 1
     least_rank: Annotated[int, option("Plan", "Offer no rank below.", min=1)] = 1
+    bits: Annotated[
+        str,
+        option(
+            "Plan",
+            "Bits of codes, with commas between, such as 3,4,8; auto for all; none for no codes.",
+            callback=_known_bits,
+        ),
+    ] = AUTO
     damping: Annotated[
         float,
         option(
@@ -158,6 +175,7 @@ class PlanOptions:
             methods=AUTO if self.methods == AUTO else parse_names(self.methods),
             dense=parse_names(self.dense),
             multiple=self.multiple,
+            bits=parse_bits(self.bits),
             least_rank=self.least_rank,
             damping=self.damping,
             rescale=self.rescale,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from statistics import median
 
 from torch import nn
@@ -22,7 +21,7 @@ from eckart.network.identity import check_same_network
 from eckart.network.survey import matching
 from eckart.network.twins import notes, opened
 from eckart.network.wrappers import network_in
-from eckart.records import ChannelGroup, Curve, Curves, Form, Offer, Option, Site
+from eckart.records import ChannelGroup, Curve, Curves, Offer, Option, Site
 from eckart.records.offer import Allowed
 from eckart.running.progress import tracked
 from eckart.stages.curves.group_curves import group_curve
@@ -112,11 +111,11 @@ def curves(
         ratios = rescaled(bench, whole, probe, progress)
         usual = median(list(ratios.values()) or [1.0])  # of the factors they were held against
         groups = [group.times(usual) for group in groups]
-    found, on_grid = [], partial(_on_grid, multiple=offer.multiple, least_rank=offer.least_rank)
+    found = []
     for name, spec in tracked(specs.items(), "… with fewer channels", progress, len(specs)):
-        options = [o for o in whole[name] if on_grid(o.form)]
+        options = [o for o in whole[name] if offer.allows(o.form)]
         useful = useful_methods(offered, whole[name])
-        options += narrow_options(bench, spec, useful, groups, on_grid)
+        options += narrow_options(bench, spec, useful, groups, offer.allows)
         options = [replace(o, loss=o.loss * ratios[name]) for o in options]
         found.append(Curve(Site(name, (name,)), (*options, Option("dense", spec.dense, 0.0))))
     return Curves(
@@ -151,7 +150,3 @@ def _totals(moments: Moments) -> dict[str, int]:
     summed = {name: sum(c.of(s, s.dense) for s in specs) for name, c in COSTS.items()}
     known = {name: cost for name, cost in moments.model_costs.items() if name in COSTS}
     return {**summed, **known}
-
-
-def _on_grid(form: Form, multiple: int, least_rank: int) -> bool:
-    return all(rank >= least_rank and rank % multiple == 0 for rank in form.ranks)

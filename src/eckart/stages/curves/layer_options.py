@@ -29,13 +29,13 @@ def whole_options(bench: Bench, spec: LayerSpec, methods: Sequence[Method]) -> l
 def useful_methods(methods: Sequence[Method], options: Sequence[Option]) -> list[Method]:
     """The methods to ask at other widths: those with an option that no other beats.
 
-    That is in loss and parameters at once. Methods that do not pay for every cost beat no others,
-    because a budget may leave them out.
+    That is in loss and parameters at once. Methods that do not pay for every cost are not asked,
+    and beat no others, because a budget may leave them out.
     """
     always = [method for method in methods if not getattr(method, "only_for", ())]
     names = {method.name for method in always}
     useful = {option.method for option in _unbeaten([o for o in options if o.method in names])}
-    return [method for method in methods if method.name in useful or method not in always]
+    return [method for method in methods if method.name in useful]
 
 
 def narrow_options(
