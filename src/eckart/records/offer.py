@@ -99,9 +99,9 @@ class Offer:
 def _checked(bits: str | Iterable[int | str]) -> tuple[int, ...]:
     """The widths in ascending order."""
     several = isinstance(bits, Iterable) and not isinstance(bits, str)
-    given = list(bits) if several else [bits]
+    given: list[Any] = list(bits) if several else [bits]
     for width in given:
         if isinstance(width, bool) or width not in WIDTHS:
             known = ", ".join(map(str, WIDTHS))
             raise InputError(f"bits={bits!r}: a code has one of {known} bits, not {width!r}")
-    return tuple(sorted({int(width) for width in given}))
+    return tuple(sorted(set(given)))
