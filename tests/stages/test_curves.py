@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from eckart import Curves, Moments, calibrate, curves
+from eckart.costs import COSTS
 from eckart.errors import InputError
 from eckart.layers import composed
 from eckart.methods import Problem, methods_named, problem_of
@@ -44,8 +45,10 @@ def test_every_other_option_is_cheaper_in_some_cost(model: SmallCnn, moments: Mo
     for curve in curves(model, moments).curves:
         spec = moments.specs[curve.site.name]
         for option in curve.options[:-1]:
-            macs = [sum(f.macs(s) for s in spec.sizes) for f in (option.form, spec.dense)]
-            assert option.form.params < spec.dense.params or macs[0] < macs[1]
+            pairs = [
+                (cost.of(spec, option.form), cost.of(spec, spec.dense)) for cost in COSTS.values()
+            ]
+            assert any(ours < theirs for ours, theirs in pairs)
 
 
 def test_ranks_on_a_grid(model: SmallCnn, moments: Moments):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import eckart
 from eckart.errors import CheckpointError
+from eckart.layers import rebuild
 from eckart.methods import METHODS, Cache, Method, Problem, problem_of
 from eckart.methods.state_file import read_state, write_state
 from eckart.records import Form, Piece, States
@@ -96,7 +97,7 @@ def calibrated(model: nn.Module, workspace: Path | None = None) -> eckart.Moment
 
 def planned(curves: eckart.Curves, share: float = 0.5) -> eckart.Plan:
     """Half-way between what is smallest and the dense network."""
-    plans = eckart.hull(curves)
+    plans = eckart.hull(curves, cost="bytes")
     return plans[int(share * (len(plans) - 1))]
 
 
@@ -128,6 +129,8 @@ def test_apply_prepares_and_decomposes_nothing(
 
 
 def test_the_chain_prepares_each_layer_once(name: str, prepared: Counter[str]):
+    if name == "rounding":
+        pytest.skip("it saves no parameters, which all budgets here limit")
     model = network()
     moments, found = calibrated(model), []
 
@@ -202,8 +205,8 @@ def test_a_state_comes_back_from_its_file_to_the_bit(name: str, of: str, tmp_pat
     assert type(again) is method.state
     assert method.losses(again) == method.losses(state)
     for form, _ in method.losses(state):
-        pairs = zip(method.build(state, form), method.build(again, form), strict=True)
-        assert all(torch.equal(one, other) for one, other in pairs)
+        modules = [rebuild(module, form, method.build(s, form)) for s in (state, again)]
+        assert same(*modules)
     with pytest.raises(CheckpointError, match="is not the state 'another'; delete it"):
         read_state(path, method.state, "another", CPU)
 

@@ -13,6 +13,7 @@ METHODS = (
     "spatial",
     "tucker2",
     "cp",
+    "rounding",
 )
 SELECTIONS = ("backward_elimination", "group_lasso", "largest_norm")
 METRICS = ("outputs", "logits", "fisher", "next_token", "embedding", "similarity")
