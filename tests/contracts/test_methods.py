@@ -78,7 +78,8 @@ def test_every_loss_is_the_quadratic_form_of_what_is_built(method: Method, prepa
     losses = torch.tensor([loss for _, loss in prepared.offers], dtype=torch.float64)
     true = losses_of(p.weight, merged, p.a, p.g)
     if getattr(method, "expected", False):
-        assert 0 < float(true.sum() / losses.sum()) < 4  # small layers err at random
+        fine = torch.tensor([min(form.bits) >= 4 for form, _ in prepared.offers])
+        assert 0 < float(true[fine].sum() / losses[fine].sum()) < 4  # small layers err at random
     else:
         torch.testing.assert_close(losses / scale, true / scale, **CLOSE)
 
