@@ -4,6 +4,7 @@ from pathlib import Path
 
 from benchmarks.measuring.results_file import committed
 from benchmarks.tables import (
+    bits,
     channels,
     factorisation_kit,
     figures,
@@ -21,6 +22,7 @@ PAGES = (
     "README.md",
     "docs/transformers.md",
     "docs/results/main-path.md",
+    "docs/results/bits.md",
     "docs/results/channels.md",
     "docs/results/factorisation-kit.md",
     "docs/results/healing.md",
@@ -30,6 +32,7 @@ PAGES = (
 )
 PARTS = (
     main_path,
+    bits,
     channels,
     factorisation_kit,
     healing,
