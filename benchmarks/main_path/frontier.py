@@ -20,7 +20,7 @@ FEW = ("svd_uniform", "svd_llm", "balf_params", "ours", "ours_factors")
 EVERYTHING = ((tuple(METHODS), KEEPS),)
 ASKED = {  # per network: methods with the fractions at which they are measured
     "resnet20": EVERYTHING,
-    "resnet32": ((FEW, (0.7, 0.5, 0.3)), (("ours_cp", "ours_cp_macs"), KEEPS)),
+    "resnet32": ((FEW, (0.7, 0.5, 0.3)), (("ours", "ours_macs", "ours_cp_macs"), KEEPS)),
     "lenet5": (((*FEW, "ours_channels", "ours_low_rank"), (0.5, 0.3, 0.2, 0.1, 0.05)),),
 }
 Pairs = Sequence[tuple[str, float]]

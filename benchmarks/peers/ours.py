@@ -8,11 +8,14 @@ import eckart
 from benchmarks.peers import Compress
 from benchmarks.peers.calibration import Calibration, once
 from benchmarks.subjects.data import batches
-from eckart.methods import DEFAULT_METHODS
+from eckart.methods import Cache
+from eckart.records.offer import AUTO
+from eckart.search.plan import Search, fitted
 
 LOW_RANK, FACTORS = ("weighted_svd",), ("weighted_svd", "spatial")
 CHANNELS = ("backward_elimination",)
 WITH_CP = ("weighted_svd", "cp", "spatial", "backward_elimination")
+WITHOUT_CP = ("weighted_svd", "spatial", "backward_elimination")
 
 
 @once
@@ -26,8 +29,10 @@ def inputs_alone(moments: eckart.Moments) -> eckart.Moments:
     return replace(moments, output_grams={}, metric=None)
 
 
-def ours(methods: tuple[str, ...], cost: str = "params", weigh_outputs: bool = True) -> Compress:
-    """These methods under one budget; their curves are computed once per network."""
+def ours(
+    methods: str | tuple[str, ...], cost: str = "params", weigh_outputs: bool = True
+) -> Compress:
+    """These methods under one budget, as `compress` does; curves are computed once per network."""
 
     def known(model: nn.Module, calibration: Calibration) -> eckart.Moments:
         moments = moments_of(model, calibration)
@@ -38,21 +43,23 @@ def ours(methods: tuple[str, ...], cost: str = "params", weigh_outputs: bool = T
         return eckart.curves(model, known(model, calibration), methods=methods, progress=False)
 
     def compressed(model: nn.Module, calibration: Calibration, keep: float) -> nn.Module:
-        budget = eckart.Budget(costs={cost: keep})
-        plan = eckart.allocate(curves(model, calibration), budget)
-        return eckart.apply(model, plan, known(model, calibration))
+        options, moments = curves(model, calibration), known(model, calibration)
+        budget, cache = eckart.Budget(costs={cost: keep}), Cache.beside(moments, options.states)
+        search = Search(model, moments, None, budget, cache)
+        found, _ = fitted(model, moments, options, search.choose, cache)
+        return found.model
 
     return compressed
 
 
 OURS: dict[str, Compress] = {
-    "ours": ours(DEFAULT_METHODS),
-    "ours_cp": ours(WITH_CP),
+    "ours": ours(AUTO),
+    "ours_without_cp": ours(WITHOUT_CP),
     "ours_factors": ours(FACTORS),
     "ours_channels": ours(CHANNELS),
     "ours_low_rank": ours(LOW_RANK),
     "ours_a_only": ours(LOW_RANK, weigh_outputs=False),
-    "ours_macs": ours(DEFAULT_METHODS, cost="macs"),
+    "ours_macs": ours(AUTO, cost="macs"),
     "ours_cp_macs": ours(WITH_CP, cost="macs"),
     "ours_factors_macs": ours(FACTORS, cost="macs"),
     "ours_channels_macs": ours(CHANNELS, cost="macs"),
