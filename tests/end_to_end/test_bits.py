@@ -7,7 +7,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from eckart import Budget, Moments, Offer, allocate, apply, calibrate, curves, load, merge, save
+from eckart import (
+    Budget,
+    Moments,
+    Offer,
+    allocate,
+    apply,
+    calibrate,
+    curves,
+    load,
+    measure,
+    merge,
+    save,
+)
 from eckart.errors import CheckpointError, InputError
 from eckart.layers import Factored, FewBits
 from eckart.records import Form, Piece
@@ -50,6 +62,13 @@ def test_a_budget_of_bytes_is_met_by_codes(smaller: nn.Module):
     dense = stored(network())
     assert stored(smaller) == smaller.eckart_plan.costs["bytes"] <= 0.15 * dense
     assert all(layer.codes.nbytes * 4 < layer.weight.nbytes for layer in coded(smaller))
+
+
+def test_codes_are_counted_as_what_they_stand_for(smaller: nn.Module):
+    dense, found = measure(network(), X, latency=False), measure(smaller, X, latency=False)
+    assert (found.params, found.macs) == (dense.params, dense.macs)
+    assert found.bytes == stored(smaller) == smaller.eckart_plan.costs["bytes"]
+    assert "0 layers factored, 3 in codes" in str(smaller.eckart_plan)
 
 
 def test_eight_bits_change_almost_nothing(moments: Moments):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from eckart.layers import Factored, piece_of, type_of
+from eckart.layers import Factored, FewBits, piece_of, type_of
 from eckart.network.operations import counted_operations
 from eckart.network.twins import Multiplies, multiplied, opened
 from eckart.records import Form
@@ -109,8 +109,12 @@ def _counted_in(model: nn.Module, counts: Mapping[str, Mapping[Any, int]]) -> in
 
 
 def stored_costs(model: nn.Module) -> dict[str, int]:
-    """Parameters and bytes of a network; the network does not have to run."""
-    return stored_in(model.parameters())
+    """Parameters and bytes of a network; it does not have to run. Codes stand for parameters."""
+    own, coded = stored_in(model.parameters()), [m for m in model.modules() if type(m) is FewBits]
+    return {
+        "params": own["params"] + sum(layer.piece.weights for layer in coded),
+        "bytes": own["bytes"] + sum(m.codes.nbytes + m.scale.nbytes for m in coded),
+    }
 
 
 def stored_in(parameters: Iterable[nn.Parameter]) -> dict[str, int]:

@@ -77,11 +77,14 @@ class Plan:
 
     def __str__(self) -> str:
         kept = ", ".join(f"{v / max(self.totals[k], 1):.3f} of {k}" for k, v in self.costs.items())
-        factored = sum(not choice.form.is_plain for choice in self.choices.values())
+        forms = [choice.form for choice in self.choices.values()]
+        factored = sum(len(form.pieces) > 1 for form in forms)
+        coded = sum(bool(form.bits) for form in forms)
+        codes = f", {coded} in codes" if coded else ""
         gone = sum(len(removal.removed) for removal in self.removals.values())
         channels = f", {gone} channels removed" if gone else ""
         return (
-            f"{factored} layers factored{channels}, {len(self.dense)} dense; "
+            f"{factored} layers factored{codes}{channels}, {len(self.dense)} dense; "
             f"predicted loss {self.loss:.4g}{self._after()}; keeps {kept}"
             f"{self._said_of_methods()}{self._said_of_unreached()}"
         )

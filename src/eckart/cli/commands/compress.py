@@ -36,9 +36,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GoalOptions:
-    """How small: one of three."""
+    """How small: one of four."""
 
     keep: Annotated[float | None, option("Goal", "Fraction of the parameters to keep.")] = None
+    bytes: Annotated[
+        float | None, option("Goal", "Fraction of the bytes to keep, by codes of few bits too.")
+    ] = None
     budget: Annotated[
         str | None, option("Goal", "Limits on several costs: params=0.5,macs=0.6 or macs=20M.")
     ] = None
@@ -57,15 +60,18 @@ class GoalOptions:
         Raises:
             typer.BadParameter: no goal is given, or several, or one that cannot be read.
         """
-        goals = (self.keep, self.budget, self.tolerance)
+        goals = (self.keep, self.bytes, self.budget, self.tolerance)
         if sum(goal is not None for goal in goals) != 1:
-            raise usage_error("--keep / --budget / --tolerance", "give exactly one of them")
+            names = "--keep / --bytes / --budget / --tolerance"
+            raise usage_error(names, "give exactly one of them")
         if self.confidence is not None and self.tolerance is None:
             raise usage_error("--confidence", "goes with --tolerance")
         if self.confidence is not None and not 0 < self.confidence < 1:
             raise usage_error("--confidence", f"{self.confidence} is not between 0 and 1")
         if self.keep is not None:
             return make_budget("--keep", {"params": self.keep}, of)
+        if self.bytes is not None:
+            return make_budget("--bytes", {"bytes": self.bytes}, of)
         if self.budget is not None:
             return parse_budget(self.budget, of, COSTS)
         return self.tolerance or 0.0
