@@ -8,7 +8,7 @@ from torch import Tensor
 
 from eckart.costs import COSTS
 from eckart.errors import InputError
-from eckart.layers import as_matrix, weight_from
+from eckart.layers import as_matrix, rebuild, weight_from
 from eckart.linalg import damped, quadratic_loss
 from eckart.linalg.rounding import Rounded
 from eckart.methods import (
@@ -189,7 +189,7 @@ def test_an_unknown_method_lists_the_known_ones():
 def test_auto_is_what_fits_the_network():
     """Where `config.json` has one width for all blocks, all keep it."""
     assert fitting_methods(torch.nn.Linear(2, 2)) == list(DEFAULT_METHODS)
-    assert fitting_methods(llama()) == ["pivoted_svd"]
+    assert fitting_methods(llama()) == ["pivoted_svd", "rounding"]
     assert fitting_methods(llama(), ["svd"]) == ["svd"]
     with pytest.raises(InputError, match="unknown method 'automatic'"):
         fitting_methods(llama(), "automatic")

@@ -22,6 +22,7 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.filterwarnings("ignore::eckart.errors.NotMonotoneWarning")  # few images decide
 def test_the_quick_start_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("sklearn")
     monkeypatch.chdir(tmp_path)

@@ -102,9 +102,14 @@ def test_an_expert_that_is_never_called_stays_dense():
     assert smaller.moments.rows["experts.0"] == 72
 
 
-def test_channels_that_cannot_be_traced_are_refused_with_the_reason():
+def test_hidden_channels_of_gated_layers_are_found_and_heads_are_refused():
     _, smaller = compressed("llama", DEFAULT)
-    assert "cannot be traced" in smaller.curves.whole["channels"]
+    names = [f"model.layers.{at}" for at in (0, 1)]
+    found = {curve.group.name: curve.group.size for curve in smaller.curves.groups}
+    assert found == {f"{name}.mlp.up_proj": 24 for name in names}
+    refused = smaller.curves.whole
+    assert refused.keys() == {f"{name}.self_attn.v_proj" for name in names}
+    assert all("does not give the same outputs" in why for why in refused.values())
 
 
 def test_a_compressed_model_still_generates():

@@ -38,8 +38,9 @@ def test_cp_is_offered_where_nothing_but_weights_is_limited(
     limits: dict[str, float], curves: eckart.Curves
 ):
     plan = eckart.allocate(curves, eckart.Budget(**limits))
-    assert list(plan.offered) == METHODS
-    assert not plan.withheld
+    coded = list(limits) == ["bytes"]
+    assert [name for name in plan.offered if name != "rounding"] == METHODS
+    assert ("rounding" in plan.offered, "rounding" in plan.withheld) == (coded, not coded)
     assert "cp" in in_options(curves.under(limits))
     assert plan.offered["cp"] == "a default where nothing but params and bytes is limited"
     assert "from weighted_svd, cp, spatial" in str(plan)
@@ -53,7 +54,8 @@ def test_cp_is_withheld_where_multiply_adds_are_limited(
     assert "cp" not in in_options(curves.under(limits)) | plan.offered.keys()
     assert "cp" not in {choice.method for choice in plan.choices.values()}
     why = "is not offered for macs: it saves only params and bytes"
-    assert plan.withheld == {"cp": why}
+    assert plan.withheld["cp"] == why
+    assert plan.withheld.keys() == {"cp", "rounding"}
     assert f"cp {why}" in str(plan)
     assert eckart.Plan.loads(plan.dumps()).withheld == plan.withheld
 

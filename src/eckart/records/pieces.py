@@ -7,11 +7,13 @@ from dataclasses import KW_ONLY, asdict, dataclass, replace
 from math import prod
 from typing import Any
 
+from eckart.records.excerpts import excerpt
 from eckart.records.reading import Count, Width
 
 Size = tuple[int, ...]
 Axis = tuple[int, int, int, int, int]
 """Kernel, stride, padding, dilation, extra of one spatial axis."""
+_MODES = ("zeros", "reflect", "replicate", "circular")
 _MOST_AXES, _WIDEST = 3, 2**31 - 1
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
 """How many bits a code may have."""
@@ -77,6 +79,8 @@ class Piece:
             )
         if max((*self.padding, *self.extra, self.carries), default=0) > _WIDEST:
             return f"padding, extra and carries are at most {_WIDEST}"
+        if self.padding_mode not in _MODES:
+            return f"padding_mode is one of {', '.join(_MODES)}, got {excerpt(self.padding_mode)}"
         return self._contradictory_end() or self._contradictory_bits()
 
     def _contradictory_end(self) -> str | None:

@@ -17,6 +17,8 @@ EXPLANATIONS = {
     "fewer numbers for the same result.",
     "spatial": "A convolution split into a tall one and a wide one in a row (k×1 and 1×k).",
     "tucker2": "A convolution on fewer channels, between two that mix them (1×1, k×k, 1×1).",
+    "rounding": "The same layer with weights in codes of a few bits; weights rounded later take up "
+    "what earlier ones have lost.",
     "cp": "A few channels, each filtered separately, between two layers that mix them.",
     "backward_elimination": "Removes whole channels one after another: each time the one that is "
     "missed least once the others have taken over its work.",

@@ -81,6 +81,10 @@ class _Work:
                 columns = removal.group.columns_left(name, removal.kept, own.piece.inputs)
             if name in removal.group.writers:
                 outputs = self._heirs(name, removal, own.piece.outputs)
+        if columns is not None and len(columns) == own.piece.inputs:
+            columns = None  # the units that go are of other layers
+        if outputs is not None and len(outputs.rows) == own.piece.outputs:
+            outputs = None
         return narrowed_problem(own, outputs, columns)
 
     def _heirs(self, name: str, removal: Removal, width: int) -> Heirs:
