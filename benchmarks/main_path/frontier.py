@@ -16,7 +16,7 @@ from benchmarks.subjects.scoring import accuracy
 
 KEEPS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 METHODS = OURS | PEERS
-FEW = ("svd_uniform", "svd_llm", "balf_params", "ours", "ours_factors")
+FEW = ("svd_uniform", "svd_llm", "balf_params", "ours", "ours_without_cp", "ours_factors")
 EVERYTHING = ((tuple(METHODS), KEEPS),)
 ASKED = {  # per network: methods with the fractions at which they are measured
     "resnet20": EVERYTHING,

@@ -14,6 +14,7 @@ from benchmarks.tables import (
     memory,
     networks,
     robustness,
+    seconds,
     studies,
     zoo,
 )
@@ -27,6 +28,7 @@ PAGES = (
     "docs/results/factorisation-kit.md",
     "docs/results/healing.md",
     "docs/results/robustness.md",
+    "docs/results/seconds.md",
     "docs/results/networks.md",
     "docs/results/zoo.md",
 )
@@ -39,6 +41,7 @@ PARTS = (
     language,
     networks,
     robustness,
+    seconds,
     studies,
     zoo,
 )
