@@ -4,6 +4,7 @@ Bytes are those of the parameters, scales included, as a fraction of float32.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from benchmarks.subjects.reference import Reference, reference
 from benchmarks.subjects.scoring import accuracy
 from eckart.layers import bias_of, filled, piece_of, weight_from
 from eckart.linalg import damped
-from eckart.linalg.rounding import choose_grid, round_weight, stored_bytes, triangle
+from eckart.linalg.rounding import choose_grid, round_weight, triangle
 from eckart.methods import problem_of
 
 BYTES = {"resnet20": (0.125, 0.094, 0.075, 0.065), "resnet32": (0.125, 0.075), "lenet5": (0.03,)}
@@ -45,8 +46,7 @@ def rounded(on: Reference, moments: eckart.Moments, bits: int, sides: tuple[bool
         found = round_weight(problem.weight, grid, a=a, g=g).weight
         new = filled(layer, piece, weight_from(found, piece), bias_of(layer))
         model[0].set_submodule(name, new)
-        groups, rows, columns = piece.matrix_shape
-        size += groups * stored_bytes(rows, columns, bits) - 4 * piece.weights
+        size += replace(piece, bits=bits).stored_bytes(4) - piece.stored_bytes(4)
     total = moments.model_costs["bytes"]
     return {"bytes": (total + size) / total, "accuracy": accuracy(model[0], *on.test)}
 

@@ -13,10 +13,11 @@ from eckart.errors import InputError, LeftDenseWarning, MismatchError, NonFinite
 from eckart.layers import Factored, as_matrix
 from eckart.linalg import quadratic_loss
 from eckart.methods import low_rank_form, problem_of
-from layer_zoo import LAYERS, inputs, layer, piece_of_layer
+from layer_zoo import EVEN_WARNING, LAYERS, inputs, layer, piece_of_layer
 from stages.networks import SmallCnn, mlp
 from tolerances import tolerance
 
+pytestmark = pytest.mark.filterwarnings(f"ignore:{EVEN_WARNING}")
 CLOSE = tolerance(torch.float64)
 each_layer = pytest.mark.parametrize("name", LAYERS)
 each_core = pytest.mark.parametrize("core", [False, True], ids=["U V", "U core V"])

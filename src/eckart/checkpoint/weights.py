@@ -45,7 +45,6 @@ def outlines_of_form(
     layer: str, form: Form, dtype: torch.dtype, found: Mapping[str, Outline]
 ) -> dict[str, Outline]:
     """Shape and dtype of every tensor of one layer; scales may be of either half precision."""
-    scales = {name: of for name, (_, of) in found.items() if of is torch.bfloat16}
     outlines: dict[str, Outline] = {}
     for index, piece in enumerate(form.pieces):
         place = layer if form.is_plain else f"{layer}.{index}"
@@ -54,12 +53,18 @@ def outlines_of_form(
             outlines[f"{place}.order"] = ((piece.outputs,), torch.int64)
         elif piece.bits:
             outlines[f"{place}.codes"] = ((piece.code_bytes,), torch.uint8)
-            outlines[f"{place}.scale"] = (piece.scales, scales.get(f"{place}.scale", torch.float16))
+            scale = f"{place}.scale"
+            outlines[scale] = (piece.scales, _half_precision(found.get(scale)))
         else:
             outlines[f"{place}.weight"] = (piece.weight_shape, dtype)
         if piece.bias:
             outlines[f"{place}.bias"] = ((piece.outputs,), dtype)
     return outlines
+
+
+def _half_precision(found: Outline | None) -> torch.dtype:
+    """The dtype of scales: bfloat16 if they are found in it, else float16."""
+    return torch.bfloat16 if found is not None and found[1] is torch.bfloat16 else torch.float16
 
 
 def tied_names(state: Mapping[str, Tensor]) -> dict[str, str]:

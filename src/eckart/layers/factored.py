@@ -125,11 +125,10 @@ class Factored(nn.Sequential):
         Returns:
             A plain layer of the class that was replaced, in the factors' dtype and on their device.
         """
-        first = self[0]
-        weight = composed(weights_of(self), self.form)
-        dense = self._whole(merged_piece(self.form), _like_of(first))
-        fill(dense, weight, bias_of(self[-1]))
-        dense.requires_grad_(weight_of(first).requires_grad)
+        like, form = _like_of(self[0]), self.form
+        dense = self._whole(merged_piece(form), like)
+        fill(dense, composed(weights_of(self), form), bias_of(self[-1]))
+        dense.requires_grad_(like.requires_grad)
         keep_bias_trainable(dense, self[-1])
         return dense.train(self.training)
 
