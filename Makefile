@@ -16,7 +16,7 @@ export PIP_ROOT_USER_ACTION := ignore
 # The theme is maintained until May 2027, which it says at every build; zensical reads mkdocs.yml too.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo test lint types docs bench studies clean
+.PHONY: help demo test lint types docs bench studies release clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -61,6 +61,13 @@ studies: .venv/dev.stamp  ## run every study, on ECKART_DATA where it is set, el
 	$(BIN)/python examples/residual_mlp_cifar10.py $(call on,cifar10)
 	$(BIN)/python examples/theory_and_game.py
 	$(BIN)/python examples/resnet18_imagenette.py $(call on,imagenette96)
+
+release: .venv/python.stamp  ## build the wheel and the source distribution into dist/, and check both
+	rm -rf dist
+	$(PIP) build twine
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*
+	@ls -l dist
 
 clean:  ## remove what was made, except .venv and benchmarks/.cache
 	rm -rf demo build dist site .hypothesis .mypy_cache .pytest_cache .ruff_cache

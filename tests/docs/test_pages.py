@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 import torch
@@ -19,7 +20,8 @@ PAGES = [*ROOT.glob("*.md"), *sorted(DOCS.rglob("*.md"))]
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    fenced = rf"^ *```{language}\n(.*?)^ *```$"
+    return re.findall(fenced, page.read_text(), re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.filterwarnings("ignore::eckart.errors.NotMonotoneWarning")  # few images decide
@@ -59,6 +61,29 @@ def test_the_guide_to_language_models_runs(
     with torch.no_grad():
         healed, plain = (names[name](**names["held_out"][0]).logits for name in ("healed", "plain"))
     torch.testing.assert_close(healed, plain, rtol=1e-3, atol=1e-3)  # LoRA begins at zero
+
+
+def test_the_layer_by_hand_has_the_numbers_of_its_page(capsys: pytest.CaptureFixture[str]):
+    page, names = DOCS / "by-hand.md", dict[str, object]()
+    code = "".join(blocks(page, "python"))
+    exec(compile(code, page.name, "exec"), names)
+    told = re.findall(r"^print.*  # (?:.*: )?(.*)$", code, re.MULTILINE)
+    printed = re.findall(r"\d+\.\d+", capsys.readouterr().out)
+    assert len(told) == 3
+    assert [float(x) for x in ", ".join(told).split(", ")] == [float(x) for x in printed]
+
+
+@pytest.mark.filterwarnings("ignore::eckart.errors.NoGainWarning")  # the network is tiny
+def test_the_guides_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("sklearn")
+    monkeypatch.chdir(tmp_path)
+    start: dict[str, object] = {}
+    first = blocks(DOCS / "quick-start.md", "python")[0].replace("range(20)", "range(5)")
+    exec(compile(first, "quick-start.md", "exec"), start)
+    for page in sorted((DOCS / "guides").glob("*.md")):
+        names = dict(start)
+        for block in blocks(page, "python"):
+            exec(compile(dedent(block), page.name, "exec"), names)
 
 
 def test_the_ten_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
