@@ -21,7 +21,8 @@ from eckart import (
     save,
 )
 from eckart.errors import CheckpointError, InputError
-from eckart.layers import Factored, FewBits
+from eckart.layers import Factored, FewBits, decoded, rebuild
+from eckart.linalg.rounding import Grid, Rounded
 from eckart.records import Form, Piece
 
 METHODS = ("weighted_svd", "rounding")
@@ -99,6 +100,45 @@ def test_it_loads_to_the_bit(smaller: nn.Module, tmp_path: Path):
     again = load(network(), tmp_path)
     assert torch.equal(again(X), smaller(X))
     assert [layer.piece for layer in coded(again)] == [layer.piece for layer in coded(smaller)]
+
+
+def test_dequantized_once_it_is_plain_and_the_same_to_the_bit(smaller: nn.Module, tmp_path: Path):
+    save(smaller, tmp_path)
+    again = load(network(), tmp_path, dequantize=True)
+    assert not coded(again)
+    assert [type(m) for m in again] == [type(m) for m in network()]
+    assert torch.equal(again(X), smaller(X))
+    assert not hasattr(again, "eckart_plan")
+    assert all(p.requires_grad for p in again.parameters())
+    assert not again.training
+
+
+@pytest.mark.parametrize("equation", ["linear", "convolution"])
+def test_dequantized_factors_stay_factors(equation: str):
+    """One of the two factors is in codes; the other is in the dtype that the network has by now."""
+    torch.manual_seed(0)
+    dense, ones = (nn.Linear(6, 5), ()) if equation == "linear" else (nn.Conv1d(6, 5, 1), (1,))
+    shape = {"kernel": ones, "stride": ones, "dilation": ones, "padding": (0,) * len(ones)}
+    coded_piece = Piece(6, 3, bits=4, **shape)
+    grid = Grid(torch.rand(1, 3, 1).half(), None, 4, 6)
+    codes = torch.randint(0, 16, (1, 3, 6), dtype=torch.uint8)
+    weights = [Rounded(codes, grid, 0.0), torch.randn(5, 3, *ones)]
+    form = Form((coded_piece, Piece(3, 5, bias=True, **shape)))
+    chain = rebuild(dense, form, weights).double()
+    x = torch.randn(2, 6, *ones, dtype=torch.float64)
+    expected = chain(x)
+    plain = decoded(chain)
+    assert [type(part) for part in plain] == [type(dense)] * 2
+    assert torch.equal(plain(x), expected)
+    assert all(part.weight.requires_grad and part.weight.dtype == x.dtype for part in plain)
+
+
+def test_only_what_was_trainable_is_trainable_when_dequantized(moments: Moments):
+    dense = network()
+    dense[0].weight.requires_grad_(False)
+    plan = allocate(curves(dense, moments, methods=["rounding"]), Budget(bytes=0.2))
+    built = apply(dense, plan, moments)
+    assert [p.requires_grad for p in merge(built).parameters()] == [False, True, True, True, True]
 
 
 def test_a_file_holds_little_more_than_codes_and_scales(smaller: nn.Module, tmp_path: Path):

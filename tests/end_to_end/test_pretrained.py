@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from eckart import compress, factorize, load, load_pretrained, merge, save
+from eckart import Budget, compress, factorize, load, load_pretrained, merge, save
 from eckart.errors import CheckpointError, InputError
-from eckart.layers import Factored
+from eckart.layers import Factored, FewBits
 from eckart.methods import DEFAULT_METHODS
 from resealed import weights_in, with_structure, with_weights
 from tolerances import tolerance
@@ -113,6 +113,21 @@ def test_precision_is_kept_or_asked_for(tmp_path: Path):
         exact.model.layers[0].mlp.up_proj[0].weight.bfloat16(),
         model.model.layers[0].mlp.up_proj[0].weight,
     )
+
+
+@pytest.mark.parametrize("dequantize", [False, True])
+def test_codes_come_back_in_another_precision(tmp_path: Path, dequantize: bool):
+    model = llama(tie_word_embeddings=True)
+    batch = {"input_ids": token_ids(2, 12)}
+    coded = compress(model, [batch], budget=Budget(bytes=0.5), methods=["rounding"]).model
+    save(coded, tmp_path)
+    again = load_pretrained(tmp_path, dtype=torch.bfloat16, dequantize=dequantize)
+    assert any(type(module) is FewBits for module in again.modules()) is not dequantize
+    save(merge(coded), tmp_path / "plain")
+    plain = load_pretrained(tmp_path / "plain", dtype=torch.bfloat16)
+    assert torch.equal(outputs(again), outputs(plain))
+    save(again, tmp_path / "half")
+    assert torch.equal(outputs(load_pretrained(tmp_path / "half")), outputs(again))
 
 
 def test_nothing_is_drawn_at_random(directory: Path):

@@ -11,20 +11,23 @@ import torch
 from torch import Tensor, nn
 
 from eckart.checkpoint.folder import STRUCTURE
+from eckart.checkpoint.merging import dequantized
 from eckart.checkpoint.names import Named, inside, named
 from eckart.checkpoint.opening import twins_for
 from eckart.checkpoint.structure import changed_forms, narrower_norms, opened_network, plan_in
 from eckart.checkpoint.transformers import CONFIG, blank_model, convert
 from eckart.checkpoint.weights import check_orders, check_weights, outlines_with, tied_names
 from eckart.errors import CheckpointError
-from eckart.layers import blank, blank_norm
+from eckart.layers import FewBits, blank, blank_norm
 from eckart.network.plan_attribute import attach_plan
 from eckart.network.twins import put, with_twins
 from eckart.records import Form
 from eckart.storage.tensors import TensorFile
 
 
-def load(fresh_model: nn.Module, directory: str | Path) -> nn.Module:
+def load(
+    fresh_model: nn.Module, directory: str | Path, *, dequantize: bool = False
+) -> nn.Module:
     """Rebuild a saved network's structure in a fresh model of the original class, and fill it.
 
     Every digest, name, shape and dtype is checked before anything changes. If a check fails, the
@@ -33,6 +36,9 @@ def load(fresh_model: nn.Module, directory: str | Path) -> nn.Module:
     Args:
         fresh_model: a dense model of the original class; changed in place.
         directory: written by ``save``.
+        dequantize: make the weights that are kept in codes once, instead of in every call. Outputs
+            are the same to the bit; layers take the memory of their dtype again and run as fast as
+            before they were rounded. Factors stay factors. The network has no plan then.
 
     Returns:
         ``fresh_model`` in eval mode. Its outputs equal those of the saved network to the bit.
@@ -46,7 +52,8 @@ def load(fresh_model: nn.Module, directory: str | Path) -> nn.Module:
         at 1.2 GB/s on one core.
     """
     with opened_network(Path(directory)) as (structure, weights):
-        return _filled(fresh_model, structure, weights)
+        model = _filled(fresh_model, structure, weights)
+    return dequantized(model) if dequantize else model
 
 
 def load_pretrained(
@@ -54,6 +61,7 @@ def load_pretrained(
     *,
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
+    dequantize: bool = False,
 ) -> nn.Module:
     """The model of ``transformers`` that ``save`` wrote, with its factors, in eval mode.
 
@@ -66,6 +74,7 @@ def load_pretrained(
         directory: written by ``save`` for a model whose class is part of ``transformers``.
         dtype: of the weights. None keeps each as it was saved; outputs are then equal to the bit.
         device: where the model goes; None is the CPU.
+        dequantize: as for ``load``.
 
     Raises:
         InputError: ``transformers`` 5 is not installed.
@@ -80,9 +89,20 @@ def load_pretrained(
     with opened_network(source) as (structure, weights):
         blank_one = blank_model(source, structure, weights.header.outlines)
         model = _filled(blank_one, structure, weights)
+    if dequantize:
+        model = dequantized(model)
     if dtype is not None:
-        convert(model, dict.fromkeys(model.state_dict(), dtype))
+        _convert(model, dtype)
     return model.to(device)
+
+
+def _convert(model: nn.Module, dtype: torch.dtype) -> None:
+    """Convert what is saved in floating point; layers in codes know what of theirs is converted."""
+    coded = {name: m for name, m in model.named_modules() if type(m) is FewBits}
+    own = {f"{name}.{key}" for name, layer in coded.items() for key in layer.state_dict()}
+    convert(model, dict.fromkeys(model.state_dict().keys() - own, dtype))
+    for layer in coded.values():
+        layer.to(dtype)
 
 
 def _filled(model: nn.Module, structure: Mapping[str, Any], weights: TensorFile) -> nn.Module:

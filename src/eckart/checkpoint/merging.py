@@ -1,4 +1,4 @@
-"""Multiply factors out again."""
+"""Multiply factors out again, and make codes into weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import copy
 
 from torch import nn
 
-from eckart.layers import Factored
+from eckart.checkpoint.names import inside
+from eckart.layers import Factored, decoded
 from eckart.network.plan_attribute import attach_plan
 from eckart.network.twins import closed
 from eckart.network.wrappers import unwrapped
@@ -29,3 +30,16 @@ def merge(model: nn.Module, *, inplace: bool = False) -> nn.Module:
         if type(module) is Factored:
             dense.set_submodule(name, module.merge())
     return attach_plan(closed(dense), None)
+
+
+def dequantized(model: nn.Module) -> nn.Module:
+    """Make every weight that is kept in codes, once and in place; factors stay factors.
+
+    Modules that were opened close again as in ``merge``. The plan goes, because it describes codes.
+    """
+    coded = [(n, m) for n, m in model.named_modules() if type(m) is Factored and m.form.bits]
+    for name, chain in coded:
+        model.set_submodule(name, decoded(chain))
+    if coded:
+        attach_plan(inside(closed(model)), None)
+    return model

@@ -3,6 +3,7 @@
 from eckart.layers.carrying import Carrying
 from eckart.layers.conv import ConvType
 from eckart.layers.conv_transpose import ConvTransposeType
+from eckart.layers.decoding import decoded
 from eckart.layers.factored import (
     Factored,
     blank,
@@ -66,6 +67,7 @@ __all__ = [
     "blank_norm",
     "channels_normalised_together",
     "composed",
+    "decoded",
     "exchanged",
     "factors_in",
     "filled",

@@ -128,7 +128,7 @@ class Factored(nn.Sequential):
         like, form = _like_of(self[0]), self.form
         dense = self._whole(merged_piece(form), like)
         fill(dense, composed(weights_of(self), form), bias_of(self[-1]))
-        dense.requires_grad_(like.requires_grad)
+        dense.requires_grad_(_is_trainable(self[0]))
         keep_bias_trainable(dense, self[-1])
         return dense.train(self.training)
 
@@ -143,12 +143,17 @@ _OWN = (Carrying, FewBits)
 
 def _kind_of(part: nn.Module) -> LayerType:
     """The layer type of a part of a chain."""
-    return known_type_of(part.layer if isinstance(part, FewBits) else part)  # type: ignore[arg-type]
+    return known_type_of(part.layer if isinstance(part, FewBits) else part)
 
 
 def _like_of(part: nn.Module) -> Tensor:
     """A tensor of a part's dtype and device."""
     return part.like if isinstance(part, FewBits) else weight_of(part)
+
+
+def _is_trainable(part: nn.Module) -> bool:
+    """Whether the weight of a part is to be trained; codes only say so."""
+    return part.trainable if isinstance(part, FewBits) else weight_of(part).requires_grad
 
 
 def factors_in(model: nn.Module) -> dict[str, str]:
@@ -209,9 +214,10 @@ def blank(module: nn.Module, form: Form) -> nn.Module:
 
 
 def _blank_pieces(module: nn.Module, form: Form) -> list[nn.Module]:
-    kind, like = known_type_of(module), weight_of(module).detach()
+    kind, weight = known_type_of(module), weight_of(module)
+    like = weight.detach()
     return [
-        FewBits(kind.plain(piece, like.to("meta")), piece, like)
+        FewBits(kind.plain(piece, like.to("meta")), piece, weight)
         if piece.bits
         else Carrying(kind.plain(piece.rest, like), piece, like)
         if piece.carries

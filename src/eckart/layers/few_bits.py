@@ -23,6 +23,7 @@ class FewBits(nn.Module):
         scale: shape (groups, rows, spans), float16 or bfloat16, whatever the network's dtype is.
         bias: one number per output channel, or None.
         like: empty; it has the dtype in which the layer computes.
+        trainable: whether the weight is to be trained where it is made once.
     """
 
     def __init__(self, layer: nn.Module, piece: Piece, like: Tensor) -> None:
@@ -31,10 +32,11 @@ class FewBits(nn.Module):
         Args:
             layer: a plain layer of these shapes, on ``meta``.
             piece: with the bits of its codes.
-            like: gives dtype and device.
+            like: gives dtype and device, and says whether the weight is to be trained.
         """
         super().__init__()
-        self.piece = piece
+        self.piece, self.trainable = piece, like.requires_grad
+        self.layer: nn.Module
         self.__dict__["layer"] = layer  # no submodule, because its weight does not exist
         self.codes: Tensor
         self.scale: Tensor
@@ -43,7 +45,7 @@ class FewBits(nn.Module):
         scale = torch.zeros(piece.scales, dtype=torch.float16, device=like.device)
         self.register_buffer("codes", codes)
         self.register_buffer("scale", scale)
-        self.register_buffer("like", like.new_empty(0), persistent=False)
+        self.register_buffer("like", like.detach().new_empty(0), persistent=False)
         bias = like.new_zeros(piece.outputs) if piece.bias else None
         self.bias = None if bias is None else nn.Parameter(bias)
 
@@ -52,8 +54,7 @@ class FewBits(nn.Module):
         numbers = {"weight": self.weight}
         if self.bias is not None:
             numbers["bias"] = self.bias
-        layer: nn.Module = self.__dict__["layer"]
-        found: Tensor = functional_call(layer, numbers, (x,))
+        found: Tensor = functional_call(self.layer, numbers, (x,))
         return found
 
     @property
