@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from eckart.checkpoint import load, load_pretrained, merge, save
     from eckart.errors import BudgetError, CalibrationInterrupted, EckartError, EckartWarning
+    from eckart.exporting import export
     from eckart.factors import factorize
     from eckart.metrics import Embedding, Fisher, Logits, NextToken, Outputs, Similarity
     from eckart.moments import Moments
@@ -51,6 +52,7 @@ __all__ = [
     "calibrate",
     "compress",
     "curves",
+    "export",
     "factorize",
     "find_rank",
     "frontier",
@@ -92,6 +94,7 @@ _HOMES = {
     "calibrate": "eckart.stages.calibrate",
     "compress": "eckart.pipeline",
     "curves": "eckart.stages.curves",
+    "export": "eckart.exporting",
     "factorize": "eckart.factors",
     "find_rank": "eckart.search.rank",
     "frontier": "eckart.pipeline",

@@ -21,6 +21,7 @@ LAYERS = {
     "checkpoint": 5,
     "factors": 5,
     "stages": 5,
+    "exporting": 6,
     "search": 6,
     "pipeline": 7,
     "report": 7,

@@ -25,9 +25,7 @@ from eckart.records import Form
 from eckart.storage.tensors import TensorFile
 
 
-def load(
-    fresh_model: nn.Module, directory: str | Path, *, dequantize: bool = False
-) -> nn.Module:
+def load(fresh_model: nn.Module, directory: str | Path, *, dequantize: bool = False) -> nn.Module:
     """Rebuild a saved network's structure in a fresh model of the original class, and fill it.
 
     Every digest, name, shape and dtype is checked before anything changes. If a check fails, the

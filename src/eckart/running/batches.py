@@ -65,15 +65,21 @@ def takes_list(model: nn.Module) -> bool:
 
 def call(model: nn.Module, inputs: Any) -> Any:
     """Run a network: a mapping goes in as keyword arguments, a tuple as positional ones."""
+    args, kwargs = arguments_for(model, inputs)
+    return model(*args, **kwargs)
+
+
+def arguments_for(model: nn.Module, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The positional and the keyword arguments with which inputs go into a network."""
     if isinstance(inputs, Mapping):
-        return model(**inputs)
+        return (), {**inputs}
     if isinstance(inputs, tuple | list):
         if takes_list(model) and _are_tensors(inputs):
-            return model([*inputs])
+            return ([*inputs],), {}
         if len(inputs) == 1 and not isinstance(inputs[0], list):
-            return call(model, inputs[0])
-        return model(*inputs)
-    return model(inputs)
+            return arguments_for(model, inputs[0])
+        return tuple(inputs), {}
+    return (inputs,), {}
 
 
 def examples_in(inputs: Any) -> int:

@@ -1,0 +1,71 @@
+"""ONNX files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, final
+
+import torch
+
+from eckart.errors import InputError
+from eckart.exporting.preparing import Ready
+from eckart.exporting.tracing import told_of_tracing
+from eckart.storage.writing import written
+
+_MOST_BYTES = 1_900_000_000  # protobuf holds two gigabytes
+
+
+@final
+class OnnxFile:
+    """What ONNX Runtime, OpenVINO and others run."""
+
+    name = "onnx"
+
+    def write(self, network: Ready, path: Path) -> None:
+        """Trace and write; weights above 1.9 GB go to a second file beside it."""
+        library = _library()
+        with told_of_tracing(self.name, network), _quiet():
+            program: Any = torch.onnx.export(
+                network.model,
+                network.args,
+                kwargs=network.kwargs,
+                dynamic_shapes=network.dynamic_shapes,
+                dynamo=True,
+                verbose=False,
+            )
+        if sum(p.nbytes for p in network.model.parameters()) > _MOST_BYTES:
+            library.save(program.model, path, external_data=f"{path.name}.data")
+            return
+        with written(path) as file:
+            file.write(library.to_proto(program.model).SerializeToString())
+
+
+def _library() -> Any:
+    """The library that writes the file.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        import onnx_ir
+        import onnxscript  # noqa: F401 - torch's exporter needs it
+    except ImportError as error:
+        raise InputError(
+            f"exporting to ONNX needs onnxscript ({error}): pip install 'eckart[onnx]'"
+        ) from error
+    return onnx_ir
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's remarks on its own progress."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,76 @@
+"""A network made ready to be traced: a copy with nothing in it that only training needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eckart.checkpoint.merging import dequantized
+from eckart.exporting.folding import fold_norms
+from eckart.layers import Factored, merged_piece
+from eckart.network.replacing import copied
+from eckart.network.wrappers import network_in
+from eckart.running.batches import arguments_for, examples_in, inputs_for, moved, repeated
+
+_FEWEST = 2  # examples, because a batch of one is taken for a constant
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A network with the arguments that it is traced with.
+
+    Attributes:
+        model: in eval mode, frozen.
+        args, kwargs: what it is called with.
+        dynamic_shapes: as ``torch.export`` takes them; None where all sizes are fixed.
+    """
+
+    model: nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    dynamic_shapes: Any
+
+
+def ready(model: nn.Module, example: Any, *, dynamic_batch: bool = True) -> Ready:
+    """A copy in eval mode with norms folded and useless factors multiplied out.
+
+    Args:
+        model: any network; it is not changed.
+        example: a batch as for ``calibrate``.
+        dynamic_batch: whether the number of examples is to stay free.
+    """
+    model = copied(network_in(model)).eval().requires_grad_(False)
+    inputs = moved(inputs_for(model, example), model)
+    count = examples_in(inputs)
+    if dynamic_batch and count < _FEWEST:
+        inputs, count = repeated(inputs, _FEWEST), count * _FEWEST
+    model = dequantized(model)
+    _merge_where_nothing_is_saved(model)
+    fold_norms(model, inputs)
+    args, kwargs = arguments_for(model, inputs)
+    shapes = _free(kwargs or args, count, torch.export.Dim("batch")) if dynamic_batch else None
+    return Ready(model, args, kwargs, shapes)
+
+
+def _merge_where_nothing_is_saved(model: nn.Module) -> None:
+    """Multiply out chains that have at least the weights of the layer that they multiply to."""
+    chains = [(n, m) for n, m in model.named_modules() if type(m) is Factored]
+    for name, chain in chains:
+        form = chain.form
+        if merged_piece(form).weights <= sum(piece.weights for piece in form.pieces):
+            model.set_submodule(name, chain.merge())
+
+
+def _free(value: Any, count: int, batch: Any) -> Any:
+    """For each tensor with one row per example that its first axis is free; None for the rest."""
+    if isinstance(value, Tensor):
+        return {0: batch} if value.dim() and len(value) == count else None
+    if isinstance(value, Mapping):
+        return {key: _free(item, count, batch) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(_free(item, count, batch) for item in value)
+    return None
