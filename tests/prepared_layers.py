@@ -2,10 +2,10 @@
 
 from functools import cache, cached_property
 
-from torch import nn
+from torch import Tensor, nn
 
 from eckart.layers import Factored, rebuild
-from eckart.methods import METHODS, Method, Problem, Weight
+from eckart.methods import METHODS, Method, Problem
 from eckart.records import Form
 from layer_zoo import layer, piece_of_layer, problem_of_layer
 
@@ -26,7 +26,7 @@ class Prepared:
         self.offers: list[tuple[Form, float]] = method.losses(self.state)
 
     @cached_property
-    def weights(self) -> list[list[Weight]]:
+    def weights(self) -> list[list[Tensor]]:
         """The factors of each form."""
         return [list(self.method.build(self.state, form)) for form, _ in self.offers]
 

@@ -6,11 +6,12 @@ from eckart.cli import names
 from eckart.methods import METHODS, SELECTIONS
 from eckart.metrics import METRICS
 from eckart.pipeline import KEEPS
+from eckart.records.offered import ROUNDING
 from eckart.stages.heal import TREATMENTS
 
 
 def test_names_are_those_of_the_registries():
-    assert list(names.METHODS) == list(METHODS)
+    assert list(names.METHODS) == [*METHODS, ROUNDING]
     assert list(names.SELECTIONS) == list(SELECTIONS)
     assert list(names.METRICS) == list(METRICS)
     assert list(names.TREATMENTS) == list(TREATMENTS)

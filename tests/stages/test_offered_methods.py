@@ -79,9 +79,39 @@ def test_what_is_asked_for_is_offered_under_every_budget(
 def test_a_cost_of_ones_own_is_not_among_those_that_cp_pays_for():
     offered = Offered({"cp": "a default"}, only_for={"cp": ("params", "bytes")})
     assert offered.under(["params", "milliseconds"]).methods == {}
-    assert offered.under(["params"]).under(["macs"]).withheld == {}  # decided once
+    assert offered.under(["params"]).under(["macs"]).withheld.keys() == {"cp"}
 
 
 def test_compress_says_it_too(network: nn.Module, moments: eckart.Moments):
     done = eckart.compress(network, moments, budget=eckart.Budget(macs=0.6), progress=False)
     assert "cp is not offered for macs" in str(done)
+
+
+def test_what_limits_do_not_pay_for_is_not_prepared(network: nn.Module, moments: eckart.Moments):
+    found = eckart.curves(network, moments, limits="macs", progress=False)
+    assert in_options(found).isdisjoint({"cp", "rounding"})
+    plan = eckart.allocate(found, eckart.Budget(bytes=0.6))
+    assert plan.withheld == dict.fromkeys(
+        ["cp", "rounding"], "was not prepared: make curves with limits=['bytes']"
+    )
+    assert not any(choice.form.bits for choice in plan.choices.values())
+
+
+def test_codes_are_prepared_for_bytes(network: nn.Module, moments: eckart.Moments):
+    found = eckart.curves(network, moments, limits="bytes", progress=False)
+    plan = eckart.allocate(found, eckart.Budget(bytes=0.2))
+    assert "rounding" in plan.offered
+    assert any(choice.form.bits for choice in plan.choices.values())
+
+
+def test_an_unknown_limit_lists_the_known_ones(network: nn.Module, moments: eckart.Moments):
+    with pytest.raises(eckart.EckartError, match="unknown cost 'bits'; known: bytes, macs, params"):
+        eckart.curves(network, moments, limits=["bits"], progress=False)
+
+
+def test_compress_prepares_codes_only_for_bytes():
+    model = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 4))
+    moments = eckart.calibrate(model, [torch.randn(64, 20)], progress=False)
+    for budget in (eckart.Budget(params=0.6), eckart.Budget(bytes=0.2)):
+        done = eckart.compress(model, moments, budget=budget, progress=False, latency=False)
+        assert ("rounding" in in_options(done.curves)) == ("bytes" in budget.limits)

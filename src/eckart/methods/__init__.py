@@ -1,5 +1,6 @@
 """The methods, one per file, and their registry."""
 
+from eckart.methods.building import Built, built
 from eckart.methods.cache import Cache
 from eckart.methods.canonical import Canonical, canonical_form
 from eckart.methods.low_rank import LowRank, activation_svd, low_rank_form, weighted_svd
@@ -7,10 +8,11 @@ from eckart.methods.low_rank import svd as plain_svd
 from eckart.methods.narrowing import Heirs, heirs, narrowed_problem
 from eckart.methods.problem import Problem, problem_of, regular
 from eckart.methods.reading import Reading, reading_of
-from eckart.methods.refining import Built, Refined, Refining, built
+from eckart.methods.refining import Refined, Refining
 from eckart.methods.registry import (
     DEFAULT_METHODS,
     METHODS,
+    ONLY_FOR,
     SELECTIONS,
     TRANSFORMER_METHODS,
     Method,
@@ -23,7 +25,7 @@ from eckart.methods.registry import (
     register_selection,
     selection_named,
 )
-from eckart.methods.rounding import Rounding, rounded_form
+from eckart.methods.rounding import Rounding
 from eckart.methods.selection import Ranking, Selection, eliminated, largest_norm, lasso_path
 from eckart.methods.spatial import Spatial, spatial_form
 from eckart.methods.tucker2 import TuckerTwo, tucker2_form
@@ -34,8 +36,7 @@ register_method(LowRank("weighted_svd", weighted_svd))
 register_method(LowRank("pivoted_svd", weighted_svd, pivoted=True))
 register_method(Spatial())
 register_method(TuckerTwo())
-register_method(Canonical())
-register_method(Rounding())
+register_method(Canonical(), only_for=("params", "bytes"))  # many small kernels run slower
 register_selection(Ranking("backward_elimination", eliminated))
 register_selection(Ranking("group_lasso", lasso_path))
 register_selection(Ranking("largest_norm", largest_norm))
@@ -43,6 +44,7 @@ register_selection(Ranking("largest_norm", largest_norm))
 __all__ = [
     "DEFAULT_METHODS",
     "METHODS",
+    "ONLY_FOR",
     "SELECTIONS",
     "TRANSFORMER_METHODS",
     "Built",
@@ -75,7 +77,6 @@ __all__ = [
     "register_method",
     "register_selection",
     "regular",
-    "rounded_form",
     "selection_named",
     "spatial_form",
     "tucker2_form",

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from eckart.errors import CheckpointError
 from eckart.methods.problem import Problem
-from eckart.methods.registry import Method
+from eckart.methods.registry import Preparing
 from eckart.methods.state_file import read_state, write_state
 from eckart.moments import Moments
 from eckart.records import States
@@ -60,7 +60,7 @@ class Cache:
         """A copy of what is held now."""
         return States(self._found)
 
-    def state(self, method: Method, problem: Problem) -> Any:
+    def state(self, method: Preparing, problem: Problem) -> Any:
         """The state of a method for a problem. A problem without a title is prepared each time."""
         make = partial(_prepared, method, problem)
         if not problem.title:
@@ -98,12 +98,12 @@ class Cache:
         return made
 
 
-def _prepared_as(method: Method) -> str:
+def _prepared_as(method: Preparing) -> str:
     """The name of a method's states: its ``prepared_as``, or its module and name."""
     return getattr(method, "prepared_as", f"{type(method).__module__}.{method.name}")
 
 
-def _prepared(method: Method, problem: Problem) -> Any:
+def _prepared(method: Preparing, problem: Problem) -> Any:
     """A state in the layout that a file would give it, because rounding depends on the layout."""
     return _settled(method.prepare(problem))
 

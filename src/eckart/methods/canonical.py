@@ -42,13 +42,10 @@ class Canonical:
     Attributes:
         name: in the registry.
         state: what ``prepare`` returns.
-        only_for: the costs that it pays for. Kernels of one channel each have few weights and few
-            multiply-adds, but they run slower than the layer.
     """
 
     name: str = "cp"
     state: type[CanonicalState] = CanonicalState
-    only_for: tuple[str, ...] = ("params", "bytes")
 
     def applies(self, piece: Piece) -> bool:
         """True for kernels of more than one position in a single group."""

@@ -14,20 +14,16 @@ from eckart.methods.selection import Selection
 from eckart.network.third_party import is_pretrained
 from eckart.records import Form, Piece
 from eckart.records.offer import AUTO
-from eckart.records.offered import ASKED, DEFAULT, Offered
+from eckart.records.offered import ASKED, DEFAULT, ROUNDING, Offered
 
 
 @runtime_checkable
-class Method(Protocol):
-    """A way to make a layer smaller: the loss of every size, and how to build one of them.
+class Preparing(Protocol):
+    """What predicts losses from a state.
 
     All costly work is done once per layer, in ``prepare``. The state it returns is kept in memory
-    or in a workspace, so ``losses`` and ``build`` decompose nothing. Methods that prepare the same
-    state can share it: they give it the same name in an attribute ``prepared_as``. Without this
-    attribute, a method's states are its own. A method that does not pay for every cost names those
-    that it pays for in an attribute ``only_for``; as a default it is left out of other budgets. A
-    method whose losses are expected ones, and not those of what it builds, says so by an attribute
-    ``expected``.
+    or in a workspace. Those that prepare the same state can share it: they give it the same name in
+    an attribute ``prepared_as``. Without this attribute, states are not shared.
     """
 
     @property
@@ -41,29 +37,48 @@ class Method(Protocol):
         Its fields are tensors, numbers, texts, tuples, and dataclasses of these.
         """
 
-    def applies(self, piece: Piece) -> bool:
-        """Whether the method has anything to offer for a layer of these shapes."""
-
     def prepare(self, problem: Problem) -> Any:
-        """Everything that ``losses`` and ``build`` need, with as few decompositions as possible."""
+        """Everything that its other functions need, with as few decompositions as possible."""
 
     def losses(self, state: Any) -> list[tuple[Form, float]]:
         """Every form with its predicted loss."""
 
-    def build(self, state: Any, form: Form) -> Sequence[Weight]:
-        """The weights of a form's pieces, each in its piece's ``weight_shape``, or rounded."""
+
+@runtime_checkable
+class Method(Preparing, Protocol):
+    """A way to make a layer smaller: the loss of every size, and how to build one of them.
+
+    ``losses`` and ``build`` decompose nothing, because ``prepare`` has done it.
+    """
+
+    def applies(self, piece: Piece) -> bool:
+        """Whether the method has anything to offer for a layer of these shapes."""
+
+    def build(self, state: Any, form: Form) -> Sequence[Tensor]:
+        """The weights of a form's pieces, each in its piece's ``weight_shape``."""
 
 
 Weight = Tensor | Rounded
-DEFAULT_METHODS = ("weighted_svd", "cp", "spatial", "rounding", "backward_elimination")
-TRANSFORMER_METHODS = ("pivoted_svd", "rounding")
+DEFAULT_METHODS = ("weighted_svd", "cp", "spatial", ROUNDING, "backward_elimination")
+TRANSFORMER_METHODS = ("pivoted_svd", ROUNDING)
 METHODS: dict[str, Method] = {}
 SELECTIONS: dict[str, Selection] = {}
+ONLY_FOR: dict[str, tuple[str, ...]] = {ROUNDING: ("bytes",)}
+"""The costs that a name pays for, where these are not all; as a default it is for no others."""
 
 
-def register_method(method: Method) -> None:
-    """Make a method known; it replaces an earlier one of the same name."""
+def register_method(method: Method, *, only_for: Iterable[str] = ()) -> None:
+    """Make a method known; it replaces an earlier one of the same name.
+
+    Args:
+        method: what ``methods=`` may name.
+        only_for: the costs that it pays for; none stands for all. As a default it is left out of
+            budgets that limit others.
+    """
     METHODS[method.name] = method
+    ONLY_FOR.pop(method.name, None)
+    if pays := tuple(only_for):
+        ONLY_FOR[method.name] = pays
 
 
 def register_selection(selection: Selection) -> None:
@@ -99,10 +114,17 @@ def fitting_methods(model: nn.Module, names: str | Iterable[str] = AUTO) -> list
     return list(TRANSFORMER_METHODS if is_pretrained(model) else DEFAULT_METHODS)
 
 
-def offered_methods(model: nn.Module, names: str | Iterable[str] = AUTO) -> Offered:
+def offered_methods(
+    model: nn.Module, names: str | Iterable[str] = AUTO, limits: Iterable[str] | None = None
+) -> Offered:
     """The methods with the reasons, and the defaults among them that are not for every budget.
 
     Methods that are asked for by name are offered under every budget.
+
+    Args:
+        model: the network.
+        names: as for ``fitting_methods``.
+        limits: the costs that will be limited; None for any.
 
     Raises:
         InputError: as ``checked_names``.
@@ -110,9 +132,9 @@ def offered_methods(model: nn.Module, names: str | Iterable[str] = AUTO) -> Offe
     known = fitting_methods(model, names)
     if names != AUTO:
         return Offered(dict.fromkeys(known, ASKED))
-    pays = {method.name: getattr(method, "only_for", ()) for method in methods_named(known)}
-    only_for = {name: costs for name, costs in pays.items() if costs}
-    return Offered(dict.fromkeys(known, DEFAULT), only_for=only_for)
+    only_for = {name: ONLY_FOR[name] for name in known if name in ONLY_FOR}
+    offered = Offered(dict.fromkeys(known, DEFAULT), only_for=only_for)
+    return offered if limits is None else offered.under(limits)
 
 
 def methods_named(names: Iterable[str]) -> list[Method]:
@@ -139,7 +161,7 @@ def selection_named(names: Iterable[str]) -> Selection | None:
 
 def _known(names: Iterable[str]) -> list[str]:
     wanted = [names] if isinstance(names, str) else list(names)
-    known = sorted({**METHODS, **SELECTIONS})
+    known = sorted({ROUNDING, *METHODS, *SELECTIONS})
     for name in wanted:
         if name not in known:
             raise InputError(f"unknown method {name!r}; known: {', '.join(known)}")

@@ -1,14 +1,18 @@
-"""Few bits: the whole weight as codes, rounded with feedback from both sides."""
+"""Few bits: codes in place of the weights of a form, rounded with feedback from both sides.
+
+Rounding is not a method of its own. It is the last step on the layer itself, so it needs no state
+to build from: the triangles are made again for the one width that is chosen.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import final
 
 from jaxtyping import Float64
 from torch import Tensor
 
-from eckart.linalg import damped
+from eckart.linalg import damped, quadratic_loss
 from eckart.linalg.rounding import (
     Rounded,
     Triangle,
@@ -19,6 +23,7 @@ from eckart.linalg.rounding import (
 )
 from eckart.methods.problem import Problem
 from eckart.records import Form, Piece
+from eckart.records.offered import ROUNDING
 from eckart.records.pieces import WIDTHS
 
 _SPAN = 64  # inputs that share a scale, where a row is longer
@@ -26,21 +31,15 @@ _DAMPING = 1e-2  # of both moments; errors passed on in directions of noise woul
 
 
 @dataclass(frozen=True)
-class RoundingState:
-    """What rounding to any width needs.
+class WidthLosses:
+    """What codes are expected to lose.
 
     Attributes:
         piece: the layer.
-        weight: W, shape (groups, out, in).
-        a: of the damped second moment of the inputs.
-        g: of that of the output gradients.
-        losses: expected loss of every width and span, shape (bits, spans).
+        losses: of every width and span, shape (bits, spans).
     """
 
     piece: Piece
-    weight: Float64[Tensor, "groups out in"]
-    a: Triangle
-    g: Triangle
     losses: Float64[Tensor, "bits spans"]
 
 
@@ -49,51 +48,65 @@ class RoundingState:
 class Rounding:
     """Codes of 2 to 8 bits, with a scale for each row, or for each 64 inputs of a row.
 
-    The losses are expected from the triangles, before anything is rounded. Layers that lose
-    channels are not offered in codes yet.
+    The losses are expected from the triangles, before anything is rounded.
 
     Attributes:
-        name: in the registry.
+        name: among the methods.
         state: what ``prepare`` returns.
-        only_for: the costs that it saves.
-        expected: losses are expected ones, and what is built may lose more or less.
     """
 
-    name: str = "rounding"
-    state: type[RoundingState] = RoundingState
-    only_for: tuple[str, ...] = ("bytes",)
-    expected: bool = True
+    name: str = ROUNDING
+    state: type[WidthLosses] = WidthLosses
 
-    def applies(self, piece: Piece) -> bool:
-        """True for every layer."""
-        return True
-
-    def prepare(self, problem: Problem) -> RoundingState:
+    def prepare(self, problem: Problem) -> WidthLosses:
         """Two triangular factorisations, and the grids of all widths."""
-        a, g = (triangle(damped(moment, _DAMPING)) for moment in (problem.a, problem.g))
+        a, g = _triangles(problem)
         spans = _spans(problem.piece)
         losses = width_losses(problem.weight, a, g, bits=WIDTHS, spans=spans)
-        return RoundingState(problem.piece, problem.weight, a, g, losses)
+        return WidthLosses(problem.piece, losses)
 
-    def losses(self, state: RoundingState) -> list[tuple[Form, float]]:
+    def losses(self, state: WidthLosses) -> list[tuple[Form, float]]:
         """The forms of all widths and spans."""
+        whole = Form((state.piece,))
         return [
-            (rounded_form(state.piece, bits, span or 0), loss)
+            (whole.in_codes((bits,), span or 0), loss)
             for bits, row in zip(WIDTHS, state.losses.tolist(), strict=True)
             for span, loss in zip(_spans(state.piece), row, strict=True)
         ]
 
-    def build(self, state: RoundingState, form: Form) -> list[Rounded]:
-        """Codes and scales."""
-        (piece,) = form.pieces
-        weight, a, g = state.weight, state.a, state.g
-        grid = choose_grid(weight, piece.bits, piece.span or None, a=a, g=g).grid
-        return [round_weight(weight, grid, a=a, g=g)]
+
+@dataclass(frozen=True)
+class Coded:
+    """Codes and scales in place of weights.
+
+    Attributes:
+        weights: one per piece of the form.
+        loss: what they lose, under the problem's own moments.
+        expected: what they were expected to lose.
+    """
+
+    weights: tuple[Rounded, ...]
+    loss: float
+    expected: float
 
 
-def rounded_form(piece: Piece, bits: int, span: int = 0) -> Form:
-    """The layer with codes in place of its weights."""
-    return Form((replace(piece, bits=bits, span=span),))
+def coded(problem: Problem, form: Form) -> Coded:
+    """The layer itself in codes; the same arguments give the same codes.
+
+    Cost: two triangular factorisations, and out · in · (out + in) / 2 multiply-adds.
+    """
+    (piece,) = form.pieces
+    a, g = _triangles(problem)
+    choice = choose_grid(problem.weight, piece.bits, piece.span or None, a=a, g=g)
+    found = round_weight(problem.weight, choice.grid, a=a, g=g)
+    lost = problem.weight - found.weight.double()
+    return Coded((found,), quadratic_loss(lost, problem.a, problem.g), choice.loss)
+
+
+def _triangles(problem: Problem) -> tuple[Triangle, Triangle]:
+    """Those of both moments, damped once more."""
+    a, g = (triangle(damped(moment, _DAMPING)) for moment in (problem.a, problem.g))
+    return a, g
 
 
 def _spans(piece: Piece) -> tuple[int | None, ...]:

@@ -76,7 +76,7 @@ def frontier(
     if path is not None and writable(path).exists():
         Frontier.load(path)  # a damaged file fails now, not after the first measurement
     model = network_in(model)
-    options = options or curves(model, moments, progress=progress)
+    options = options or curves(model, moments, limits=[cost], progress=progress)
     budgets = {float(keep): Budget(costs={cost: float(keep)}, of=of) for keep in keeps}
     least = min(budgets.items())[1]
     caches = {"eckart": Cache.beside(moments, options.states)}

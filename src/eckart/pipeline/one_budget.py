@@ -111,7 +111,8 @@ def compress(
     model = network_in(model)
     goal = _goal(keep, budget, tolerance, of, evaluate)
     _check_confidence(confidence, tolerance)
-    offer = Offer.of(offer, allowed)
+    limited = goal.limits if isinstance(goal, Budget) else ["params"]  # a tolerance saves those
+    offer = Offer.of(offer, allowed).under(limited)
     fitting_methods(model, offer.methods)  # an unknown name fails before anything costly is done
     matching(offer.dense, [name for part in survey(opened(model)) for name in part])
     how: dict[str, Any] = {"metric": metric, "outputs": outputs, "seed": seed}

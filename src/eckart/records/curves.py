@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from eckart.records.channels import GroupCurve
 from eckart.records.forms import Form, LayerSpec
-from eckart.records.offered import Offered
+from eckart.records.offered import ROUNDING, Offered
 from eckart.records.states import States
 
 UNREACHED = "what calibration did not reach"
@@ -33,6 +33,11 @@ class Option:
     method: str
     form: Form
     loss: float
+
+    @property
+    def uses(self) -> set[str]:
+        """The names among methods that it needs."""
+        return {self.method, ROUNDING} if self.form.bits else {self.method}
 
     def times(self, ratio: float) -> Option:
         """The option with its loss multiplied."""
@@ -67,7 +72,6 @@ class Curves:
         states: what the methods prepared, from which options can be built.
         notes: what is to be said about modules that are opened, by name.
         offered: the methods that the options come from, and which budgets may use them.
-        offered: the methods that the options come from, and which budgets may use them.
     """
 
     curves: tuple[Curve, ...]
@@ -95,7 +99,7 @@ class Curves:
             return self
         offered = self.offered.under(costs)
         curves = [
-            replace(c, options=tuple(o for o in c.options if o.method not in offered.withheld))
+            replace(c, options=tuple(o for o in c.options if not o.uses & offered.withheld.keys()))
             for c in self.curves
         ]
         return replace(self, curves=tuple(curves), offered=offered)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -35,6 +36,20 @@ class Form:
     def bits(self) -> Size:
         """Bits of the codes of the pieces that have codes; empty if none has."""
         return tuple(piece.bits for piece in self.pieces if piece.bits)
+
+    @property
+    def uncoded(self) -> Form:
+        """The same chain with weights in the layer's dtype."""
+        return self.in_codes((0,) * len(self.pieces)) if self.bits else self
+
+    def in_codes(self, bits: Sequence[int], span: int = 0) -> Form:
+        """The same chain with codes of these widths, one per piece; 0 keeps its numbers."""
+        return Form(
+            tuple(
+                replace(piece, bits=width, span=span * (width > 0))
+                for piece, width in zip(self.pieces, bits, strict=True)
+            )
+        )
 
     def stored_bytes(self, itemsize: int) -> int:
         """Bytes of all weights and biases; what is not in codes has ``itemsize`` bytes each."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypedDict, final
 
 from eckart.errors import InputError
@@ -22,6 +22,7 @@ class Allowed(TypedDict, total=False):
     multiple: int
     least_rank: int
     bits: str | Iterable[int | str]
+    limits: str | Iterable[str]
     damping: float
     rescale: Any
 
@@ -40,6 +41,8 @@ class Offer:
         least_rank: smallest rank to offer.
         bits: how many bits codes may have, from 2 to 8; ``"auto"`` for all of these, and an empty
             tuple for none. By default, codes are offered where nothing but bytes is limited.
+        limits: the costs that budgets will limit; ``"auto"`` for any. Methods that do not pay for
+            these are not prepared. ``compress`` and ``frontier`` know them from the budget.
         damping: added to ``A`` and ``G``, relative to their mean diagonal. If the noise of their
             products is larger, that is added instead. Use more damping if calibration data are few.
         rescale: multiply each layer's losses by a measured ratio: the real change of the output
@@ -61,6 +64,7 @@ class Offer:
     multiple: int = 1
     least_rank: int = 1
     bits: str | Iterable[int | str] = AUTO
+    limits: str | Iterable[str] = AUTO
     damping: float = DAMPING
     rescale: Any = False
 
@@ -74,11 +78,18 @@ class Offer:
         for name in ("methods", "dense"):  # an iterator would be empty the second time
             given = getattr(self, name)
             object.__setattr__(self, name, given if isinstance(given, str) else tuple(given))
+        if self.limits != AUTO:
+            several = [self.limits] if isinstance(self.limits, str) else self.limits
+            object.__setattr__(self, "limits", tuple(several))
 
     def allows(self, form: Form) -> bool:
         """Whether a form's ranks and bits are among those that may be used."""
         ranks = (rank >= self.least_rank and rank % self.multiple == 0 for rank in form.ranks)
         return all(ranks) and set(form.bits) <= {*self.bits}
+
+    def under(self, costs: Iterable[str]) -> Offer:
+        """The offer for budgets that limit these costs, unless it says which."""
+        return replace(self, limits=costs) if self.limits == AUTO else self
 
     @classmethod
     def of(cls, offer: Offer | None, allowed: Mapping[str, Any]) -> Offer:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 ASKED, DEFAULT = "asked for", "a default"
+ROUNDING = "rounding"
+"""The name among methods that stands for codes; also the method of a layer that only got codes."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +25,20 @@ class Offered:
     only_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def under(self, costs: Iterable[str]) -> Offered:
-        """The methods that limits on these costs leave; without any restricted ones after that."""
+        """The methods that limits on these costs leave.
+
+        What was withheld before stays withheld, because there are no options of it.
+        """
         limited, methods, withheld = list(costs), dict(self.methods), dict(self.withheld)
         for name, pays in self.only_for.items():
             saves = " and ".join(pays)
-            if others := [cost for cost in limited if cost not in pays]:
+            others = [cost for cost in limited if cost not in pays]
+            if others:
                 withheld[name] = f"is not offered for {', '.join(others)}: it saves only {saves}"
-                methods.pop(name, None)
+            elif name in withheld:
+                wanted = ", ".join(map(repr, limited))
+                withheld[name] = f"was not prepared: make curves with limits=[{wanted}]"
             else:
                 methods[name] = f"{DEFAULT} where nothing but {saves} is limited"
-        return replace(self, methods=methods, withheld=withheld, only_for={})
+        left = {name: why for name, why in methods.items() if name not in withheld}
+        return replace(self, methods=left, withheld=withheld)

@@ -126,7 +126,7 @@ def _layer_named(model: nn.Module, layer: str) -> nn.Module:
 def _method(name: str) -> Method:
     found = methods_named([name])
     if not found:
-        raise InputError(f"method {name!r} chooses channels and has no ranks; use weighted_svd")
+        raise InputError(f"method {name!r} has no ranks; use weighted_svd")
     return found[0]
 
 

@@ -70,7 +70,7 @@ def frontier_command(
     run.start()
     network = model.load()
     gathered = gather(network, source, images.seed, moments.workspace, calibration.chosen)
-    options = eckart.curves(network, gathered, offer=plan.offer, progress=True)
+    options = eckart.curves(network, gathered, offer=plan.offer.under([cost]), progress=True)
     with _resumable(out):
         found = eckart.frontier(
             network,

@@ -75,7 +75,7 @@ def study(subject: Subject, trained: Digits, tested: Digits, seed: int, output: 
         model = train(subject.make(), trained, epochs=subject.epochs, seed=seed)
     say(f"{subject.name}: calibrating on {len(trained.labels)} images")
     moments = calibrate(model, trained.batches(), seed=seed)
-    options = curves(model, moments)
+    options = curves(model, moments, limits="params")
     say(f"{subject.name}: {options}")
     found = frontier(model, moments, accuracy(tested.batches()), keeps=KEEPS, options=options)
     found.save(output / f"frontier-{subject.name}.json")

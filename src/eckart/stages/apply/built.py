@@ -15,7 +15,6 @@ from eckart.methods import (
     Weight,
     built,
     heirs,
-    methods_named,
     narrowed_problem,
     problem_of,
     reading_of,
@@ -31,7 +30,7 @@ class Weights:
     Attributes:
         plain: the weight refitted to make up for removed channels; None if none are removed.
         factors: the weights of the form's pieces; empty if the form is a single plain layer.
-        share: of the predicted loss that the factors lose, which may be refined.
+        share: what the factors lose of the predicted loss, refined or in codes.
     """
 
     plain: Tensor | None
@@ -66,8 +65,7 @@ class _Work:
         problem, factors, share = self._narrowed(name), list[Weight](), 1.0
         dtype = weight_of(self.model.get_submodule(name)).dtype
         if not choice.form.is_plain:
-            (method,) = methods_named([choice.method])
-            found = built(self.cache, method, problem, choice.form, name)
+            found = built(self.cache, choice.method, problem, choice.form, name)
             factors, share = [_in(dtype, weight) for weight in found.weights], found.share
         plain = self.cache.weight(problem).to(dtype) if problem.narrowed else None
         return Weights(plain, factors, share)

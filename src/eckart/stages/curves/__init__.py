@@ -9,7 +9,7 @@ from statistics import median
 from torch import nn
 from typing_extensions import Unpack
 
-from eckart.costs import COSTS
+from eckart.costs import COSTS, cost_named
 from eckart.methods import (
     methods_named,
     offered_methods,
@@ -22,8 +22,10 @@ from eckart.network.survey import matching
 from eckart.network.twins import notes, opened
 from eckart.network.wrappers import network_in
 from eckart.records import ChannelGroup, Curve, Curves, Offer, Option, Site
-from eckart.records.offer import Allowed
+from eckart.records.offer import AUTO, Allowed
+from eckart.records.offered import ROUNDING
 from eckart.running.progress import tracked
+from eckart.stages.curves.codes import coded_options
 from eckart.stages.curves.group_curves import group_curve
 from eckart.stages.curves.layer_options import narrow_options, useful_methods, whole_options
 from eckart.stages.curves.measured import coherent, rescaled
@@ -79,7 +81,7 @@ def curves(
     model = network_in(model)
     check_same_network(model, moments.fingerprint, "these moments")
     said, model = notes(model), opened(model)
-    methods = offered_methods(model, offer.methods)
+    methods = offered_methods(model, offer.methods, _limits(offer))
     offered, selection = methods_named(methods.methods), selection_named(methods.methods)
     kept = matching(offer.dense, [*moments.specs, *moments.skipped])
     reasons = {**moments.skipped, **dict.fromkeys(kept, "asked to stay dense")}
@@ -114,6 +116,8 @@ def curves(
     found = []
     for name, spec in tracked(specs.items(), "… with fewer channels", progress, len(specs)):
         options = [o for o in whole[name] if offer.allows(o.form)]
+        if ROUNDING in methods.methods and offer.bits:
+            options += [o for o in coded_options(bench, spec) if offer.allows(o.form)]
         useful = useful_methods(offered, whole[name])
         options += narrow_options(bench, spec, useful, groups, offer.allows)
         options = [replace(o, loss=o.loss * ratios[name]) for o in options]
@@ -133,6 +137,17 @@ def curves(
         notes=said,
         offered=methods,
     )
+
+
+def _limits(offer: Offer) -> tuple[str, ...] | None:
+    """The costs that will be limited, if that is known.
+
+    Raises:
+        InputError: an unknown cost.
+    """
+    if offer.limits == AUTO:
+        return None
+    return tuple(cost_named(name).name for name in offer.limits)
 
 
 def _between(group: ChannelGroup, groups: Sequence[ChannelGroup]) -> bool:

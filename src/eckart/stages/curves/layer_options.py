@@ -10,7 +10,7 @@ from typing import Any
 
 from eckart.costs import COSTS
 from eckart.layers import narrowed_piece
-from eckart.methods import Method, Problem, heirs, narrowed_problem
+from eckart.methods import ONLY_FOR, Method, Problem, heirs, narrowed_problem
 from eckart.records import Form, GroupCurve, LayerSpec, Option, Piece
 from eckart.records.plans import NARROWED
 from eckart.stages.curves.problems import Bench
@@ -32,8 +32,7 @@ def useful_methods(methods: Sequence[Method], options: Sequence[Option]) -> list
     That is in loss and parameters at once. Methods that do not pay for every cost are not asked,
     and beat no others, because a budget may leave them out.
     """
-    always = [method for method in methods if not getattr(method, "only_for", ())]
-    names = {method.name for method in always}
+    names = {method.name for method in methods if method.name not in ONLY_FOR}
     useful = {option.method for option in _unbeaten([o for o in options if o.method in names])}
     return [method for method in methods if method.name in useful]
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from torch import nn
+from torch import Tensor, nn
 
-from eckart.methods import Cache, Problem, Reading, Weight, methods_named, problem_of, reading_of
+from eckart.methods import Cache, Problem, Reading, methods_named, problem_of, reading_of
 from eckart.moments import Moments
 from eckart.records import ChannelGroup, Option
 
@@ -44,7 +44,7 @@ class Bench:
             del self._held[next(iter(self._held))]
         return found
 
-    def built(self, problem: Problem, option: Option) -> Sequence[Weight]:
+    def built(self, problem: Problem, option: Option) -> Sequence[Tensor]:
         """The weights of an option's pieces."""
         (method,) = methods_named([option.method])
         return method.build(self.cache.state(method, problem), option.form)
