@@ -83,6 +83,8 @@ class Form:
 
         The last piece as a whole matrix, although it carries; or all pieces as their product.
         """
+        if multiplied == "never":
+            return self
         first, *_, last = self.pieces if len(self.pieces) > 1 else (*self.pieces, *self.pieces)
         if multiplied == "all":
             return Form((Piece(first.inputs, last.outputs),))

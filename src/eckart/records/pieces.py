@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, replace
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -213,18 +214,21 @@ class Piece:
 
     def output_size(self, size: Size) -> Size:
         """Positions at the output for an input of ``size``: (height, width), or (rows,)."""
-        if self.transposed:
-            return tuple(
-                (n - 1) * stride - 2 * pad + dilation * (k - 1) + extra + 1
-                for n, (k, stride, pad, dilation, extra) in zip(size, self.axes, strict=True)
-            )
-        if not self.kernel:
-            return size
-        return tuple(
-            (n + 2 * pad + extra - dilation * (k - 1) - 1) // stride + 1
-            for n, (k, stride, pad, dilation, extra) in zip(size, self.axes, strict=True)
-        )
+        return _output_size(size, self.axes, self.transposed) if self.kernel else size
 
     def macs(self, size: Size) -> int:
         """Multiply-adds for one example whose input has ``size`` positions."""
         return self.weights * prod(size if self.transposed else self.output_size(size))
+
+
+@lru_cache(maxsize=4096)  # few kernels and sizes, asked for by every option
+def _output_size(size: Size, axes: tuple[Axis, ...], transposed: bool) -> Size:
+    if transposed:
+        return tuple(
+            (n - 1) * stride - 2 * pad + dilation * (k - 1) + extra + 1
+            for n, (k, stride, pad, dilation, extra) in zip(size, axes, strict=True)
+        )
+    return tuple(
+        (n + 2 * pad + extra - dilation * (k - 1) - 1) // stride + 1
+        for n, (k, stride, pad, dilation, extra) in zip(size, axes, strict=True)
+    )

@@ -181,6 +181,20 @@ def test_every_choice_fits_and_the_bound_is_below_all_others(
         assert problem.options.loss(picked) >= best * (1 - 1e-9)
 
 
+def test_losses_may_differ_by_thirty_orders_of_magnitude():
+    """Twenty sites with a variable each; the limit allows the sixth state of every one."""
+    sites, count = 20, 10
+    state = np.tile(np.arange(count), sites)
+    site = np.repeat(np.arange(sites), count)
+    options = Knapsack(site, 10.0 ** (-3.0 * state), state[None].astype(float))
+    scopes = tuple((variable,) for variable in range(sites))
+    problem = Coupled(options, scopes, state, (count,) * sites)
+    picked, bound = solve_coupled(problem, np.array([5.0 * sites]))
+    assert picked is not None
+    assert (state[picked] == 5).all()
+    assert bound == pytest.approx(20e-15, rel=1e-6, abs=0)
+
+
 @settings(max_examples=40)
 @given(seed=SEEDS, states=STATES)
 def test_of_many_joint_states_the_last_is_never_better(seed: int, states: States):

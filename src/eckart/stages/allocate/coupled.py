@@ -26,6 +26,11 @@ class Column:
     loss: float
     costs: Vector
 
+    @property
+    def spent(self) -> float:
+        """What the choice spends of the first cost."""
+        return float(self.costs[0])
+
 
 @dataclass(frozen=True)
 class Coupled:
@@ -46,45 +51,68 @@ class Coupled:
     def best(self, prices: Vector, loss: float = 1.0) -> tuple[Column, float]:
         """The choice of least ``loss · losses + prices · costs``, and a lower bound on that sum."""
         values = loss * self.options.losses + prices @ self.options.costs
-        tables = self.tables(values)
+        flat = self.table(values)
+        tables = [
+            flat[a:b].reshape(shape)
+            for a, b, shape in zip(self._offsets, self._offsets[1:], self._shapes, strict=False)
+        ]
         states, bound = least_sum(list(zip(self.scopes, tables, strict=True)), self.states)
-        picked = [self._argmin(site, self.at(site, states), values) for site in range(len(tables))]
-        column = Column(
-            picked, states, self.options.loss(picked), self.options.costs[:, picked].sum(1)
-        )
-        return column, bound
+        open_now = self.fixed(states)
+        problem = self.options.within(open_now)
+        picked = open_now[problem.least(values[open_now])].tolist()
+        costs = self.options.costs[:, picked].sum(1)
+        return Column(picked, states, self.options.loss(picked), costs), bound
 
     def fixed(self, states: States) -> Indices:
         """The options that are open in a joint state of all variables."""
-        wanted = np.array([self.at(site, states) for site in range(len(self.scopes))])
-        return np.flatnonzero(self.cell == wanted[self.options.site])
+        starts, stops, _ = self._edges
+        edges = self._place[self.cells(states)]
+        edges = edges[edges >= 0]
+        lengths = stops[edges] - starts[edges]
+        before = lengths.cumsum() - lengths
+        return np.arange(lengths.sum()) + np.repeat(starts[edges] - before, lengths)
 
-    def at(self, site: int, states: States) -> int:
-        """Index of a site's table entry."""
-        index = 0
-        for variable in self.scopes[site]:
-            index = index * self.states[variable] + states[variable]
-        return index
+    def cells(self, states: States) -> Indices:
+        """Where every site's joint state is in the tables of all sites, one after another."""
+        return self._offsets[:-1] + self._strides @ np.array(states, np.intp)
+
+    def table(self, values: Vector) -> Vector:
+        """The least value of every cell, of all sites; infinite if no option is open in it."""
+        starts, _, cells = self._edges
+        flat = np.full(self._offsets[-1], np.inf)
+        flat[cells] = np.minimum.reduceat(values, starts)
+        return flat
+
+    @cached_property
+    def _shapes(self) -> list[States]:
+        """The number of states of each of a site's variables."""
+        return [tuple(self.states[v] for v in scope) for scope in self.scopes]
+
+    @cached_property
+    def _offsets(self) -> Indices:
+        """Where every site's table begins, and where the last one ends."""
+        return np.cumsum([0, *map(prod, self._shapes)]).astype(np.intp)
+
+    @cached_property
+    def _strides(self) -> Indices:
+        """How far apart two states of a variable are in a site's table, (sites, variables)."""
+        strides = np.zeros((len(self.scopes), len(self.states)), np.intp)
+        for site, (scope, shape) in enumerate(zip(self.scopes, self._shapes, strict=True)):
+            for place, variable in enumerate(scope):
+                strides[site, variable] = prod(shape[place + 1 :])
+        return strides
 
     @cached_property
     def _edges(self) -> tuple[Indices, Indices, Indices]:
-        """For each cell, where its options begin, its site and its index."""
-        key = np.stack([self.options.site, self.cell])
-        starts = np.flatnonzero(np.any(np.diff(key, axis=1, prepend=-1), axis=0))
-        return starts, self.options.site[starts], self.cell[starts]
+        """For each cell with options: where they begin and end, and its place in the tables."""
+        place = self._offsets[self.options.site] + self.cell
+        starts = np.flatnonzero(np.diff(place, prepend=-1))
+        return starts, np.append(starts[1:], len(place)), place[starts]
 
-    def tables(self, values: Vector) -> list[Vector]:
-        """The least value of every cell, by site; infinite if no option is open in it."""
-        starts, sites, cells = self._edges
-        least = np.minimum.reduceat(values, starts)
-        shapes = [tuple(self.states[v] for v in scope) for scope in self.scopes]
-        offsets = np.cumsum([0, *(prod(shape) for shape in shapes)])
-        flat = np.full(offsets[-1], np.inf)
-        flat[offsets[sites] + cells] = least
-        return [flat[a:b].reshape(s) for a, b, s in zip(offsets, offsets[1:], shapes, strict=False)]
-
-    def _argmin(self, site: int, cell: int, values: Vector) -> int:
-        starts, sites, cells = self._edges
-        place = int(np.flatnonzero((sites == site) & (cells == cell))[0])
-        stop = starts[place + 1] if place + 1 < len(starts) else len(values)
-        return int(starts[place] + values[starts[place] : stop].argmin())
+    @cached_property
+    def _place(self) -> Indices:
+        """For each place in the tables, the number of its cell among those with options, or -1."""
+        cells = self._edges[2]
+        place = np.full(self._offsets[-1], -1)
+        place[cells] = np.arange(len(cells))
+        return place

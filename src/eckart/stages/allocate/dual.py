@@ -1,5 +1,7 @@
 """Prices per unit of cost that give the highest lower bound on all choices of a coupled knapsack.
 
+The price of a single cost is found by slopes, those of several by column generation.
+
 Source: Geoffrion 1974 (Lagrangian bounds by column generation).
 """
 
@@ -12,6 +14,7 @@ import numpy as np
 
 from eckart.stages.allocate.coupled import Column, Coupled
 from eckart.stages.allocate.knapsack import Vector
+from eckart.stages.allocate.single_price import price_of
 
 _ROUNDS = 60
 
@@ -31,10 +34,24 @@ class Dual(NamedTuple):
 
 
 def dual(problem: Coupled, limits: Vector) -> Dual:
-    """The prices that prove the highest lower bound, by column generation.
+    """The prices that prove the highest lower bound; some choice is beyond the limits."""
+    return _single(problem, limits) if len(limits) == 1 else _several(problem, limits)
 
-    It starts from the cheapest choice by each cost, and the choice of least loss.
-    """
+
+def _single(problem: Coupled, limits: Vector) -> Dual:
+    """By slopes, between the cheapest choice and that of least loss."""
+    cheapest = problem.best(np.ones(1), loss=0.0)[0]
+    freest = problem.best(np.zeros(1))[0]
+    if cheapest.spent > limits[0]:
+        return Dual(np.zeros(1), 0.0, [cheapest, freest])
+    found, met = price_of(
+        cheapest, freest, float(limits[0]), lambda price: problem.best(np.array([price]))
+    )
+    return Dual(np.array([found.price]), found.bound, [cheapest, freest, *met])
+
+
+def _several(problem: Coupled, limits: Vector) -> Dual:
+    """By column generation, from the cheapest choice by each cost and that of least loss."""
     units = np.maximum(limits, 1.0)
     met = [problem.best(prices, loss=0.0)[0] for prices in np.eye(len(limits))]
     met.append(problem.best(np.zeros(len(limits)))[0])

@@ -23,6 +23,7 @@ _FEW = 512  # up to this many joint states, all are considered
 _STARTS = 6  # joint states that the search starts from
 _SOLVES = 40  # most knapsacks solved per search if there are more joint states
 _CLOSE = 1e-4  # a choice this close to the bound, relatively, is not improved any more
+_WORTH = 1e-5  # a neighbour is a better place if it saves this share of the loss
 
 
 def solve_coupled(problem: Coupled, limits: Vector) -> tuple[list[int] | None, float]:
@@ -62,22 +63,21 @@ class _Search:
         self.best: list[int] | None = None
         self.least, self.at = np.inf, problem.states
         self.tried = set[States]()
-        self._tables = problem.tables(problem.options.losses + prices @ problem.options.costs)
+        self._table = problem.table(problem.options.losses + prices @ problem.options.costs)
         self._spent = float(prices @ limits)
 
     def promise(self, states: States) -> float:
         """A lower bound on the loss of any choice in these states."""
-        tables = enumerate(self._tables)
-        entries = (table.flat[self.problem.at(site, states)] for site, table in tables)
-        return float(sum(entries)) - self._spent
+        return float(self._table[self.problem.cells(states)].sum()) - self._spent
 
-    def attempt(self, states: States) -> bool:
-        """Solve the knapsack in these states; whether it gave a better choice."""
-        if states in self.tried or self.promise(states) >= self.least:
+    def attempt(self, states: States, worth: float = 0.0) -> bool:
+        """Solve the knapsack in these states; whether it saved more than ``worth`` of the loss."""
+        below = self.least * (1 - worth)
+        if states in self.tried or self.promise(states) >= below:
             return False
         self.tried.add(states)
         open_now = self.problem.fixed(states)
-        picked = solve(self.problem.options.within(open_now), self.limits, self.least)
+        picked = solve(self.problem.options.within(open_now), self.limits, below)
         if picked is None:
             return False
         chosen = [int(open_now[i]) for i in picked]
@@ -89,7 +89,9 @@ class _Search:
         """Move to better neighbours, the most promising first, until there are none."""
         while self.best is not None and self.least > bound * (1 + _CLOSE):
             others = sorted(self._neighbours(), key=self.promise)
-            if not any(len(self.tried) < _SOLVES and self.attempt(other) for other in others):
+            if not any(
+                len(self.tried) < _SOLVES and self.attempt(other, _WORTH) for other in others
+            ):
                 break
 
     def _neighbours(self) -> Iterator[States]:

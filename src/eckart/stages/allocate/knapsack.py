@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +31,24 @@ class Knapsack:
         """Number of sites."""
         return int(self.site[-1]) + 1 if len(self.site) else 0
 
+    @cached_property
+    def _starts(self) -> Indices:
+        """Where the options of each site begin, and where the last ones end."""
+        return np.searchsorted(self.site, np.arange(self.sites + 1))
+
     def members(self, site: int) -> Indices:
         """The options of one site."""
-        return np.flatnonzero(self.site == site)
+        return np.arange(self._starts[site], self._starts[site + 1])
 
     def least(self, values: Vector) -> list[int]:
-        """The option of least value at each site."""
-        return [int(m[np.argmin(values[m])]) for m in map(self.members, range(self.sites))]
+        """The option of least value at each site; the first of equal ones."""
+        starts = self._starts[:-1]
+        if len(starts) == 0:
+            return []
+        lowest = np.minimum.reduceat(values, starts)
+        at = np.flatnonzero(values == lowest[self.site])
+        picked: list[int] = at[np.searchsorted(at, starts)].tolist()
+        return picked
 
     def fits(self, picked: list[int], limits: Vector) -> bool:
         """Whether a choice meets every limit."""

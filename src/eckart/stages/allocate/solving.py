@@ -2,7 +2,7 @@
 
 The prices of the linear relaxation give every option a reduced cost. By this bound, options that
 cannot be part of a better choice than the best one so far are dropped. The remaining options are
-searched exactly.
+searched exactly. The price of a single cost is found without a linear program.
 
 Source: Sinha and Zoltners 1979 (reduced-cost fixing for the multiple-choice knapsack).
 """
@@ -15,6 +15,7 @@ import numpy as np
 
 from eckart.stages.allocate.exact import one_per_site, searched
 from eckart.stages.allocate.knapsack import Indices, Knapsack, Vector
+from eckart.stages.allocate.single_price import price_of
 
 _MAX_EXCHANGES = 50
 _MAX_EXCHANGED = 300  # options that take part; every exchange compares all pairs
@@ -36,7 +37,9 @@ def solve(problem: Knapsack, limits: Vector, below: float = np.inf) -> list[int]
     freest = problem.least(problem.losses)
     if problem.fits(freest, limits):
         return freest if problem.loss(freest) < below else None
-    relaxed = _relaxed(problem, limits)
+    relaxed = _priced(problem, limits) if len(limits) == 1 else _relaxed(problem, limits)
+    if relaxed is None:
+        return None
     if relaxed.bound >= below:
         return None
     best = relaxed.rounded
@@ -66,6 +69,56 @@ class _Relaxed(NamedTuple):
     excess: Vector
     bound: float
     rounded: list[int] | None
+
+
+class _Choice(NamedTuple):
+    """One option per site, with its loss and what it spends of the only cost."""
+
+    picked: list[int]
+    loss: float
+    spent: float
+
+    @classmethod
+    def of(cls, problem: Knapsack, picked: list[int]) -> _Choice:
+        return cls(picked, problem.loss(picked), float(problem.costs[0, picked].sum()))
+
+
+def _priced(problem: Knapsack, limits: Vector) -> _Relaxed | None:
+    """The relaxation under a limit on a single cost; None if nothing fits.
+
+    The rounded choice is the one at the price of the limit that fits, and takes what it can of the
+    one that does not.
+    """
+    cost, limit = problem.costs[0], float(limits[0])
+
+    def best(price: float) -> tuple[_Choice, float]:
+        values = problem.losses + price * cost
+        picked = problem.least(values)
+        return _Choice.of(problem, picked), float(values[picked].sum())
+
+    cheapest = _Choice.of(problem, problem.least(cost))
+    if cheapest.spent > limit:
+        return None
+    freest = _Choice.of(problem, problem.least(problem.losses))
+    found, met = price_of(cheapest, freest, limit, best)
+    rounded = _filled(problem, met[-2].picked, met[-1].picked, limit)
+    reduced = problem.losses + found.price * cost
+    floor = reduced[problem.least(reduced)]
+    return _Relaxed(reduced - floor[problem.site], found.bound, rounded)
+
+
+def _filled(problem: Knapsack, picked: list[int], others: list[int], limit: float) -> list[int]:
+    """The choice with as many options of another one as fit, those that save most loss first."""
+    now, then = np.array(picked), np.array(others)
+    saved = problem.losses[now] - problem.losses[then]
+    more = problem.costs[0, then] - problem.costs[0, now]
+    left = limit - float(problem.costs[0, now].sum())
+    for site in np.argsort(-saved, kind="stable"):
+        if saved[site] > 0 and more[site] <= left:
+            now[site] = then[site]
+            left -= more[site]
+    filled: list[int] = now.tolist()
+    return filled
 
 
 def _relaxed(problem: Knapsack, limits: Vector) -> _Relaxed:

@@ -7,12 +7,13 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eckart.costs import Cost
-from eckart.records import Curve, Curves, GroupCurve, Option
+from eckart.records import Curve, Curves, GroupCurve, Option, Piece
 from eckart.stages.allocate.coupled import Coupled
 from eckart.stages.allocate.elimination import States
-from eckart.stages.allocate.knapsack import Knapsack, Vector
+from eckart.stages.allocate.knapsack import Indices, Knapsack, Vector
 
 _DIGITS = 2.0**40  # about twelve decimal digits
 _NOTHING = 1e-14  # relative to the largest loss of a site
@@ -65,13 +66,24 @@ class _Table:
         scope = tuple(i for i, c in enumerate(self.curves.groups) if name in c.group.members)
         rows = np.array([[c.of(spec, o.form) for c in self.priced] for o in curve.options], float)
         losses = _settled(np.array([option.loss for option in curve.options]))
-        for cell, members in _cells(self.curves, curve, scope):
-            kept = [members[i] for i in _undominated(losses[members], rows[members])]
-            dense = len(curve.options) - 1
-            if dense in members and dense not in kept:
-                kept.append(dense)  # because savings are measured against it
+        ends = [(o.form.pieces[0].inputs, o.form.pieces[-1].outputs) for o in curve.options]
+        of_widths = _undominated(losses, rows, ends)
+        dense = len(curve.options) - 1
+        if dense not in of_widths[ends[dense]]:
+            of_widths[ends[dense]].append(dense)  # because savings are measured against it
+        for cell, widths in enumerate(self._widths(name, spec.piece, scope)):
+            kept = of_widths.get(widths, [])
             self._add(cell, [curve.options[i] for i in kept], losses[kept], rows[kept])
         self._scopes.append(scope)
+
+    def _widths(self, name: str, dense: Piece, scope: States) -> Iterator[tuple[int, int]]:
+        """For every joint state of a layer's groups, its inputs and outputs that are left."""
+        groups = [self.curves.groups[variable] for variable in scope]
+        left = [[_left(curve, name, dense, size) for size in curve.sizes] for curve in groups]
+        for ends in product(*left):
+            inputs = min((i for i, _ in ends), default=dense.inputs)
+            outputs = min((o for _, o in ends), default=dense.outputs)
+            yield inputs, outputs
 
     def add_group(self, group: GroupCurve, count_norms: bool) -> None:
         """Add the numbers of units of one group that may stay."""
@@ -101,25 +113,15 @@ class _Table:
         self._costs.append(costs)
 
 
-def _cells(curves: Curves, curve: Curve, scope: States) -> Iterator[tuple[int, list[int]]]:
-    """For every joint state of a layer's groups: the options of the widths left by this state."""
-    name, dense = curve.site.name, curves.specs[curve.site.name].piece
-    of_widths: dict[tuple[int, int], list[int]] = {}
-    for i, option in enumerate(curve.options):
-        ends = option.form.pieces[0].inputs, option.form.pieces[-1].outputs
-        of_widths.setdefault(ends, []).append(i)
-    groups = [curves.groups[variable] for variable in scope]
-    for cell, sizes in enumerate(product(*(group.sizes for group in groups))):
-        inputs, outputs = dense.inputs, dense.outputs
-        for curve_of, size in zip(groups, sizes, strict=True):
-            group, kept = curve_of.group, curve_of.kept(size)
-            if name in group.readers:
-                inputs = len(group.columns_left(name, kept, dense.inputs))
-            if name in group.writers or name in group.followers:
-                outputs = len(group.rows_left(name, kept, dense.outputs))
-            if name in group.followers:
-                inputs = outputs
-        yield cell, of_widths.get((inputs, outputs), [])
+def _left(curve: GroupCurve, name: str, dense: Piece, size: int) -> tuple[int, int]:
+    """Inputs and outputs of a layer that are left where a group keeps ``size`` units."""
+    group, kept = curve.group, curve.kept(size)
+    inputs, outputs = dense.inputs, dense.outputs
+    if name in group.readers:
+        inputs = len(group.columns_left(name, kept, dense.inputs))
+    if name in group.writers or name in group.followers:
+        outputs = len(group.rows_left(name, kept, dense.outputs))
+    return (outputs if name in group.followers else inputs), outputs
 
 
 def _settled(losses: Vector) -> Vector:
@@ -133,15 +135,30 @@ def _settled(losses: Vector) -> Vector:
     return np.where(losses > _NOTHING * losses.max(initial=0.0), rounded, 0.0)
 
 
-def _undominated(losses: Vector, costs: Vector) -> list[int]:
-    """Options that no other beats in loss and all costs at once; the one of least loss is last."""
-    order = np.lexsort((*costs.T[::-1], losses))
-    if costs.shape[1] == 1:
-        spent = costs[order, 0]
-        least = np.minimum.accumulate(np.concatenate([[np.inf], spent]))[:-1]
-        return [int(i) for i in order[spent < least][::-1]]
+def _undominated(
+    losses: Vector, costs: Vector, ends: Sequence[tuple[int, int]]
+) -> dict[tuple[int, int], list[int]]:
+    """By widths, the options that no other beats in loss and all costs; that of least loss last."""
+    known = {widths: i for i, widths in enumerate(dict.fromkeys(ends))}
+    at = np.array([known[widths] for widths in ends])
+    order = np.lexsort((*costs.T[::-1], losses, at))
+    kept = order[_first_single(costs[order, 0], at[order])] if costs.shape[1] == 1 else order
+    parts = np.split(kept, np.flatnonzero(np.diff(at[kept])) + 1)
+    if costs.shape[1] > 1:
+        parts = [_first_several(costs, part) for part in parts]
+    return {ends[part[0]]: part[::-1].tolist() for part in parts}
+
+
+def _first_single(spent: Vector, at: Indices) -> NDArray[np.bool_]:
+    """Whether an option costs less than all before it at the same widths, which are in a row."""
+    falling = spent + (at[-1] - at) * (1.0 + spent.max())  # each width's are below the last one's
+    return falling < np.minimum.accumulate(np.concatenate([[np.inf], falling]))[:-1]
+
+
+def _first_several(costs: Vector, order: Indices) -> Indices:
+    """Those of some options for which none before costs as little or less, by every cost."""
     kept: list[int] = []
-    for i in order:
+    for i in order.tolist():
         if not (costs[kept] <= costs[i]).all(1).any():
-            kept.append(int(i))
-    return kept[::-1]
+            kept.append(i)
+    return np.array(kept, np.intp)
