@@ -70,7 +70,8 @@ class Coupled:
         edges = edges[edges >= 0]
         lengths = stops[edges] - starts[edges]
         before = lengths.cumsum() - lengths
-        return np.arange(lengths.sum()) + np.repeat(starts[edges] - before, lengths)
+        found: Indices = np.arange(lengths.sum()) + np.repeat(starts[edges] - before, lengths)
+        return found
 
     def cells(self, states: States) -> Indices:
         """Where every site's joint state is in the tables of all sites, one after another."""

@@ -152,7 +152,9 @@ def _undominated(
 def _first_single(spent: Vector, at: Indices) -> NDArray[np.bool_]:
     """Whether an option costs less than all before it at the same widths, which are in a row."""
     falling = spent + (at[-1] - at) * (1.0 + spent.max())  # each width's are below the last one's
-    return falling < np.minimum.accumulate(np.concatenate([[np.inf], falling]))[:-1]
+    least: Vector = np.minimum.accumulate(np.concatenate([[np.inf], falling]))[:-1]
+    found: NDArray[np.bool_] = falling < least
+    return found
 
 
 def _first_several(costs: Vector, order: Indices) -> Indices:
