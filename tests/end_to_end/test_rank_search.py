@@ -175,3 +175,36 @@ def test_half_precision_and_frozen_layers_stay_what_they_are(dtype: torch.dtype)
         assert parameter.dtype == dtype
         assert not parameter.requires_grad
     assert found.model.training
+
+
+def test_a_rank_with_confidence_is_the_last_that_is_shown_to_lose_less():
+    model, x = rank_three(), normal(2000, 12, seed=2)
+    y = model(x).argmax(1)
+    evaluate = accuracy([(x[i : i + 100], y[i : i + 100]) for i in range(0, 2000, 100)])
+    found = find_rank(model, "0", evaluate, tolerance=0.05, confidence=0.95)
+    tried = [trial.rank for trial in found.search.trials]
+    assert tried == list(range(7, 7 - len(tried), -1)), "from the largest rank down"
+    assert found.rank == found.search.found.rank == 3
+    assert found.search.bound < 0.05 <= found.search.trials[-1].bound
+    assert found.search.trials[0].score.n < 2000, "what is clear is not read to the end"
+    assert "below" in str(found)
+    assert "with confidence 0.95" in str(found)
+
+
+def test_a_confidence_needs_a_number_per_example():
+    model, x = rank_three(), normal(50, 12, seed=2)
+    with pytest.raises(InputError, match="per example"):
+        find_rank(model, "0", Counting(model, x), tolerance=0.1, confidence=0.9)
+    with pytest.raises(InputError, match="between 0 and 1"):
+        find_rank(model, "0", Counting(model, x), tolerance=0.1, confidence=95)
+
+
+def test_an_evaluation_with_confidence_that_fails_names_the_layer():
+
+    def evaluate(network: nn.Module) -> Score:
+        if isinstance(network[0], Factored):
+            raise ValueError("reads weights")
+        return Score(1.0, samples=torch.ones(100))
+
+    with pytest.raises(InputError, match=r"layer '0' at rank 7: .*ValueError: reads weights"):
+        find_rank(rank_three(), "0", evaluate, tolerance=0.1, confidence=0.9)

@@ -1,27 +1,12 @@
 """Which methods a budget may use by default: CP where only weights are limited, never for speed."""
 
 import pytest
-import torch
 from torch import nn
 
 import eckart
 from eckart.records.offered import Offered
-from stages.networks import SmallCnn
 
 METHODS = ["weighted_svd", "cp", "spatial", "backward_elimination"]
-
-
-@pytest.fixture(scope="module")
-def network() -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return SmallCnn().eval()
-
-
-@pytest.fixture(scope="module")
-def moments(network: nn.Module) -> eckart.Moments:
-    images = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    return eckart.calibrate(network, [images], progress=False)
 
 
 @pytest.fixture(scope="module")

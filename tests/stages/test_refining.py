@@ -9,20 +9,6 @@ from eckart.layers import as_matrix
 from eckart.linalg import quadratic_loss
 from eckart.methods import Cache, problem_of
 from eckart.stages.apply import applied
-from stages.networks import SmallCnn
-
-
-@pytest.fixture(scope="module")
-def network() -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return SmallCnn().eval()
-
-
-@pytest.fixture(scope="module")
-def moments(network: nn.Module) -> eckart.Moments:
-    images = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    return eckart.calibrate(network, [images], progress=False)
 
 
 def plan_of(network: nn.Module, moments: eckart.Moments, method: str) -> eckart.Plan:

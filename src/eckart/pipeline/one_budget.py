@@ -121,7 +121,8 @@ def compress(
         options = curves(model, moments, offer=offer, progress=progress)
         cache = Cache.beside(moments, options.states)
         search = Search(model, moments, evaluate, goal, cache, confidence)
-        found, options = fitted(model, moments, options, search.choose, cache)
+        sure = confidence is not None
+        found, options = fitted(model, moments, options, search.choose, cache, shown=sure)
         done = Compressed(
             model=found.model,
             plan=found.plan,

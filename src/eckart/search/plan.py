@@ -101,13 +101,40 @@ def fitted(
     options: Curves,
     choose: Callable[[Curves], Plan],
     cache: Cache,
+    *,
+    shown: bool = False,
 ) -> tuple[Applied, Curves]:
-    """Choose and apply a plan; layers that had to be restored stay dense, and we choose again."""
+    """Choose and apply a plan; layers that had to be restored stay dense, and we choose again.
+
+    Args:
+        model: the dense network.
+        moments: the moments behind the options.
+        options: what to choose from.
+        choose: a plan from options.
+        cache: of states.
+        shown: whether a plan is chosen because its very network was shown to be good enough. A
+            second choice from the same data would spend the error twice, so restored layers are
+            found before, by applying the smallest plan, and what is chosen is final.
+    """
+    while shown and (restored := _restored(_smallest(options), model, moments, cache)[1]):
+        options = options.without(restored)
     while True:
-        plan = choose(options)
-        found = applied(model, plan, moments, cache)
-        dense = found.plan.dense
-        restored = {name: dense[name] for name in plan.choices if name in dense}
-        if not restored:
+        found, restored = _restored(choose(options), model, moments, cache)
+        if shown or not restored:
             return found, options
         options = options.without(restored)
+
+
+def _restored(
+    plan: Plan, model: nn.Module, moments: Moments, cache: Cache
+) -> tuple[Applied, dict[str, str]]:
+    """A plan applied, and why layers that it changes had to be restored."""
+    found = applied(model, plan, moments, cache)
+    return found, {
+        name: found.plan.dense[name] for name in plan.choices if name in found.plan.dense
+    }
+
+
+def _smallest(options: Curves) -> Plan:
+    """The plan with the fewest parameters, which changes the most layers."""
+    return hull(options)[0]

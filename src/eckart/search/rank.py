@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +13,7 @@ from torch import Tensor, nn
 from eckart.errors import EckartError, InputError
 from eckart.layers import as_matrix, piece_of, rebuild, weight_of
 from eckart.linalg.admissible import admissible_stack
-from eckart.methods import Method, Problem, methods_named, problem_of
+from eckart.methods import Method, Problem, Weight, methods_named, problem_of
 from eckart.moments import Moments
 from eckart.network.identity import check_same_network
 from eckart.network.opening import Opening
@@ -22,6 +25,7 @@ from eckart.records import Form, FoundRank, Score
 from eckart.records.offer import DAMPING
 from eckart.scores import Evaluate
 from eckart.search.bisection import checked_tolerance, smallest_passing
+from eckart.search.sequence import Judge, smallest_shown
 
 
 def find_rank(
@@ -30,6 +34,7 @@ def find_rank(
     evaluate: Evaluate,
     *,
     tolerance: float,
+    confidence: float | None = None,
     moments: Moments | None = None,
     method: str | None = None,
 ) -> FoundRank:
@@ -49,6 +54,12 @@ def find_rank(
             which lower can be better. It is called once for the dense network and once for each
             rank that is tried.
         tolerance: how much worse the score may be; 0 or more.
+        confidence: the chance, such as 0.95, that the gap is below the tolerance on *further* data,
+            of which those of ``evaluate`` are a random sample in random order, however many ranks
+            were tried. At most 24 ranks are tried, from the largest down, see
+            ``eckart.search.sequence.smallest_shown``. ``evaluate`` is ``eckart.accuracy``,
+            ``perplexity`` or ``torch_metric``, or returns a ``Score`` with samples. None decides
+            by the scores on these data alone.
         moments: from ``calibrate``; None treats inputs and gradients as white, ``A = G = I``.
         method: name of the method that makes the factors. None uses ``"weighted_svd"`` with
             moments, and plain ``"svd"`` without. If a method does not have all ranks, those that it
@@ -82,30 +93,57 @@ def find_rank(
         raise InputError(f"layer {layer!r}: {chosen.name} does not apply to its shape")
     state = chosen.prepare(problem)
     forms = _candidates(chosen.losses(state), problem.piece.params)
-    ranks, trial = list(forms), Opening.of(model, [layer]).carried_out(inplace=False)
+    opening = Opening.of(model, [layer]).carried_out(inplace=False)
+    trial = _Trial(opening, layer, dense, partial(chosen.build, state), forms)
+    ranks, sizes = list(forms), [form.params for form in forms.values()]
+    whole = problem.piece.params
+    if confidence is None:
+        before = Score.of(evaluate(model))
+        found, search = smallest_passing(
+            sizes, lambda i: trial.score(evaluate, ranks[i]), before, whole, tolerance, ranks
+        )
+    else:
+        judge = Judge.of(evaluate, model, tolerance, confidence)
+        with trial.named():
+            found, search = smallest_shown(sizes, lambda i: trial.at(ranks[i]), judge, whole, ranks)
+    smaller = copied(model) if found is None else trial.at(ranks[found])
+    return FoundRank(layer=layer, method=chosen.name, model=smaller, search=search)
 
-    def place(rank: int) -> None:
-        weights = chosen.build(state, forms[rank])
-        trial.set_submodule(layer, rebuild(dense, forms[rank], weights))
 
-    def score(index: int) -> Score:
-        place(ranks[index])
+@dataclass
+class _Trial:
+    """The network with one layer at one rank after another."""
+
+    network: nn.Module
+    layer: str
+    dense: nn.Module
+    build: Callable[[Form], Sequence[Weight]]
+    forms: Mapping[int, Form]
+    rank: int | None = None
+
+    def at(self, rank: int) -> nn.Module:
+        """The network, with the layer at this rank from now on."""
+        form, self.rank = self.forms[rank], rank
+        self.network.set_submodule(self.layer, rebuild(self.dense, form, self.build(form)))
+        return self.network
+
+    def score(self, evaluate: Evaluate, rank: int) -> Score:
+        """The score at this rank."""
+        with self.named():
+            return Score.of(evaluate(self.at(rank)))
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Name the layer and its rank in errors of evaluations."""
         try:
-            return Score.of(evaluate(trial))
+            yield
         except EckartError:
             raise
         except Exception as error:
             raise InputError(
-                f"layer {layer!r} at rank {ranks[index]}: the network cannot be evaluated with it "
-                f"({type(error).__name__}: {error!s:.120}); search another layer"
+                f"layer {self.layer!r} at rank {self.rank}: the network cannot be evaluated with "
+                f"it ({type(error).__name__}: {error!s:.120}); search another layer"
             ) from error
-
-    before, sizes = Score.of(evaluate(model)), [forms[rank].params for rank in ranks]
-    found, search = smallest_passing(sizes, score, before, problem.piece.params, tolerance, ranks)
-    if found is None:
-        return FoundRank(layer=layer, method=chosen.name, model=copied(model), search=search)
-    place(ranks[found])
-    return FoundRank(layer=layer, method=chosen.name, model=trial, search=search)
 
 
 def _layer_named(model: nn.Module, layer: str) -> nn.Module:

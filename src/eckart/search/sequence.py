@@ -75,14 +75,14 @@ class Judge:
         """How many examples show the tolerance if both networks do equally well on each."""
         return least_examples(self.allowed, self.most, 1 - self.confidence)
 
-    def passes(self, model: nn.Module, params: int) -> tuple[bool, Trial]:
+    def passes(self, model: nn.Module, params: int, rank: int | None = None) -> tuple[bool, Trial]:
         """Whether a network is shown to be good enough; read until that is decided either way."""
         samples, evidence = self._decided(model)
         found = self.evaluate.score(samples)
         gap = found.drop_from(self.evaluate.score(self.dense[: len(samples)]))
         bound = self.evaluate.gap_of(evidence.bound(), self.score)
         return evidence.is_below(self.allowed), Trial(
-            params=params, score=found, gap=gap, bound=bound
+            params=params, score=found, gap=gap, rank=rank, bound=bound
         )
 
     def _decided(self, model: nn.Module) -> tuple[Tensor, Evidence]:
@@ -110,7 +110,11 @@ class Judge:
 
 
 def smallest_shown(
-    params: Sequence[int], network: Callable[[int], nn.Module], judge: Judge, dense_params: int
+    params: Sequence[int],
+    network: Callable[[int], nn.Module],
+    judge: Judge,
+    dense_params: int,
+    ranks: Sequence[int] | None = None,
 ) -> tuple[int | None, ToleranceSearch]:
     """The last of a row of ever smaller candidates that are all shown to be good enough.
 
@@ -123,6 +127,7 @@ def smallest_shown(
         network: makes the candidate with this index; called once per candidate that is tried.
         judge: compares networks with the dense one.
         dense_params: number of parameters of the dense network.
+        ranks: the rank of each candidate, if candidates have one.
 
     Returns:
         The index, or None if not even the largest candidate passes, and the search.
@@ -132,7 +137,8 @@ def smallest_shown(
     trials: list[Trial] = []
     found, passed = None, None
     for index in spread_out(params, dense_params):
-        good, trial = judge.passes(network(index), params[index])
+        rank = None if ranks is None else ranks[index]
+        good, trial = judge.passes(network(index), params[index], rank)
         trials.append(trial)
         if not good:
             break
