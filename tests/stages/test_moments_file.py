@@ -104,7 +104,7 @@ def test_safetensors_without_digests_are_refused(tmp_path: Path, metadata: Any):
 @pytest.mark.parametrize("format_", ["eckart.moments/5", "eckart.decomposition/2"])
 def test_files_of_another_format_are_refused(saved: Path, format_: str):
     with_metadata(saved, lambda metadata: {**metadata, "format": format_})
-    with pytest.raises(CheckpointError, match=r"but this version reads eckart.moments/7"):
+    with pytest.raises(CheckpointError, match=r"but this version reads eckart.moments/8"):
         Moments.load(saved)
 
 

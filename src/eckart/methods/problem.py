@@ -14,8 +14,10 @@ from eckart.layers import as_matrix
 from eckart.linalg import damped
 from eckart.linalg.admissible import admissible_stack
 from eckart.moments import Moments
+from eckart.moments.shrinkage import shrunk_a, shrunk_g
 from eckart.records import Piece
 from eckart.records.offer import DAMPING
+from eckart.records.shrinkage import Shrinkage
 
 _NOISE = 0.25 * torch.finfo(torch.float32).eps  # in sums of float32 products; measured: 0.1 eps
 
@@ -68,23 +70,34 @@ class Problem:
         return self._g() if callable(self._g) else self._g
 
 
-def problem_of(layer: nn.Module, name: str, moments: Moments, damping: float = DAMPING) -> Problem:
+def problem_of(
+    layer: nn.Module,
+    name: str,
+    moments: Moments,
+    damping: float = DAMPING,
+    shrinkage: Shrinkage | None = None,
+) -> Problem:
     """The problem of a layer: its weight and damped ``A`` and ``G``, in float64 on its device.
 
-    A ``G`` that is a multiple of the identity is not damped, because it needs no damping. The
+    With a shrinkage (see ``shrinkage_of``), the moments are shrunk before they are damped. A ``G``
+    that is a multiple of the identity needs neither. The
     numbers are checked here, so methods do not check them again.
     """
     stored, scale = as_matrix(layer), moments.g_scale(name)
     dtype, device = stored.dtype, stored.device
 
     def a() -> Tensor:
-        return regular(moments.loss_a(name).to(device), damping)
+        found = moments.loss_a(name) if shrinkage is None else shrunk_a(moments, name, shrinkage)
+        return regular(found.to(device), damping)
 
     def g() -> Tensor:
-        found = moments.g(name).to(device)
-        return regular(found, damping) if scale is None else found
+        if scale is not None:
+            return moments.g(name).to(device)
+        found = moments.g(name) if shrinkage is None else shrunk_g(moments, name, shrinkage)
+        return regular(found.to(device), damping)
 
-    title = f"{name} damping {damping!r} {str(dtype).removeprefix('torch.')} {device}"
+    shrunk = "" if shrinkage is None else f" {shrinkage!r}"
+    title = f"{name} damping {damping!r}{shrunk} {str(dtype).removeprefix('torch.')} {device}"
     weight = admissible_stack(stored, f"layer {name!r}: its weight")
     return Problem(moments.specs[name].piece, weight, a, g, g_scale=scale, dtype=dtype, title=title)
 

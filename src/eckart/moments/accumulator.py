@@ -7,7 +7,7 @@ complete, so a run that stops early holds whole batches.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
@@ -18,6 +18,8 @@ from eckart.errors import NonFiniteError
 from eckart.layers import InputSums, LayerType, type_of
 from eckart.linalg import gradient_grams
 from eckart.moments.distinct import DistinctInputs
+from eckart.moments.file_format import PARTS, scatter_key
+from eckart.moments.scatter import Scatter
 from eckart.records.spreads import output_key
 from eckart.running.masks import Masks, masks_of, real_part, real_rows
 
@@ -44,6 +46,7 @@ class Accumulator:
         grams, totals, rows: float64 sums, by input key.
         calls: the least and the largest number of calls in a batch, by layer.
         output_grams, joint_grams: float64 sums, by layer; those of several outputs apart.
+        scatters: how far the sums scatter over batches, by kind and key, see ``scatter_key``.
     """
 
     def __init__(self) -> None:
@@ -54,6 +57,7 @@ class Accumulator:
         self.calls: dict[str, tuple[int, int]] = {}
         self.output_grams: dict[str, Tensor] = {}
         self.joint_grams: dict[str, Tensor] = {}
+        self.scatters: dict[str, Scatter] = {}
         self._batch = _Batch()
 
     def begin(self, inputs: Any, joint_examples: int | None = None) -> None:
@@ -108,19 +112,23 @@ class Accumulator:
         """Forget the unfinished batch."""
         self._batch = _Batch()
 
-    def commit(self, samples: int = 1) -> None:
-        """Add the finished batch to the sums; its gradients were taken in ``samples`` samples."""
+    def commit(self, samples: int = 1, outputs: int = 1) -> None:
+        """Add the finished batch to the sums.
+
+        Args:
+            samples: the number of samples that its gradients were taken in.
+            outputs: by how many outputs it increases ``N``.
+        """
         batch, self._batch = self._batch, _Batch()
         self._share(batch.calls)
         self._count(batch.calls)
         for name, calls in batch.calls.items():
             if self.input_of[name] == name:
-                for index in calls:
-                    self._add(name, batch.sums[index])
+                self._add(name, [batch.sums[index] for index in calls])
         for name, gram in batch.output_grams.items():
-            _accumulate(self.output_grams, name, gram / samples)
+            self._add_gram("output", name, gram / samples, outputs)
         for name, gram in batch.joint_grams.items():
-            _accumulate(self.joint_grams, name, gram / samples)
+            self._add_gram("joint", name, gram / samples, outputs)
 
     def _count(self, calls: Mapping[str, list[int]]) -> None:
         """A layer that is missing here, or was before, has no call there."""
@@ -150,6 +158,7 @@ class Accumulator:
             self.grams[name] = self.grams[key].clone()
             self.totals[name] = self.totals[key].clone()
             self.rows[name] = self.rows[key]
+            self.scatters[scatter_key("gram", name)] = self.scatters[scatter_key("gram", key)]
 
     def _counted(self, kind: LayerType, module: nn.Module, x: Tensor) -> Tensor:
         """The tensor without padding, if the layer's rows are the vectors along the last axis."""
@@ -164,10 +173,26 @@ class Accumulator:
         rows = x.float().reshape(examples, -1, x.shape[-1])
         return rows.clone() if real is None else rows * real.to(rows).reshape(examples, -1, 1)
 
-    def _add(self, key: str, sums: InputSums) -> None:
-        _accumulate(self.grams, key, sums.gram)
-        _accumulate(self.totals, key, sums.total)
-        self.rows[key] = self.rows.get(key, 0) + sums.rows
+    def _add(self, key: str, calls: Sequence[InputSums]) -> None:
+        """Add what the calls of a layer read in one batch."""
+        rows = sum(sums.rows for sums in calls)
+        for sums in calls:
+            _accumulate(self.totals, key, sums.total)
+        self._add_gram("gram", key, _summed([sums.gram for sums in calls]), rows)
+        self.rows[key] = self.rows.get(key, 0) + rows
+
+    def _add_gram(self, kind: str, key: str, gram: Tensor, count: int) -> None:
+        """Add one batch's gram to a sum, and to its scatter."""
+        _accumulate(getattr(self, PARTS[kind]), key, gram)
+        name, scatter = scatter_key(kind, key), Scatter.of(gram, count)
+        known = self.scatters.get(name)
+        self.scatters[name] = scatter if known is None else known + scatter
+
+
+def _summed(grams: Sequence[Tensor]) -> Tensor:
+    """The sum in float64; a single gram is returned unchanged."""
+    first, *others = grams
+    return sum((gram.double() for gram in others), first.double()) if others else first
 
 
 def _add_to(sums: dict[str, Tensor], name: str, value: Tensor) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from eckart.errors import MismatchError
 from eckart.moments import Moments
 from eckart.moments.file_format import PARTS
+from eckart.moments.scatter import added_scatters
 from eckart.moments.sharing import in_all, sharing_differs, widest
 from eckart.records import LayerSpec
 from eckart.records.spreads import added_spreads
@@ -58,6 +59,7 @@ def summed_over_ranks(moments: Moments) -> Moments:
         left_out={k: v for o in outlines for k, v in o["left_out"].items()},
         calls=widest([o["calls"] for o in outlines]),
         unreached=in_all([o["unreached"] for o in outlines if o["batches"]]),
+        scatters=added_scatters(*(o["scatters"] for o in outlines)),
         whole_batches=lead["whole_batches"],
     )
 
@@ -103,7 +105,7 @@ def _outline(moments: Moments) -> dict[str, Any]:
     kept = (
         *("specs", "rows", "examples", "outputs", "batches", "metric", "skipped"),
         *("example", "model_costs", "sample", "spreads", "left_out", "calls", "whole_batches"),
-        "unreached",
+        *("unreached", "scatters"),
     )
     return {"shapes": shapes, **{n: getattr(moments, n) for n in kept}}
 

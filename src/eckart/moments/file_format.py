@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from eckart.errors import CheckpointError, InputError
+from eckart.moments.scatter import Scatter
 from eckart.records.forms import LayerSpec
 from eckart.records.spreads import Spread, output_key
 from eckart.storage.header import Header
 
-FORMAT = "eckart.moments/7"
+FORMAT = "eckart.moments/8"
+WITHOUT_SCATTERS = "eckart.moments/7"
+"""The format before it, which is read too."""
 PARTS = {"gram": "grams", "total": "totals", "output": "output_grams", "joint": "joint_grams"}
 """By the beginning of tensors' names in the file, the field that they belong to."""
+
+
+def scatter_key(kind: str, key: str) -> str:
+    """The name of a sum's scatter: the kind of sum, as in the file, and the layer or input."""
+    return f"{kind}/{key}"
+
 
 _COUNTS = ("examples", "outputs", "batches")
 
@@ -40,6 +49,7 @@ def description(fields: Mapping[str, Any], leaves: list[Tensor]) -> dict[str, An
         "example": packed(fields["example"], leaves),
         "sample": packed(fields["sample"], leaves),
         "spreads": {path: spread.as_json() for path, spread in fields["spreads"].items()},
+        "scatters": {name: scatter.as_json() for name, scatter in fields["scatters"].items()},
         "calls": {name: list(found) for name, found in fields["calls"].items()},
         "unreached": list(fields["unreached"]),
     }
@@ -86,23 +96,27 @@ def described_in(header: Header) -> dict[str, Any]:
         One of ``MALFORMED``: the file was damaged, or made by somebody else.
     """
     found = header.metadata.get("format", "none")
-    if found != FORMAT:
+    if found not in (FORMAT, WITHOUT_SCATTERS):
         raise CheckpointError(
             f"it has the format {found!r:.60}, but this version reads {FORMAT}: calibrate again"
         )
     meta = json.loads(header.metadata["moments"])
+    if found == WITHOUT_SCATTERS:
+        meta["scatters"] = {}
     specs = [_spec(raw) for raw in meta["specs"]]
     _check_numbers(meta, specs)
     calls = {name: (_count(least), _count(most)) for name, (least, most) in meta["calls"].items()}
     spreads = {path: Spread.from_json(raw) for path, raw in meta["spreads"].items()}
+    scatters = {name: Scatter.from_json(raw) for name, raw in meta["scatters"].items()}
     shapes = {name: entry.shape for name, entry in header.entries.items()}
     for spec in specs:
         _check_sums(spec, meta["rows"], shapes, ["", *spreads])
-    _check_names(specs, shapes, ["", *spreads])
+    _check_names(specs, [*shapes, *scatters], ["", *spreads])
     return {
         **meta,
         "specs": {spec.name: spec for spec in specs},
         "spreads": spreads,
+        "scatters": scatters,
         "calls": calls,
         "unreached": tuple(meta["unreached"]),
     }
@@ -157,14 +171,12 @@ def _check_sums(
         raise ValueError(f"the sums of layer {spec.name!r:.80} do not fit its shapes")
 
 
-def _check_names(
-    specs: list[LayerSpec], shapes: Mapping[str, tuple[int, ...]], paths: Sequence[str]
-) -> None:
+def _check_names(specs: list[LayerSpec], names: Iterable[str], paths: Sequence[str]) -> None:
     """Check that every sum belongs to a layer or to the input of one."""
     layers, inputs = {spec.name for spec in specs}, {spec.input for spec in specs}
     outputs = {output_key(layer, path) for layer in layers for path in paths}
     of = {"gram": inputs, "total": inputs, "output": outputs, "joint": layers}
-    for name in shapes:
+    for name in names:
         part, _, key = name.partition("/")
         if part in of and key not in of[part]:
             raise ValueError(f"{name!r:.80} does not belong to any layer of the file")

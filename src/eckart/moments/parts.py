@@ -77,6 +77,7 @@ def joined_fields(workspace: Workspace) -> Fields:
         "specs": {name: specs[name] for name in wanted if name in specs},
         "rows": {key: rows for part in parts for key, rows in part["rows"].items()},
         "calls": {name: found for part in parts for name, found in part["calls"].items()},
+        "scatters": {name: found for part in parts for name, found in part["scatters"].items()},
         "skipped": {name: why for part in parts for name, why in part["skipped"].items()},
         "unreached": in_all([part["unreached"] for part in parts]),
         **{field: _joined([part[field] for part in parts]) for field in PARTS.values()},

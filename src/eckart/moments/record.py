@@ -15,8 +15,9 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from eckart.errors import CheckpointError, MismatchError
-from eckart.moments.file_format import FORMAT, PARTS, description
+from eckart.moments.file_format import FORMAT, PARTS, description, scatter_key
 from eckart.moments.parts import joined_fields, whole_fields
+from eckart.moments.scatter import Scatter, added_scatters
 from eckart.moments.sharing import in_all, sharing_differs, widest
 from eckart.moments.sums import added, diagonal, trace
 from eckart.records.forms import LayerSpec
@@ -64,6 +65,8 @@ class Moments:
         whole_batches: whether the network does not run on a single example. The example is then a
             whole batch, and costs are those of it.
         unreached: names of the parameters, of the opened network, that nothing used.
+        scatters: how far each sum scatters over batches, by ``scatter_key``; empty if they are from
+            a file of an older version.
     """
 
     specs: Mapping[str, LayerSpec]
@@ -86,6 +89,7 @@ class Moments:
     calls: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     whole_batches: bool = False
     unreached: tuple[str, ...] = ()
+    scatters: Mapping[str, Scatter] = field(default_factory=dict)
 
     def a(self, layer: str) -> Float64[Tensor, "groups in in"]:
         """``A = E[x xᵀ]`` at the inputs of a layer: the mean over rows."""
@@ -119,7 +123,7 @@ class Moments:
 
     def g_scale(self, layer: str) -> float | None:
         """Without a metric, ``G`` is this multiple of the identity; None with a metric."""
-        if self._output_keys(layer):
+        if self.output_keys(layer):
             return None
         return self.rows[self.specs[layer].input] / self.outputs
 
@@ -137,16 +141,16 @@ class Moments:
     @cached_property
     def _probed(self) -> set[str]:
         """The paths of the outputs from which a gradient reached a layer."""
-        return {path for layer in self.specs for path in self._output_keys(layer)}
+        return {path for layer in self.specs for path in self.output_keys(layer)}
 
-    def _output_keys(self, layer: str) -> dict[str, str]:
+    def output_keys(self, layer: str) -> dict[str, str]:
         """The keys of a layer's sums, by the path of the output."""
         keys = {path: output_key(layer, path) for path in ("", *self.spreads)}
         return {path: key for path, key in keys.items() if key in self.output_grams}
 
     def _output_gram(self, layer: str) -> Tensor:
         """The sum over all outputs, each at its scale."""
-        keys, scales = self._output_keys(layer), self.scales
+        keys, scales = self.output_keys(layer), self.scales
         if len(keys) == 1 and len(scales) < 2:
             return self.output_grams[next(iter(keys.values()))]
         return torch.stack([scales[k] * self.output_grams[key] for k, key in keys.items()]).sum(0)
@@ -158,7 +162,7 @@ class Moments:
         entries = sum(groups * size * (size + 1) for groups, _, size in shapes.values())
         for name, spec in self.specs.items():
             groups, out, size = spec.piece.matrix_shape
-            entries += groups * out * out * len(self._output_keys(name))
+            entries += groups * out * out * len(self.output_keys(name))
             entries += groups * size * size * (name in self.joint_grams)
         return 8 * entries
 
@@ -218,11 +222,12 @@ class Moments:
             left_out={**other.left_out, **self.left_out},
             calls=widest([self.calls, other.calls]),
             unreached=in_all([m.unreached for m in (self, other) if m.batches]),
+            scatters=_scatters(left, right),
         )
 
     def without_layers(self, reason: str) -> Moments:
         """Moments of the same network without any layer; each is skipped for the given reason."""
-        nothing: dict[str, Any] = {part: {} for part in (*PARTS.values(), "rows")}
+        nothing: dict[str, Any] = {part: {} for part in (*PARTS.values(), "rows", "scatters")}
         return replace(
             self, specs={}, skipped={**self.skipped, **dict.fromkeys(self.specs, reason)}, **nothing
         )
@@ -235,12 +240,15 @@ class Moments:
         """The same sums; each of these layers that shares an input gets its own copy."""
         moved = {k: self.specs[k].input for k in layers if k in self.specs}
         moved = {k: v for k, v in moved.items() if k != v}
+        keys = {scatter_key("gram", k): scatter_key("gram", v) for k, v in moved.items()}
         return replace(
             self,
             specs={k: replace(s, input=k) if k in moved else s for k, s in self.specs.items()},
             grams={**self.grams, **{k: self.grams[v].clone() for k, v in moved.items()}},
             totals={**self.totals, **{k: self.totals[v].clone() for k, v in moved.items()}},
             rows={**self.rows, **{k: self.rows[v] for k, v in moved.items()}},
+            scatters=self.scatters
+            | {k: self.scatters[v] for k, v in keys.items() if v in self.scatters},
         )
 
     @property
@@ -282,3 +290,9 @@ class Moments:
             return cls(**fields)
         except TypeError as error:  # a field too many, or one too few
             raise CheckpointError(f"cannot read moments from {path}: {error}") from error
+
+
+def _scatters(left: Moments, right: Moments) -> dict[str, Scatter]:
+    """The scatters of both together; none if one of them has sums without them."""
+    unknown = any(moments.specs and not moments.scatters for moments in (left, right))
+    return {} if unknown else added_scatters(left.scatters, right.scatters)

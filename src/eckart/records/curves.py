@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from eckart.records.channels import GroupCurve
 from eckart.records.forms import Form, LayerSpec
 from eckart.records.offered import ROUNDING, Offered
+from eckart.records.shrinkage import Shrinkage
 from eckart.records.states import States
 
 UNREACHED = "what calibration did not reach"
@@ -63,6 +64,8 @@ class Curves:
         dense: layers that stay dense whatever the budget, with the reason.
         fingerprint: of the network that the moments were gathered on.
         damping: relative damping of the moments that the losses are measured in.
+        shrunk: how far the moments are shrunk, by layer; empty if the damping was given, or if the
+            data do not say.
         moments: digest of the moments.
         groups: the curves of the channel groups.
         whole: channel groups that cannot be narrowed, with the reason.
@@ -87,6 +90,7 @@ class Curves:
     states: States = field(default_factory=States, repr=False)
     notes: Mapping[str, str] = field(default_factory=dict)
     offered: Offered = field(default_factory=Offered)
+    shrunk: Mapping[str, Shrinkage] = field(default_factory=dict, repr=False)
 
     @property
     def unreached(self) -> Mapping[str, int]:

@@ -23,7 +23,7 @@ class Allowed(TypedDict, total=False):
     least_rank: int
     bits: str | Iterable[int | str]
     limits: str | Iterable[str]
-    damping: float
+    damping: float | str
     rescale: Any
 
 
@@ -43,8 +43,11 @@ class Offer:
             tuple for none. By default, codes are offered where nothing but bytes is limited.
         limits: the costs that budgets will limit; ``"auto"`` for any. Methods that do not pay for
             these are not prepared. ``compress`` and ``frontier`` know them from the budget.
-        damping: added to ``A`` and ``G``, relative to their mean diagonal. If the noise of their
-            products is larger, that is added instead. Use more damping if calibration data are few.
+        damping: ``"auto"`` shrinks ``A`` and ``G`` of each layer towards their diagonals, as far as
+            the calibration batches say, see ``eckart.moments.shrinkage``; they must be two or
+            more, else 1e-6 is added. A number is added to ``A`` and ``G``, relative to their mean
+            diagonal, and nothing is shrunk. If the noise of their products is larger than what is
+            added, that is added instead.
         rescale: multiply each layer's losses by a measured ratio: the real change of the output
             when the layer is truncated at one rank, over the predicted change. It is measured on
             the sample in the moments, with the given probe; True uses the probe that the moments
@@ -65,14 +68,14 @@ class Offer:
     least_rank: int = 1
     bits: str | Iterable[int | str] = AUTO
     limits: str | Iterable[str] = AUTO
-    damping: float = DAMPING
+    damping: float | str = AUTO
     rescale: Any = False
 
     def __post_init__(self) -> None:
-        if self.multiple < 1 or self.least_rank < 1 or not self.damping > 0:
+        if self.multiple < 1 or self.least_rank < 1 or not _is_damping(self.damping):
             raise InputError(
                 f"multiple={self.multiple}, least_rank={self.least_rank}, damping={self.damping}: "
-                "ranks start at 1 and the damping is positive"
+                f"ranks start at 1, and the damping is {AUTO!r} or a positive number"
             )
         object.__setattr__(self, "bits", WIDTHS if self.bits == AUTO else _checked(self.bits))
         for name in ("methods", "dense"):  # an iterator would be empty the second time
@@ -105,6 +108,12 @@ class Offer:
         if offer is not None and allowed:
             raise InputError(f"give offer= or {', '.join(sorted(allowed))}=, not both")
         return cls(**allowed) if offer is None else offer
+
+
+def _is_damping(given: object) -> bool:
+    if isinstance(given, str):
+        return given == AUTO
+    return isinstance(given, int | float) and given > 0
 
 
 def _checked(bits: str | Iterable[int | str]) -> tuple[int, ...]:

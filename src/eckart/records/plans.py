@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from eckart.records.budgets import Budget
@@ -12,6 +12,7 @@ from eckart.records.channels import Removal
 from eckart.records.excerpts import excerpt
 from eckart.records.forms import Form
 from eckart.records.reading import Count, read
+from eckart.records.shrinkage import Shrinkage, said_of
 from eckart.records.states import States
 from eckart.storage.documents import parsed, sealed, unsealed
 
@@ -41,6 +42,7 @@ class Plan:
         budget: the budget that was asked for, if any.
         fingerprint: of the dense network.
         damping: relative damping of the moments.
+        shrunk: how far the moments are shrunk besides, by layer.
         moments: digest of the moments that the losses were predicted from.
         removals: the channels that are removed, by group name.
         whole: channel groups that could not be narrowed, with the reason.
@@ -74,6 +76,7 @@ class Plan:
     refined: Mapping[str, float] = field(default_factory=dict, compare=False)
     offered: Mapping[str, str] = field(default_factory=dict, compare=False)
     withheld: Mapping[str, str] = field(default_factory=dict, compare=False)
+    shrunk: Mapping[str, Shrinkage] = field(default_factory=dict, compare=False)
 
     def __str__(self) -> str:
         kept = ", ".join(f"{v / max(self.totals[k], 1):.3f} of {k}" for k, v in self.costs.items())
@@ -86,7 +89,8 @@ class Plan:
         return (
             f"{factored} layers factored{codes}{channels}, {len(self.dense)} dense; "
             f"predicted loss {self.loss:.4g}{self._after()}; keeps {kept}"
-            f"{self._said_of_methods()}{self._said_of_unreached()}"
+            f"{self._said_of_methods()}"
+            f"{self._said_of_unreached()}{'; ' * bool(self.shrunk)}{said_of(self.shrunk)}"
         )
 
     def _said_of_methods(self) -> str:
@@ -166,6 +170,7 @@ class Plan:
             "refined": dict(self.refined),
             "offered": dict(self.offered),
             "withheld": dict(self.withheld),
+            "shrunk": {name: asdict(found) for name, found in self.shrunk.items()},
         }
 
     @classmethod

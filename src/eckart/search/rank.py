@@ -15,6 +15,7 @@ from eckart.layers import as_matrix, piece_of, rebuild, weight_of
 from eckart.linalg.admissible import admissible_stack
 from eckart.methods import Method, Problem, Weight, methods_named, problem_of
 from eckart.moments import Moments
+from eckart.moments.shrinkage import shrinkage_of
 from eckart.network.identity import check_same_network
 from eckart.network.opening import Opening
 from eckart.network.replacing import copied
@@ -175,7 +176,7 @@ def _problem(model: nn.Module, module: nn.Module, layer: str, moments: Moments |
         if layer not in moments.specs:
             why = moments.skipped.get(layer, "not seen in calibration")
             raise InputError(f"layer {layer!r} has no moments: {why}")
-        return problem_of(module, layer, moments, DAMPING)
+        return problem_of(module, layer, moments, DAMPING, shrinkage_of(moments, layer))
     weight = admissible_stack(as_matrix(module), f"layer {layer!r}: its weight")
     groups, outputs, inputs = weight.shape
 

@@ -14,7 +14,7 @@ from eckart.cli.options.parsing import known_names, parse_bits, parse_names, usa
 from eckart.cli.options.shared import CalibrationOptions, Data, Examples, option
 from eckart.errors import CalibrationInterrupted, InputError
 from eckart.records.budgets import Scope
-from eckart.records.offer import AUTO, DAMPING, Offer
+from eckart.records.offer import AUTO, Offer
 
 if TYPE_CHECKING:
     from torch import nn
@@ -118,10 +118,15 @@ def _known_bits(given: str) -> str:
     return given
 
 
-def _positive(damping: float) -> float:
-    if not damping > 0:
-        raise usage_error("--damping", f"{damping} is not positive")
-    return damping
+def _known_damping(given: str) -> str:
+    """The text itself, if it is a positive number or "auto"."""
+    try:
+        known = given == AUTO or float(given) > 0
+    except ValueError:
+        known = False
+    if not known:
+        raise usage_error("--damping", f"{given} is neither {AUTO} nor a positive number")
+    return given
 
 
 @dataclass(frozen=True)
@@ -153,11 +158,14 @@ class PlanOptions:
         ),
     ] = AUTO
     damping: Annotated[
-        float,
+        str,
         option(
-            "Plan", "Added to the moments, relative to their mean diagonal.", callback=_positive
+            "Plan",
+            "Added to the moments, relative to their mean diagonal; auto shrinks them instead as "
+            "far as the calibration data say.",
+            callback=_known_damping,
         ),
-    ] = DAMPING
+    ] = AUTO
     rescale: Annotated[
         bool,
         option("Plan", "Measure what truncating each layer changes, and rescale by it."),
@@ -177,6 +185,6 @@ class PlanOptions:
             multiple=self.multiple,
             bits=parse_bits(self.bits),
             least_rank=self.least_rank,
-            damping=self.damping,
+            damping=AUTO if self.damping == AUTO else float(self.damping),
             rescale=self.rescale,
         )

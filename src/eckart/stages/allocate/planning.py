@@ -32,6 +32,7 @@ def planned(
         totals=curves.totals,
         fingerprint=curves.fingerprint,
         damping=curves.damping,
+        shrunk=dict(curves.shrunk),
         budget=budget,
         moments=curves.moments,
         removals=removals,

@@ -93,4 +93,5 @@ class _Work:
     def _problem(self, name: str) -> Problem:
         """A layer's problem at full width."""
         layer = self.model.get_submodule(name)
-        return problem_of(layer, name, self.moments, self.plan.damping)
+        shrinkage = self.plan.shrunk.get(name)
+        return problem_of(layer, name, self.moments, self.plan.damping, shrinkage)

@@ -15,6 +15,7 @@ from eckart.metrics import Outputs, Probe, count_of, fitting_metric, is_joint, n
 from eckart.moments import Moments
 from eckart.moments.accumulator import Accumulator
 from eckart.moments.distributed import world
+from eckart.moments.file_format import scatter_key
 from eckart.network.costs import network_costs
 from eckart.network.reached import Reached
 from eckart.network.twins import multiplied
@@ -104,8 +105,9 @@ class Run:
             kept = detached(inputs) if self.whole else first_examples(inputs, most - self.sampled)
             self.sample.append(kept)
             self.sampled += count
-        self.outputs += count_of(probe, batch, outputs)
-        self.sums.commit(samples)
+        counted = count_of(probe, batch, outputs)
+        self.outputs += counted
+        self.sums.commit(samples, counted)
         for path, spread in found.items():
             before = self.spreads.get(path)
             self.spreads[path] = spread if before is None else before + spread
@@ -195,6 +197,7 @@ class Run:
             calls=dict(sums.calls),
             whole_batches=self.whole,
             unreached=tuple(self.reached.missing) if self.batches else (),
+            scatters={k: v for k, v in sums.scatters.items() if k in self._scattered(specs, kept)},
         )
 
     @property
@@ -205,6 +208,11 @@ class Run:
 
     def _has_gradients(self, name: str) -> bool:
         return not self._keys([name]).isdisjoint(self.sums.output_grams)
+
+    def _scattered(self, layers: Iterable[str], inputs: Iterable[str]) -> set[str]:
+        """The names of the scatters of these layers and inputs."""
+        named = {"gram": inputs, "output": self._keys(layers), "joint": layers}
+        return {scatter_key(kind, key) for kind, keys in named.items() for key in keys}
 
     def _keys(self, layers: Iterable[str]) -> set[str]:
         return {output_key(name, path) for name in layers for path in ("", *self.spreads)}

@@ -86,7 +86,7 @@ def curves(
     kept = matching(offer.dense, [*moments.specs, *moments.skipped])
     reasons = {**moments.skipped, **dict.fromkeys(kept, "asked to stay dense")}
     specs = {name: spec for name, spec in moments.specs.items() if name not in kept}
-    bench = Bench(model, moments, offer.damping)
+    bench = Bench.of(model, moments, offer, specs)
     coupled = Coupling((), {})
     if selection is not None:
         coupled = coupling(
@@ -128,7 +128,8 @@ def curves(
         totals=_totals(moments),
         dense=reasons,
         fingerprint=moments.fingerprint,
-        damping=offer.damping,
+        damping=bench.damping,
+        shrunk=bench.shrunk,
         moments=moments.digest,
         groups=tuple(groups),
         whole=coupled.refused,

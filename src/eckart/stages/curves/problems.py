@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 from eckart.methods import Cache, Problem, Reading, methods_named, problem_of, reading_of
 from eckart.moments import Moments
-from eckart.records import ChannelGroup, Option
+from eckart.moments.shrinkage import shrinkage_of
+from eckart.records import ChannelGroup, Offer, Option
+from eckart.records.offer import AUTO, DAMPING
+from eckart.records.shrinkage import Shrinkage
 
 _MOST_BYTES = 2**30  # of the problems that are held, because each is asked for several times
 
@@ -22,7 +25,23 @@ class Bench:
     model: nn.Module
     moments: Moments
     damping: float
+    shrunk: Mapping[str, Shrinkage] = field(default_factory=dict)
     _held: dict[str, Problem] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, model: nn.Module, moments: Moments, offer: Offer, names: Iterable[str]) -> Bench:
+        """The bench for an offer, which may leave it to the data how far moments are shrunk.
+
+        Args:
+            model: the dense network.
+            moments: its moments.
+            offer: has the damping.
+            names: of the layers.
+        """
+        if offer.damping != AUTO:
+            return cls(model, moments, float(offer.damping))
+        found = {name: shrinkage_of(moments, name) for name in names}
+        return cls(model, moments, DAMPING, {k: v for k, v in found.items() if v is not None})
 
     @cached_property
     def cache(self) -> Cache:
@@ -38,7 +57,8 @@ class Bench:
         """One layer's problem at full width; those asked for last are held, up to a limit."""
         found = self._held.pop(name, None)
         if found is None:
-            found = problem_of(self.layers[name], name, self.moments, self.damping)
+            shrinkage = self.shrunk.get(name)
+            found = problem_of(self.layers[name], name, self.moments, self.damping, shrinkage)
         self._held[name] = found  # as the last
         while len(self._held) > 1 and sum(map(_nbytes, self._held.values())) > _MOST_BYTES:
             del self._held[next(iter(self._held))]

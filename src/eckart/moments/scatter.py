@@ -1,0 +1,93 @@
+"""How far sums over batches scatter, from which it follows how noisy a moment is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eckart.records.reading import Count, read
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Sums over batches, which add up over machines and runs like the moments themselves.
+
+    A batch with ``n`` rows (for gradients: outputs) adds ``S = Σ x xᵀ`` to a moment. Rows of one
+    batch may depend on one another, such as the patches of an image or the tokens of a text.
+    Batches do not, so they are what the noise is estimated from.
+
+    Attributes:
+        batches: number of batches with a row.
+        squares: sum of ``‖S‖² / n`` over them, in the Frobenius norm.
+        diagonal: the part of it that is on the diagonals.
+    """
+
+    batches: Count
+    squares: float
+    diagonal: float
+
+    @classmethod
+    def of(cls, gram: Tensor, count: int) -> Scatter:
+        """What one batch adds; O(entries)."""
+        if count < 1:
+            return cls(0, 0.0, 0.0)
+        whole, diagonal = _squares(gram)
+        return cls(1, whole / count, diagonal / count)
+
+    def __add__(self, other: Scatter) -> Scatter:
+        """The sums over both parts of the data."""
+        return Scatter(
+            self.batches + other.batches,
+            self.squares + other.squares,
+            self.diagonal + other.diagonal,
+        )
+
+    def variance(self, total: Tensor, count: int) -> tuple[float, float] | None:
+        """Mean squared distance of ``total / count`` from the moment of all data.
+
+        The first number is that of all entries, the second that of the diagonal. They are unbiased
+        if batches are drawn at random and the variance of a batch's mean is inverse to its number
+        of rows. None if there are fewer than two batches.
+        """
+        if self.batches < 2 or count < 1:
+            return None
+        whole, diagonal = _squares(total)
+        between = (self.squares - whole / count, self.diagonal - diagonal / count)
+        entries, own = (max(sums, 0.0) / (self.batches - 1) / count for sums in between)
+        return entries, own
+
+    def as_json(self) -> list[Any]:
+        """The numbers in order."""
+        return [self.batches, self.squares, self.diagonal]
+
+    @classmethod
+    def from_json(cls, data: Any) -> Scatter:
+        """The inverse of ``as_json``."""
+        batches, squares, diagonal = data
+        return read(cls, {"batches": batches, "squares": squares, "diagonal": diagonal})
+
+    def contradiction(self) -> str | None:
+        """Sums of squares are not negative, and a part is no more than the whole."""
+        fits = 0 <= self.diagonal <= self.squares * (1 + 1e-9)
+        return None if fits else f"it cannot have these sums: {self}"
+
+
+def _squares(gram: Tensor) -> tuple[float, float]:
+    """Squared Frobenius norms of a stack of matrices and of its diagonals."""
+    diagonal = gram.diagonal(dim1=-2, dim2=-1)
+    parts = (torch.linalg.vector_norm(each, dtype=torch.float64) for each in (gram, diagonal))
+    whole, own = (float(part.square()) for part in parts)
+    return whole, own
+
+
+def added_scatters(*parts: Mapping[str, Scatter]) -> dict[str, Scatter]:
+    """The scatters over all parts of the data, by the name of the sum."""
+    total: dict[str, Scatter] = {}
+    for part in parts:
+        for name, scatter in part.items():
+            total[name] = total[name] + scatter if name in total else scatter
+    return total
