@@ -17,7 +17,7 @@ from torch import Tensor
 from eckart.errors import CheckpointError, MismatchError
 from eckart.moments.file_format import FORMAT, PARTS, description, scatter_key
 from eckart.moments.parts import joined_fields, whole_fields
-from eckart.moments.scatter import Scatter, added_scatters
+from eckart.moments.scatter import Scatter, added_scatters, with_copies
 from eckart.moments.sharing import in_all, sharing_differs, widest
 from eckart.moments.sums import added, diagonal, trace
 from eckart.records.forms import LayerSpec
@@ -247,8 +247,7 @@ class Moments:
             grams={**self.grams, **{k: self.grams[v].clone() for k, v in moved.items()}},
             totals={**self.totals, **{k: self.totals[v].clone() for k, v in moved.items()}},
             rows={**self.rows, **{k: self.rows[v] for k, v in moved.items()}},
-            scatters=self.scatters
-            | {k: self.scatters[v] for k, v in keys.items() if v in self.scatters},
+            scatters=with_copies(self.scatters, keys),
         )
 
     @property

@@ -91,3 +91,9 @@ def added_scatters(*parts: Mapping[str, Scatter]) -> dict[str, Scatter]:
         for name, scatter in part.items():
             total[name] = total[name] + scatter if name in total else scatter
     return total
+
+
+def with_copies(scatters: Mapping[str, Scatter], copies: Mapping[str, str]) -> dict[str, Scatter]:
+    """The scatters, and under each new name that of the sum that it is a copy of."""
+    new = {name: scatters[of] for name, of in copies.items() if of in scatters}
+    return {**scatters, **new}
