@@ -1,9 +1,8 @@
 """Networks with data to calibrate on, and other data that judge."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from benchmarks.subjects.data import batches
 from benchmarks.subjects.language import STS, WIKITEXT, halves, minilm, smollm2, text
 from benchmarks.subjects.reference import reference
 from eckart.metrics import Probe
+from eckart.records.offer import AUTO
 from eckart.scores import Evaluate
 from eckart.text import windows
 
@@ -43,7 +43,7 @@ class Subject:
     examples: Sequence[int]
     layers: Sequence[str]
     keeps: Sequence[float] = ()
-    metrics: Mapping[str, str | Probe] = MappingProxyType({"auto": "auto"})
+    metrics: Mapping[str, str | Probe] = field(default_factory=lambda: {AUTO: AUTO})
     evaluate: Evaluate | None = None
 
 
@@ -77,7 +77,7 @@ def sentence_encoder(data: Path | None) -> Subject:
         (64, 256, 1024, len(mixed)),
         ("encoder.layer.0.*", "encoder.layer.2.*", "encoder.layer.4.*"),
         (0.6, 0.4),
-        {"auto": "auto", "single rows": eckart.Similarity(joint=False)},
+        {AUTO: AUTO, "single rows": eckart.Similarity(joint=False)},
         eckart.scores.spearman(list(zip(*pairs, strict=True)), truth),
     )
 
