@@ -106,8 +106,7 @@ def real_cost(name: str, module: nn.Module, example: Tensor) -> int | None:
     coded = [part for part in module.modules() if isinstance(part, FewBits)]
     if name == "params":
         return sum(t.numel() for t in [*parameters, *(part.weight for part in coded)])
-    stored = [*parameters, *(t for part in coded for t in (part.codes, part.scale))]
-    return sum(t.numel() * t.element_size() for t in stored) if name == "bytes" else None
+    return sum(t.nbytes for t in module.state_dict().values()) if name == "bytes" else None
 
 
 def problem_of_layer(module: nn.Module, seed: int = 0) -> Problem:

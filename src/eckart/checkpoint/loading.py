@@ -22,7 +22,7 @@ from eckart.layers import FewBits, blank, blank_norm
 from eckart.network.plan_attribute import attach_plan
 from eckart.network.twins import put, with_twins
 from eckart.records import Form
-from eckart.storage.tensors import TensorFile
+from eckart.storage.compact import Weights
 
 
 def load(fresh_model: nn.Module, directory: str | Path, *, dequantize: bool = False) -> nn.Module:
@@ -85,7 +85,7 @@ def load_pretrained(
             "AutoModelForCausalLM.from_pretrained (or AutoModel) of transformers"
         )
     with opened_network(source) as (structure, weights):
-        blank_one = blank_model(source, structure, weights.header.outlines)
+        blank_one = blank_model(source, structure, weights.outlines)
         model = _filled(blank_one, structure, weights)
     if dequantize:
         model = dequantized(model)
@@ -103,7 +103,7 @@ def _convert(model: nn.Module, dtype: torch.dtype) -> None:
         layer.to(dtype)
 
 
-def _filled(model: nn.Module, structure: Mapping[str, Any], weights: TensorFile) -> nn.Module:
+def _filled(model: nn.Module, structure: Mapping[str, Any], weights: Weights) -> nn.Module:
     """Check everything in a folder, then put its network into a fresh model."""
     twins = twins_for(model, structure)
     parts = named(with_twins(model, twins) if twins else model)
@@ -113,7 +113,7 @@ def _filled(model: nn.Module, structure: Mapping[str, Any], weights: TensorFile)
             "the fresh model is on the meta device: give it memory first, with to_empty()"
         )
     path = weights.path
-    found, tied = weights.header.outlines, tied_names(parts.state)
+    found, tied = weights.outlines, tied_names(parts.state)
     expected = outlines_with(parts, forms, norms, found)
     expected = {name: o for name, o in expected.items() if tied.get(name, name) in expected}
     check_weights(path, found, expected, tied)

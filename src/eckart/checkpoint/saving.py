@@ -65,7 +65,8 @@ def save(model: nn.Module, directory: str | Path, tokenizer: Any = None) -> None
     with replaceable(directory, is_pretrained(inner)) as prepared:
         structure |= describe(inner, prepared, tokenizer)
         with_index = is_pretrained(inner) and not changed
-        replace_network(Path(directory), structure, weights, prepared, with_index)
+        coded = any(form.bits for form in forms.values())
+        replace_network(Path(directory), structure, weights, prepared, with_index, coded)
 
 
 def _storable(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

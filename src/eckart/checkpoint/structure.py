@@ -9,13 +9,14 @@ from typing import Any
 
 from torch import Tensor
 
-from eckart.checkpoint.folder import STRUCTURE, is_weights
+from eckart.checkpoint.folder import SQUEEZED, STRUCTURE, is_weights
 from eckart.checkpoint.names import Named
 from eckart.errors import MALFORMED, CheckpointError
 from eckart.layers import channels_normalised_together, norm_width, type_of
 from eckart.records import Form, Plan
+from eckart.storage.compact import Weights, expanded
 from eckart.storage.reading import read_json, read_sealed
-from eckart.storage.tensors import TensorFile, opened_tensors
+from eckart.storage.tensors import opened_tensors
 
 FORMAT = "eckart.network/4"
 
@@ -36,11 +37,20 @@ def structure_in(directory: Path) -> dict[str, Any]:
             "with the version of eckart that wrote it, load it and save eckart.merge(model); or "
             "compress again"
         )
-    return read_sealed(path)
+    content = read_sealed(path)
+    if SQUEEZED not in content:
+        return content
+    try:
+        rest = expanded(content.pop(SQUEEZED))
+    except CheckpointError as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
+    if not isinstance(rest, dict):
+        raise CheckpointError(f"{path} is not a structure that eckart wrote")
+    return {**rest, **content}
 
 
 @contextmanager
-def opened_network(directory: Path) -> Iterator[tuple[dict[str, Any], TensorFile]]:
+def opened_network(directory: Path) -> Iterator[tuple[dict[str, Any], Weights]]:
     """The structure in a folder, and the open file of the weights that it names.
 
     If another save replaces the network in between, the new network is read.
@@ -63,7 +73,7 @@ def opened_network(directory: Path) -> Iterator[tuple[dict[str, Any], TensorFile
 
 
 @contextmanager
-def _opened_weights(directory: Path, structure: Mapping[str, Any]) -> Iterator[TensorFile]:
+def _opened_weights(directory: Path, structure: Mapping[str, Any]) -> Iterator[Weights]:
     described = structure.get("weights")
     name = described.get("file") if isinstance(described, dict) else described
     if not isinstance(described, dict) or not is_weights(name):
@@ -73,7 +83,7 @@ def _opened_weights(directory: Path, structure: Mapping[str, Any]) -> Iterator[T
             raise CheckpointError(
                 f"{file.path} does not hold the weights that {STRUCTURE} was written with"
             )
-        yield file
+        yield Weights.of(file)
 
 
 def changed_forms(structure: Mapping[str, Any], model: Named) -> dict[str, Form]:

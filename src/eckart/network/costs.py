@@ -26,7 +26,8 @@ class NetworkCosts:
 
     Attributes:
         params: number of parameters; shared ones count once.
-        bytes: bytes of the parameters.
+        bytes: bytes of the parameters and of the buffers that are saved with them; what a file of
+            weights holds.
         layer_macs: multiply-adds of every plain layer for one example, by our own count.
         other_macs: multiply-adds of all other operations, by torch's counter.
         sizes: input positions of every call of every plain layer.
@@ -110,20 +111,29 @@ def _counted_in(model: nn.Module, counts: Mapping[str, Mapping[Any, int]]) -> in
 
 def stored_costs(model: nn.Module) -> dict[str, int]:
     """Parameters and bytes of a network; it does not have to run. Codes stand for parameters."""
-    own, coded = stored_in(model.parameters()), [m for m in model.modules() if type(m) is FewBits]
+    coded = [module for module in model.modules() if type(module) is FewBits]
+    saved = [buffer for module in model.modules() for buffer in saved_buffers(module).values()]
+    found = stored_in([*model.parameters(), *{id(b): b for b in saved}.values()])
+    return {**found, "params": found["params"] + sum(layer.piece.weights for layer in coded)}
+
+
+def stored_in(tensors: Iterable[Tensor]) -> dict[str, int]:
+    """How many numbers there are in the parameters among some tensors, and the bytes of all.
+
+    Lazy ones have none.
+    """
+    found = [tensor for tensor in tensors if not is_lazy(tensor)]
     return {
-        "params": own["params"] + sum(layer.piece.weights for layer in coded),
-        "bytes": own["bytes"] + sum(m.codes.nbytes + m.scale.nbytes for m in coded),
+        "params": sum(t.numel() for t in found if isinstance(t, nn.Parameter)),
+        "bytes": sum(t.numel() * t.element_size() for t in found),
     }
 
 
-def stored_in(parameters: Iterable[nn.Parameter]) -> dict[str, int]:
-    """How many numbers there are in some parameters, and their bytes; lazy ones have none."""
-    found = [p for p in parameters if not is_lazy(p)]
-    return {
-        "params": sum(p.numel() for p in found),
-        "bytes": sum(p.numel() * p.element_size() for p in found),
-    }
+def saved_buffers(module: nn.Module) -> dict[str, Tensor]:
+    """The buffers of a module itself that its state holds, by name; all of a scripted module's."""
+    left_out: set[str] = getattr(module, "_non_persistent_buffers_set", set())
+    found = module.named_buffers(recurse=False)
+    return {name: buffer for name, buffer in found if name not in left_out}
 
 
 def _macs(layer: nn.Module, sizes: list[Size]) -> int:

@@ -19,6 +19,7 @@ _MOST_AXES, _WIDEST = 3, 2**31 - 1
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
 """How many bits a code may have."""
 IDLE: Axis = (1, 1, 0, 1, 0)  # an axis on which nothing is done
+_ORDER_BYTES = 8  # of an index
 _UNLESS = {"carries": 0, "extra": [], "transposed": False, "bits": 0, "span": 0}
 """Written only where they differ from this."""
 
@@ -116,9 +117,13 @@ class Piece:
         return -(-self.weights * self.bits // 8)
 
     def stored_bytes(self, itemsize: int) -> int:
-        """Bytes of weight and bias; codes with scales of two bytes where there are ``bits``."""
+        """Bytes of all that is stored of it.
+
+        They are those of weight and bias; of codes with scales of two bytes where there are
+        ``bits``, and of the order, 8 bytes per output, where it ``carries``.
+        """
         if not self.bits:
-            return self.params * itemsize
+            return self.params * itemsize + _ORDER_BYTES * self.outputs * bool(self.carries)
         return self.code_bytes + 2 * prod(self.scales) + self.outputs * self.bias * itemsize
 
     @property

@@ -26,7 +26,7 @@ class Measurement:
     Attributes:
         params: number of parameters.
         macs: multiply-adds for one example.
-        bytes: bytes of the parameters.
+        bytes: bytes of the parameters and of the buffers that are saved with them.
         latency_ms: median time of one forward pass on the example inputs; None if not timed.
         latency_spread_ms: interquartile range of that time.
         batch: examples in the timed batch.

@@ -21,7 +21,7 @@ from eckart.errors import MALFORMED, CheckpointError, InputError
 from eckart.storage.digests import digest_of_bytes, digest_of_json
 from eckart.storage.reading import MAX_JSON_BYTES
 
-_DTYPES = {
+DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
@@ -39,9 +39,9 @@ _DTYPES = {
     "BOOL": torch.bool,
     "C64": torch.complex64,
 }
-_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _METADATA, _TENSORS, _WHOLE = "__metadata__", "eckart.tensors", "eckart.digest"
-_MOST_AXES = 64
+MOST_AXES = 64
 
 Outline = tuple[tuple[int, ...], torch.dtype]
 
@@ -113,7 +113,7 @@ def check_storable(name: str, tensor: Tensor) -> None:
         why = "is on the meta device and has no numbers: give the network memory and weights first"
     elif tensor.layout != torch.strided:
         why = f"is sparse ({tensor.layout}): make it dense first, with .to_dense()"
-    elif tensor.is_quantized or tensor.dtype not in _NAMES:
+    elif tensor.is_quantized or tensor.dtype not in NAMES:
         why = f"has the dtype {tensor.dtype}, which safetensors cannot hold: convert it first"
     else:
         return
@@ -138,7 +138,7 @@ def encoded(header: Header) -> bytes:
     }
     for name, entry in header.entries.items():
         described[name] = {
-            "dtype": _NAMES[entry.dtype],
+            "dtype": NAMES[entry.dtype],
             "shape": list(entry.shape),
             "data_offsets": [entry.begin, entry.end],
         }
@@ -198,9 +198,9 @@ def _parsed(described: dict[str, Any], start: int, size: int) -> Header:
 
 
 def _entry(raw: dict[str, Any], digest: Any) -> Entry:
-    dtype, shape, (begin, end) = _DTYPES[raw["dtype"]], raw["shape"], raw["data_offsets"]
+    dtype, shape, (begin, end) = DTYPES[raw["dtype"]], raw["shape"], raw["data_offsets"]
     numbers = [*shape, begin, end]
-    if len(shape) > _MOST_AXES or not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
+    if len(shape) > MOST_AXES or not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
         raise ValueError("a shape or a position in the file is not made of whole numbers")
     if end - begin != prod(shape) * dtype.itemsize or not isinstance(digest, str):
         raise ValueError("the size of a tensor does not match its shape")
@@ -208,5 +208,5 @@ def _entry(raw: dict[str, Any], digest: Any) -> Entry:
 
 
 def _digest(entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> str:
-    described = {n: [_NAMES[e.dtype], list(e.shape), e.digest] for n, e in entries.items()}
+    described = {n: [NAMES[e.dtype], list(e.shape), e.digest] for n, e in entries.items()}
     return digest_of_json([dict(metadata), described])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from eckart.layers import norm_width
 from eckart.linalg import nested_removal_losses
 from eckart.methods import Selection
+from eckart.network.costs import saved_buffers
 from eckart.records import ChannelGroup, GroupCurve
 from eckart.stages.curves.problems import Bench
 
@@ -54,16 +55,18 @@ def _all_stay(group: ChannelGroup, kept: Sequence[int]) -> bool:
 
 
 def _unit_costs(bench: Bench, group: ChannelGroup) -> dict[str, tuple[int, ...]]:
-    """Parameters and bytes of each unit in the norms that follow.
+    """Parameters and bytes of each unit in the norms that follow, their statistics included.
 
     Where maps are concatenated, a unit is in the norm of one of them.
     """
     params, size = [0] * group.size, [0] * group.size
     for name, units in group.followers.items():
-        if norm_width(bench.layers[name]) is None:
+        norm = bench.layers[name]
+        if norm_width(norm) is None:
             continue
-        tensors = [p for p in bench.layers[name].parameters() if p.dim() == 1 and len(p) > 1]
+        weights = [p for p in norm.parameters() if p.dim() == 1 and len(p) > 1]
+        statistics = [b for b in saved_buffers(norm).values() if b.dim() == 1]
         for unit, channels in enumerate(units):
-            params[unit] += len(channels) * len(tensors)
-            size[unit] += len(channels) * sum(p.element_size() for p in tensors)
+            params[unit] += len(channels) * len(weights)
+            size[unit] += len(channels) * sum(t.element_size() for t in (*weights, *statistics))
     return {"params": tuple(params), "bytes": tuple(size)}

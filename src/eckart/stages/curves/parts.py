@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
 from eckart.costs import COSTS
 from eckart.errors import MismatchError
 from eckart.moments import Moments
-from eckart.network.costs import NetworkCosts, network_costs, stored_in
+from eckart.network.costs import NetworkCosts, network_costs, saved_buffers, stored_in
 from eckart.records.curves import UNREACHED
 
 _OTHER = "what runs outside of layers"
@@ -40,7 +40,7 @@ def costs_of_parts(
     }
     seen = {id(p) for name in parts for p in model.get_submodule(name)._parameters.values()}
     idle = unreached(model, moments)
-    seen |= {id(p) for p in idle}
+    seen |= {id(tensor) for tensor in idle}
     for name, module in model.named_modules():
         if name in parts or name in shrinking:
             continue
@@ -52,10 +52,19 @@ def costs_of_parts(
     return parts
 
 
-def unreached(model: nn.Module, moments: Moments) -> list[nn.Parameter]:
-    """The parameters that calibration did not reach."""
+def unreached(model: nn.Module, moments: Moments) -> list[Tensor]:
+    """The parameters that calibration did not reach, and the buffers of modules with no others."""
     named = dict(model.named_parameters())
-    return [named[name] for name in moments.unreached if name in named]
+    idle = [named[name] for name in moments.unreached if name in named]
+    known = {id(parameter) for parameter in idle}
+    buffers = [
+        buffer
+        for module in model.modules()
+        if {id(p) for p in module._parameters.values() if p is not None} <= known
+        and any(p is not None for p in module._parameters.values())
+        for buffer in saved_buffers(module).values()
+    ]
+    return [*idle, *buffers]
 
 
 def _counted(model: nn.Module, moments: Moments) -> NetworkCosts:
@@ -71,8 +80,8 @@ def _counted(model: nn.Module, moments: Moments) -> NetworkCosts:
 def _stored(module: nn.Module, seen: set[int]) -> dict[str, int]:
     """Parameters and bytes of a module itself that were not seen before."""
     own = [p for p in module._parameters.values() if p is not None]
-    fresh = [p for p in own if id(p) not in seen]
-    seen |= {id(p) for p in fresh}
+    fresh = [t for t in (*own, *saved_buffers(module).values()) if id(t) not in seen]
+    seen |= {id(tensor) for tensor in fresh}
     return stored_in(fresh)
 
 
