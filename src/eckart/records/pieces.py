@@ -8,6 +8,7 @@ from functools import lru_cache
 from math import prod
 from typing import Any
 
+from eckart.records.code_sizes import packed_bytes, stored_bytes
 from eckart.records.excerpts import excerpt
 from eckart.records.reading import Count, Width
 
@@ -114,7 +115,7 @@ class Piece:
     @property
     def code_bytes(self) -> int:
         """Bytes of the packed codes."""
-        return -(-self.weights * self.bits // 8)
+        return packed_bytes(self.weights, self.bits)
 
     def stored_bytes(self, itemsize: int) -> int:
         """Bytes of all that is stored of it.
@@ -124,7 +125,9 @@ class Piece:
         """
         if not self.bits:
             return self.params * itemsize + _ORDER_BYTES * self.outputs * bool(self.carries)
-        return self.code_bytes + 2 * prod(self.scales) + self.outputs * self.bias * itemsize
+        groups, rows, columns = self.matrix_shape
+        weight = stored_bytes(groups * rows, columns, self.bits, self.span or None)
+        return weight + self.outputs * self.bias * itemsize
 
     @property
     def weight_shape(self) -> Size:

@@ -3,9 +3,10 @@
 from eckart.linalg.rounding.chain_rounding import RoundedChain, chain_losses, round_chain
 from eckart.linalg.rounding.choice import Choice, choose_grid, width_losses
 from eckart.linalg.rounding.feedback import Rounded, round_weight
-from eckart.linalg.rounding.grids import Grid, stored_bytes
-from eckart.linalg.rounding.packing import pack, packed_bytes, unpack, unpacked
+from eckart.linalg.rounding.grids import Grid
+from eckart.linalg.rounding.packing import pack, unpack, unpacked
 from eckart.linalg.rounding.triangles import Triangle, triangle
+from eckart.records.code_sizes import packed_bytes, stored_bytes
 
 __all__ = [
     "Choice",

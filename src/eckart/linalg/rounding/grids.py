@@ -9,7 +9,6 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
 from eckart.errors import InputError
-from eckart.linalg.rounding.packing import packed_bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,18 +68,3 @@ def span_width(inputs: int, span: int | None) -> int:
     if span is not None and span < 1:
         raise InputError(f"span={span}: expected at least 1 input per scale, or None for a row")
     return inputs if span is None else min(span, inputs)
-
-
-def stored_bytes(
-    rows: int, inputs: int, bits: int, span: int | None = None, *, symmetric: bool = True
-) -> int:
-    """Bytes of all codes, scales and codes of zero of a weight with this many rows.
-
-    Codes are packed without gaps, a scale takes two bytes, and a code of zero takes one.
-
-    Example:
-        >>> stored_bytes(64, 576, 3, 64)  # 13,824 of codes, 64 · 9 scales
-        14976
-    """
-    scales = rows * -(-inputs // span_width(inputs, span))
-    return packed_bytes(rows * inputs, bits) + scales * (2 if symmetric else 3)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from eckart.errors import InputError
+from eckart.records.code_sizes import packed_bytes
 from eckart.records.pieces import WIDTHS
 
 _GROUP = 8  # codes, which fill as many bytes as a code has bits
@@ -90,20 +91,6 @@ def check_bits(bits: int) -> None:
     """
     if not isinstance(bits, int) or bits not in WIDTHS:
         raise InputError(f"bits={bits!r}: expected one of {', '.join(map(str, WIDTHS))}")
-
-
-def packed_bytes(count: int, bits: int) -> int:
-    """How many bytes a number of codes takes.
-
-    Raises:
-        InputError: an unknown width.
-
-    Example:
-        >>> packed_bytes(9, bits=3)
-        4
-    """
-    check_bits(bits)
-    return -(-count * bits // 8)
 
 
 def _checked_count(packed: Tensor, bits: int, shape: tuple[int, ...]) -> int:
