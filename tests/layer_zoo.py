@@ -21,6 +21,7 @@ _LAYERS = {
     "one-output": lambda: nn.Linear(5, 1),
     "one-input": lambda: nn.Linear(1, 5),
     "transposed": _transposed,
+    "table": lambda: nn.Embedding(9, 5),
     "3x3": lambda: nn.Conv2d(3, 5, 3, padding=1),
     "3x3-valid": lambda: nn.Conv2d(4, 2, 3, bias=False),
     "strided": lambda: nn.Conv2d(3, 4, 3, stride=2, padding=1),
@@ -69,6 +70,8 @@ def layer(name: str, dtype: torch.dtype = torch.float64) -> nn.Module:
 def inputs(module: nn.Module, seed: int = 0, n: int = 2) -> Tensor:
     """A batch that the layer takes."""
     piece, dtype = piece_of_layer(module), next(module.parameters()).dtype
+    if piece.table:
+        return normal(n, 3, seed=seed + 77).argsort(1) * 2  # some rows are never looked up
     maps = (n, piece.inputs, *_SIZES[len(piece.kernel)])
     shape = maps if piece.kernel else (n, 3, piece.inputs)
     return normal(*shape, seed=seed + 77).to(dtype)

@@ -203,6 +203,26 @@ def _pruned() -> nn.Module:
 
 _IMAGES = (_x(4, WIDTH, 7, 6),)
 
+
+class _Bagged(nn.Module):
+    """Bags of rows that are near its inputs; a case is called with floating numbers."""
+
+    def __init__(self, offsets: bool = False, **options: Any) -> None:
+        super().__init__()
+        self.bag, self.offsets = nn.EmbeddingBag(9, 6, **options), offsets
+
+    def forward(self, x: Tensor) -> Tensor:
+        which, weights = (3 * x).abs().long().clamp_max(8), None
+        if self.bag.mode == "sum":
+            weights = x.square()
+        if not self.offsets:
+            y = self.bag(which, per_sample_weights=weights)
+        else:
+            starts = torch.arange(0, which.numel() + self.bag.include_last_offset, WIDTH)
+            y = self.bag(which.flatten(), starts)
+        return y * x.mean(1, keepdim=True)
+
+
 CASES |= {
     "lstm": Case(lambda: _Started(nn.LSTM), _SELF[:1]),
     "lstm-projected": Case(
@@ -219,6 +239,16 @@ CASES |= {
     "gru-cell-itself": Case(lambda: nn.GRUCell(WIDTH, 10), (_x(4, WIDTH), _x(4, 10))),
     "lstm-cell-itself": Case(lambda: nn.LSTMCell(WIDTH, 10), (_x(4, WIDTH),)),
     "rnn-cell": Case(lambda: _Stepping(nn.RNNCell), _SELF[:1]),
+    "bilinear": Case(lambda: nn.Bilinear(WIDTH, 6, 10), (_x(4, 5, WIDTH), _x(4, 5, 6))),
+    "bilinear-no-bias": Case(
+        lambda: nn.Bilinear(WIDTH, WIDTH, 3, bias=False), (_x(4, WIDTH), _x(4, WIDTH, seed=1))
+    ),
+    "bag": Case(lambda: _Bagged(mode="sum"), (_x(4, WIDTH),)),
+    "bag-mean": Case(lambda: _Bagged(mode="mean", padding_idx=2), (_x(4, WIDTH),)),
+    "bag-offsets": Case(
+        lambda: _Bagged(True, mode="mean", include_last_offset=True, padding_idx=0),
+        (_x(4, WIDTH),),
+    ),
     "rnn-cell-relu": Case(
         lambda: nn.RNNCell(WIDTH, 10, nonlinearity="relu"), (_x(4, WIDTH), _x(4, 10))
     ),

@@ -54,13 +54,13 @@ def test_inspect_says_what_is_left_out(run, tmp_path):
         "    def __init__(self):\n"
         "        super().__init__()\n"
         "        self.used, self.idle = nn.Linear(3, 3), nn.Linear(3, 3)\n"
-        "        self.words = nn.Embedding(5, 3)\n"
+        "        self.words = nn.EmbeddingBag(5, 3, mode='max')\n"
         "    def forward(self, x):\n"
         "        return self.used(x)\n"
     )
     shown = run("inspect", f"{path}:Net", "--input-size", "3").stdout
     assert "not called for this input" in shown
-    assert "no layer type is registered for torch.nn.Embedding" in shown
+    assert "no layer type is registered for torch.nn.EmbeddingBag" in shown
     assert "38.5%" in shown
     found = document(run("inspect", f"{path}:Net", "--input-size", "3", "--json"))
     assert set(found["skipped"]) == {"idle", "words"}

@@ -27,7 +27,8 @@ def test_a_cost_is_what_a_layer_has(cost: Cost):
         example = inputs(module, n=1)
         spec = spec_of(module, example)
         value, real = cost.of(spec, spec.dense), real_cost(cost.name, module, example)
-        assert real is None or value == real > 0, name
+        free = cost.name == "macs" and name == "table"  # nothing is multiplied
+        assert real is None or (value == real and (real > 0 or free)), name
 
 
 def test_macs_add_up_over_calls():

@@ -10,6 +10,7 @@ from eckart.layers import (
     LAYER_TYPES,
     LayerType,
     as_matrix,
+    bias_of,
     matrix_of,
     oriented,
     piece_of,
@@ -45,6 +46,8 @@ def kind_of(module: nn.Module) -> LayerType:
 def rows_of(module: nn.Module, x: Tensor) -> Tensor:
     """What the weight is multiplied with, shape (groups, in, rows)."""
     piece = piece_of(module)
+    if piece.table:
+        return F.one_hot(x.flatten(), piece.inputs).T[None].float()
     if not piece.kernel:
         return x.flatten(0, -2).T[None]
     if piece.transposed:
@@ -74,8 +77,9 @@ def gradient_rows(module: nn.Module, g: Tensor) -> Tensor:
 
 
 def without_bias(module: nn.Module) -> nn.Module:
-    if module.bias is not None:
-        module.bias.data.zero_()
+    bias = bias_of(module)
+    if bias is not None:
+        bias.data.zero_()
     return module
 
 
@@ -110,7 +114,8 @@ def test_input_sums_equal_explicit_rows(module: nn.Module):
     x = inputs(module, n=3)
     sums, rows = kind_of(module).input_sums(module, x), rows_of(module, x)
     assert sums.rows == rows.shape[2]
-    torch.testing.assert_close(sums.gram, rows @ rows.mT, **CLOSE)
+    read = as_matrix(module) @ rows if piece_of(module).table else rows
+    torch.testing.assert_close(sums.gram, read @ read.mT, **CLOSE)
     torch.testing.assert_close(sums.total, rows.sum(2), **CLOSE)
 
 
@@ -121,7 +126,8 @@ def test_moments_of_the_outputs_follow_from_those_of_the_inputs(module: nn.Modul
     kind, weight = kind_of(module), as_matrix(module)
     if piece_of(module).transposed:
         pytest.skip("its outputs are sums over several rows")
-    predicted = weight @ kind.input_sums(module, x).gram @ weight.mT
+    gram = kind.input_sums(module, x).gram
+    predicted = gram if piece_of(module).table else weight @ gram @ weight.mT
     actual = kind.output_gram(module, module(x).detach())
     torch.testing.assert_close(actual, predicted, rtol=1e-4, atol=1e-3)
 
@@ -158,11 +164,13 @@ def test_positions_and_outputs_follow_from_the_size(module: nn.Module):
 
 @each_layer
 def test_half_precision_is_summed_in_float32(module: nn.Module):
-    x = inputs(module).bfloat16()
-    kind = kind_of(module)
+    kind, x = kind_of(module), inputs(module)
+    x = x.bfloat16() if x.is_floating_point() else x
     sums = kind.input_sums(module.bfloat16(), x)
     assert sums.gram.dtype == torch.float32
-    rows = rows_of(module, x.float())
+    rows = rows_of(module, x if piece_of(module).table else x.float())
+    if piece_of(module).table:
+        rows = as_matrix(module).float() @ rows
     torch.testing.assert_close(sums.gram, rows @ rows.mT, **CLOSE)
 
 
@@ -173,7 +181,10 @@ def test_a_plain_layer_is_known_by_its_shapes(module: nn.Module):
     assert piece_of(again) == piece
     assert again.weight.shape == piece.weight_shape
     with torch.no_grad():
-        for ours, theirs in ((weight_of(again), weight_of(module)), (again.bias, module.bias)):
+        for ours, theirs in (
+            (weight_of(again), weight_of(module)),
+            (bias_of(again), bias_of(module)),
+        ):
             if theirs is not None:
                 ours.copy_(theirs)
     torch.testing.assert_close(again(inputs(module)), module(inputs(module)), **CLOSE)
@@ -191,6 +202,20 @@ def test_rebuild_keeps_dtype_mode_bias_and_what_is_trained(name: str, dtype: tor
     assert torch.equal(built[-1].bias, module.bias)
     assert built[0].bias is None
     assert built.merge().weight.dtype == dtype
+
+
+def test_a_table_keeps_its_settings_in_factors_and_back():
+    module = nn.Embedding(9, 5, padding_idx=3, sparse=True, scale_grad_by_freq=True)
+    form = low_rank_form(piece_of(module), 2)
+    built = rebuild(module, form, [torch.ones(p.weight_shape) for p in form.pieces])
+    for table in (built[0], built.merge()):
+        assert (table.padding_idx, table.sparse, table.scale_grad_by_freq) == (3, True, True)
+    assert (built.num_embeddings, built.embedding_dim, built.padding_idx) == (9, 5, 3)
+
+
+def test_a_table_that_changes_as_it_is_read_is_refused():
+    bounded = nn.Embedding(9, 5, max_norm=1.0)
+    assert "max_norm" in (kind_of(bounded).refusal(bounded) or "")
 
 
 def test_a_chain_of_one_merges_to_itself():

@@ -126,14 +126,19 @@ def test_a_network_that_does_not_run_with_factors_says_so():
         find_rank(ReadsWeight(), "inner", lambda m: m(x).sum(), tolerance=0.1)
 
 
-NETWORK = nn.Sequential(nn.Linear(8, 8), nn.Embedding(3, 4), nn.Linear(8, 8))
+NETWORK = nn.Sequential(nn.Linear(8, 8), nn.EmbeddingBag(3, 4, mode="max"), nn.Linear(8, 8))
 
 
 @pytest.mark.parametrize(
     ("model", "options", "error", "message"),
     [
         (NETWORK, {"layer": "7"}, InputError, "no layer is called '7'; layers are: 0, 2"),
-        (NETWORK, {"layer": "1"}, InputError, "no layer type is registered for torch.nn.Embedding"),
+        (
+            NETWORK,
+            {"layer": "1"},
+            InputError,
+            "no layer type is registered for .*EmbeddingBag",
+        ),
         (nn.Linear(4, 4), {"layer": ""}, InputError, "wrap it in nn.Sequential"),
         (NETWORK, {"tolerance": -1.0}, InputError, "zero or more"),
         (NETWORK, {"method": "svdd"}, InputError, "unknown method"),

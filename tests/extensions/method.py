@@ -26,7 +26,7 @@ class OutputRows:
     state = Rows
 
     def applies(self, piece: Piece) -> bool:
-        return piece.groups == 1
+        return piece.groups == 1 and not piece.table
 
     def prepare(self, problem: Problem) -> Rows:
         weight, a, g = problem.weight[0], problem.a[0], problem.g[0]

@@ -83,7 +83,8 @@ def test_only_the_metric_of_the_loss_changes():
         torch.testing.assert_close(
             *(a.diagonal(dim1=1, dim2=2).sum() for a in (joint.loss_a(name), joint.a(name)))
         )
-        assert not torch.allclose(joint.loss_a(name), joint.a(name), rtol=0.01)
+        one_row = name.endswith("token_type_embeddings")  # which is all that is looked up
+        assert torch.allclose(joint.loss_a(name), joint.a(name), rtol=0.01) == one_row
 
 
 def test_layers_whose_rows_are_of_no_example_are_taken_apart():
@@ -175,7 +176,7 @@ def test_sums_of_another_shape_are_refused(tmp_path: Path):
 def test_a_workspace_gives_the_same_and_keeps_to_its_memory(tmp_path: Path):
     model = bert()
     whole = calibrate(model, BATCHES)
-    widths = {spec.piece.matrix_shape for spec in whole.specs.values()}
+    widths = {spec.piece.moment_shape for spec in whole.specs.values()}
     most = 12 * max(4 * n * n + 3 * m * m for _, m, n in widths)
     parts = calibrate(model, BATCHES, workspace=tmp_path, memory_bytes=most)
     assert len(list(tmp_path.glob("moments-*"))) > 1

@@ -142,16 +142,24 @@ def test_a_result_that_is_no_gain_says_so():
 
 @pytest.mark.parametrize("cost", ["params", "bytes", "macs"])
 def test_a_budget_out_of_reach_names_parts_that_are_no_sites(cost: str):
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(13, 15))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * self.weight.sum()
+
     class Worded(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.words, self.norm = nn.Embedding(100, 8), nn.LayerNorm(8)
-            self.fc, self.head = nn.Linear(8, 8), nn.Bilinear(8, 8, 3)
+            self.words, self.norm = nn.Embedding(100, 8, max_norm=100.0), nn.LayerNorm(8)
+            self.fc, self.head = nn.Linear(8, 8), Odd()
 
         def forward(self, ids: torch.Tensor) -> torch.Tensor:
             x = self.fc(self.norm(self.words(ids)))
             x = x + 0 * x @ (x.mT @ x)
-            return self.head(x, x)
+            return self.head(x)
 
     with pytest.raises(BudgetError) as caught:
         compress(Worded(), [torch.randint(100, (32,))], budget=Budget(costs={cost: 0.01}))
@@ -161,7 +169,8 @@ def test_a_budget_out_of_reach_names_parts_that_are_no_sites(cost: str):
         return
     size = 4 if cost == "bytes" else 1
     assert f"'words' keeps {800 * size} (" in said
-    assert "no layer type is registered for torch.nn.Embedding" in said
+    assert "max_norm rescales its rows" in said
+    assert "no layer type is registered for" in said
     assert f"'head' keeps {195 * size} (" in said
     assert f"'every LayerNorm' keeps {16 * size} (" in said
     assert "it has no matrix" in said

@@ -71,6 +71,8 @@ def test_ratios_are_those_of_layers_truncated_one_by_one(make: Any):
     found = ratios(model, moments)
     for curve in curves(model, moments, methods=METHODS, progress=False).curves:
         name = curve.site.name
+        if "embeddings" in name or name == "transformer.wpe":
+            continue  # positions are looked up once for all examples; token types are too few
         layer = model.get_submodule(name)
         problem = problem_of(layer, name, moments)
         option = half_sized(problem, curve.options)

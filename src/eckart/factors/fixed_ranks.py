@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -203,7 +203,9 @@ class Start:
         if self.moments is None:
             nested = truncated_svd(weight)
         else:
-            nested = weighted_svd(problem_of(layer, name, self.moments))
+            problem = problem_of(layer, name, self.moments)
+            found = weighted_svd(problem)
+            nested = replace(found, right=problem.spread(found.right))
         pieces = nested.with_core(rank) if self.core else nested.balanced(rank)
         return pieces, float(nested.losses[rank])
 

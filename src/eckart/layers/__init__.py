@@ -4,6 +4,7 @@ from eckart.layers.carrying import Carrying
 from eckart.layers.conv import ConvType
 from eckart.layers.conv_transpose import ConvTransposeType
 from eckart.layers.decoding import decoded
+from eckart.layers.embedding import EmbeddingType, looked_up
 from eckart.layers.factored import (
     Factored,
     blank,
@@ -48,12 +49,14 @@ for _axes in (1, 2, 3):
     register_layer(ConvType(_axes))
     register_layer(ConvTransposeType(_axes))
 register_layer(TransposedType())
+register_layer(EmbeddingType())
 
 __all__ = [
     "LAYER_TYPES",
     "Carrying",
     "ConvTransposeType",
     "ConvType",
+    "EmbeddingType",
     "Factored",
     "FewBits",
     "InputSums",
@@ -71,6 +74,7 @@ __all__ = [
     "exchanged",
     "factors_in",
     "filled",
+    "looked_up",
     "matrix_of",
     "merged_piece",
     "narrowed",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from eckart.layers.carrying import Carrying
+from eckart.layers.embedding import keep_settings
 from eckart.layers.few_bits import FewBits
 from eckart.layers.product import Product
 from eckart.layers.registry import (
@@ -29,6 +30,7 @@ from eckart.records import Form, Piece
 _READ = {"weight", "bias", "in_features", "out_features", "nf", "nx"} | {
     *("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups"),
     *("padding_mode", "output_padding", "transposed"),
+    *("num_embeddings", "embedding_dim", "padding_idx"),
 }
 """The attributes of the layer that are read from what replaces it."""
 
@@ -105,7 +107,7 @@ class Factored(nn.Sequential):
         if type(last) is Carrying:
             *whole, left = (weight for weight in weights if isinstance(weight, Tensor))
             if not last.take(left.flatten(1)):
-                whole[-1] = self._pivoted(last, whole[-1], left)
+                whole[-1] = self._pivoted(last, whole[-1], self.form.pieces[-2], left)
         for part, weight in zip(self, whole, strict=False):
             if isinstance(weight, Rounded):
                 part.take(weight)  # type: ignore[operator]
@@ -113,11 +115,12 @@ class Factored(nn.Sequential):
                 weight_of(part).copy_(weight)
 
     @staticmethod
-    def _pivoted(last: Carrying, before: Tensor, left: Tensor) -> Tensor:
+    def _pivoted(last: Carrying, before: Tensor, piece: Piece, left: Tensor) -> Tensor:
         """Fill the last piece in its carrying form; returns the weight that then goes before it."""
-        found = spanning_rows(left.double().flatten(1), before.double().flatten(1))
+        rows = exchanged(before, piece)
+        found = spanning_rows(left.double().flatten(1), rows.double().flatten(1))
         last.fill(found.rest, found.order)
-        return found.rows.reshape(before.shape)
+        return exchanged(found.rows.reshape(rows.shape), piece)
 
     def merge(self) -> nn.Module:
         """The dense layer that computes the same, up to rounding.
@@ -134,7 +137,10 @@ class Factored(nn.Sequential):
 
     def _whole(self, piece: Piece, like: Tensor) -> nn.Module:
         kind = LAYER_TYPES.get(self.stands_for or "", _kind_of(self[0]))
-        return kind.whole(piece, like) if isinstance(kind, OwnLayout) else kind.plain(piece, like)
+        made = kind.whole if isinstance(kind, OwnLayout) else kind.plain
+        whole = made(piece, like)
+        keep_settings(whole, self[0])
+        return whole
 
 
 _OWN = (Carrying, FewBits)
@@ -230,6 +236,7 @@ def _like(fresh: nn.Module, module: nn.Module) -> nn.Module:
     """The fresh module, with the other's mode, trainable where the other is."""
     if isinstance(fresh, Factored) and isinstance(kind := known_type_of(module), OwnLayout):
         fresh.stands_for = kind.name
+    keep_settings(fresh[0] if isinstance(fresh, Factored) else fresh, module)
     fresh.requires_grad_(weight_of(module).requires_grad)
     keep_bias_trainable(fresh[-1] if isinstance(fresh, Factored) else fresh, module)
     return fresh.train(module.training)

@@ -41,6 +41,8 @@ def no_narrowing(module: nn.Module, role: str) -> str | None:
     if isinstance(kind, OwnLayout):
         return f"{type(module).__name__} keeps its weight transposed"
     piece = kind.piece(module)
+    if piece.table:
+        return f"{type(module).__name__} keeps its width"
     if role == "follower" or piece.groups > 1:
         if role == "follower" and piece.is_depthwise:
             return None

@@ -20,13 +20,14 @@ class InputSums:
     """What one batch adds to an input moment.
 
     Attributes:
-        gram: ``sum x xᵀ`` over rows, float32 or better, shape (groups, in, in).
-        total: ``sum x`` over rows, shape (groups, in).
+        gram: ``sum x xᵀ`` over rows, float32 or better, shape (groups, in, in). Of a table:
+            ``sum y yᵀ`` of the rows that are looked up, shape (1, out, out).
+        total: ``sum x`` over rows, shape (groups, in). Of a table: how often each row is looked up.
         rows: number of rows.
     """
 
     gram: Float[Tensor, "groups in in"]
-    total: Float[Tensor, "groups in"]
+    total: Float[Tensor, "groups _in"]
     rows: int
 
 
@@ -158,9 +159,9 @@ def as_matrix(module: nn.Module) -> Float[Tensor, "groups out in"]:
 
 
 def matrix_of(weight: Tensor, piece: Piece) -> Float[Tensor, "groups out in"]:
-    """A piece's weight as one matrix per group. Inputs of a transposed piece come first in it."""
+    """A piece's weight as one matrix per group; the inputs come first in some."""
     groups, rows, columns = piece.matrix_shape
-    if piece.transposed:
+    if piece.inputs_first:
         return weight.reshape(groups, columns, rows).mT
     return weight.reshape(groups, rows, columns)
 
@@ -168,9 +169,9 @@ def matrix_of(weight: Tensor, piece: Piece) -> Float[Tensor, "groups out in"]:
 def exchanged(weight: Tensor, piece: Piece) -> Tensor:
     """A piece's weight as (out, in, *kernel), or the way back; new unless that is its layout.
 
-    Transposed pieces keep the inputs first, and the outputs of one group second.
+    Transposed pieces and tables keep the inputs first, and the outputs of one group second.
     """
-    if not piece.transposed:
+    if not piece.inputs_first:
         return weight
     groups: Tensor = weight.unflatten(0, (piece.groups, -1))
     return groups.transpose(1, 2).flatten(0, 1)
@@ -178,4 +179,4 @@ def exchanged(weight: Tensor, piece: Piece) -> Tensor:
 
 def weight_from(matrix: Float[Tensor, "groups out in"], piece: Piece) -> Tensor:
     """The weight of a piece from its matrix: the inverse of ``matrix_of``."""
-    return (matrix.mT if piece.transposed else matrix).reshape(piece.weight_shape)
+    return (matrix.mT if piece.inputs_first else matrix).reshape(piece.weight_shape)

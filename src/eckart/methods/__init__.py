@@ -28,6 +28,7 @@ from eckart.methods.registry import (
 from eckart.methods.rounding import Rounding
 from eckart.methods.selection import Ranking, Selection, eliminated, largest_norm, lasso_path
 from eckart.methods.spatial import Spatial, spatial_form
+from eckart.methods.tables import Table
 from eckart.methods.tucker2 import TuckerTwo, tucker2_form
 
 register_method(LowRank("svd", plain_svd))
@@ -61,6 +62,7 @@ __all__ = [
     "Rounding",
     "Selection",
     "Spatial",
+    "Table",
     "TuckerTwo",
     "Weight",
     "built",

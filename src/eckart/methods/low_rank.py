@@ -71,9 +71,8 @@ class LowRank:
         """One decomposition."""
         found = self.decompose(problem)
         dtype = torch.promote_types(problem.dtype, torch.float32)
-        return LowRankState(
-            problem.piece, found.left.to(dtype), found.right.to(dtype), found.losses
-        )
+        right = problem.spread(found.right)
+        return LowRankState(problem.piece, found.left.to(dtype), right.to(dtype), found.losses)
 
     def losses(self, state: LowRankState) -> list[tuple[Form, float]]:
         """The forms of ranks from one to full."""
@@ -97,7 +96,8 @@ def low_rank_form(piece: Piece, rank: int, *, core: bool = False, pivoted: bool 
 
     With ``core``, another 1×1 kernel from ``rank`` to ``rank`` channels is in between. With
     ``pivoted``, the last kernel carries if it can: in a single group, at ranks below the number of
-    outputs. A transposed convolution becomes a 1×1 kernel, then a transposed one of its size.
+    outputs. A transposed convolution becomes a 1×1 kernel, then a transposed one of its size, and a
+    table becomes a narrower one, then a matrix.
     """
     between = rank * piece.groups
     middle = (piece.pointwise(between, between, False),) if core else ()

@@ -7,18 +7,20 @@ from functools import cached_property
 from typing import final
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
-from eckart.layers import as_matrix
+from eckart.layers import as_matrix, weight_of
 from eckart.linalg import damped
-from eckart.linalg.admissible import admissible_stack
+from eckart.linalg.admissible import admissible, admissible_stack
+from eckart.methods.tables import Table
 from eckart.moments import Moments
 from eckart.moments.shrinkage import shrunk_a, shrunk_g
 from eckart.records import Piece
 from eckart.records.offer import DAMPING
 from eckart.records.shrinkage import Shrinkage
 
+LEAST_FREQUENCY = 1e-2  # of a table's rows, relative to the mean; many are never looked up
 _NOISE = 0.25 * torch.finfo(torch.float32).eps  # in sums of float32 products; measured: 0.1 eps
 
 
@@ -31,13 +33,14 @@ class Problem:
 
     Attributes:
         piece: the dense layer's shapes.
-        weight: W, shape (groups, out, in).
+        weight: W, shape (groups, out, in); with a table, that of its small matrix.
         a: damped second moment of the inputs, (groups, in, in).
         g: damped second moment of the output gradients, (groups, out, out).
         g_scale: the factor, if ``G`` is a multiple of the identity; else None.
         dtype: of the layer's own weight. States are kept in float32 unless this is more precise.
         title: names everything that states depend on, except the method; empty if they are not
             kept.
+        table: what the layer is in front of the small matrix, if it is a table; else None.
         narrowed: whether channels were removed from the layer. It may be narrowed to many widths.
     """
 
@@ -51,10 +54,11 @@ class Problem:
         g_scale: float | None = None,
         dtype: torch.dtype = torch.float64,
         title: str = "",
+        table: Table | None = None,
         narrowed: bool = False,
     ) -> None:
         self.piece, self.g_scale, self.dtype = piece, g_scale, dtype
-        self.title, self.narrowed = title, narrowed
+        self.title, self.table, self.narrowed = title, table, narrowed
         self._weight, self._a, self._g = weight, a, g
 
     @cached_property
@@ -68,6 +72,13 @@ class Problem:
     @cached_property
     def g(self) -> Float64[Tensor, "groups out out"]:
         return self._g() if callable(self._g) else self._g
+
+    def spread(self, right: Float[Tensor, "groups rank _"]) -> Float[Tensor, "groups rank in"]:
+        """A factor of ``weight`` as one of the layer: the same, but before a table's small matrix.
+
+        Every method that factors tables passes the factor through this that reads the inputs.
+        """
+        return right if self.table is None else self.table.spread(right)
 
 
 def problem_of(
@@ -83,12 +94,15 @@ def problem_of(
     that is a multiple of the identity needs neither. The
     numbers are checked here, so methods do not check them again.
     """
-    stored, scale = as_matrix(layer), moments.g_scale(name)
-    dtype, device = stored.dtype, stored.device
+    stored, scale = weight_of(layer), moments.g_scale(name)
+    dtype, device, piece = stored.dtype, stored.device, moments.specs[name].piece
+    what = f"layer {name!r}: its weight"
+    table = Table(admissible(stored, what)) if piece.table else None
 
     def a() -> Tensor:
         found = moments.loss_a(name) if shrinkage is None else shrunk_a(moments, name, shrinkage)
-        return regular(found.to(device), damping)
+        seen = regular(found.to(device), damping)
+        return seen if table is None else table.moment(seen, max(damping, LEAST_FREQUENCY))
 
     def g() -> Tensor:
         if scale is not None:
@@ -98,8 +112,8 @@ def problem_of(
 
     shrunk = "" if shrinkage is None else f" {shrinkage!r}"
     title = f"{name} damping {damping!r}{shrunk} {str(dtype).removeprefix('torch.')} {device}"
-    weight = admissible_stack(stored, f"layer {name!r}: its weight")
-    return Problem(moments.specs[name].piece, weight, a, g, g_scale=scale, dtype=dtype, title=title)
+    weight = admissible_stack(as_matrix(layer), what) if table is None else table.matrix
+    return Problem(piece, weight, a, g, g_scale=scale, dtype=dtype, title=title, table=table)
 
 
 def regular(

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from eckart.errors import NonFiniteError
-from eckart.layers import InputSums, LayerType, type_of
+from eckart.layers import InputSums, LayerType, looked_up, type_of
 from eckart.linalg import gradient_grams
 from eckart.moments.distinct import DistinctInputs
 from eckart.moments.file_format import PARTS, scatter_key
@@ -89,7 +89,8 @@ class Accumulator:
         index = batch.inputs.index(x, kind.geometry(module))
         batch.calls.setdefault(name, []).append(index)
         if index == len(batch.sums):
-            sums = kind.input_sums(module, self._counted(kind, module, x))
+            read = x[..., None] if kind.piece(module).table else x  # numbers of rows are no vectors
+            sums = kind.input_sums(module, self._counted(kind, module, read))
             _check_finite(sums.gram, f"the inputs of layer {name!r}")
             batch.sums.append(sums)
         return self._by_example(kind, module, x)
@@ -166,8 +167,11 @@ class Accumulator:
 
     def _by_example(self, kind: LayerType, module: nn.Module, x: Tensor) -> Tensor | None:
         """A copy of shape (examples, rows, in), zero at padding; None if rows are not joint."""
-        examples = self._batch.joint_examples
-        if examples is None or kind.piece(module).kernel or x.dim() < 2 or len(x) != examples:
+        examples, piece = self._batch.joint_examples, kind.piece(module)
+        if examples is not None and piece.table:
+            x = looked_up(module, x)
+            examples = 1 if len(x) == 1 else examples  # once for all, as positions often are
+        if examples is None or piece.kernel or x.dim() < 2 or len(x) != examples:
             return None
         real = real_rows(self._batch.masks, x.shape[:-1])
         rows = x.float().reshape(examples, -1, x.shape[-1])
@@ -214,9 +218,10 @@ def moment_bytes(layers: Mapping[str, nn.Module], outputs: int = 1, joint: bool 
     for module in layers.values():
         kind = type_of(module)
         if kind is not None:
-            groups, out, inputs = kind.piece(module).matrix_shape
+            piece = kind.piece(module)
+            groups, out, inputs = piece.moment_shape
             gradients = outputs * out * out + joint * inputs * inputs
-            total += 8 * groups * (inputs * (inputs + 1) + gradients)
+            total += 8 * groups * (inputs * inputs + piece.matrix_shape[2] + gradients)
     return total
 
 

@@ -153,12 +153,12 @@ def _check_sums(
     shapes: Mapping[str, tuple[int, ...]],
     paths: Sequence[str],
 ) -> None:
-    groups, out, inputs = spec.piece.matrix_shape
-    gram, total = (groups, inputs, inputs), (groups, inputs)
+    groups, out, size = spec.piece.moment_shape
+    gram, total = (groups, size, size), (groups, spec.piece.matrix_shape[2])
     needed = {
         f"gram/{spec.input}": gram,
         f"total/{spec.input}": total,
-        f"diagonal/gram/{spec.input}": total,
+        f"diagonal/gram/{spec.input}": (groups, size),
     }
     if f"joint/{spec.name}" in shapes:
         needed[f"joint/{spec.name}"] = gram

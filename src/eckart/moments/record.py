@@ -92,7 +92,7 @@ class Moments:
     scatters: Mapping[str, Scatter] = field(default_factory=dict)
 
     def a(self, layer: str) -> Float64[Tensor, "groups in in"]:
-        """``A = E[x xᵀ]`` at the inputs of a layer: the mean over rows."""
+        """``A = E[x xᵀ]`` at the inputs of a layer: the mean over rows. Of a table: ``W A Wᵀ``."""
         key = self.specs[layer].input
         return self.grams[key] / self.rows[key]
 
@@ -105,7 +105,7 @@ class Moments:
         return joint * torch.where(own > 0, trace(self.a(layer)) / own, 1.0)
 
     def mean(self, layer: str) -> Float64[Tensor, "groups in"]:
-        """Mean input of a layer."""
+        """Mean input of a layer; the frequencies of a table's rows."""
         key = self.specs[layer].input
         return self.totals[key] / self.rows[key]
 
@@ -158,10 +158,11 @@ class Moments:
     @property
     def nbytes(self) -> int:
         """Bytes of the sums, computed from the shapes of the layers; no file is read."""
-        shapes = {spec.input: spec.piece.matrix_shape for spec in self.specs.values()}
-        entries = sum(groups * size * (size + 1) for groups, _, size in shapes.values())
+        pieces = {spec.input: spec.piece for spec in self.specs.values()}
+        shapes = [(*p.moment_shape, p.matrix_shape[2]) for p in pieces.values()]
+        entries = sum(groups * (size * size + inputs) for groups, _, size, inputs in shapes)
         for name, spec in self.specs.items():
-            groups, out, size = spec.piece.matrix_shape
+            groups, out, size = spec.piece.moment_shape
             entries += groups * out * out * len(self.output_keys(name))
             entries += groups * size * size * (name in self.joint_grams)
         return 8 * entries

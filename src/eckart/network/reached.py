@@ -6,18 +6,28 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, final
 
+import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from eckart.running.batches import tensors_in
 
+_LOOKUPS: tuple[Callable[..., Any], ...] = (F.embedding, torch.embedding)
+
 
 class _Reads(TorchFunctionMode):
-    """Notes which tensors torch's functions get, where the result is a tensor."""
+    """Notes which tensors torch's functions get, where the result is a tensor.
+
+    Attributes:
+        seen: the identities of all of them.
+        computed: of those that some function got that does not only look up rows.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.seen: set[int] = set()
+        self.computed: set[int] = set()
 
     def __torch_function__(
         self, func: Callable[..., Any], _: Any, args: Any = (), kwargs: Any = None
@@ -25,7 +35,9 @@ class _Reads(TorchFunctionMode):
         """Call the function; a read of a shape or a dtype gives no tensor, and does not count."""
         result = func(*args, **(kwargs or {}))
         if tensors_in(result):
-            self.seen |= {id(t) for t in tensors_in((args, kwargs or {}))}
+            given = {id(t) for t in tensors_in((args, kwargs or {}))}
+            self.seen |= given
+            self.computed |= given if func not in _LOOKUPS else set()
         return result
 
 
@@ -38,10 +50,12 @@ class Reached:
 
     Attributes:
         missing: the parameters that no pass reached so far, by name.
+        computed: identities of the parameters that the first pass used beyond looking up rows.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self._model, self._first = model, True
+        self.computed: set[int] = set()
         scripts = [m for m in model.modules() if type(m).__module__ == "torch.jit._script"]
         hidden = {id(p) for module in scripts for p in module.parameters()}
         self.missing = {n: p for n, p in model.named_parameters() if id(p) not in hidden}
@@ -62,6 +76,7 @@ class Reached:
                 handle.remove()
         self._first = False
         found = called | (reads.seen if reads is not None else set())
+        self.computed |= reads.computed if reads is not None else set()
         self.missing = {name: p for name, p in self.missing.items() if id(p) not in found}
 
     def reads(self, layer: nn.Module) -> bool:
@@ -69,6 +84,10 @@ class Reached:
         missing = {id(p) for p in self.missing.values()}
         matrices = (p for p in layer._parameters.values() if p is not None and p.dim() > 1)
         return any(id(p) not in missing for p in matrices)
+
+    def computes_with(self, layer: nn.Module) -> bool:
+        """Whether the first pass used the weight of a layer in more than lookups."""
+        return any(id(p) in self.computed for p in layer._parameters.values())
 
 
 def _own(module: nn.Module) -> set[int]:

@@ -136,7 +136,8 @@ class _Followed:
 def _items(graph: Any) -> Iterator[_Followed]:
     """What goes with each layer's output channels, once for all layers of a group."""
     modules = (module for module in graph.module2node if isinstance(module, nn.Module))
-    layers = [module for module in modules if type_of(module) is not None]
+    known = [module for module in modules if type_of(module) is not None]
+    layers = [layer for layer in known if not piece_of(layer).table]  # which keep their width
     pieces = [piece_of(layer) for layer in layers]
     widest = max((width for p in pieces for width in (p.inputs, p.outputs)), default=0)
     seen: set[object] = set()
@@ -172,6 +173,6 @@ def _group(found: _Followed, names: Mapping[nn.Module, str]) -> ChannelGroup | N
 
 
 def _side(module: nn.Module, handler: str) -> str:
-    if type_of(module) is None or piece_of(module).is_depthwise:
+    if type_of(module) is None or piece_of(module).is_depthwise or piece_of(module).table:
         return "followers"
     return "readers" if handler == "prune_in_channels" else "writers"

@@ -171,6 +171,8 @@ class Form:
             ),
             "its groups differ": not self._groups_fit(dense),
             "its transposed pieces differ": not self._turns_like(dense),
+            "its tables differ": [p.table for p in self.pieces]
+            != [dense.table] + [False] * len(widths),
             "a piece carries that cannot": not self._carries_rightly(),
             "its bias is misplaced": [p.bias for p in self.pieces]
             != [False] * len(widths) + [dense.bias],

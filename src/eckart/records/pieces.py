@@ -21,13 +21,16 @@ WIDTHS = (2, 3, 4, 5, 6, 7, 8)
 """How many bits a code may have."""
 IDLE: Axis = (1, 1, 0, 1, 0)  # an axis on which nothing is done
 _ORDER_BYTES = 8  # of an index
-_UNLESS = {"carries": 0, "extra": [], "transposed": False, "bits": 0, "span": 0}
+_UNLESS = {
+    **{"carries": 0, "extra": [], "transposed": False, "table": False},
+    **{"bits": 0, "span": 0},
+}
 """Written only where they differ from this."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One plain layer: a matrix (``kernel=()``), a convolution, or a transposed convolution.
+    """One plain layer: a matrix (``kernel=()``), a convolution, a transposed one, or a table.
 
     Attributes:
         inputs, outputs: features or channels.
@@ -40,6 +43,8 @@ class Piece:
         extra: what is added at the end of each axis; empty if nothing is. In a convolution with
             ``padding="same"`` and an even kernel: padding. In a transposed one: output padding.
         transposed: whether it is a transposed convolution, as ``torch.nn.ConvTranspose2d``.
+        table: whether rows of it are looked up by their numbers, as in ``torch.nn.Embedding``: a
+            matrix that is multiplied with a column of the identity.
         bits: of each code that stands for a weight, 2 to 8; 0 keeps numbers of the layer's dtype.
         span: how many columns of the matrix share a scale; 0 is a whole row.
     """
@@ -57,6 +62,7 @@ class Piece:
     carries: Count = 0
     extra: tuple[Count, ...] = ()
     transposed: bool = False
+    table: bool = False
     bits: Count = 0
     span: Count = 0
 
@@ -88,6 +94,10 @@ class Piece:
 
     def _contradictory_end(self) -> str | None:
         """What is added at the end of an axis must be what torch can add there."""
+        if self.table and (self.kernel or self.transposed or self.bias or self.carries):
+            return "a table has no kernel and no bias, and carries nothing"
+        if self.table and self.groups > 1:
+            return f"a table has one group, got {self.groups}"
         if self.transposed and not (self.kernel and self.padding_mode == "zeros"):
             return "a transposed piece is a convolution with padding_mode 'zeros'"
         if self.extra and (len(self.extra) != len(self.kernel) or not any(self.extra)):
@@ -102,8 +112,8 @@ class Piece:
         """A width must be known, and spans belong to codes."""
         if self.bits not in (0, *WIDTHS):
             return f"bits are 0 or one of {', '.join(map(str, WIDTHS))}, got {self.bits}"
-        if self.bits and self.carries:
-            return "a piece that carries keeps numbers of the layer's dtype"
+        if self.bits and (self.carries or self.table):
+            return "a piece that carries, or a table, keeps numbers of the layer's dtype"
         return "only codes have spans" if self.span and not self.bits else None
 
     @property
@@ -130,9 +140,14 @@ class Piece:
         return weight + self.outputs * self.bias * itemsize
 
     @property
+    def inputs_first(self) -> bool:
+        """Whether torch keeps the inputs on the first axis of the weight."""
+        return self.transposed or self.table
+
+    @property
     def weight_shape(self) -> Size:
         """Shape of the weight as in torch, including the rows that only carry."""
-        if self.transposed:
+        if self.inputs_first:
             return (self.inputs, self.outputs // self.groups, *self.kernel)
         return (self.outputs, self.inputs // self.groups, *self.kernel)
 
@@ -160,6 +175,16 @@ class Piece:
             self.outputs // self.groups * rows,
             self.inputs // self.groups * columns,
         )
+
+    @property
+    def moment_shape(self) -> tuple[int, int, int]:
+        """Groups, and the sizes of the moments of output gradients and of inputs.
+
+        A table has the moment of the rows that are looked up in place of that of its inputs, of
+        which each is a column of the identity.
+        """
+        groups, out, inputs = self.matrix_shape
+        return (groups, out, out if self.table else inputs)
 
     @property
     def weights(self) -> int:
@@ -225,7 +250,9 @@ class Piece:
         return _output_size(size, self.axes, self.transposed) if self.kernel else size
 
     def macs(self, size: Size) -> int:
-        """Multiply-adds for one example whose input has ``size`` positions."""
+        """Multiply-adds for one example whose input has ``size`` positions; a table has none."""
+        if self.table:
+            return 0
         return self.weights * prod(size if self.transposed else self.output_size(size))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from eckart.errors import EckartError, InputError
 from eckart.layers import as_matrix, piece_of, rebuild, weight_of
 from eckart.linalg.admissible import admissible_stack
-from eckart.methods import Method, Problem, Weight, methods_named, problem_of
+from eckart.methods import Method, Problem, Table, Weight, methods_named, problem_of
 from eckart.moments import Moments
 from eckart.moments.shrinkage import shrinkage_of
 from eckart.network.identity import check_same_network
@@ -177,13 +177,17 @@ def _problem(model: nn.Module, module: nn.Module, layer: str, moments: Moments |
             why = moments.skipped.get(layer, "not seen in calibration")
             raise InputError(f"layer {layer!r} has no moments: {why}")
         return problem_of(module, layer, moments, DAMPING, shrinkage_of(moments, layer))
+    piece, stored = piece_of(module), weight_of(module).detach()
     weight = admissible_stack(as_matrix(module), f"layer {layer!r}: its weight")
+    table = Table(stored) if piece.table else None
+    if table is not None:
+        weight = table.matrix()
     groups, outputs, inputs = weight.shape
 
     def white(size: int) -> Tensor:
         return torch.eye(size, dtype=weight.dtype, device=weight.device).repeat(groups, 1, 1)
 
-    return Problem(piece_of(module), weight, white(inputs), white(outputs))
+    return Problem(piece, weight, white(inputs), white(outputs), table=table)
 
 
 def _candidates(offers: Sequence[tuple[Form, float]], params: int) -> dict[int, Form]:

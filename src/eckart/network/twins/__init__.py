@@ -2,6 +2,8 @@
 
 from eckart.network.twins.attention import Attention
 from eckart.network.twins.attention_twin import AttentionTwin
+from eckart.network.twins.bag_twin import Bags, BagTwin
+from eckart.network.twins.bilinear_twin import BilinearTwin, Pairs
 from eckart.network.twins.cell import Cell
 from eckart.network.twins.cell_twin import CellTwin
 from eckart.network.twins.encoder_twin import EncoderTwin
@@ -25,17 +27,23 @@ register_twin(AttentionTwin())
 register_twin(EncoderTwin())
 register_twin(RecurrentTwin())
 register_twin(CellTwin())
+register_twin(BilinearTwin())
+register_twin(BagTwin())
 register_twin(WeightTwin())
 
 __all__ = [
     "TWINS",
     "Attention",
     "AttentionTwin",
+    "BagTwin",
+    "Bags",
+    "BilinearTwin",
     "Cell",
     "CellTwin",
     "Composite",
     "EncoderTwin",
     "Multiplies",
+    "Pairs",
     "Recurrent",
     "RecurrentTwin",
     "SamePadded",

@@ -79,8 +79,8 @@ class WeightTwin:
 def _kind(module: nn.Module) -> LayerType | None:
     """The type of layer that a module is, if it is not plainly of that type."""
     kind = next((k for k in LAYER_TYPES.values() if isinstance(module, k.module)), None)
-    if kind is None or isinstance(kind, OwnLayout):
-        return None
+    if kind is None or isinstance(kind, OwnLayout) or kind.module is nn.Embedding:
+        return None  # rows of a table are not multiplied with anything
     parameters = list(module.parameters())
     usable = all(p.is_floating_point() and not p.is_meta and not is_lazy(p) for p in parameters)
     if not parameters or not usable or set(module._modules) - {"parametrizations"}:

@@ -134,7 +134,7 @@ def groups_within(
 
 def _needed(together: Sequence[nn.Module], probe: Probe | None, apart: int) -> int:
     """Bytes of one input's sum and of what every layer's gradients add for each output."""
-    shapes = [piece_of(layer).matrix_shape for layer in together]
+    shapes = [piece_of(layer).moment_shape for layer in together]
     groups, _, inputs = shapes[0]
     shared = groups * inputs * inputs
     if probe is None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from eckart.errors import InputError, NoGradientError
-from eckart.layers import type_of
+from eckart.layers import piece_of, type_of
 from eckart.metrics import Outputs, Probe, count_of, fitting_metric, is_joint, name_of, probe_of
 from eckart.moments import Moments
 from eckart.moments.accumulator import Accumulator
@@ -40,6 +40,7 @@ from eckart.stages.calibrate.task import Task
 NO_GRADIENT = "no gradient reached its outputs in calibration"
 _NOT_CALLED = "never called in calibration"
 _READ = f"{_NOT_CALLED}: another module reads its weight instead"
+_COMPUTED = "the network computes with its rows, and does not only look them up"
 _SAMPLE = 64  # examples whose inputs are kept
 _SAMPLE_OUTPUTS = 2**25  # or fewer, whose outputs are no more numbers than this
 _SEED_STRIDE = 1_000_003  # a prime, so that (seed, batch) pairs rarely meet
@@ -172,6 +173,8 @@ class Run:
                 reasons[name] = "no row reached it in calibration"
             elif self.metric is not None and not self._has_gradients(name):
                 reasons[name] = NO_GRADIENT
+            elif piece_of(module).table and self.reached.computes_with(module):
+                reasons[name] = _COMPUTED
             else:
                 spec = _spec(name, module, tuple(sizes.get(name, ())), sums.input_of[name])
                 specs[name] = replace(spec, multiplied=whole.get(name, "never"))

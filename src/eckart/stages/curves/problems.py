@@ -76,7 +76,7 @@ class Bench:
 
 def _nbytes(problem: Problem) -> int:
     """Bytes of a problem's matrices, once all of them are needed."""
-    groups, out, inputs = problem.piece.matrix_shape
+    groups, out, inputs = problem.piece.moment_shape
     return 8 * groups * (out * inputs + inputs * inputs + out * out)
 
 

@@ -149,5 +149,6 @@ def _matched(case: Case) -> list[str]:
         name
         for name, module in layers
         if not piece_of(dense[name]).transposed  # its outputs are sums over several rows
+        and not piece_of(dense[name]).table  # its inputs are the same in both networks
         and is_what_is_left(module, dense[name], kept_channels(case.plan, case.teacher, name))
     ]
