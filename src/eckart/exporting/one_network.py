@@ -23,8 +23,9 @@ def export(
     """Write a network, dense or smaller, to a file that ONNX Runtime or torch runs.
 
     The network itself stays as it is. What is written computes the same in eval mode, up to
-    rounding: batch norms are folded into the layers before them, and factors that save neither
-    weights nor multiply-adds are multiplied out.
+    rounding: batch norms are folded into the layers before them, and factors that save no weights
+    are multiplied out. Weights in codes stay codes in ONNX, of 4 or 8 bits, and are made once for
+    torch.
 
     Args:
         model: any network that ``torch.export`` can trace.

@@ -28,19 +28,43 @@ class OnnxFile:
         """Trace and write; weights above 1.9 GB go to a second file beside it."""
         library = _library()
         with told_of_tracing(self.name, network), _quiet():
-            program: Any = torch.onnx.export(
-                network.model,
-                network.args,
-                kwargs=network.kwargs,
-                dynamic_shapes=network.dynamic_shapes,
-                dynamo=True,
-                verbose=False,
-            )
+            program = _traced(network)
+        _strip(program.model)
         if sum(p.nbytes for p in network.model.parameters()) > _MOST_BYTES:
             library.save(program.model, path, external_data=f"{path.name}.data")
             return
         with written(path) as file:
             file.write(library.to_proto(program.model).SerializeToString())
+
+
+def _traced(network: Ready) -> Any:
+    """The program, with codes in the place of weights that were in codes."""
+    from eckart.exporting.onnx_codes import OPSET, put_codes  # brings onnx_ir
+
+    program: Any = torch.onnx.export(
+        network.model,
+        network.args,
+        kwargs=network.kwargs,
+        dynamic_shapes=network.dynamic_shapes,
+        opset_version=OPSET if network.codes else None,
+        optimize=not network.codes,
+        dynamo=True,
+        verbose=False,
+    )
+    if network.codes:
+        put_codes(program.model, network.codes)
+        program.optimize()
+    return program
+
+
+def _strip(model: Any) -> None:
+    """Remove where in somebody's source each node comes from: half of a small file, and private."""
+    model.metadata_props.clear()
+    for node in model.graph.all_nodes():
+        node.metadata_props.clear()
+        node.doc_string = None
+        for value in node.outputs:
+            value.metadata_props.clear()
 
 
 def _library() -> Any:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from eckart.checkpoint.merging import dequantized
+from eckart.exporting.codes import Codes, after_norms, take_codes
 from eckart.exporting.folding import fold_norms
 from eckart.layers import Factored, merged_piece
 from eckart.network.replacing import copied
@@ -27,12 +27,14 @@ class Ready:
         model: in eval mode, frozen.
         args, kwargs: what it is called with.
         dynamic_shapes: as ``torch.export`` takes them; None where all sizes are fixed.
+        codes: of the layers whose weights were in codes, by name. ``model`` has the weights.
     """
 
     model: nn.Module
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     dynamic_shapes: Any
+    codes: Mapping[str, Codes]
 
 
 def ready(model: nn.Module, example: Any, *, dynamic_batch: bool = True) -> Ready:
@@ -48,17 +50,19 @@ def ready(model: nn.Module, example: Any, *, dynamic_batch: bool = True) -> Read
     count = examples_in(inputs)
     if dynamic_batch and count < _FEWEST:
         inputs, count = repeated(inputs, _FEWEST), count * _FEWEST
-    model = dequantized(model)
-    _merge_where_nothing_is_saved(model)
-    fold_norms(model, inputs)
+    codes = take_codes(model)
+    _merge_where_nothing_is_saved(model, codes)
+    codes = after_norms(codes, fold_norms(model, inputs))
     args, kwargs = arguments_for(model, inputs)
     shapes = _free(kwargs or args, count, torch.export.Dim("batch")) if dynamic_batch else None
-    return Ready(model, args, kwargs, shapes)
+    return Ready(model, args, kwargs, shapes, codes)
 
 
-def _merge_where_nothing_is_saved(model: nn.Module) -> None:
-    """Multiply out chains that have at least the weights of the layer that they multiply to."""
-    chains = [(n, m) for n, m in model.named_modules() if type(m) is Factored]
+def _merge_where_nothing_is_saved(model: nn.Module, codes: Iterable[str]) -> None:
+    """Multiply out chains without codes that have the weights of what they multiply to, or more."""
+    coded = {name.rpartition(".")[0] for name in codes}
+    found = [(n, m) for n, m in model.named_modules() if type(m) is Factored]
+    chains = [(name, chain) for name, chain in found if name not in coded]
     for name, chain in chains:
         form = chain.form
         if merged_piece(form).weights <= sum(piece.weights for piece in form.pieces):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, final
 
 import torch
+from jaxtyping import UInt8
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -60,8 +61,12 @@ class FewBits(nn.Module):
     @property
     def weight(self) -> Tensor:
         """What the codes stand for, in the layer's dtype and torch's layout."""
-        codes = unpacked(self.codes, self.piece.bits, self.piece.matrix_shape)
-        return weight_from(self._grid.values(codes), self.piece).to(self.like.dtype)
+        return weight_from(self.grid.values(self.whole_codes), self.piece).to(self.like.dtype)
+
+    @property
+    def whole_codes(self) -> UInt8[Tensor, "groups out in"]:
+        """The codes, one per byte."""
+        return unpacked(self.codes, self.piece.bits, self.piece.matrix_shape)
 
     @torch.no_grad()
     def take(self, rounded: Rounded) -> None:
@@ -71,7 +76,8 @@ class FewBits(nn.Module):
         self.scale = grid.scale.reshape(self.piece.scales).to(self.codes.device)
 
     @property
-    def _grid(self) -> Grid:
+    def grid(self) -> Grid:
+        """What the codes stand for."""
         span = self.piece.span or self.piece.matrix_shape[2]
         return Grid(self.scale, None, self.piece.bits, span)
 
