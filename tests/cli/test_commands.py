@@ -41,9 +41,20 @@ def test_inspect(run, network):
     assert found["layers"][1]["shape"] == [16, 8, 3, 3]
     assert found["layers"][1]["macs"] == 64 * 16 * 8 * 9
     assert found["layers"][1]["moment_bytes"] == 8 * (72 * 73 + 16 * 16)
+    assert [layer["examples"] for layer in found["layers"]] == [1, 2, 64]
     assert found["moment_bytes"] == sum(layer["moment_bytes"] for layer in found["layers"])
     assert found["params"] == sum(p.numel() for p in load_model(network[0]).parameters())
     assert document(run("inspect", *network, "--json"))["macs"] is None
+
+
+def test_inspect_says_how_many_examples_calibration_needs(run, tmp_path):
+    (tmp_path / "wide.py").write_text(
+        "from torch import nn\n"
+        "def make():\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(800, 4))\n"
+    )
+    words = ["inspect", f"{tmp_path / 'wide.py'}:make", "--input-size", "8,100"]
+    assert "Calibrate on 800 examples or more, or 1 sees" in " ".join(run(*words).stdout.split())
 
 
 def test_inspect_says_what_is_left_out(run, tmp_path):

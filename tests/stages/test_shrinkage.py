@@ -199,3 +199,24 @@ def test_a_plan_says_how_far_it_shrank_and_gives_the_same_network_from_json():
 def test_a_damping_is_auto_or_a_positive_number(damping: object):
     with pytest.raises(InputError, match="the damping is 'auto' or a positive number"):
         Offer(damping=damping)
+
+
+def test_a_prediction_from_fewer_rows_than_inputs_is_said_to_be_one_and_is_of_the_right_size():
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(64, 6)).eval()
+    rows = torch.randn(2032, 64) * torch.logspace(0, -1, 64)
+    few = calibrate(model, list(rows[:32].split(4)), progress=False)
+    other = calibrate(model, [rows[32:]], progress=False)
+    ratios = {}
+    for damping in ("auto", 1e-6):
+        options = eckart.curves(model, few, methods=["weighted_svd"], damping=damping)
+        plan = eckart.allocate(options, eckart.Budget(params=0.6))
+        change = eckart.merge(eckart.apply(model, plan, few))[0].weight - model[0].weight
+        ratios[damping] = quadratic_loss(change.double()[None], other.a("0"), other.g("0"))
+        ratios[damping] /= plan.loss
+        assert plan.scarce == options.scarce == {"0": "32 rows for 64 inputs"}
+        assert "too few data at 0 (32 rows for 64 inputs): calibrate on more" in str(plan)
+        assert eckart.Plan.loads(plan.dumps()).scarce == plan.scarce
+    assert ratios[1e-6] > 1.5
+    assert 0.5 < ratios["auto"] < 1.5
+    assert "too few" not in str(eckart.curves(model, other, methods=["svd"]))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from eckart.records.channels import GroupCurve
 from eckart.records.forms import Form, LayerSpec
 from eckart.records.offered import ROUNDING, Offered
-from eckart.records.shrinkage import Shrinkage
+from eckart.records.shrinkage import Shrinkage, said_of_few
 from eckart.records.states import States
 
 UNREACHED = "what calibration did not reach"
@@ -66,6 +66,7 @@ class Curves:
         damping: relative damping of the moments that the losses are measured in.
         shrunk: how far the moments are shrunk, by layer; empty if the damping was given, or if the
             data do not say.
+        scarce: layers whose losses rest on too few data, with what they rest on.
         moments: digest of the moments.
         groups: the curves of the channel groups.
         whole: channel groups that cannot be narrowed, with the reason.
@@ -91,6 +92,7 @@ class Curves:
     notes: Mapping[str, str] = field(default_factory=dict)
     offered: Offered = field(default_factory=Offered)
     shrunk: Mapping[str, Shrinkage] = field(default_factory=dict, repr=False)
+    scarce: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def unreached(self) -> Mapping[str, int]:
@@ -136,4 +138,4 @@ class Curves:
         number = len(self.groups)
         coupled = f", {number} group{'s' * (number > 1)} of channels" if number else ""
         sites = f"{count} options at {len(self.curves)} sites{coupled}"
-        return f"{sites}; {len(self.dense)} layers stay dense"
+        return f"{sites}; {len(self.dense)} layers stay dense{said_of_few(self.scarce)}"

@@ -12,7 +12,7 @@ from eckart.records.channels import Removal
 from eckart.records.excerpts import excerpt
 from eckart.records.forms import Form
 from eckart.records.reading import Count, read
-from eckart.records.shrinkage import Shrinkage, said_of
+from eckart.records.shrinkage import Shrinkage, said_of, said_of_few
 from eckart.records.states import States
 from eckart.storage.documents import parsed, sealed, unsealed
 
@@ -43,6 +43,7 @@ class Plan:
         fingerprint: of the dense network.
         damping: relative damping of the moments.
         shrunk: how far the moments are shrunk besides, by layer.
+        scarce: the changed layers whose losses rest on too few data, with what they rest on.
         moments: digest of the moments that the losses were predicted from.
         removals: the channels that are removed, by group name.
         whole: channel groups that could not be narrowed, with the reason.
@@ -77,6 +78,7 @@ class Plan:
     offered: Mapping[str, str] = field(default_factory=dict, compare=False)
     withheld: Mapping[str, str] = field(default_factory=dict, compare=False)
     shrunk: Mapping[str, Shrinkage] = field(default_factory=dict, compare=False)
+    scarce: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __str__(self) -> str:
         kept = ", ".join(f"{v / max(self.totals[k], 1):.3f} of {k}" for k, v in self.costs.items())
@@ -90,7 +92,7 @@ class Plan:
             f"{factored} layers factored{codes}{channels}, {len(self.dense)} dense; "
             f"predicted loss {self.loss:.4g}{self._after()}; keeps {kept}"
             f"{self._said_of_methods()}"
-            f"{self._said_of_unreached()}{'; ' * bool(self.shrunk)}{said_of(self.shrunk)}"
+            f"{self._said_of_unreached()}{said_of(self.shrunk)}{said_of_few(self.scarce)}"
         )
 
     def _said_of_methods(self) -> str:
@@ -171,6 +173,7 @@ class Plan:
             "offered": dict(self.offered),
             "withheld": dict(self.withheld),
             "shrunk": {name: asdict(found) for name, found in self.shrunk.items()},
+            "scarce": dict(self.scarce),
         }
 
     @classmethod

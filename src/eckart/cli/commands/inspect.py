@@ -15,12 +15,14 @@ from eckart.cli.shown.channels import group_tables
 from eckart.cli.shown.output import Result
 from eckart.cli.shown.tables import make_table
 from eckart.errors import InputError
-from eckart.records import Form
+from eckart.records import Form, Piece
 from eckart.report.formats import UNKNOWN, short_count
 
 if TYPE_CHECKING:
     from rich.table import Table
     from torch import nn
+
+_FEW = 64  # examples, which everybody calibrates on
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class LayerFacts:
         params: number of parameters.
         macs: multiply-adds for one example; None when no input size was given.
         moment_bytes: bytes its moments take, at most: layers that read one input share it.
+        examples: how many give as many rows as the layer has inputs; None when no input size was
+            given. With fewer, calibration cannot tell what the layer loses.
     """
 
     name: str
@@ -43,6 +47,7 @@ class LayerFacts:
     params: int
     macs: int | None
     moment_bytes: int
+    examples: int | None
 
 
 @dataclass(frozen=True)
@@ -184,7 +189,14 @@ def _facts(name: str, layer: nn.Module, macs: Mapping[str, int], seen: Seen) -> 
         piece.params,
         macs.get(name),
         moment_bytes({name: layer}, max(1, len(seen.shapes)), seen.joint),
+        _examples(piece, macs.get(name)),
     )
+
+
+def _examples(piece: Piece, macs: int | None) -> int | None:
+    """How many examples of these multiply-adds give as many rows as there are inputs."""
+    rows = (macs or 0) // piece.weights
+    return -(-piece.matrix_shape[2] // rows) if rows else None
 
 
 def _own_params(module: nn.Module) -> int:
@@ -227,4 +239,16 @@ def _summary(facts: list[LayerFacts], params: int, macs: int | None) -> str:
     return (
         f"{len(facts)} layers can be compressed; they hold {part:,} of {params:,} "
         f"parameters{share}.{counted} Their moments take at most {memory:.1f} MB."
+        f"{_least_examples(facts)}"
+    )
+
+
+def _least_examples(facts: list[LayerFacts]) -> str:
+    """How many examples calibration needs at least, where it is more than a few."""
+    known = [(fact.examples, fact.name) for fact in facts if fact.examples is not None]
+    least, name = max(known, default=(0, ""))
+    if least <= _FEW:
+        return ""
+    return (
+        f" Calibrate on {least:,} examples or more, or {name} sees fewer rows than it has inputs."
     )

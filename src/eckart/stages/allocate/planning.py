@@ -33,6 +33,7 @@ def planned(
         fingerprint=curves.fingerprint,
         damping=curves.damping,
         shrunk=dict(curves.shrunk),
+        scarce={name: why for name, why in curves.scarce.items() if name in choices},
         budget=budget,
         moments=curves.moments,
         removals=removals,

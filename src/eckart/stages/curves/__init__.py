@@ -16,6 +16,7 @@ from eckart.methods import (
     selection_named,
 )
 from eckart.moments import Moments
+from eckart.moments.scarcity import few_rows
 from eckart.network.channel_groups import Coupling, coupling
 from eckart.network.identity import check_same_network
 from eckart.network.survey import matching
@@ -130,6 +131,7 @@ def curves(
         fingerprint=moments.fingerprint,
         damping=bench.damping,
         shrunk=bench.shrunk,
+        scarce={name: why for name, why in few_rows(moments).items() if name in specs},
         moments=moments.digest,
         groups=tuple(groups),
         whole=coupled.refused,
