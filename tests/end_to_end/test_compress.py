@@ -24,6 +24,7 @@ from eckart import (
 )
 from eckart.errors import (
     CheckpointError,
+    CompressionInterrupted,
     FrontierInterrupted,
     InputError,
     LeftDenseWarning,
@@ -173,12 +174,44 @@ def test_a_tolerance_that_nothing_meets_leaves_the_network_dense(digits):
         {"keep": 0.5, "metric": "loggits"},
         {"keep": 0.5, "methods": ["tt"]},
         {"keep": 0.5, "dense": ["head"]},
+        {"keep": 0.5, "heal": ["cure"]},
+        {"keep": 0.5, "heal": "refit"},
+        {"tolerance": 0.1, "evaluate": lambda model: 1.0, "heal": True},
     ],
     ids=lambda given: "+".join(given),
 )
 def test_arguments_that_cannot_be_used(digits, wrong: dict[str, Any]):
     with pytest.raises(InputError):
         compress(digits.model, digits.train[:1], **wrong)
+
+
+def test_a_network_is_healed_on_the_same_batches_if_asked_for(digits):
+    given = {"keep": 0.1, "methods": QUICK, "evaluate": accuracy(digits.test), "latency": False}
+    plain = compress(digits.model, digits.train[:3], **given)
+    found = compress(digits.model, digits.train[:3], heal=["correct"], **given)
+    assert plain.healed is None
+    assert {step.treatment for step in found.healed.log} == {"start", "correct"}
+    assert found.healed.after.value < found.healed.before.value, "closer to the dense network"
+    assert found.model is found.healed.model
+    assert found.after.value > plain.after.value
+    assert found.plan == plain.plan == found.model.eckart_plan
+    assert "; healed: held-out score" in str(found)
+
+
+def test_healing_needs_batches_that_can_be_read_again(digits):
+    for given in (iter(digits.train[:1]), digits.moments):
+        with pytest.raises(InputError, match="heal= reads the batches again"):
+            compress(digits.model, given, keep=0.5, heal=True)
+
+
+def test_a_network_that_cannot_be_healed_is_not_lost(digits, monkeypatch: pytest.MonkeyPatch):
+    def full(*args: object, **given: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("eckart.pipeline.healing.heal", full)
+    with pytest.raises(CompressionInterrupted, match=r"not healed .OSError: the disk") as failed:
+        compress(digits.model, digits.train[:1], keep=0.5, heal=True, methods=QUICK)
+    assert failed.value.compressed.plan.costs["params"] > 0
 
 
 def test_a_budget_out_of_reach_says_what_is_reachable(digits):

@@ -8,7 +8,7 @@ from math import isfinite
 from torch import nn
 
 from eckart.moments import Moments
-from eckart.records import Curves, Measurement, Plan, Score, ToleranceSearch
+from eckart.records import Curves, Healed, Measurement, Plan, Score, ToleranceSearch
 from eckart.records.results import no_gain
 
 
@@ -25,6 +25,7 @@ class Compressed:
             they do; None if the measurement was interrupted.
         evaluations: number of networks that were evaluated to meet a tolerance.
         search: the evaluations by which the plan was chosen, if a tolerance was given.
+        healed: what healing tried, if it was asked for.
     """
 
     model: nn.Module
@@ -35,6 +36,7 @@ class Compressed:
     smaller: Measurement | None = None
     evaluations: int = 0
     search: ToleranceSearch | None = None
+    healed: Healed | None = None
 
     @property
     def before(self) -> Score | None:
@@ -55,7 +57,8 @@ class Compressed:
 
     def __str__(self) -> str:
         score, worse = self._score(), self.no_gain
-        return f"{self.plan}{score}" + (f"\nthe smaller network {worse}" if worse else "")
+        healed = "" if self.healed is None else f"; healed: {self.healed}"
+        return f"{self.plan}{healed}{score}" + (f"\nthe smaller network {worse}" if worse else "")
 
     def _score(self) -> str:
         if self.before is None or self.after is None:

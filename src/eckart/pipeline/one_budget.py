@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from eckart.network.survey import matching, survey
 from eckart.network.twins import opened
 from eckart.network.wrappers import network_in
 from eckart.pipeline.compressed import Compressed
+from eckart.pipeline.healing import healed, treatments_of
 from eckart.records import Budget, Offer
 from eckart.records.budgets import Scope
 from eckart.records.offer import AUTO, Allowed
@@ -49,6 +50,7 @@ def compress(
     outputs: Chosen = None,
     seed: int = 0,
     workspace: str | Path | None = None,
+    heal: bool | Sequence[str] = False,
     latency: bool = True,
     progress: bool | None = None,
     **allowed: Unpack[Allowed],
@@ -86,6 +88,10 @@ def compress(
         workspace: a folder for networks whose moments do not fit in memory, see ``calibrate``.
             Finished moments and decompositions stay in it. After a run was killed, the same call
             continues it, and another budget costs seconds.
+        heal: whether to make the network better at its size, on the same batches, before it is
+            measured; or the names of the treatments, see ``eckart.heal``. True takes those without
+            labels and gradient steps. It goes with ``keep`` and ``budget``, and the batches must be
+            a list or loader that can be read several times.
         latency: whether to time both networks at the end, on one example, for a twentieth of a
             second each.
         progress: whether to show bars; None shows them on a terminal.
@@ -111,6 +117,7 @@ def compress(
     model = network_in(model)
     goal = _goal(keep, budget, tolerance, of, evaluate)
     _check_confidence(confidence, tolerance)
+    treatments = treatments_of(heal, batches, tolerance)
     limited = goal.limits if isinstance(goal, Budget) else ["params"]  # a tolerance saves those
     offer = Offer.of(offer, allowed).under(limited)
     fitting_methods(model, offer.methods)  # an unknown name fails before anything costly is done
@@ -131,6 +138,8 @@ def compress(
             evaluations=search.evaluations,
             search=search.last,
         )
+        if treatments:
+            done = healed(done, model, batches, treatments, seed, progress)
         done = _measured(done, model, report or (evaluate if tolerance is None else None), latency)
     if done.no_gain:
         warnings.warn(f"the smaller network {done.no_gain}", NoGainWarning, stacklevel=2)
