@@ -95,6 +95,7 @@ def test_closed_again_it_has_the_numbers_that_it_had(case: Case):
 @each_case
 def test_it_is_exported_where_the_module_is(case: Case):
     x = case.given
+    torch.compiler.reset()  # older versions of torch export only a few modules of one class
     try:
         torch.export.export(case.module(), x, dict(case.named))
     except Exception:

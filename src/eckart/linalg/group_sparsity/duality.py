@@ -10,8 +10,9 @@ outside its range.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float64, Int64
@@ -134,7 +135,7 @@ def _feasible_share(
     return most if most >= max(least, 0.0) and math.isfinite(most) else None
 
 
-def _parts(problem: Problem, point: Point) -> zip[tuple]:  # type: ignore[type-arg]
+def _parts(problem: Problem, point: Point) -> Iterator[tuple[Any, ...]]:
     return zip(problem.consumers, point.columns, point.compact, point.residuals, strict=True)
 
 

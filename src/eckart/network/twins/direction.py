@@ -75,8 +75,7 @@ class Direction(nn.Module):
         x = steps.backwards(x) if self.from_end else x
         settings = (before, weights, biases[0] is not None, 1, 0.0, self.training, False)
         kernel = FUSED[self.mode]
-        exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # of torch 2.7
-        if torch.compiler.is_dynamo_compiling() and not exporting():
+        if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
             kernel = torch.compiler.disable(kernel)  # as torch's own layers, which run as written
         if steps.sizes is None:
             y, *after = kernel(x, *settings, steps.axis == 1)

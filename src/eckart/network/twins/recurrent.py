@@ -76,7 +76,8 @@ class Recurrent(nn.Module):
         return PackedSequence(y, packed.batch_sizes, into, back), last
 
     def _run(self, x: Tensor, steps: Steps, hx: Any) -> tuple[Tensor, Any]:
-        before, after = self._states(hx, x, steps.width(x)), list[State]()
+        before = self._states(hx, x, steps.width(x))
+        after: list[State] = []
         for at, layer in enumerate(self.layers):
             both = [layer, self.reversed[at]] if self.bidirectional else [layer]
             found = [part(x, steps, before[len(after) + i]) for i, part in enumerate(both)]
@@ -99,6 +100,6 @@ class Recurrent(nn.Module):
 
 def _mapped(states: Any, change: Any) -> Any:
     """Both states of an LSTM, or the one of another layer; None stays."""
-    if isinstance(states, tuple | list):
+    if isinstance(states, (tuple, list)):
         return tuple(change(state) for state in states)
     return None if states is None else change(states)
