@@ -220,3 +220,14 @@ def test_a_prediction_from_fewer_rows_than_inputs_is_said_to_be_one_and_is_of_th
     assert ratios[1e-6] > 1.5
     assert 0.5 < ratios["auto"] < 1.5
     assert "too few" not in str(eckart.curves(model, other, methods=["svd"]))
+
+
+def test_a_table_is_not_short_of_rows_because_its_vocabulary_is_large():
+    model = nn.Sequential(nn.Embedding(500, 8), nn.Linear(8, 4)).eval()
+    tokens = torch.randint(500, (60, 2), generator=torch.Generator().manual_seed(0))
+    moments = calibrate(model, list(tokens.split(10)), progress=False)
+    options = eckart.curves(model, moments, methods=["weighted_svd"])
+    assert options.scarce == {}
+    assert set(options.shrunk) == {"0", "1"}
+    plan = eckart.allocate(options, eckart.Budget(params=0.8))
+    assert eckart.apply(model, plan, moments)(tokens).isfinite().all()

@@ -11,7 +11,7 @@ def few_rows(moments: Moments) -> dict[str, str]:
     Their ``A`` has directions without any data. Factors lose nothing there by its measure, so the
     predicted loss is too low, and with ``damping="auto"`` it is a guess.
     """
-    widths = {name: spec.piece.matrix_shape[2] for name, spec in moments.specs.items()}
+    widths = {name: spec.piece.moment_shape[2] for name, spec in moments.specs.items()}
     rows = {name: moments.rows[spec.input] for name, spec in moments.specs.items()}
     return {
         name: f"{rows[name]:,} rows for {width:,} inputs"

@@ -196,7 +196,7 @@ def _facts(name: str, layer: nn.Module, macs: Mapping[str, int], seen: Seen) -> 
 def _examples(piece: Piece, macs: int | None) -> int | None:
     """How many examples of these multiply-adds give as many rows as there are inputs."""
     rows = (macs or 0) // piece.weights
-    return -(-piece.matrix_shape[2] // rows) if rows else None
+    return -(-piece.moment_shape[2] // rows) if rows else None
 
 
 def _own_params(module: nn.Module) -> int:
