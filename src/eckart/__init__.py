@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from eckart.stages.curves import curves
     from eckart.stages.heal import heal
     from eckart.stages.measure import measure
+    from eckart.stages.profile import profile
     from eckart.text import windows
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "measure",
     "merge",
     "perplexity",
+    "profile",
     "save",
     "torch_metric",
     "windows",
@@ -105,6 +107,7 @@ _HOMES = {
     "measure": "eckart.stages.measure",
     "merge": "eckart.checkpoint",
     "perplexity": "eckart.scores",
+    "profile": "eckart.stages.profile",
     "save": "eckart.checkpoint",
     "torch_metric": "eckart.scores",
     "windows": "eckart.text",

@@ -1,12 +1,17 @@
-"""What a form costs: parameters, multiply-adds, bytes. A new cost is a function, registered."""
+"""What a form costs: parameters, multiply-adds, bytes. A new cost is a function, registered.
+
+Milliseconds are not registered: they belong to one network on one runtime, so curves carry them,
+and ``costs_of`` finds them there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from eckart.errors import InputError
-from eckart.records import Form, LayerSpec
+from eckart.records import Curves, Form, LayerSpec
+from eckart.records.budgets import MS
 
 
 @dataclass(frozen=True)
@@ -16,12 +21,14 @@ class Cost:
     Attributes:
         name: the name used in budgets.
         unit: unit of the values.
-        of: ``of(spec, form) -> int``; the costs of layers add up.
+        of: ``of(spec, form)``; the costs of layers add up.
+        counted: whether the values are whole numbers; a fraction of a total is then rounded down.
     """
 
     name: str
     unit: str
-    of: Callable[[LayerSpec, Form], int]
+    of: Callable[[LayerSpec, Form], float]
+    counted: bool = True
 
 
 COSTS: dict[str, Cost] = {}
@@ -37,6 +44,28 @@ def cost_named(name: str) -> Cost:
     if name not in COSTS:
         raise InputError(f"unknown cost {name!r}; known: {', '.join(sorted(COSTS))}")
     return COSTS[name]
+
+
+def costs_of(curves: Curves) -> Mapping[str, Cost]:
+    """All costs that these curves know: those registered, and ``ms`` if they have timings."""
+    if curves.timings is None:
+        return COSTS
+    return {**COSTS, MS: Cost(MS, "milliseconds", curves.timings.ms, counted=False)}
+
+
+def cost_in(curves: Curves, name: str) -> Cost:
+    """The cost of that name.
+
+    Raises:
+        InputError: it is unknown, or needs timings that the curves do not have.
+    """
+    if name == MS and curves.timings is None:
+        raise InputError(
+            "a budget in milliseconds needs timings: make them with eckart.profile(model, moments, "
+            "runtime=…), and pass timings="
+        )
+    costs = costs_of(curves)
+    return costs[name] if name in costs else cost_named(name)
 
 
 def params(spec: LayerSpec, form: Form) -> int:

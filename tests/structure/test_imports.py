@@ -16,6 +16,7 @@ LAYERS = {
     "metrics": 2,
     "moments": 3,
     "network": 3,
+    "runtimes": 3,
     "scores": 3,
     "methods": 4,
     "checkpoint": 5,

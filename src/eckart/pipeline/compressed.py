@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 
 from torch import nn
@@ -10,6 +10,8 @@ from torch import nn
 from eckart.moments import Moments
 from eckart.records import Curves, Healed, Measurement, Plan, Score, ToleranceSearch
 from eckart.records.results import no_gain
+from eckart.records.timings import Terms
+from eckart.runtimes.pace import Pace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +58,34 @@ class Compressed:
         return no_gain(self.dense, self.smaller)
 
     def __str__(self) -> str:
-        score, worse = self._score(), self.no_gain
+        score, worse = f"{self._score()}{self._time()}", self.no_gain
         healed = "" if self.healed is None else f"; healed: {self.healed}"
         return f"{self.plan}{healed}{score}" + (f"\nthe smaller network {worse}" if worse else "")
+
+    def timed(self, pace: Pace, terms: Terms) -> Compressed:
+        """The result with the times of both networks, which were measured side by side."""
+        if self.dense is None or self.smaller is None:
+            return self
+        dense, smaller = (
+            replace(
+                found,
+                latency_ms=times.median,
+                latency_spread_ms=times.spread,
+                batch=terms.batch,
+                runtime=terms.runtime,
+                threads=terms.threads,
+            )
+            for found, times in ((self.dense, pace.dense), (self.smaller, pace.smaller))
+        )
+        return replace(self, dense=dense, smaller=smaller)
+
+    def _time(self) -> str:
+        """Milliseconds beside those of the dense network."""
+        if self.dense is None or self.smaller is None or not self.smaller.latency_ms:
+            return ""
+        before, after = self.dense.latency_ms or 0.0, self.smaller.latency_ms
+        share = f" ({after / before:.2f})" if before else ""
+        return f"; {after:.3g} of {before:.3g} ms{share} in {self.smaller.terms}"
 
     def _score(self) -> str:
         if self.before is None or self.after is None:

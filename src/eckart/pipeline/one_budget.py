@@ -24,9 +24,12 @@ from eckart.pipeline.healing import healed, treatments_of
 from eckart.records import Budget, Offer
 from eckart.records.budgets import Scope
 from eckart.records.offer import AUTO, Allowed
+from eckart.records.timings import Timings
+from eckart.runtimes.pace import Pace
 from eckart.scores import Evaluate
 from eckart.search.plan import Search, fitted
 from eckart.search.sequence import checked_confidence
+from eckart.search.timed import check_timings, pacer_of, timed_network
 from eckart.stages.calibrate import calibrate
 from eckart.stages.curves import curves
 from eckart.stages.measure import measure
@@ -51,6 +54,7 @@ def compress(
     seed: int = 0,
     workspace: str | Path | None = None,
     heal: bool | Sequence[str] = False,
+    timings: Timings | None = None,
     latency: bool = True,
     progress: bool | None = None,
     **allowed: Unpack[Allowed],
@@ -92,8 +96,10 @@ def compress(
             measured; or the names of the treatments, see ``eckart.heal``. True takes those without
             labels and gradient steps. It goes with ``keep`` and ``budget``, and the batches must be
             a list or loader that can be read several times.
-        latency: whether to time both networks at the end, on one example, for a twentieth of a
-            second each.
+        timings: from ``eckart.profile``, for a limit in milliseconds. Up to six networks are then
+            built and measured beside the dense one, and the result is within the limit as measured.
+        latency: whether to time both networks at the end: on the terms of the timings, or without
+            them on one example, for a twentieth of a second each.
         progress: whether to show bars; None shows them on a terminal.
         **allowed: fields of ``Offer``, instead of ``offer``: ``dense=["fc"]``.
 
@@ -118,6 +124,7 @@ def compress(
     goal = _goal(keep, budget, tolerance, of, evaluate)
     _check_confidence(confidence, tolerance)
     treatments = treatments_of(heal, batches, tolerance)
+    check_timings(goal, timings)
     limited = goal.limits if isinstance(goal, Budget) else ["params"]  # a tolerance saves those
     offer = Offer.of(offer, allowed).under(limited)
     fitting_methods(model, offer.methods)  # an unknown name fails before anything costly is done
@@ -127,9 +134,16 @@ def compress(
     with _carried_by_errors(moments):
         options = curves(model, moments, offer=offer, progress=progress)
         cache = Cache.beside(moments, options.states)
+        options = options if timings is None else options.timed(timings)
         search = Search(model, moments, evaluate, goal, cache, confidence)
-        sure = confidence is not None
-        found, options = fitted(model, moments, options, search.choose, cache, shown=sure)
+        pace: Pace | None = None
+        if timings is not None and isinstance(goal, Budget) and goal.ms is not None:
+            timed = timed_network(search, goal, options, timings)
+            found, options, pace = timed.applied, timed.options, timed.pace
+        else:
+            sure = confidence is not None
+            found, options = fitted(model, moments, options, search.choose, cache, shown=sure)
+            pace = _pace(model, found.model, moments, timings) if latency else None
         done = Compressed(
             model=found.model,
             plan=found.plan,
@@ -140,7 +154,9 @@ def compress(
         )
         if treatments:
             done = healed(done, model, batches, treatments, seed, progress)
-        done = _measured(done, model, report or (evaluate if tolerance is None else None), latency)
+        judge = report or (evaluate if tolerance is None else None)
+        done = _measured(done, model, judge, latency and pace is None)
+        done = done if pace is None or timings is None else done.timed(pace, timings.terms)
     if done.no_gain:
         warnings.warn(f"the smaller network {done.no_gain}", NoGainWarning, stacklevel=2)
     return done
@@ -168,6 +184,15 @@ def _measured(
             done,
         ) from error
     return replace(done, dense=before, smaller=after)
+
+
+def _pace(
+    dense: nn.Module, smaller: nn.Module, moments: Moments, timings: Timings | None
+) -> Pace | None:
+    """Both networks measured on the terms of the timings."""
+    if timings is None:
+        return None
+    return pacer_of(dense, moments.example, timings).of(smaller)()
 
 
 def _moments(

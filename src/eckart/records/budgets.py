@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
@@ -14,28 +15,32 @@ Scope = Literal["model", "reached", "sites"]
 SCOPES: tuple[str, ...] = get_args(Scope)
 Amount = int | float
 
-
-_OWN = ("params", "macs", "bytes")  # costs that a budget has an argument for
+MS = "ms"
+"""The name of the cost in milliseconds."""
+_OWN = ("params", "macs", "bytes", MS)  # costs that a budget has an argument for
 
 
 @dataclass(frozen=True)
 class Budget:
     """Limits on what the smaller network may cost.
 
-    A float in (0, 1] is a fraction of the dense cost; an integer is an absolute amount.
+    A float in (0, 1] is a fraction of the dense cost; an integer is an absolute amount. Absolute
+    milliseconds may also be a float above 1, such as 7.5.
 
     Attributes:
-        params, macs, bytes: the limits; None is no limit.
+        params, macs, bytes, ms: the limits; None is no limit. Milliseconds need timings, see
+            ``eckart.profile``.
         of: what is counted, for fractions and absolute amounts alike: the whole ``"model"``; only
             what calibration ``"reached"``, without parameters that nothing used, such as auxiliary
             heads for training; or only the ``"sites"``, which are the layers that can be
             compressed.
-        costs: limits by name, including costs that were registered in addition to the three above.
+        costs: limits by name, including costs that were registered in addition to those above.
     """
 
     params: Amount | None = None
     macs: Amount | None = None
     bytes: Amount | None = None
+    ms: Amount | None = None
     of: Scope = "model"
     costs: Mapping[str, Amount] = field(default_factory=dict)
 
@@ -87,10 +92,16 @@ class Budget:
         return {**own, **{k: v for k, v in data.items() if k in named}, "costs": others}
 
 
+def is_fraction(limit: Amount) -> bool:
+    """Whether a limit is a fraction of dense, and not an absolute amount."""
+    return isinstance(limit, float) and limit <= 1
+
+
 def _check_limit(name: str, limit: Amount) -> None:
     if isinstance(limit, Integral) and not isinstance(limit, bool) and limit >= 1:
         return
-    if isinstance(limit, Real) and not isinstance(limit, Integral) and 0 < limit <= 1:
+    most = inf if name == MS else 1
+    if isinstance(limit, Real) and not isinstance(limit, Integral) and 0 < limit <= most:
         return
     raise InputError(
         f"budget {name}={limit!r}: give a fraction in (0, 1] as a float, or a positive integer "

@@ -133,7 +133,7 @@ class GroupCurve:
     method: str
     order: tuple[int, ...]
     losses: Mapping[int, float]
-    costs: Mapping[str, tuple[int, ...]]
+    costs: Mapping[str, tuple[float, ...]]
 
     @property
     def sizes(self) -> list[int]:
@@ -144,7 +144,7 @@ class GroupCurve:
         """The units that stay if ``size`` units are kept, ascending."""
         return tuple(sorted(self.order[:size]))
 
-    def cost(self, name: str, size: int) -> int:
+    def cost(self, name: str, size: int) -> float:
         """What the units cost in the followers if ``size`` units are kept."""
         units = self.costs.get(name)
         return 0 if units is None else sum(units[unit] for unit in self.order[:size])

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from eckart.records.budgets import MS
 from eckart.records.channels import GroupCurve
 from eckart.records.forms import Form, LayerSpec
 from eckart.records.offered import ROUNDING, Offered
 from eckart.records.shrinkage import Shrinkage, said_of_few
 from eckart.records.states import States
+from eckart.records.timings import Timings
 
+OUTSIDE = "what runs outside of layers"
+"""The name of a part: everything that no layer does."""
 UNREACHED = "what calibration did not reach"
 """The name of a part: all parameters that nothing used."""
 
@@ -76,39 +80,90 @@ class Curves:
         states: what the methods prepared, from which options can be built.
         notes: what is to be said about modules that are opened, by name.
         offered: the methods that the options come from, and which budgets may use them.
+        timings: what the options take in milliseconds, where that was measured.
     """
 
     curves: tuple[Curve, ...]
     specs: Mapping[str, LayerSpec]
-    totals: Mapping[str, int]
+    totals: Mapping[str, float]
     dense: Mapping[str, str]
     fingerprint: str
     damping: float
     moments: str = ""
     groups: tuple[GroupCurve, ...] = ()
     whole: Mapping[str, str] = field(default_factory=dict)
-    parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict, repr=False)
+    parts: Mapping[str, Mapping[str, float]] = field(default_factory=dict, repr=False)
     states: States = field(default_factory=States, repr=False)
     notes: Mapping[str, str] = field(default_factory=dict)
     offered: Offered = field(default_factory=Offered)
     shrunk: Mapping[str, Shrinkage] = field(default_factory=dict, repr=False)
     scarce: Mapping[str, str] = field(default_factory=dict, repr=False)
+    timings: Timings | None = None
 
     @property
-    def unreached(self) -> Mapping[str, int]:
+    def unreached(self) -> Mapping[str, float]:
         """What the parameters cost that calibration did not reach, by name of the cost."""
         return self.parts.get(UNREACHED, {})
 
     def under(self, costs: Iterable[str]) -> Curves:
-        """The curves with only the methods that limits on these costs may use."""
+        """The curves with only what limits on these costs may use.
+
+        Some methods are for certain costs only. Where milliseconds are limited, nothing is used
+        that was not timed, or that takes longer than the dense layer.
+        """
+        limited = list(costs)
+        timed = self._faster() if MS in limited else self
         if not self.offered.only_for:
-            return self
-        offered = self.offered.under(costs)
+            return timed
+        offered = self.offered.under(limited)
         curves = [
             replace(c, options=tuple(o for o in c.options if not o.uses & offered.withheld.keys()))
-            for c in self.curves
+            for c in timed.curves
         ]
-        return replace(self, curves=tuple(curves), offered=offered)
+        return replace(timed, curves=tuple(curves), offered=offered)
+
+    def timed(self, timings: Timings) -> Curves:
+        """The curves with milliseconds as one more cost.
+
+        Raises:
+            MismatchError: the timings are of another network.
+            InputError: they are not complete.
+        """
+        timings.terms.check(replace(timings.terms, fingerprint=self.fingerprint))
+        parts = {name: dict(costs) for name, costs in self.parts.items()}
+        for name, spec in self.specs.items():
+            parts.setdefault(name, {})[MS] = timings.ms(spec, spec.dense)
+        parts.setdefault(OUTSIDE, {})[MS] = timings.constant
+        return replace(
+            self,
+            totals={**self.totals, MS: timings.dense_ms},
+            groups=tuple(self._with_norms(group, timings) for group in self.groups),
+            parts=parts,
+            timings=timings,
+        )
+
+    def _with_norms(self, curve: GroupCurve, timings: Timings) -> GroupCurve:
+        """The group with the milliseconds of each unit in norms and activations."""
+        passing = [0.0] * curve.group.size
+        for name, units in curve.group.writers.items():
+            if name in self.specs:
+                for unit, channels in enumerate(units):
+                    passing[unit] += timings.after_ms(self.specs[name], len(channels))
+        return replace(curve, costs={**curve.costs, MS: tuple(passing)})
+
+    def _faster(self) -> Curves:
+        """The curves without options that were not timed or take longer than the dense layer."""
+        timings = self.timings
+        if timings is None:
+            return self
+        curves = []
+        for curve in self.curves:
+            spec = self.specs[curve.site.name]
+            *others, dense = curve.options
+            most = timings.ms(spec, dense.form)
+            kept = [o for o in others if timings.ms(spec, o.form) <= most]
+            curves.append(replace(curve, options=(*kept, dense)))
+        return replace(self, curves=tuple(curves))
 
     def learned(self, ratios: Mapping[tuple[str, str], float]) -> Curves:
         """The curves with the losses of some layers' options multiplied, by layer and method."""

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from eckart.records.budgets import Budget
+from eckart.records.budgets import MS, Budget
 from eckart.records.channels import Removal
 from eckart.records.excerpts import excerpt
 from eckart.records.forms import Form
-from eckart.records.reading import Count, read
+from eckart.records.reading import Amount, read
 from eckart.records.shrinkage import Shrinkage, said_of, said_of_few
 from eckart.records.states import States
 from eckart.storage.documents import parsed, sealed, unsealed
@@ -62,8 +62,8 @@ class Plan:
     choices: Mapping[str, Choice]
     dense: Mapping[str, str]
     loss: float
-    costs: Mapping[str, Count]
-    totals: Mapping[str, Count]
+    costs: Mapping[str, Amount]
+    totals: Mapping[str, Amount]
     fingerprint: str
     damping: float
     budget: Budget | None = None
@@ -73,7 +73,7 @@ class Plan:
     bound: float = 0.0
     states: States = field(default_factory=States, repr=False, compare=False)
     notes: Mapping[str, str] = field(default_factory=dict, compare=False)
-    unreached: Mapping[str, Count] = field(default_factory=dict, compare=False)
+    unreached: Mapping[str, Amount] = field(default_factory=dict, compare=False)
     refined: Mapping[str, float] = field(default_factory=dict, compare=False)
     offered: Mapping[str, str] = field(default_factory=dict, compare=False)
     withheld: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -81,7 +81,7 @@ class Plan:
     scarce: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __str__(self) -> str:
-        kept = ", ".join(f"{v / max(self.totals[k], 1):.3f} of {k}" for k, v in self.costs.items())
+        kept = ", ".join(f"{v / (self.totals[k] or 1):.3f} of {k}" for k, v in self.costs.items())
         forms = [choice.form for choice in self.choices.values()]
         factored = sum(len(form.pieces) > 1 for form in forms)
         coded = sum(bool(form.bits) for form in forms)
@@ -127,7 +127,7 @@ class Plan:
         return coupled | self.choices.keys()
 
     def without(
-        self, reasons: Mapping[str, str], narrow: Mapping[str, Form], costs: Mapping[str, int]
+        self, reasons: Mapping[str, str], narrow: Mapping[str, Form], costs: Mapping[str, float]
     ) -> Plan:
         """This plan with some layers not factored after all.
 
@@ -186,10 +186,16 @@ class Plan:
         return read(cls, unsealed(data, required=False))
 
     def contradiction(self) -> str | None:
-        """Each removal must have the name of its group, and each cost must be among the totals."""
+        """Each removal must have the name of its group, and each cost must be among the totals.
+
+        All costs but milliseconds are whole numbers.
+        """
         names = [name for name, removal in self.removals.items() if removal.group.name != name]
         if names:
             return f"removals[{excerpt(names[0])}] is for another group"
+        for name, value in (*self.costs.items(), *self.totals.items()):
+            if value < 0 or (isinstance(value, float) and name != MS):
+                return f"costs[{excerpt(name)}]: expected a whole number, got {value}"
         beyond = sorted(self.costs.keys() - self.totals.keys())
         return f"totals lack the costs {excerpt(beyond)}" if beyond else None
 

@@ -37,6 +37,8 @@ class From:
 
 Count = Annotated[int, From(0)]
 """A number of things: parameters, examples, units."""
+Amount = Count | float
+"""A cost: a whole number, or a time."""
 Width = Annotated[int, From(1, 2**31 - 1)]
 """A width: features, channels, positions along an axis."""
 
@@ -203,9 +205,10 @@ def _one_of(kinds: tuple[Any, ...], data: Any) -> Any:
     """Data read as one of several types; a whole number is read as int if that is allowed."""
     if data is None and NoneType in kinds:
         return None
-    if type(data) is int and int in kinds:
-        return data
-    others = [kind for kind in kinds if kind not in (NoneType, int)]
+    whole = [kind for kind in kinds if kind is int or get_args(kind)[:1] == (int,)]
+    if type(data) is int and whole:
+        return _value(whole[0], data)
+    others = [kind for kind in kinds if kind is not NoneType and kind not in whole]
     return _value((others or kinds)[0], data)
 
 

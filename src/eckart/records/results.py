@@ -12,6 +12,7 @@ from eckart.errors import CheckpointError, MismatchError
 from eckart.records.plans import Plan
 from eckart.records.reading import Count, Width, read
 from eckart.records.scores import Score
+from eckart.records.timings import terms_text
 from eckart.storage.documents import unsealed
 from eckart.storage.reading import read_json, write_sealed
 from eckart.storage.writing import shown
@@ -30,6 +31,8 @@ class Measurement:
         latency_ms: median time of one forward pass on the example inputs; None if not timed.
         latency_spread_ms: interquartile range of that time.
         batch: examples in the timed batch.
+        runtime: where it was timed.
+        threads: of the runtime, when it was timed.
         layer_macs: multiply-adds by plain layer.
         score: how well it does its task, if that was evaluated.
     """
@@ -40,6 +43,8 @@ class Measurement:
     latency_ms: float | None = None
     latency_spread_ms: float | None = None
     batch: Width = 1
+    runtime: str = "eager"
+    threads: Width = 1
     layer_macs: Mapping[str, Count] = field(default_factory=dict)
     score: Score | None = None
 
@@ -70,6 +75,11 @@ class Measurement:
     def from_json(cls, data: Any) -> Measurement:
         """The inverse of ``as_json``, except that the score's samples are not kept."""
         return read(cls, data)
+
+    @property
+    def terms(self) -> str:
+        """Where it was timed, with which batch and threads."""
+        return terms_text(self.runtime, self.batch, self.threads)
 
 
 def no_gain(dense: Measurement, smaller: Measurement) -> str:

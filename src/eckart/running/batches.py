@@ -128,6 +128,20 @@ def repeated(batch: Any, copies: int) -> Any:
     return some_examples(batch, [*range(count)] * copies)
 
 
+def batch_of(example: Any, count: int) -> Any:
+    """A batch of ``count`` examples that are copies of one, or of a few that run together.
+
+    Raises:
+        InputError: the number of examples that run together does not divide ``count``.
+    """
+    together = examples_in(inputs_of(example))
+    if count % together:
+        raise InputError(
+            f"batch={count}: the network runs on {together} examples at once, so give a multiple"
+        )
+    return repeated(example, count // together)
+
+
 def _chosen(value: Any, rows: slice | list[int], count: int, inside: bool = False) -> Any:
     """Some of ``count`` examples; what has none of its own stays as it is.
 

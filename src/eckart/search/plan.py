@@ -41,7 +41,8 @@ class Search:
         if isinstance(self.goal, Budget):
             return refined_twice(options, partial(allocate, budget=self.goal), self._refined)
         plans = [p for p in hull(options) if p.costs["params"] < options.totals["params"]]
-        found, self.last = self._searched(plans, options.totals["params"], self.goal)
+        whole = int(options.totals["params"])
+        found, self.last = self._searched(plans, whole, self.goal)
         self.evaluations += self.last.evaluations
         if found is None:
             return unchanged(options, f"nothing smaller {self._failed} {self.goal:g} of dense")
@@ -61,7 +62,7 @@ class Search:
         def score(index: int) -> Score:
             return self._score(network(index))
 
-        sizes = [plan.costs["params"] for plan in plans]
+        sizes = [int(plan.costs["params"]) for plan in plans]
         if self._judge is not None:
             return smallest_shown(sizes, network, self._judge, whole)
         return smallest_passing(sizes, score, self._dense, whole, tolerance)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,14 +11,13 @@ from eckart.network.costs import network_costs
 from eckart.network.smallest import smallest_that_runs
 from eckart.network.wrappers import unwrapped
 from eckart.records import Measurement, Score
-from eckart.running.batches import as_arguments, call, examples_in, moved
+from eckart.running.batches import as_arguments, examples_in, moved
 from eckart.running.hooks import untouched
+from eckart.runtimes import Runtime, Times, clock_of, interleaved, runtime_named
+from eckart.runtimes.eager import passes
 from eckart.scores import Evaluate
 
-if TYPE_CHECKING:
-    from torch.utils.benchmark import Measurement as Timing
-
-_WARMUP_RUNS = 3
+_ROUNDS = 5
 
 
 def measure(
@@ -29,6 +27,8 @@ def measure(
     evaluate: Evaluate | None = None,
     latency: bool = True,
     seconds: float = 0.5,
+    runtime: str = "eager",
+    threads: int | None = None,
 ) -> Measurement:
     """Count parameters, multiply-adds and bytes, time the forward pass, and score the network.
 
@@ -38,50 +38,45 @@ def measure(
         example_inputs: a batch of inputs. Latency is measured on all of it; multiply-adds are
             counted for its first example, or for all where the network does not run on one.
         evaluate: ``evaluate(model)`` returns a ``Score``, or a number where higher is better.
-        latency: whether to time the forward pass: median and interquartile range after a warm-up,
-            with the number of threads that torch is set to.
+        latency: whether to time the forward pass: median and interquartile range after a warm-up.
         seconds: minimum time to spend on timing.
+        runtime: where to time it: ``"eager"``, ``"compile"``, ``"onnxruntime"``, ``"openvino"`` or
+            one of your own.
+        threads: of the runtime; None is the number that torch is set to. With one thread on a CPU,
+            only the time of this process counts, so other work on the machine disturbs little.
 
     Raises:
+        InputError: the runtime is unknown or not installed.
         InputError: the inputs have no batch axis, or the score is not finite.
     """
-    inside = unwrapped(model)
+    on, inside = runtime_named(runtime), unwrapped(model)
     inputs = as_arguments(inside, example_inputs)
     example, _ = smallest_that_runs(inside, moved(inputs, inside))
     costs = network_costs(inside, example)
-    timing = _timed(model, inputs, seconds) if latency else None
+    threads = threads or torch.get_num_threads()
+    times = _timed(model, inputs, on, threads, seconds) if latency else None
     return Measurement(
         params=costs.params,
         macs=costs.macs,
         bytes=costs.bytes,
-        latency_ms=None if timing is None else timing.median * 1e3,
-        latency_spread_ms=None if timing is None else timing.iqr * 1e3,
+        latency_ms=None if times is None else times.median,
+        latency_spread_ms=None if times is None else times.spread,
         batch=examples_in(inputs),
+        runtime=runtime,
+        threads=threads,
         layer_macs=costs.layer_macs,
         score=None if evaluate is None else Score.of(evaluate(model)),
     )
 
 
-def _fastest_mode(model: nn.Module, inputs: Any) -> AbstractContextManager[None]:
-    """Inference mode; without gradients where the network does not run in it."""
-    try:
-        with torch.inference_mode():
-            call(model, inputs)
-    except RuntimeError:  # it differentiates inside its forward pass
-        return torch.no_grad()
-    return torch.inference_mode()
-
-
-def _timed(model: nn.Module, inputs: Any, seconds: float) -> Timing:
-    from torch.utils.benchmark import Timer  # slow to import, and only needed here
-
-    inputs = moved(inputs, model)
-    with untouched(model), _fastest_mode(model, inputs):
-        for _ in range(_WARMUP_RUNS):
-            call(model, inputs)
-        timer = Timer(
-            "call(model, inputs)",
-            globals={"call": call, "model": model, "inputs": inputs},
-            num_threads=torch.get_num_threads(),
+def _timed(model: nn.Module, inputs: Any, on: Runtime, threads: int, seconds: float) -> Times:
+    """The times of forward passes."""
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    clock = on.clock or clock_of(threads, device)
+    with untouched(model):
+        run = (
+            passes(model, inputs, threads)
+            if on.name == "eager"
+            else on.prepare(model, inputs, threads)
         )
-        return timer.blocked_autorange(min_run_time=seconds)
+        return interleaved([run], _ROUNDS, clock, seconds)[0]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from eckart.records import Budget, Curves, Plan
+from eckart.records.timings import Timings
 from eckart.stages.allocate.allocator import Allocator
 from eckart.stages.allocate.planning import planned
 
 __all__ = ["Allocator", "allocate", "hull", "unchanged", "uniform"]
 
 
-def allocate(curves: Curves, budget: Budget) -> Plan:
+def allocate(curves: Curves, budget: Budget, *, timings: Timings | None = None) -> Plan:
     """The choice of options and channels with the least predicted loss within the budget.
 
     The same curves and the same budget give the same plan, whatever was asked before.
@@ -19,6 +20,8 @@ def allocate(curves: Curves, budget: Budget) -> Plan:
     Args:
         curves: every site's options.
         budget: limits on one or several costs.
+        timings: from ``eckart.profile``, for a limit in milliseconds. It is then met as predicted;
+            ``compress`` also measures it.
 
     Returns:
         The plan. Without channel groups, no other plan has less predicted loss (on large problems,
@@ -27,7 +30,8 @@ def allocate(curves: Curves, budget: Budget) -> Plan:
 
     Raises:
         BudgetError: no choice is cheap enough; the message states the least reachable cost.
-        InputError: an unknown cost.
+        InputError: an unknown cost, or milliseconds without timings.
+        MismatchError: the timings are of another network.
 
     Cost: a table of all options, one linear program over them, and a small enumeration. With
         channel groups, some dozens of programs and enumerations. ``Allocator`` makes the table once
@@ -42,10 +46,10 @@ def allocate(curves: Curves, budget: Budget) -> Plan:
         >>> plan.costs["params"] <= 0.7 * plan.totals["params"]
         True
     """
-    return Allocator.of(curves, budget).plan(budget)
+    return Allocator.of(curves if timings is None else curves.timed(timings), budget).plan(budget)
 
 
-def hull(curves: Curves, cost: str = "params") -> list[Plan]:
+def hull(curves: Curves, cost: str = "params", *, timings: Timings | None = None) -> list[Plan]:
     """The lower convex hull of predicted loss against one cost, cheapest plan first.
 
     Every plan on the hull is optimal for its own cost. This is a sweep over all Lagrange
@@ -54,6 +58,7 @@ def hull(curves: Curves, cost: str = "params") -> list[Plan]:
     Args:
         curves: every site's options.
         cost: name of the cost.
+        timings: for the cost ``"ms"``.
 
     Returns:
         Plans without a budget, from the cheapest to dense. Without channel groups, consecutive
@@ -62,7 +67,7 @@ def hull(curves: Curves, cost: str = "params") -> list[Plan]:
 
     Cost: O(options · log options); with channel groups O(options) per plan.
     """
-    return Allocator.over(curves, [cost]).hull()
+    return Allocator.over(curves if timings is None else curves.timed(timings), [cost]).hull()
 
 
 def uniform(curves: Curves, budget: Budget) -> Plan:

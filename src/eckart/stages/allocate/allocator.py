@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eckart.costs import cost_named
+from eckart.costs import Cost, cost_in
 from eckart.errors import BudgetError, InputError
 from eckart.records import Budget, Curves, Plan
-from eckart.records.budgets import Scope
+from eckart.records.budgets import Amount, Scope, is_fraction
 from eckart.stages.allocate.coupled import Coupled
 from eckart.stages.allocate.hulls import coupled_hull, lower_hull
 from eckart.stages.allocate.joint_states import solve_coupled
-from eckart.stages.allocate.knapsack import Vector
+from eckart.stages.allocate.knapsack import Vector, unit_of
 from eckart.stages.allocate.planning import planned
 from eckart.stages.allocate.solving import solve
 from eckart.stages.allocate.table import Menu, assembled
-from eckart.stages.allocate.unshrinkable import what_stays
+from eckart.stages.allocate.unshrinkable import amount, what_stays
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class Allocator:
             InputError: an unknown cost.
         """
         names = tuple(costs)
-        priced = [cost_named(name) for name in names]
+        priced = [cost_in(curves, name) for name in names]
         curves = curves.under(names)
         return cls(curves, names, scope, *assembled(curves, priced, scope != "sites"))
 
@@ -101,7 +101,7 @@ class Allocator:
         whole = self.problem.fixed(tuple(count - 1 for count in self.problem.states))
         options = self.problem.options.within(whole)
         dense = [options.members(site)[-1] for site in range(options.sites)]
-        share = (options.costs / np.maximum(options.costs[:, dense], 1)[:, options.site]).max(0)
+        share = (options.costs / unit_of(options.costs[:, dense])[:, options.site]).max(0)
         least = options.least(share)
         for fraction in np.union1d(share, 1.0)[::-1]:
             within = share <= np.maximum(fraction, share[least][options.site])
@@ -131,13 +131,20 @@ class Allocator:
         dense = sum(costs[options.members(site)[-1]] for site in range(options.sites))
         whole = dense if budget.of == "sites" else self.curves.totals.get(name, dense)
         whole -= self.curves.unreached.get(name, 0) if budget.of == "reached" else 0
-        allowed = np.floor(limit * whole + 1e-9) if isinstance(limit, float) else limit
+        allowed = self._allowed(limit, whole, cost_in(self.curves, name))
         prices = np.eye(len(self.costs))[index]
         reachable = whole - dense + self.problem.best(prices, loss=0.0)[0].costs[index]
         if reachable > allowed:
             raise BudgetError(
                 f"budget {name}={limit} of the {budget.of} cannot be met: the least reachable is "
-                f"{reachable:.0f} of {whole:.0f} ({reachable / max(whole, 1):.4f}). "
+                f"{amount(reachable)} of {amount(whole)} ({reachable / (whole or 1):.4f}). "
                 + what_stays(self.curves, name, float(whole), self.scope)
             )
         return float(allowed - (whole - dense))
+
+    @staticmethod
+    def _allowed(limit: Amount, whole: float, cost: Cost) -> float:
+        """The limit as an amount."""
+        if not is_fraction(limit):
+            return limit
+        return float(np.floor(limit * whole + 1e-9)) if cost.counted else limit * whole

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from eckart.stages.allocate.coupled import Column, Coupled
-from eckart.stages.allocate.knapsack import Vector
+from eckart.stages.allocate.knapsack import Vector, unit_of
 from eckart.stages.allocate.single_price import price_of
 
 _ROUNDS = 60
@@ -52,7 +52,7 @@ def _single(problem: Coupled, limits: Vector) -> Dual:
 
 def _several(problem: Coupled, limits: Vector) -> Dual:
     """By column generation, from the cheapest choice by each cost and that of least loss."""
-    units = np.maximum(limits, 1.0)
+    units = unit_of(limits)
     met = [problem.best(prices, loss=0.0)[0] for prices in np.eye(len(limits))]
     met.append(problem.best(np.zeros(len(limits)))[0])
     scale = max(max(column.loss for column in met), 1e-300)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eckart.errors import EckartWarning
-from eckart.stages.allocate.knapsack import Indices, Knapsack, Vector
+from eckart.stages.allocate.knapsack import Indices, Knapsack, Vector, unit_of
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -78,7 +78,7 @@ def _highs(problem: Knapsack, limits: Vector) -> list[int] | None:
     from scipy.optimize import LinearConstraint, milp  # slow to import, and only needed here
     from scipy.sparse import csr_array, vstack
 
-    unit = np.maximum(limits, 1.0) / _FINE
+    unit = unit_of(limits) / _FINE
     above = problem.losses - problem.losses[problem.least(problem.losses)][problem.site]
     ones = np.ones(problem.sites)
     result = milp(

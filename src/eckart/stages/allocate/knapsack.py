@@ -12,6 +12,11 @@ Vector = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 
+def unit_of(limits: Vector) -> Vector:
+    """What limits are divided by, so that they are about one."""
+    return np.where(limits > 0, limits, 1.0)
+
+
 @dataclass(frozen=True)
 class Knapsack:
     """Options as columns.

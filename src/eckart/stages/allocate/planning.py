@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from eckart.costs import COSTS
+from eckart.costs import costs_of
 from eckart.records import Budget, Choice, Curves, Option, Plan, Removal
 from eckart.records.plans import predicted
 from eckart.stages.allocate.table import Kept, Menu
@@ -75,13 +75,13 @@ def _removals(kept: Iterable[Kept]) -> dict[str, Removal]:
 
 def _costs(
     curves: Curves, choices: Mapping[str, Choice], removals: Mapping[str, Removal]
-) -> dict[str, int]:
+) -> dict[str, float]:
     """The costs of the whole network, by name of the cost."""
-    costs = dict(curves.totals)
+    known, costs = costs_of(curves), dict(curves.totals)
     for name, choice in choices.items():
         spec = curves.specs[name]
         for cost in costs:
-            of = COSTS[cost].of
+            of = known[cost].of
             costs[cost] += of(spec, choice.form) - of(spec, spec.dense)
     for curve in curves.groups:
         if curve.group.name in removals:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from eckart.stages.allocate.exact import one_per_site, searched
-from eckart.stages.allocate.knapsack import Indices, Knapsack, Vector
+from eckart.stages.allocate.knapsack import Indices, Knapsack, Vector, unit_of
 from eckart.stages.allocate.single_price import price_of
 
 _MAX_EXCHANGES = 50
@@ -125,7 +125,7 @@ def _relaxed(problem: Knapsack, limits: Vector) -> _Relaxed:
     """Solve the relaxation, with losses and limits scaled to about one."""
     from scipy.optimize import linprog  # slow to import, and only needed here
 
-    scale, unit = max(problem.losses.max(), 1e-300), np.maximum(limits, 1.0)
+    scale, unit = max(problem.losses.max(), 1e-300), unit_of(limits)
     result = linprog(
         problem.losses / scale,
         A_ub=problem.costs / unit[:, None],

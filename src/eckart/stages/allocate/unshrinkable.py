@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from operator import itemgetter
 
-from eckart.costs import cost_named
+from eckart.costs import cost_in
 from eckart.records import Curves
 from eckart.records.budgets import Scope
 from eckart.records.curves import UNREACHED
@@ -30,12 +30,12 @@ def what_stays(curves: Curves, cost: str, whole: float, scope: Scope) -> str:
     found = [part for part in found if part[0] != UNREACHED or scope == "model"]
     found = sorted((part for part in found if part[1] > 0), key=itemgetter(1), reverse=True)
     parts = [
-        f"{name!r} keeps {value:.0f} ({value / max(whole, 1):.0%}): {why}"
+        f"{name!r} keeps {amount(value)} ({value / (whole or 1):.0%}): {why}"
         for name, value, why in found[:_MOST_NAMED]
     ]
     if len(found) > _MOST_NAMED:
         rest = sum(value for _, value, _ in found[_MOST_NAMED:])
-        parts.append(f"{len(found) - _MOST_NAMED} more keep {rest:.0f}")
+        parts.append(f"{len(found) - _MOST_NAMED} more keep {amount(rest)}")
     advice = ["a larger budget", "lower ranks or more methods"]
     if _ASKED in curves.dense.values():
         advice.append("fewer layers left dense")
@@ -47,9 +47,14 @@ def what_stays(curves: Curves, cost: str, whole: float, scope: Scope) -> str:
     )
 
 
+def amount(value: float) -> str:
+    """A cost as text: a whole number, or four digits of one that is not."""
+    return f"{value:.0f}" if value == int(value) else f"{value:.4g}"
+
+
 def _least(curves: Curves, cost: str) -> Iterator[tuple[str, float, str]]:
     """Each site with what it costs at its cheapest option."""
-    of = cost_named(cost).of
+    of = cost_in(curves, cost).of
     for curve in curves.curves:
         name = curve.site.name
         least = min(of(curves.specs[name], option.form) for option in curve.options)

@@ -51,7 +51,8 @@ def put_in(
 
 def _without(plan: Plan, broken: Mapping[str, str], smaller: nn.Module, moments: Moments) -> Plan:
     """The plan with these layers not factored, at the width that they now have."""
-    costs, narrow = dict(plan.costs), {}
+    costs = {name: value for name, value in plan.costs.items() if name in COSTS}  # ms: not known
+    narrow = {}
     for name in broken:
         spec, form = moments.specs[name], Form((piece_of(smaller.get_submodule(name)),))
         if form != spec.dense:

@@ -162,7 +162,7 @@ def _between(group: ChannelGroup, groups: Sequence[ChannelGroup]) -> bool:
     )
 
 
-def _totals(moments: Moments) -> dict[str, int]:
+def _totals(moments: Moments) -> dict[str, float]:
     """Cost of the whole network; for costs that only layers know, the sum over the layers."""
     specs = moments.specs.values()
     summed = {name: sum(c.of(s, s.dense) for s in specs) for name, c in COSTS.items()}

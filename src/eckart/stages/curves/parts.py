@@ -10,14 +10,12 @@ from eckart.costs import COSTS
 from eckart.errors import MismatchError
 from eckart.moments import Moments
 from eckart.network.costs import NetworkCosts, network_costs, saved_buffers, stored_in
-from eckart.records.curves import UNREACHED
-
-_OTHER = "what runs outside of layers"
+from eckart.records.curves import OUTSIDE, UNREACHED
 
 
 def costs_of_parts(
     model: nn.Module, moments: Moments, shrinking: Collection[str] = ()
-) -> dict[str, dict[str, int]]:
+) -> dict[str, dict[str, float]]:
     """Costs by name of the part and of the cost; the costs of a part that are known.
 
     A part is a layer, or all modules of one class that have no matrix, such as norms. A tensor that
@@ -34,7 +32,7 @@ def costs_of_parts(
     Cost: one forward pass of one example.
     """
     counted = _counted(model, moments)
-    parts = {
+    parts: dict[str, dict[str, float]] = {
         name: {cost: each.of(spec, spec.dense) for cost, each in COSTS.items()}
         for name, spec in moments.specs.items()
     }
@@ -47,8 +45,8 @@ def costs_of_parts(
         known = name in moments.skipped
         part = parts.setdefault(name if known else f"every {type(module).__name__}", {})
         _add(part, {"macs": counted.layer_macs.get(name, 0), **_stored(module, seen)})
-    parts[_OTHER] = {"macs": counted.other_macs}
-    parts[UNREACHED] = stored_in(idle)
+    parts[OUTSIDE] = {"macs": counted.other_macs}
+    parts[UNREACHED] = {**stored_in(idle)}
     return parts
 
 
@@ -85,6 +83,6 @@ def _stored(module: nn.Module, seen: set[int]) -> dict[str, int]:
     return stored_in(fresh)
 
 
-def _add(part: dict[str, int], costs: Mapping[str, int]) -> None:
+def _add(part: dict[str, float], costs: Mapping[str, int]) -> None:
     for name, value in costs.items():
         part[name] = part.get(name, 0) + value
