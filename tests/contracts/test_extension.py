@@ -8,12 +8,25 @@ import pytest
 import torch
 from torch import nn
 
-from eckart import Budget, allocate, apply, calibrate, compress, curves, load, merge, save
+from eckart import (
+    Budget,
+    allocate,
+    apply,
+    calibrate,
+    compress,
+    curves,
+    load,
+    measure,
+    merge,
+    profile,
+    save,
+)
 from eckart.costs import COSTS
 from eckart.layers import LAYER_TYPES, Factored
 from eckart.methods import METHODS, SELECTIONS
 from eckart.metrics import METRICS
 from eckart.network.twins import TWINS
+from eckart.runtimes import RUNTIMES
 from extensions.layer_type import Mix
 from extensions.metric import TOLERANCES
 from extensions.registering import register
@@ -23,7 +36,8 @@ from tolerances import tolerance
 
 @pytest.fixture
 def registered() -> Iterator[None]:
-    tables: list[dict[str, Any]] = [LAYER_TYPES, TWINS, METHODS, SELECTIONS, COSTS, METRICS]
+    tables: list[dict[str, Any]] = [LAYER_TYPES, TWINS, METHODS, SELECTIONS, COSTS]
+    tables += [METRICS, RUNTIMES]
     before = [dict(table) for table in tables]
     register()
     yield
@@ -114,3 +128,12 @@ def test_an_output_metric_weighs_what_is_calibrated():
     model, x = nn.Sequential(nn.Linear(6, 4)), torch.randn(4000, 6)
     weights = calibrate(model, [x], metric="in_tolerances").g("0")[0].diagonal()
     torch.testing.assert_close(weights.float(), TOLERANCES**-2, rtol=0.1, atol=0)
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_runtime_is_profiled_and_measured():
+    model, x = nn.Sequential(nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 4)), torch.randn(32, 16)
+    timings = profile(model, calibrate(model, [x]), runtime="bfloat16", batch=8, threads=1)
+    assert 0 < timings.dense_ms < 100
+    assert str(timings.terms) == "bfloat16, batch 8, 1 thread"
+    assert measure(model, x, runtime="bfloat16").terms == "bfloat16, batch 32, 1 thread"

@@ -23,6 +23,7 @@ from eckart.network.survey import matching
 from eckart.network.twins import notes, opened
 from eckart.network.wrappers import network_in
 from eckart.records import ChannelGroup, Curve, Curves, Offer, Option, Site
+from eckart.records.budgets import MS
 from eckart.records.offer import AUTO, Allowed
 from eckart.records.offered import ROUNDING
 from eckart.running.progress import tracked
@@ -150,7 +151,7 @@ def _limits(offer: Offer) -> tuple[str, ...] | None:
     """
     if offer.limits == AUTO:
         return None
-    return tuple(cost_named(name).name for name in offer.limits)
+    return tuple(name if name == MS else cost_named(name).name for name in offer.limits)
 
 
 def _between(group: ChannelGroup, groups: Sequence[ChannelGroup]) -> bool:
