@@ -83,7 +83,8 @@ def curves(
     model = network_in(model)
     check_same_network(model, moments.fingerprint, "these moments")
     said, model = notes(model), opened(model)
-    methods = offered_methods(model, offer.methods, _limits(offer))
+    limits = _limits(offer)
+    methods = offered_methods(model, offer.methods, limits)
     offered, selection = methods_named(methods.methods), selection_named(methods.methods)
     kept = matching(offer.dense, [*moments.specs, *moments.skipped])
     reasons = {**moments.skipped, **dict.fromkeys(kept, "asked to stay dense")}
@@ -120,7 +121,7 @@ def curves(
         options = [o for o in whole[name] if offer.allows(o.form)]
         if ROUNDING in methods.methods and offer.bits and not specs[name].piece.table:
             options += [o for o in coded_options(bench, spec) if offer.allows(o.form)]
-        useful = useful_methods(offered, whole[name])
+        useful = useful_methods(offered, whole[name], methods.only_for if limits is None else ())
         options += narrow_options(bench, spec, useful, groups, offer.allows)
         options = [replace(o, loss=o.loss * ratios[name]) for o in options]
         found.append(Curve(Site(name, (name,)), (*options, Option("dense", spec.dense, 0.0))))

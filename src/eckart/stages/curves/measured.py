@@ -14,6 +14,7 @@ independent. Two questions are asked of a few examples:
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
@@ -29,6 +30,7 @@ from eckart.layers import as_matrix, piece_of, rebuild, weight_from, weight_of
 from eckart.linalg import quadratic_loss, refit
 from eckart.methods import Problem
 from eckart.metrics import METRICS, Measurable, Outputs, Probe, probe_of
+from eckart.moments import Moments
 from eckart.network.third_party import copied_in
 from eckart.records import GroupCurve, Option
 from eckart.running.batches import examples_in, first_examples, mapped, moved
@@ -40,6 +42,9 @@ _SHARES = (0.75, 0.5)  # of the units kept where removals are measured
 _MOST = 50.0  # the ratio of a removal is believed up to this factor
 _FURTHEST = 4.0  # and that of a truncation up to this
 _TINY = 1e-12
+_READERS = 9  # layers at which factors are measured; their median counts
+_MOST_WORK = 4e11  # multiply-adds of all forward passes of ``coherent``: some ten seconds
+_FEWEST = 8  # examples, whatever they cost
 
 
 def coherent(
@@ -53,29 +58,39 @@ def coherent(
 
     Without a sample of the data, or where the network does not react, they are as they were.
 
-    Cost: three or four forward passes of the sample per group.
+    Cost: two forward passes per group and a few more, of the sample, or of fewer examples where
+        the network is large.
     """
     if not bench.moments.sample or not groups:
         return list(groups)
-    trial = _Trial(bench, metric)
-    removals, factors = [], list[float]()
-    for curve in tracked(groups, "measuring removals", progress, len(groups)):
-        removals.append(_removal_ratio(trial, curve))
-        ratios = (_factor_ratio(trial, name, options[name]) for name in curve.group.readers)
-        factors += [ratio for ratio in ratios if ratio]
+    readers = [name for curve in groups for name in curve.group.readers]
+    readers = readers[:: math.ceil(len(readers) / _READERS)]
+    passes = len(_SHARES) * len(groups) + len(readers)
+    trial = _Trial(bench, metric, _affordable(bench.moments, passes))
+    tried = tracked(groups, "measuring removals", progress, len(groups))
+    removals = [_removal_ratio(trial, curve) for curve in tried]
+    ratios = (_factor_ratio(trial, name, options[name]) for name in readers)
+    factors = [ratio for ratio in ratios if ratio]
     usual = median(factors or [r for r in removals if r] or [1.0])
     scales = [_bounded(r / usual, _MOST) if r else 1.0 for r in removals]
     return [curve.times(scale) for curve, scale in zip(groups, scales, strict=True)]
 
 
-class _Trial:
-    """A copy of the network that weights are tried in, and its outputs on the sample."""
+def _affordable(moments: Moments, passes: int) -> int:
+    """The examples of so many forward passes, of which there are enough to tell the ratios."""
+    macs = moments.model_costs.get("macs", 0)
+    return max(_FEWEST, int(_MOST_WORK / max(1, macs * passes)))
 
-    def __init__(self, bench: Bench, metric: Probe | None) -> None:
+
+class _Trial:
+    """A copy of the network that weights are tried in, and its outputs on some examples."""
+
+    def __init__(self, bench: Bench, metric: Probe | None, examples: int) -> None:
         self.bench = bench
         self.probe: Measurable = _probe(bench, metric) or Outputs()
         self.model = copy.deepcopy(bench.model)
-        self.sample = [moved(inputs, self.model) for inputs in bench.moments.sample]
+        few = _few(bench.moments.sample, examples, bench.moments.whole_batches)
+        self.sample = [moved(inputs, self.model) for inputs in few]
         self.outputs = [run(self.model, inputs) for inputs in self.sample]
 
     @torch.no_grad()
@@ -178,7 +193,8 @@ def rescaled(
     changes, outputs = dict.fromkeys(truncated, 0.0), 0
     each = max(1, bench.moments.examples // max(1, len(truncated)))
     whole = bench.moments.whole_batches
-    for inputs in _few(bench.moments.sample, each, whole):
+    few = _few(bench.moments.sample, each, whole)
+    for inputs in (mapped(x, lambda t: t.float() if t.is_floating_point() else t) for x in few):
         beside = SideBySide(model, truncated, probe, inputs, alone=whole)
         for names in tracked(beside.chunks, "measuring truncations", progress, len(beside.chunks)):
             for name, change in beside.changes(names).items():
@@ -218,9 +234,9 @@ def _bounded(ratio: float, most: float) -> float:
 
 
 def _few(sample: Sequence[Any], most: int, whole: bool) -> Iterator[Any]:
-    """So many examples of the sample, in float32; whole batches where they cannot be cut."""
+    """So many examples of the sample; whole batches where they cannot be cut."""
     for inputs in sample:
         if most > 0:
             few = inputs if whole else first_examples(inputs, most)
             most -= examples_in(few)
-            yield mapped(few, lambda t: t.float() if t.is_floating_point() else t)
+            yield few

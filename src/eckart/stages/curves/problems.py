@@ -15,7 +15,7 @@ from eckart.records import ChannelGroup, Offer, Option
 from eckart.records.offer import AUTO, DAMPING
 from eckart.records.shrinkage import Shrinkage
 
-_MOST_BYTES = 2**30  # of the problems that are held, because each is asked for several times
+_MOST_BYTES = 2**29  # of the problems that are held, because each is asked for several times
 
 
 @dataclass
