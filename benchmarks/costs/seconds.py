@@ -1,15 +1,17 @@
 """CPU seconds and memory of everything after calibration, on networks that people use.
 
-Every network runs in a process of its own, on 2 × 8 images, with the default methods (and CP on
-ResNet-20 and the chain where asked). The weights are random, but for ResNet-20 with `--data`: time
-depends on the shapes.
+Every network runs in a process of its own, on 2 × 8 images or 2 × 512 tokens, with the default
+methods of budgets that limit one cost. The weights are random, except those of ResNet-20 and
+SmolLM2: time depends on the shapes.
 """
 
 import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any, TypeVar
@@ -23,7 +25,8 @@ from benchmarks.measuring.results_file import Results, Row
 
 T = TypeVar("T")
 BATCHES, BATCH = 2, 8
-BUDGETS = (0.5, 0.3)  # of the parameters: the first one and another
+BUDGETS = (0.5, 0.3)  # of what is limited: the first one and another
+LIMITS = ("params", "macs")
 MODULE = "benchmarks.costs.seconds"
 
 
@@ -54,32 +57,63 @@ def resnet20() -> nn.Module:
     return reference("resnet20", None, 1, 1).model
 
 
-NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, float | None]] = {
-    # network, pixels, seconds asked for
-    "ResNet-20": (resnet20, 32, 6),
-    "MobileNetV3-small": (torchvision_model("mobilenet_v3_small"), 64, 15),
-    "ResNet-18": (torchvision_model("resnet18"), 64, 30),
-    "chain of 17 convolutions": (chain, 64, 20),
-    "DenseNet-121": (torchvision_model("densenet121"), 64, 60),
-    "ResNet-50": (torchvision_model("resnet50"), 64, 90),
-    "ConvNeXt-T": (torchvision_model("convnext_tiny"), 64, 60),
-    "ViT-B/16": (torchvision_model("vit_b_16"), 224, 60),
+@dataclass(frozen=True)
+class Timed:
+    """A network to time.
+
+    Attributes:
+        make: the network.
+        shape: of one batch of images; of tokens if it has two axes.
+        target_s: seconds asked for, of `curves` and the first budget.
+    """
+
+    make: Callable[[], nn.Module]
+    shape: tuple[int, ...]
+    target_s: float
+
+    def batches(self) -> list[Any]:
+        """What it is calibrated on."""
+        if len(self.shape) == 2:
+            return [{"input_ids": torch.randint(0, 10_000, self.shape)} for _ in range(BATCHES)]
+        return [torch.randn(self.shape) for _ in range(BATCHES)]
+
+
+def smollm2() -> nn.Module:
+    """SmolLM2-135M, from its package."""
+    from benchmarks.subjects.language import smollm2
+
+    return smollm2()[0]
+
+
+def _images(pixels: int) -> tuple[int, ...]:
+    return BATCH, 3, pixels, pixels
+
+
+NETWORKS = {
+    "ResNet-20": Timed(resnet20, _images(32), 6),
+    "MobileNetV3-small": Timed(torchvision_model("mobilenet_v3_small"), _images(64), 15),
+    "ResNet-18": Timed(torchvision_model("resnet18"), _images(64), 30),
+    "chain of 17 convolutions": Timed(chain, _images(64), 20),
+    "DenseNet-121": Timed(torchvision_model("densenet121"), _images(64), 60),
+    "ResNet-50": Timed(torchvision_model("resnet50"), _images(64), 90),
+    "ConvNeXt-T": Timed(torchvision_model("convnext_tiny"), _images(64), 60),
+    "ViT-B/16": Timed(torchvision_model("vit_b_16"), _images(224), 60),
+    "SmolLM2-135M": Timed(smollm2, (1, 512), 40),
 }
 
 
-def measured(name: str, methods: Sequence[str]) -> Row:
-    """All stages of one network in this process."""
+def measured(name: str, limit: str) -> Row:
+    """All stages of one network in this process, for budgets that limit one cost."""
     torch.manual_seed(0)
-    make, pixels, target = NETWORKS[name]
-    model = make().eval()
-    batches = [torch.randn(BATCH, 3, pixels, pixels) for _ in range(BATCHES)]
+    timed = NETWORKS[name]
+    model, batches = timed.make().eval(), timed.batches()
     cpu, wall, moments = clocked(lambda: eckart.calibrate(model, batches, progress=False))
-    row: Row = {"network": name, "pixels": pixels, "methods": list(methods), "target_s": target}
-    row |= {"threads": torch.get_num_threads(), "calibrate_s": cpu, "calibrate_wall_s": wall}
-    asked: Any = methods[0] if len(methods) == 1 else list(methods)
+    row: Row = {"network": name, "shape": list(timed.shape), "limits": limit}
+    row |= {"target_s": timed.target_s, "threads": torch.get_num_threads()}
+    row |= {"calibrate_s": cpu, "calibrate_wall_s": wall}
     before = restart_peak()
     cpu, wall, curves = clocked(
-        lambda: eckart.curves(model, moments, methods=asked, progress=False)
+        lambda: eckart.curves(model, moments, limits=[limit], progress=False)
     )
     row |= {"curves_s": cpu, "curves_wall_s": wall, "peak_bytes": peak() - before}
     row |= {
@@ -88,7 +122,7 @@ def measured(name: str, methods: Sequence[str]) -> Row:
         "groups": len(curves.groups),
     }
     for label, keep in zip(("first_budget", "another_budget"), BUDGETS, strict=True):
-        chosen = partial(eckart.allocate, curves, eckart.Budget(params=keep))
+        chosen = partial(eckart.allocate, curves, eckart.Budget(**{limit: keep}))
         row[f"{label}_s"], _, plan = clocked(chosen)
     row["apply_s"], _, _ = clocked(lambda: eckart.apply(model, plan, moments))
     row["after_calibration_s"] = row["curves_s"] + row["first_budget_s"]
@@ -125,27 +159,27 @@ def measure(
     output: Path,
     *,
     networks: Sequence[str] = tuple(NETWORKS),
-    methods: Sequence[str] = ("auto",),
-    limit_s: float = 600.0,
+    limits: Sequence[str] = LIMITS,
+    limit_s: float = 1200.0,
 ) -> None:
-    """One child process for each network; those that are in the file already are left out."""
+    """One child process for each row; those that are in the file already are left out."""
     results = Results(output)
-    for name in networks:
-        if results.has(network=name, methods=list(methods)):
+    for name, limit in product(networks, limits):
+        if results.has(network=name, limits=limit):
             continue
-        command = [sys.executable, "-m", MODULE, name, str(torch.get_num_threads()), *methods]
+        command = [sys.executable, "-m", MODULE, name, str(torch.get_num_threads()), limit]
         try:
             child = subprocess.run(command, capture_output=True, timeout=limit_s, check=False)
         except subprocess.TimeoutExpired:
-            results.add({"network": name, "methods": list(methods), "not_done_after_s": limit_s})
+            results.add({"network": name, "limits": limit, "not_done_after_s": limit_s})
             continue
         if child.returncode:
             raise SystemExit(f"{name} failed:\n{child.stderr.decode()}")
         results.add(json.loads(child.stdout.splitlines()[-1]))
 
 
-MEASUREMENT = Measurement(measure, choices={"networks": NETWORKS}, threads=2)
+MEASUREMENT = Measurement(measure, choices={"networks": NETWORKS, "limits": LIMITS}, threads=2)
 
 if __name__ == "__main__":
     torch.set_num_threads(int(sys.argv[2]))
-    print(json.dumps(measured(sys.argv[1], sys.argv[3:])))
+    print(json.dumps(measured(sys.argv[1], sys.argv[3])))

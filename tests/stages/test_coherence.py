@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from eckart import Moments, calibrate, curves
+from eckart.stages.curves.measured import affordable
 
 SMOOTH = 12  # pixels a side, all of one value, so that errors are alike at every position
 
@@ -90,3 +91,11 @@ def test_a_network_that_does_not_react_keeps_its_losses():
     moments = calibrate(model, [flat_images(32)], progress=False)
     for curve in curves(model, moments, progress=False).groups:
         assert all(0 <= loss < 1e-9 for loss in curve.losses.values())
+
+
+def test_fewer_examples_are_tried_the_larger_the_network(pooled: Pooled):
+    moments = calibrate(pooled, [noise_images(64)], progress=False)
+    large = replace(moments, model_costs={"macs": 10**9})
+    assert affordable(moments, passes=10) >= 64
+    assert affordable(large, passes=10) == 40
+    assert affordable(large, passes=1000) == 8

@@ -126,6 +126,18 @@ def test_methods_that_are_beaten_everywhere_are_not_asked_again():
     assert useful_methods(methods, []) == []
 
 
+def test_methods_of_few_of_the_best_options_are_not_asked_again():
+    """Of nine options on the hull, eight are of one method; between two of these, others lie."""
+    piece = Piece(64, 64)
+    losses = {rank: 2.0 ** (9 - rank) for rank in range(1, 10)}
+    best = [Option("weighted_svd", low_rank_form(piece, r), loss) for r, loss in losses.items()]
+    between = Option("pivoted_svd", low_rank_form(piece, 4), losses[4] * 0.99)
+    methods = methods_named(["weighted_svd", "pivoted_svd"])
+    assert [m.name for m in useful_methods(methods, [*best, between])] == ["weighted_svd"]
+    unsure = useful_methods(methods, [*best, between], unsure=["weighted_svd"])
+    assert [m.name for m in unsure] == ["pivoted_svd"]
+
+
 def test_narrower_layers_are_factored_in_a_few_sizes():
     network = torch.nn.Sequential(
         torch.nn.Conv2d(3, 48, 3), torch.nn.ReLU(), torch.nn.Conv2d(48, 32, 3)

@@ -1,6 +1,7 @@
 """Which methods a budget may use by default: CP where only weights are limited, never for speed."""
 
 import pytest
+import torch
 from torch import nn
 
 import eckart

@@ -66,7 +66,7 @@ def coherent(
     readers = [name for curve in groups for name in curve.group.readers]
     readers = readers[:: math.ceil(len(readers) / _READERS)]
     passes = len(_SHARES) * len(groups) + len(readers)
-    trial = _Trial(bench, metric, _affordable(bench.moments, passes))
+    trial = _Trial(bench, metric, affordable(bench.moments, passes))
     tried = tracked(groups, "measuring removals", progress, len(groups))
     removals = [_removal_ratio(trial, curve) for curve in tried]
     ratios = (_factor_ratio(trial, name, options[name]) for name in readers)
@@ -76,7 +76,7 @@ def coherent(
     return [curve.times(scale) for curve, scale in zip(groups, scales, strict=True)]
 
 
-def _affordable(moments: Moments, passes: int) -> int:
+def affordable(moments: Moments, passes: int) -> int:
     """The examples of so many forward passes, of which there are enough to tell the ratios."""
     macs = moments.model_costs.get("macs", 0)
     return max(_FEWEST, int(_MOST_WORK / max(1, macs * passes)))
