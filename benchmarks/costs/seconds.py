@@ -122,7 +122,8 @@ def measured(name: str, limit: str) -> Row:
         "groups": len(curves.groups),
     }
     for label, keep in zip(("first_budget", "another_budget"), BUDGETS, strict=True):
-        chosen = partial(eckart.allocate, curves, eckart.Budget(**{limit: keep}))
+        allowed: Any = {limit: keep}
+        chosen = partial(eckart.allocate, curves, eckart.Budget(**allowed))
         row[f"{label}_s"], _, plan = clocked(chosen)
     row["apply_s"], _, _ = clocked(lambda: eckart.apply(model, plan, moments))
     row["after_calibration_s"] = row["curves_s"] + row["first_budget_s"]
