@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from eckart.layers.embedding import keep_settings
 from eckart.layers.factored import Factored, fill, keep_bias_trainable
 from eckart.layers.few_bits import FewBits
 from eckart.layers.registry import known_type_of
@@ -30,6 +31,7 @@ def _plain(part: FewBits) -> nn.Module:
     """The layer that a piece in codes stands for."""
     piece = replace(part.piece, bits=0, span=0)
     layer = known_type_of(part.layer).plain(piece, part.like)
+    keep_settings(layer, part)
     fill(layer, part.weight, part.bias)
     layer.requires_grad_(part.trainable)
     keep_bias_trainable(layer, part)

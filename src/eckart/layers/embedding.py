@@ -75,7 +75,8 @@ def looked_up(table: nn.Module, which: Tensor) -> Float[Tensor, "*rows out"]:
 
 
 def keep_settings(fresh: nn.Module, table: nn.Module) -> None:
-    """Give one table the settings of another; other modules stay as they are."""
+    """Give one table the settings of another, in codes or not; other modules stay as they are."""
+    fresh, table = (getattr(module, "layer", module) for module in (fresh, table))
     if isinstance(fresh, nn.Embedding) and isinstance(table, nn.Embedding):
         for name in _SETTINGS:
             setattr(fresh, name, getattr(table, name))

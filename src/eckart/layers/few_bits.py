@@ -51,7 +51,9 @@ class FewBits(nn.Module):
         self.bias = None if bias is None else nn.Parameter(bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Make the weight, then do what the layer does."""
+        """Make the weight, then do what the layer does; of a table, make the rows looked up."""
+        if self.piece.table:
+            return self._looked_up(x)
         numbers = {"weight": self.weight}
         if self.bias is not None:
             numbers["bias"] = self.bias
@@ -61,24 +63,34 @@ class FewBits(nn.Module):
     @property
     def weight(self) -> Tensor:
         """What the codes stand for, in the layer's dtype and torch's layout."""
-        return weight_from(self.grid.values(self.whole_codes), self.piece).to(self.like.dtype)
+        values = self.grid.values(self.whole_codes).to(self.like.dtype)
+        return values[0] if self.piece.table else weight_from(values, self.piece)
 
     @property
     def whole_codes(self) -> UInt8[Tensor, "groups out in"]:
-        """The codes, one per byte."""
-        return unpacked(self.codes, self.piece.bits, self.piece.matrix_shape)
+        """The codes, one per byte; of a table, shape (1, in, out)."""
+        return unpacked(self.codes, self.piece.bits, self.piece.code_shape)
+
+    def _looked_up(self, which: Tensor) -> Tensor:
+        """Rows of a table; each begins at a whole byte."""
+        piece, at = self.piece, which.flatten()
+        stream = self.codes.view(piece.inputs, -1)[at].flatten()
+        codes = unpacked(stream, piece.bits, (len(at), piece.outputs))
+        grid = Grid(self.scale[0][at], None, piece.bits, piece.span or piece.outputs)
+        rows: Tensor = grid.values(codes).to(self.like.dtype)
+        return rows.reshape(*which.shape, piece.outputs)
 
     @torch.no_grad()
     def take(self, rounded: Rounded) -> None:
         """Store codes and scales."""
-        codes, grid = rounded.codes.reshape(self.piece.matrix_shape), rounded.grid
+        codes, grid = rounded.codes.reshape(self.piece.code_shape), rounded.grid
         self.codes.copy_(pack(codes, self.piece.bits))
         self.scale = grid.scale.reshape(self.piece.scales).to(self.codes.device)
 
     @property
     def grid(self) -> Grid:
         """What the codes stand for."""
-        span = self.piece.span or self.piece.matrix_shape[2]
+        span = self.piece.span or self.piece.code_shape[2]
         return Grid(self.scale, None, self.piece.bits, span)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FewBits:

@@ -97,12 +97,15 @@ def problem_of(
     stored, scale = weight_of(layer), moments.g_scale(name)
     dtype, device, piece = stored.dtype, stored.device, moments.specs[name].piece
     what = f"layer {name!r}: its weight"
-    table = Table(admissible(stored, what)) if piece.table else None
+    table = None
+    if piece.table:
+        least = max(damping, LEAST_FREQUENCY)
+        table = Table(admissible(stored, what), moments.mean(name)[0], least)
 
     def a() -> Tensor:
         found = moments.loss_a(name) if shrinkage is None else shrunk_a(moments, name, shrinkage)
         seen = regular(found.to(device), damping)
-        return seen if table is None else table.moment(seen, max(damping, LEAST_FREQUENCY))
+        return seen if table is None else table.moment(seen)
 
     def g() -> Tensor:
         if scale is not None:

@@ -22,6 +22,8 @@ from eckart.linalg.rounding import (
     width_losses,
 )
 from eckart.methods.problem import Problem
+from eckart.methods.table_rounding import coded_table, table_losses
+from eckart.methods.tables import Table
 from eckart.records import Form, Piece
 from eckart.records.offered import ROUNDING
 from eckart.records.pieces import WIDTHS
@@ -60,14 +62,18 @@ class Rounding:
 
     def prepare(self, problem: Problem) -> WidthLosses:
         """Two triangular factorisations, and the grids of all widths."""
-        a, g = _triangles(problem)
-        spans = _spans(problem.piece)
-        losses = width_losses(problem.weight, a, g, bits=WIDTHS, spans=spans)
+        spans, table = _spans(problem.piece), problem.table
+        if table is not None:
+            losses = table_losses(table, _triangle(problem.g), WIDTHS, spans)
+        else:
+            losses = width_losses(problem.weight, *_triangles(problem), bits=WIDTHS, spans=spans)
         return WidthLosses(problem.piece, losses)
 
     def losses(self, state: WidthLosses) -> list[tuple[Form, float]]:
         """The forms of all widths and spans."""
         whole = Form((state.piece,))
+        if state.piece.table and state.piece.outputs % 8:
+            return []  # its rows would not begin at whole bytes
         return [
             (whole.in_codes((bits,), span or 0), loss)
             for bits, row in zip(WIDTHS, state.losses.tolist(), strict=True)
@@ -96,6 +102,8 @@ def coded(problem: Problem, form: Form) -> Coded:
     Cost: two triangular factorisations, and out · in · (out + in) / 2 multiply-adds.
     """
     (piece,) = form.pieces
+    if problem.table is not None:
+        return _coded_table(problem, problem.table, piece)
     a, g = _triangles(problem)
     choice = choose_grid(problem.weight, piece.bits, piece.span or None, a=a, g=g)
     found = round_weight(problem.weight, choice.grid, a=a, g=g)
@@ -103,12 +111,23 @@ def coded(problem: Problem, form: Form) -> Coded:
     return Coded((found,), quadratic_loss(lost, problem.a, problem.g), choice.loss)
 
 
+def _coded_table(problem: Problem, table: Table, piece: Piece) -> Coded:
+    g, span = _triangle(problem.g), piece.span or None
+    found = coded_table(table, g, problem.g, piece.bits, span)
+    expected = float(table_losses(table, g, (piece.bits,), (span,)))
+    return Coded((found,), found.loss, expected)
+
+
 def _triangles(problem: Problem) -> tuple[Triangle, Triangle]:
-    """Those of both moments, damped once more."""
-    a, g = (triangle(damped(moment, _DAMPING)) for moment in (problem.a, problem.g))
-    return a, g
+    """Those of both moments."""
+    return _triangle(problem.a), _triangle(problem.g)
+
+
+def _triangle(moment: Tensor) -> Triangle:
+    """That of a moment, damped once more."""
+    return triangle(damped(moment, _DAMPING))
 
 
 def _spans(piece: Piece) -> tuple[int | None, ...]:
     """How many inputs share a scale: a row; or fewer, where it is long."""
-    return (None, _SPAN) if piece.matrix_shape[2] > _SPAN else (None,)
+    return (None, _SPAN) if piece.code_shape[2] > _SPAN else (None,)

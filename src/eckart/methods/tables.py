@@ -29,9 +29,21 @@ class Table:
 
     Attributes:
         rows: of the table, shape (in, out), in its own dtype.
+        counted: how often each row is looked up, relative to all, shape (in,); None if all are
+            alike.
+        least: what is added to the frequency of every row, relative to the mean frequency.
     """
 
     rows: Tensor
+    counted: Float64[Tensor, " in"] | None = None
+    least: float = 0.0
+
+    @property
+    def frequencies(self) -> Float64[Tensor, " in"]:
+        """The diagonal of ``A``."""
+        if self.counted is None:
+            return torch.full_like(self.rows[:, 0], 1.0, dtype=torch.float64)
+        return self.counted.to(self.rows.device) + self.least / len(self.rows)
 
     @cached_property
     def _directions(self) -> tuple[Tensor, Tensor]:
@@ -51,17 +63,12 @@ class Table:
         values, vectors = self._directions
         return (vectors * values)[None]
 
-    def moment(self, seen: Float64[Tensor, "1 out out"], least: float) -> Float64[Tensor, "1 k k"]:
-        """``Qᵀ A Q``, from the moment of the rows that were looked up.
-
-        Args:
-            seen: ``E[y yᵀ]``.
-            least: what is added to the frequency of every row, relative to the mean frequency.
-        """
+    def moment(self, seen: Float64[Tensor, "1 out out"]) -> Float64[Tensor, "1 k k"]:
+        """``Qᵀ A Q``, from the moment ``E[y yᵀ]`` of the rows that were looked up."""
         values, vectors = self._directions
         onto = vectors / values
         found = onto.T @ seen @ onto
-        found.diagonal(dim1=-2, dim2=-1).add_(least / len(self.rows))
+        found.diagonal(dim1=-2, dim2=-1).add_(self.least / len(self.rows))
         return (found + found.mT) / 2
 
     def spread(self, right: Float64[Tensor, "1 rank k"]) -> Float64[Tensor, "1 rank in"]:

@@ -112,15 +112,23 @@ class Piece:
         """A width must be known, and spans belong to codes."""
         if self.bits not in (0, *WIDTHS):
             return f"bits are 0 or one of {', '.join(map(str, WIDTHS))}, got {self.bits}"
-        if self.bits and (self.carries or self.table):
-            return "a piece that carries, or a table, keeps numbers of the layer's dtype"
+        if self.bits and self.carries:
+            return "a piece that carries keeps numbers of the layer's dtype"
+        if self.bits and self.table and self.outputs % 8:
+            return f"codes of a table need a multiple of 8 columns, got {self.outputs}"
         return "only codes have spans" if self.span and not self.bits else None
 
     @property
     def scales(self) -> Size:
         """Shape of the scales of the codes: (groups, rows, spans)."""
-        groups, rows, columns = self.matrix_shape
+        groups, rows, columns = self.code_shape
         return (groups, rows, -(-columns // self.span) if self.span else 1)
+
+    @property
+    def code_shape(self) -> tuple[int, int, int]:
+        """The matrices in whose rows codes share scales; those of a table are its own rows."""
+        groups, rows, columns = self.matrix_shape
+        return (groups, columns, rows) if self.table else (groups, rows, columns)
 
     @property
     def code_bytes(self) -> int:
@@ -135,7 +143,7 @@ class Piece:
         """
         if not self.bits:
             return self.params * itemsize + _ORDER_BYTES * self.outputs * bool(self.carries)
-        groups, rows, columns = self.matrix_shape
+        groups, rows, columns = self.code_shape
         weight = stored_bytes(groups * rows, columns, self.bits, self.span or None)
         return weight + self.outputs * self.bias * itemsize
 
