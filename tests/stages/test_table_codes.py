@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from eckart import Budget, Moments, calibrate, compress, load, merge, save
+from eckart import Budget, Moments, calibrate, compress, export, load, merge, save
 from eckart.layers import Factored, FewBits
 from eckart.linalg import quadratic_loss
 from eckart.methods import Problem, problem_of
 from eckart.methods.rounding import Rounding, coded
+from tolerances import tolerance
 
 ROWS, WIDTH = 300, 72
 
@@ -99,3 +100,14 @@ def test_rows_that_do_not_begin_at_whole_bytes_keep_their_numbers():
     moments = calibrate(network, IDS)
     state = Rounding().prepare(problem_of(network.words, "words", moments))
     assert Rounding().losses(state) == []
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_they_go_to_other_runtimes(tmp_path: Path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    found = compress(Words(), IDS, budget=Budget(bytes=0.2), latency=False).model.eval()
+    assert type(found.words[0]) is FewBits
+    export(found, tmp_path / "network.onnx", IDS[0])
+    session = onnxruntime.InferenceSession(tmp_path / "network.onnx")
+    (output,) = session.run(None, {session.get_inputs()[0].name: IDS[1].numpy()})
+    torch.testing.assert_close(torch.from_numpy(output), found(IDS[1]), **tolerance(torch.float32))

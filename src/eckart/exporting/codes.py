@@ -62,7 +62,7 @@ def take_codes(model: nn.Module) -> dict[str, Codes]:
 def _codes_of(part: FewBits, turned: bool) -> Codes | None:
     """The codes of one layer as distances from the code of zero, which may lie between two."""
     grid = part.grid
-    origin = grid.over(part.piece.matrix_shape[2], grid.origin)
+    origin = grid.over(part.piece.code_shape[2], grid.origin)
     halves = 1 if bool((grid.origin == grid.origin.round()).all()) else 2
     numbers = (halves * (part.whole_codes - origin)).flatten(0, 1)
     least, most = float(numbers.min()), float(numbers.max())
