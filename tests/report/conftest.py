@@ -290,3 +290,19 @@ def thousand(frontier, curves):
         for i in range(36)
     )
     return replace(frontier, dense=dense, points=points), many
+
+
+@pytest.fixture(scope="session")
+def coded(frontier):
+    """The frontier with both factors of every layer in codes of 3 and 4 bits, by bytes."""
+
+    def in_codes(choice):
+        pieces = zip(choice.form.pieces, (3, 4), strict=True)
+        return replace(choice, form=Form(tuple(replace(p, bits=b) for p, b in pieces)))
+
+    def point(found):
+        choices = {name: in_codes(choice) for name, choice in found.plan.choices.items()}
+        measured = replace(found.measurement, bytes=found.measurement.bytes // 8)
+        return replace(found, plan=replace(found.plan, choices=choices), measurement=measured)
+
+    return replace(frontier, cost="bytes", points=tuple(map(point, frontier.points)))

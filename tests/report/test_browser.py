@@ -353,3 +353,12 @@ def test_a_comparison_does_not_stick_out(opened, narrowed, coupled, log, width):
     pick(page, "a", "eckart, keep 0.4")
     pick(page, "b", "eckart, keep 0.2")
     assert page.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_codes_are_drawn_as_areas(opened, coded, curves):
+    browser = opened(coded, curves)
+    areas = browser.find_elements(By.CSS_SELECTOR, "#layers .area")
+    assert len(areas) == len(curves.specs)
+    texts = [area.get_attribute("aria-label") for area in areas]
+    assert any("weights of 3 bits, then" in text for text in texts)
+    assert "megabytes" in browser.find_element(By.ID, "frontier").text

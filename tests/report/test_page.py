@@ -116,11 +116,28 @@ def test_points_of_the_data(data, frontier, curves):
         if choice is None:
             assert index is None
             continue
-        method, form, rank, params, macs, loss, ends = layer["forms"][index]
+        method, form, rank, params, macs, loss, ends, _, parts = layer["forms"][index]
         assert (method, form, rank) == (choice.method, str(choice.form), choice.form.rank)
         assert ends == [choice.form.pieces[0].inputs, choice.form.pieces[-1].outputs]
+        assert parts == [[piece.weights, 32] for piece in choice.form.pieces]
         assert (params, macs) == (choice.form.params, choice.form.macs(spec.sizes[0]))
         assert loss == pytest.approx(choice.loss, rel=1e-3)
+
+
+def test_weights_in_codes_show_their_bits_and_bytes(coded, curves):
+    data = page_data(coded, curves)
+    assert (data["coded"], data["cost"]) == (True, "bytes")
+    for layer, index in zip(data["layers"], data["points"][6]["chosen"], strict=True):
+        choice, spec = coded.points[6].plan.choices.get(layer["name"]), curves.specs[layer["name"]]
+        assert layer["bytes"] == 4 * spec.dense.params
+        assert layer["weights"] == [spec.piece.weights, 32]
+        if choice is not None:
+            *_, size, parts = layer["forms"][index]
+            assert size == choice.form.stored_bytes(4)
+            assert [bits for _, bits in parts] == [3, 4]
+    dots = [dot for site in data["sites"] for dot in site["methods"][0]["line"]]
+    expected = curves.curves[0].options[0].form.stored_bytes(4)
+    assert dots[0][0] == pytest.approx(expected / data["layers"][0]["bytes"], rel=1e-3)
 
 
 def test_layers_less_params_is_what_the_points_cost(data):

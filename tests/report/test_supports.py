@@ -54,7 +54,7 @@ def test_layers_say_which_group_they_read_and_write(data, coupled):
 
 def test_a_narrowed_layer_is_a_change(data):
     layer = data["layers"][0]
-    method, form, rank, _, _, _, ends = layer["forms"][data["points"][-1]["chosen"][0]]
+    method, form, rank, _, _, _, ends, *_ = layer["forms"][data["points"][-1]["chosen"][0]]
     assert (method, form, rank, ends) == ("narrowed", "3→3 (3×3)", None, (3, 3))
 
 

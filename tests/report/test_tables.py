@@ -66,6 +66,14 @@ def test_latency_only_where_measured(frontier, untimed):
     assert "latency" not in rendered(untimed)
 
 
+def test_bytes_have_columns_where_weights_are_in_codes(frontier, coded):
+    assert "MB" not in table_columns(frontier)
+    assert table_columns(coded)[4:6] == ("MB", "bytes kept")
+    row = next(row for row in table_rows(coded) if row.index == 6)
+    size, whole = coded.points[6].measurement.bytes, coded.dense.bytes
+    assert row.cells[4:6] == (significant(size / 1e6, 3), f"{size / whole:.3f}")
+
+
 def test_fits_a_terminal_of_80_columns(frontier):
     text = rendered(frontier, width=80)
     assert "…" not in text

@@ -92,6 +92,7 @@ def write_report(
             methods=explained(frontier, curves),
             healing=any(point["healing"] for point in data["points"]),
             latency=data["latency"],
+            coded=data["coded"],
             narrowed=any(point.plan.removals for point in frontier.points),
             whole=by_reason(_whole(frontier, curves)),
             damping=curves.damping,

@@ -18,7 +18,7 @@ from eckart.report.selection import (
 )
 from eckart.report.spectra import drawn_spectra
 from eckart.report.supports import Supports
-from eckart.report.tables import has_latency
+from eckart.report.tables import has_bytes, has_latency
 from eckart.report.widths import ends, is_changed
 
 PointCommand = Callable[[Point], str | None]  # the command that makes a point again
@@ -57,13 +57,15 @@ def page_data(
         "higher": dense is None or dense.higher_is_better,
         "scored": has_scores(frontier),
         "latency": has_latency(frontier),
+        "coded": has_bytes(frontier),
+        "cost": frontier.cost,
         "dense": _measured(frontier.dense),
         "labels": list(labels(frontier)),
         "selected": first_selected(frontier),
         "points": points,
         "layers": layers.rows,
         "reasons": list(layers.reasons),
-        "sites": drawn_spectra(curves),
+        "sites": drawn_spectra(curves, by_bytes=has_bytes(frontier)),
         "groups": layers.supports.rows,
     }
 
@@ -126,6 +128,8 @@ class _Layers:
             "costs": costs,
             "why": why,
             "ends": None if spec is None else ends(spec.dense),
+            "bytes": None if spec is None else spec.dense.stored_bytes(spec.itemsize),
+            "weights": None if spec is None else [spec.piece.weights, 8 * spec.itemsize],
             "reads": self.supports.read_by(name),
             "writes": self.supports.written_by(name),
             "forms": [],
@@ -148,11 +152,17 @@ class _Layers:
 
 
 def _form(choice: Choice, spec: LayerSpec | None) -> list[Any]:
-    """Method, form, rank, parameters, MACs, loss and widths; a list to keep the page small."""
+    """Method, form, rank, parameters, MACs, loss, widths, bytes, and weights and bits of pieces.
+
+    It is a list to keep the page small.
+    """
     loss = known(choice.loss)
     rounded = None if loss is None else float(f"{loss:.4g}")
     form = choice.form
-    return [choice.method, str(form), form.rank, *_costs(form, spec), rounded, ends(form)]
+    size = None if spec is None else form.stored_bytes(spec.itemsize)
+    parts = [[p.weights, p.bits or 8 * (spec.itemsize if spec else 4)] for p in form.pieces]
+    costs = _costs(form, spec)
+    return [choice.method, str(form), form.rank, *costs, rounded, ends(form), size, parts]
 
 
 def _costs(form: Form, spec: LayerSpec | None) -> list[int | None]:

@@ -1,30 +1,36 @@
-"""The lines drawn for each site: loss against the fraction of parameters kept, per method."""
+"""The lines drawn for each site: loss against the fraction that is kept, per method."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from eckart.records import Curve, Curves, LayerSpec
+from eckart.records import Curve, Curves, Form, LayerSpec
 from eckart.report.formats import known
 from eckart.report.widths import ends
 
 MOST_DOTS = 12_000  # on the whole page
 FEWEST, MOST = 12, 64  # on one line
 
-Dot = tuple[float, float]  # fraction of the parameters kept, predicted loss
+Kept = Callable[[Form, LayerSpec], float]
+Dot = tuple[float, float]  # fraction kept, predicted loss
 
 
-def drawn_spectra(curves: Curves) -> list[dict[str, Any]]:
+def drawn_spectra(curves: Curves, by_bytes: bool = False) -> list[dict[str, Any]]:
     """The lines to draw for every site; long ones are thinned, but their ends are kept.
 
     Only layers at full width are drawn: the loss of a narrower one depends on which channels went.
+
+    Args:
+        curves: all options.
+        by_bytes: whether fractions are of a layer's bytes; else of its parameters.
 
     Returns:
         For each site its name, its layers, and per method the options that no cheaper option beats
         (``line``) and the others (``rest``), as [fraction kept, predicted loss].
     """
-    found = [(curve.site, _by_method(curve, curves.specs)) for curve in curves.curves]
+    kept = bytes_kept if by_bytes else params_kept
+    found = [(c.site, _by_method(c, curves.specs[c.site.name], kept)) for c in curves.curves]
     lines = sum(len(dots) for _, dots in found)
     most = max(FEWEST, min(MOST, MOST_DOTS // max(lines, 1)))
     return [
@@ -43,14 +49,23 @@ def _methods(dots_by_method: Mapping[str, Sequence[Dot]], most: int) -> list[dic
     return methods
 
 
-def _by_method(curve: Curve, specs: Mapping[str, LayerSpec]) -> dict[str, list[Dot]]:
-    """The options that factor the layer and keep all its channels."""
-    dense = specs[curve.site.name].dense
+def params_kept(form: Form, spec: LayerSpec) -> float:
+    """The fraction of a layer's parameters that a form has."""
+    return form.params / spec.dense.params
+
+
+def bytes_kept(form: Form, spec: LayerSpec) -> float:
+    """The fraction of a layer's bytes that a form has."""
+    return form.stored_bytes(spec.itemsize) / spec.dense.stored_bytes(spec.itemsize)
+
+
+def _by_method(curve: Curve, spec: LayerSpec, kept: Kept) -> dict[str, list[Dot]]:
+    """The options that change the layer and keep all its channels."""
     found: dict[str, list[Dot]] = {}
     for option in curve.options:
-        if not option.form.is_plain and ends(option.form) == ends(dense):
+        if not option.form.is_plain and ends(option.form) == ends(spec.dense):
             dots = found.setdefault(option.method, [])
-            dots.append((option.form.params / dense.params, option.loss))
+            dots.append((kept(option.form, spec), option.loss))
     return found
 
 

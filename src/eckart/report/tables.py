@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from eckart.records import Frontier, Measurement, Point, Score
-from eckart.report.formats import UNKNOWN, ScoreFormat, fraction, loss_text, milliseconds
+from eckart.report.formats import (
+    UNKNOWN,
+    ScoreFormat,
+    fraction,
+    loss_text,
+    milliseconds,
+    significant,
+)
 from eckart.report.selection import drop_error, drop_of, has_scores, labels
 
 if TYPE_CHECKING:
@@ -34,15 +41,27 @@ def has_latency(frontier: Frontier) -> bool:
     return timed and frontier.dense.latency_ms is not None
 
 
+def has_bytes(frontier: Frontier) -> bool:
+    """Whether bytes are worth a column: they were the budget, or some weights are in codes."""
+    plans = (point.plan for point in frontier.points)
+    coded = any(choice.form.bits for plan in plans for choice in plan.choices.values())
+    return coded or frontier.cost == "bytes"
+
+
 def table_columns(frontier: Frontier) -> tuple[str, ...]:
-    """Names of the columns after the first; latency and score only if they were measured."""
+    """Names of the columns after the first; latency and score only if they were measured.
+
+    Bytes are there where they say something that parameters do not.
+    """
     unit = ScoreFormat.of(frontier.dense.score).unit
     latency = ("latency ms",) if has_latency(frontier) else ()
     falls = frontier.dense.score is None or frontier.dense.score.higher_is_better
     scores = (
         (f"score{unit}", f"{'drop' if falls else 'rise'}{unit}") if has_scores(frontier) else ()
     )
-    return ("keep", "params", "params kept", "MACs kept", *latency, *scores, "pred. loss")
+    size = ("MB", "bytes kept") if has_bytes(frontier) else ()
+    costs = ("params", "params kept", "MACs kept", *size)
+    return ("keep", *costs, *latency, *scores, "pred. loss")
 
 
 def table_rows(frontier: Frontier) -> tuple[Row, ...]:
@@ -118,9 +137,11 @@ def _score_cells(
 def _cost_cells(frontier: Frontier, measured: Measurement) -> tuple[str, ...]:
     dense = frontier.dense
     latency = (milliseconds(measured.latency_ms),) if has_latency(frontier) else ()
+    megabytes = (significant(measured.bytes / 1e6, 3), fraction(measured.bytes, dense.bytes))
     return (
         f"{measured.params:,}",
         fraction(measured.params, dense.params),
         fraction(measured.macs, dense.macs),
+        *(megabytes if has_bytes(frontier) else ()),
         *latency,
     )

@@ -72,7 +72,8 @@ def plan_table(plan: Plan, specs: Mapping[str, LayerSpec]) -> Table:
         for name, reason in plan.dense.items()
         if name not in specs
     ]
-    numbers = ("rank", "params frac.", "pred. loss")
+    coded = any(choice.form.bits for choice in plan.choices.values())
+    numbers = ("rank", *(("bytes frac.",) if coded else ()), "params frac.", "pred. loss")
     names = ["layer", "before", "after", "channels", "method", *numbers]
     if not plan.removals:
         names.remove("channels")
@@ -96,10 +97,13 @@ def _layer_row(plan: Plan, name: str, spec: LayerSpec) -> dict[str, str]:
         "channels": width_text(choice.form, spec.dense) or "all",
         "method": f"{choice.method}: {reason}" if reason else choice.method,
         "params frac.": fraction(choice.form.params, spec.dense.params),
+        "bytes frac.": fraction(
+            *(f.stored_bytes(spec.itemsize) for f in (choice.form, spec.dense))
+        ),
     }
     if choice.method == NARROWED:
         return row
-    return {**row, "rank": str(choice.form.rank), "pred. loss": loss_text(choice.loss)}
+    return {**row, "rank": str(choice.form.rank or UNKNOWN), "pred. loss": loss_text(choice.loss)}
 
 
 def _absent(column: str) -> str:

@@ -1,5 +1,5 @@
 // The frontier: score against the fraction kept, every point a button.
-const view = { cost: "params", height: data.scored ? "all" : "loss" };
+const view = { cost: COSTS.some(([key]) => key === data.cost) ? data.cost : "params", height: data.scored ? "all" : "loss" };
 const chart = find("frontier");
 const tip = find("tip");
 const worse = (score) => (data.dense.score - score) * (data.higher ? 1 : -1);
@@ -70,16 +70,19 @@ function drawGrid(box, x, y, far, range) {
     grid.append(svg("line", { x1: box.left, x2: box.right, y1: y(value), y2: y(value) }));
     grid.append(svg("text", { x: box.left - 10, y: y(value) + 4, "text-anchor": "end" }, name(value)));
   }
-  for (const value of ticks([0, far], box.right < 420 ? 5 : 10)) {
-    grid.append(svg("text", { x: x(value), y: box.bottom + 20, "text-anchor": "middle" }, value.toFixed(1)));
-    grid.append(svg("line", { class: "axis", x1: x(value), x2: x(value), y1: box.bottom, y2: box.bottom + 5 }));
+  const inBytes = view.cost === "bytes";
+  const whole = inBytes ? data.dense.bytes / 1e6 : 1; // what 1 stands for
+  for (const value of ticks([0, far * whole], box.right < 420 ? 5 : 10)) {
+    const at = x(value / whole);
+    grid.append(svg("text", { x: at, y: box.bottom + 20, "text-anchor": "middle" }, inBytes ? String(Number(value.toPrecision(3))) : value.toFixed(1)));
+    grid.append(svg("line", { class: "axis", x1: at, x2: at, y1: box.bottom, y2: box.bottom + 5 }));
   }
   grid.append(svg("line", { class: "axis", x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom }));
   const what = ofLoss() ? "predicted loss, lower is better" : `score${unit}${data.higher ? "" : ", lower is better"}`;
   grid.append(svg("text", { x: 0, y: 8 }, `${what}${isLog() ? ", log scale" : ""}`));
   const cost = COSTS.find(([key]) => key === view.cost)[2];
   const middle = (box.left + box.right) / 2;
-  grid.append(svg("text", { x: middle, y: box.bottom + 40, "text-anchor": "middle" }, `fraction of ${cost}`));
+  grid.append(svg("text", { x: middle, y: box.bottom + 40, "text-anchor": "middle" }, inBytes ? `${cost}; dense has ${significant(whole, 3)}` : `fraction of ${cost}`));
   return grid;
 }
 

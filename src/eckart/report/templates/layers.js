@@ -7,6 +7,7 @@ const COLUMNS = [
   ...(data.groups.length ? [[null, "channels", ""]] : []),
   ["params", "parameters", ""],
   ["macs", "MACs", ""],
+  ...(data.coded ? [["bytes", "bytes", ""]] : []),
   ["loss", "predicted loss", ""],
 ];
 
@@ -15,11 +16,13 @@ function layerRows(point) {
   return data.layers.map((layer, order) => {
     const index = point.chosen[order];
     const [paramsBefore, macsBefore] = layer.costs;
-    const dense = [null, layer.dense, null, paramsBefore, macsBefore, null, layer.ends];
-    const [method, form, rank, params, macs, loss, ends] = index === null ? dense : layer.forms[index];
+    const bytesBefore = layer.bytes;
+    const dense = [null, layer.dense, null, paramsBefore, macsBefore, null, layer.ends, bytesBefore, layer.weights && [layer.weights]];
+    const [method, form, rank, params, macs, loss, ends, bytes, parts] = index === null ? dense : layer.forms[index];
     const why = point.why[order] ?? layer.why;
     return {
-      name: layer.name, layer, order, ends, method, form, rank, params, macs, paramsBefore, macsBefore, loss,
+      name: layer.name, layer, order, ends, method, form, rank, params, macs, paramsBefore, macsBefore, loss, bytes, bytesBefore, parts,
+      built: rank !== null || (parts ?? []).some(([, bits]) => layer.weights !== null && bits !== layer.weights[1]),
       reason: why === null ? "" : data.reasons[why],
     };
   });
@@ -94,7 +97,7 @@ function sortBy(key) {
 function drawRow(rows, scale) {
   const [row] = rows;
   const cell = (kind, name, draw) => html("td", { role: "cell", class: kind, "data-name": name }, ...stacked(rows, draw));
-  const lossOf = ({ method, rank, loss }) => (method !== null && rank === null ? null : loss);
+  const lossOf = ({ method, built, loss }) => (method !== null && !built ? null : loss);
   const isQuiet = (value) => rows.every((each) => value(each) === null);
   const cells = [
     html("th", { scope: "row", role: "rowheader" }, ...breakable(row.name)),
@@ -103,10 +106,34 @@ function drawRow(rows, scale) {
     ...(data.groups.length ? [cell(rows.every(isWhole) ? "widths none" : "widths", "channels", widths)] : []),
     cell("cost", "parameters", (each, side) => cost(each.params, each.paramsBefore, scale.params, side)),
     cell("cost", "MACs", (each, side) => cost(each.macs, each.macsBefore, scale.macs, side)),
+    ...(data.coded ? [cell("cost", "bytes", weightBar)] : []),
     cell(isQuiet(lossOf) ? "loss none" : "loss", "predicted loss", (each, side) => lossParts(lossOf(each), scale.loss, side)),
   ];
   const kind = [row.method === null && rows.length === 1 ? "dense" : "", isComparing() && isSame(rows) ? "same" : ""].join(" ").trim();
   return html("tr", { role: "row", class: kind || null }, ...cells);
+}
+
+// The bytes of a layer as an area: as wide as its weights, as high as their bits. Every factor is a block.
+function weightBar(row) {
+  const [text] = cost(row.bytes, row.bytesBefore, null);
+  if (row.layer.weights === null || row.parts === null) return [text];
+  const [weights, bits] = row.layer.weights;
+  let left = 0;
+  const blocks = row.parts.map(([count, high]) => {
+    const block = svg("rect", { class: "part", x: left, y: 1 - Math.min(1, high / bits), width: count / weights, height: Math.min(1, high / bits) });
+    left += count / weights;
+    return block;
+  });
+  const seams = row.parts.slice(1).map((_, at) => svg("rect", { class: "seam", x: Number(blocks[at + 1].getAttribute("x")) - 0.006, y: 0, width: 0.012, height: 1 }));
+  const about = `${row.parts.map(([count, high]) => `${short(count)} weights of ${high} bits`).join(", then ")}; before, ${short(weights)} of ${bits}`;
+  const area = svg("svg", { class: "area", viewBox: "0 0 1 1", preserveAspectRatio: "none", role: "img", "aria-label": about },
+    svg("title", {}, about), svg("rect", { class: "whole", width: 1, height: 1 }), ...blocks, ...seams);
+  const note = [
+    row.rank === null ? "" : `rank ${row.rank}`,
+    String(row.ends) === String(row.layer.ends) ? "" : `${row.ends.join("→")} channels`,
+    row.parts.some(([, high]) => high !== bits) ? `${row.parts.map(([, high]) => high).join("-")} bits` : "",
+  ];
+  return [text, area, html("span", { class: "side" }, note.filter((part) => part).join(", "))];
 }
 
 function doneTo({ method, form, rank, reason }) {
@@ -132,10 +159,11 @@ const lossParts = (loss, most, side) => [html("span", {}, lossText(loss)), loss 
 function drawFoot(points, layers) {
   const wholes = points.map((point) => ({
     params: point.params, paramsBefore: data.dense.params, macs: point.macs, macsBefore: data.dense.macs, loss: point.loss,
+    bytes: point.bytes, bytesBefore: data.dense.bytes,
   }));
   const others = wholes.map((whole, side) => {
     const rest = (key) => whole[key] - layers.reduce((total, rows) => total + (rows[side][key] ?? 0), 0);
-    return { params: rest("params"), paramsBefore: rest("paramsBefore"), macs: rest("macs"), macsBefore: rest("macsBefore"), loss: null };
+    return { params: rest("params"), paramsBefore: rest("paramsBefore"), macs: rest("macs"), macsBefore: rest("macsBefore"), bytes: rest("bytes"), bytesBefore: rest("bytesBefore"), loss: null };
   });
   const sensible = others.every(({ loss, ...costs }) => Object.values(costs).every((value) => value >= 0));
   return [
@@ -165,8 +193,9 @@ const each = (sides, draw) =>
 
 function footRow(name, sides) {
   return html("tr", { role: "row" },
-    html("th", { scope: "row", role: "rowheader", colspan: COLUMNS.length - 3 }, name),
+    html("th", { scope: "row", role: "rowheader", colspan: COLUMNS.length - 3 - data.coded }, name),
     html("td", { role: "cell", class: "cost", "data-name": "parameters" }, ...each(sides, (side) => cost(side.params, side.paramsBefore, null))),
     html("td", { role: "cell", class: "cost", "data-name": "MACs" }, ...each(sides, (side) => cost(side.macs, side.macsBefore, null))),
+    ...(data.coded ? [html("td", { role: "cell", class: "cost", "data-name": "bytes" }, ...each(sides, (side) => cost(side.bytes, side.bytesBefore, null)))] : []),
     html("td", { role: "cell", class: "loss", "data-name": "predicted loss" }, ...each(sides, ({ loss }) => [lossText(loss)])));
 }

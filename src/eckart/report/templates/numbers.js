@@ -50,6 +50,7 @@ const tickName = (value) => {
 const COSTS = [
   ["params", "parameters", "parameters kept", "parameters kept"],
   ["macs", "MACs", "MACs kept", "MACs kept"],
+  ...(data.coded ? [["bytes", "bytes", "megabytes", "bytes kept"]] : []),
   ...(data.latency ? [["latency", "latency", "dense latency", "latency / dense"]] : []),
 ];
 const kept = (point, cost) => ratio(point[cost], data.dense[cost]);

@@ -83,17 +83,21 @@ function markSpectra() {
   }
 }
 
-function cutText({ method, rank, params, paramsBefore, ends, layer }) {
+// The fraction of a layer that is kept: of its bytes where some weights are in codes, else of its parameters.
+const keptOf = (row) => (data.coded ? ratio(row.bytes, row.bytesBefore) : ratio(row.params, row.paramsBefore));
+
+function cutText(row) {
+  const { method, rank, ends, layer } = row;
   if (method === null) return "stays dense";
-  const part = `${fraction(ratio(params, paramsBefore))} kept`;
-  if (rank === null) return `fewer channels, ${part}`;
+  const part = `${fraction(keptOf(row))} kept`;
+  if (!row.built) return `fewer channels, ${part}`;
   const isNarrower = ends !== null && String(ends) !== String(layer.ends);
-  return `${method}, rank ${rank}, ${part}${isNarrower ? ", fewer channels" : ""}`;
+  return `${method}, ${rank === null ? "" : `rank ${rank}, `}${part}${isNarrower ? ", fewer channels" : ""}`;
 }
 
 function cutMark(row, side) {
-  if (row.rank === null) return [];
-  return ringAt(row.method, row.loss, ratio(row.params, row.paramsBefore), `${cutText(row)}, ${row.form}, loss ${lossText(row.loss)}`, side);
+  if (!row.built) return [];
+  return ringAt(row.method, row.loss, keptOf(row), `${cutText(row)}, ${row.form}, loss ${lossText(row.loss)}`, side);
 }
 
 // What is left of the line stays; what is right of it is cut off.

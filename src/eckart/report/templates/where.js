@@ -1,5 +1,5 @@
 // Where the parameters, the MACs and the predicted loss are: a column per layer, before and after.
-const WHERE = { params: ["parameters", short, "paramsBefore"], macs: ["MACs", short, "macsBefore"], loss: ["predicted loss", lossText, null] };
+const WHERE = { params: ["parameters", short, "paramsBefore"], macs: ["MACs", short, "macsBefore"], ...(data.coded ? { bytes: ["bytes", short, "bytesBefore"] } : {}), loss: ["predicted loss", lossText, null] };
 const where = { key: "params" };
 const columnsChart = find("where");
 
@@ -10,7 +10,7 @@ function whereColumns() {
   const columns = data.layers.map((layer, at) => ({
     name: layer.name,
     before: beforeKey ? sides[0][at][beforeKey] : null,
-    after: sides.map((rows) => (rows[at].rank === null && !beforeKey ? 0 : rows[at][where.key]) ?? 0),
+    after: sides.map((rows) => (!rows[at].built && !beforeKey ? 0 : rows[at][where.key]) ?? 0),
   }));
   const sum = (values) => values.reduce((total, value) => total + (value ?? 0), 0);
   const rest = chosenPoints().map((point, side) => point[where.key] - sum(columns.map(({ after }) => after[side])));
