@@ -252,3 +252,13 @@ def test_methods_of_the_page_are_explained(narrowed, coupled):
     found = explained(narrowed, coupled)
     assert set(found) == {"weighted_svd", "svd", "narrowed", "backward_elimination"}
     assert "unknown" not in found
+
+
+def test_notes_about_opened_modules_are_listed(frontier, curves, tmp_path, text):
+    said = "its weight is computed (WeightNorm)"
+    noted = replace(curves, notes={"conv1": said, "conv2": said})
+    page = write_report(frontier, noted, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert f"<dt>conv1, conv2</dt><dd>{said}</dd>" in page
+    Page(page)
+    assert 'id="notes"' in page
+    assert 'id="notes"' not in text

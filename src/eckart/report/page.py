@@ -94,6 +94,7 @@ def write_report(
             latency=data["latency"],
             coded=data["coded"],
             narrowed=any(point.plan.removals for point in frontier.points),
+            notes=by_reason(_notes(frontier, curves)),
             whole=by_reason(_whole(frontier, curves)),
             damping=curves.damping,
             fingerprint=frontier.fingerprint,
@@ -113,6 +114,12 @@ def _check(frontier: Frontier, curves: Curves) -> None:
             f"the frontier is of network {frontier.fingerprint!r:.24}, the curves are of "
             f"{curves.fingerprint!r:.24}: make both from the same moments"
         )
+
+
+def _notes(frontier: Frontier, curves: Curves) -> dict[str, str]:
+    """What curves and plans say about modules that are opened."""
+    parts = [*(point.plan.notes for point in frontier.points), curves.notes]
+    return {name: note for part in parts for name, note in part.items()}
 
 
 def _whole(frontier: Frontier, curves: Curves) -> dict[str, str]:
