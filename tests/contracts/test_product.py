@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import eckart
-from eckart.layers import Factored, rebuild, weight_of
+from eckart.layers import Factored, bias_of, rebuild, weight_of
 from eckart.layers.product import Product
 from eckart.methods import low_rank_form
 from layer_zoo import EVEN_WARNING, LAYERS, inputs, layer, piece_of_layer
@@ -34,7 +34,7 @@ def test_it_reads_like_the_layer_that_computes_the_same(name: str):
     dense = chain.merge()
     assert (chain.weight.shape, chain.weight.dtype) == (dense.weight.shape, torch.float32)
     torch.testing.assert_close(chain.weight + 0, dense.weight.detach(), **tolerance(torch.float32))
-    assert (chain.bias is None) == (module.bias is None)
+    assert (chain.bias is None) == (bias_of(module) is None)
     for attribute in (*READ, *MORE):
         assert getattr(chain, attribute, None) == getattr(dense, attribute, None), attribute
 

@@ -31,6 +31,13 @@ class Packed(nn.Module):
         return self.out(query.sigmoid() * value)
 
 
+class Columns(Packed):
+    """The same, but the weight comes first, as in Mamba."""
+
+    def product(self, x: Tensor) -> Tensor:
+        return (self.both.weight @ x.transpose(1, 2)).mT + torch.cat([self.q_bias, self.v_bias])
+
+
 class Called(Packed):
     """The same, but the layer is called."""
 
@@ -39,9 +46,10 @@ class Called(Packed):
         return self.both(x) - more + torch.cat([self.q_bias, self.v_bias])
 
 
+@pytest.mark.parametrize("reads", [Packed, Columns])
 @pytest.mark.parametrize("own_bias", [False, True])
-def test_moments_are_those_of_a_network_that_calls_the_layer(own_bias: bool):
-    reader, caller = Packed(own_bias).eval(), Called(own_bias).eval()
+def test_moments_are_those_of_a_network_that_calls_the_layer(reads: type[Packed], own_bias: bool):
+    reader, caller = reads(own_bias).eval(), Called(own_bias).eval()
     ours, theirs = calibrate(reader, [X]), calibrate(caller, [X])
     assert "both" in ours.specs
     assert ours.specs == theirs.specs
@@ -50,24 +58,26 @@ def test_moments_are_those_of_a_network_that_calls_the_layer(own_bias: bool):
         torch.testing.assert_close(ours.g(name), theirs.g(name), **tolerance(torch.float32))
 
 
+@pytest.mark.parametrize("reads", [Packed, Columns])
 @pytest.mark.parametrize("own_bias", [False, True])
-def test_the_whole_way(own_bias: bool, tmp_path):
-    network = Packed(own_bias).eval()
+def test_the_whole_way(reads: type[Packed], own_bias: bool, tmp_path):
+    network = reads(own_bias).eval()
     found = compress(network, [X], keep=0.6, methods=["pivoted_svd"], latency=False)
     smaller = found.model
     assert type(smaller.both) is Factored
-    dense = Packed(own_bias).eval()
+    dense = reads(own_bias).eval()
     dense.load_state_dict(network.state_dict())
     dense.both.weight.data, dense.out.weight.data = (
         torch.as_tensor(layer.weight).detach() + 0 for layer in (smaller.both, smaller.out)
     )
     torch.testing.assert_close(smaller(X), dense(X), rtol=1e-4, atol=1e-5)
     save(smaller, tmp_path)
-    assert torch.equal(load(Packed(own_bias), tmp_path)(X), smaller(X))
+    assert torch.equal(load(reads(own_bias), tmp_path)(X), smaller(X))
 
 
-def test_the_factors_are_applied_one_after_the_other():
-    network = Packed().eval()
+@pytest.mark.parametrize("reads", [Packed, Columns])
+def test_the_factors_are_applied_one_after_the_other(reads: type[Packed]):
+    network = reads().eval()
     moments = calibrate(network, [X])
     found = compress(network, moments, keep=0.6, methods=["weighted_svd"], latency=False)
     costs = measure(found.model, X[:1], latency=False)
@@ -76,11 +86,14 @@ def test_the_factors_are_applied_one_after_the_other():
 
 def test_losses_are_measured_with_the_bias_of_the_reader():
     losses = []
-    for network in (Packed(True).eval(), Called(True).eval()):
+    for network in (Packed(True).eval(), Columns(True).eval(), Called(True).eval()):
         moments = calibrate(network, [X])
         found = curves(network, moments, methods=["weighted_svd"], rescale=True)
         losses.append([o.loss for c in found.curves for o in c.options])
-    torch.testing.assert_close(*map(torch.tensor, losses), rtol=1e-3, atol=1e-6)
+    for others in losses[1:]:
+        torch.testing.assert_close(
+            torch.tensor(losses[0]), torch.tensor(others), rtol=1e-3, atol=1e-6
+        )
 
 
 def test_it_is_healed_as_if_the_layer_were_called():

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._pytree import tree_map
 
-from eckart.running.reads import linear_arguments
+from eckart.running.reads import MATRIX_PRODUCTS, linear_arguments
 
 Applied = Callable[[Tensor, Tensor | None], Tensor]
 _KNOWN = {
@@ -63,6 +63,10 @@ class Product(Tensor):
             x, weight, bias = linear_arguments(*args, **(kwargs or {}))
             if isinstance(weight, Product) and weight.applied is not None:
                 return weight.applied(x, bias)
+        if func in MATRIX_PRODUCTS and len(args) == 2 and isinstance(args[0], Product):
+            weight, columns = args
+            if weight.applied is not None and columns.dim() > 1:
+                return weight.applied(columns.mT, None).mT
         with torch._C.DisableTorchFunctionSubclass():
             if func in _KNOWN:
                 return func(*args, **(kwargs or {}))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
@@ -14,8 +15,18 @@ Read = Callable[[str, nn.Module, Tensor, Tensor, Tensor | None], Tensor | None]
 """(name, layer, input, output, bias) → what takes the output's place, or None."""
 
 
+MATRIX_PRODUCTS: tuple[Callable[..., Any], ...] = (
+    torch.matmul,
+    Tensor.matmul,
+    Tensor.__matmul__,
+)
+
+
 class _Reads(TorchFunctionMode):
-    """Hands on every call of ``F.linear`` with the weight of a layer that is not running itself."""
+    """Hands on every product with the weight of a layer that is not running itself.
+
+    They are ``F.linear(x, weight, bias)``, and ``weight @ x`` where the columns of ``x`` are rows.
+    """
 
     def __init__(self, layers: Mapping[str, nn.Module], read: Read, running: set[int]) -> None:
         super().__init__()
@@ -27,9 +38,17 @@ class _Reads(TorchFunctionMode):
     ) -> Any:
         """Call the function first."""
         output = func(*args, **(kwargs or {}))
-        if func is not F.linear:
-            return output
-        x, weight, bias = linear_arguments(*args, **(kwargs or {}))
+        if func is F.linear:
+            return self._told(output, *linear_arguments(*args, **(kwargs or {})))
+        if func in MATRIX_PRODUCTS and len(args) == 2 and id(args[0]) in self._layers:
+            weight, columns = args
+            if columns.dim() > 1:
+                found: Tensor = self._told(output.mT, columns.mT, weight, None)
+                return found.mT
+        return output
+
+    def _told(self, output: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The output of a product, or what takes its place."""
         name, layer = self._layers.get(id(weight), ("", None))
         if layer is None or id(layer) in self._running:
             return output
@@ -50,7 +69,8 @@ def linear_arguments(
 def reading(layers: Mapping[str, nn.Module], read: Read) -> Iterator[None]:
     """Inside, tell of each product with the weight of a linear layer that is not called.
 
-    As in ``F.linear(x, self.qkv.weight, bias)``, where the bias is put together first.
+    As in ``F.linear(x, self.qkv.weight, bias)``, where the bias is put together first, or in
+    ``self.dt.weight @ steps``.
     """
     running = set[int]()
     linear = [m for m in layers.values() if type(m) is nn.Linear]

@@ -37,7 +37,7 @@ def chain_of(module: nn.Module, method: str) -> Factored:
 
 
 @pytest.mark.filterwarnings(f"ignore:{EVEN_WARNING}")
-@pytest.mark.parametrize("name", [n for n in LAYERS if not piece_of(layer(n)).transposed])
+@pytest.mark.parametrize("name", [n for n in LAYERS if not piece_of(layer(n)).inputs_first])
 def test_sums_predict_what_is_measured_and_give_the_layer_back(name: str):
     module = layer(name, torch.float32)
     x = inputs(module, n=24)
