@@ -74,3 +74,23 @@ def test_layers_that_were_not_tried_are_assumed_to_gain_the_median():
     (option, _) = seen[1].curves[2].options
     assert isinstance(option, Option)
     assert option.loss == 50.0 * 0.5
+
+
+def test_codes_teach_nothing_about_numbers():
+    """A layer in codes lost more than expected; the same method without codes is as predicted."""
+
+    def in_codes(curve: eckart.records.Curve) -> eckart.records.Curve:
+        first, *others = curve.options
+        coded = replace(first, form=first.form.in_codes([4, 4]))
+        return replace(curve, options=(coded, *others))
+
+    curves = replace(CURVES, curves=tuple(map(in_codes, CURVES.curves)))
+    seen = list[eckart.Curves]()
+
+    def counted(options: eckart.Curves) -> eckart.Plan:
+        seen.append(options)
+        return choose(options)
+
+    refined_twice(curves, counted, refining({"a": 1.5, "b": 1.0}))
+    (coded, numbers, _) = seen[1].curves[0].options
+    assert (coded.loss, numbers.loss) == (1.5 * 4.0, 1.0)

@@ -10,7 +10,7 @@ from eckart import Budget, Moments, calibrate, compress, export, load, merge, sa
 from eckart.layers import Factored, FewBits
 from eckart.linalg import quadratic_loss
 from eckart.methods import Problem, problem_of
-from eckart.methods.rounding import Rounding, coded
+from eckart.methods.rounding import Rounding, whole_in_codes
 from tolerances import tolerance
 
 ROWS, WIDTH = 300, 72
@@ -57,7 +57,7 @@ def test_losses_are_those_of_what_is_built(problem: Problem, bits: int, span: in
         for f, _ in Rounding().losses(state)
         if (f.pieces[0].bits, f.pieces[0].span) == (bits, span)
     ]
-    predicted, found = dict(Rounding().losses(state))[form], coded(problem, form)
+    predicted, found = dict(Rounding().losses(state))[form], whole_in_codes(problem, form)
     assert found.expected == pytest.approx(predicted)
     lost = problem.table.rows.double() - found.weights[0].weight[0].double()
     frequencies = problem.table.frequencies

@@ -3,6 +3,7 @@
 from eckart.methods.building import Built, built
 from eckart.methods.cache import Cache
 from eckart.methods.canonical import Canonical, canonical_form
+from eckart.methods.chains import can_have_codes
 from eckart.methods.low_rank import LowRank, activation_svd, low_rank_form, weighted_svd
 from eckart.methods.low_rank import svd as plain_svd
 from eckart.methods.narrowing import Heirs, heirs, narrowed_problem
@@ -25,7 +26,7 @@ from eckart.methods.registry import (
     register_selection,
     selection_named,
 )
-from eckart.methods.rounding import Rounding
+from eckart.methods.rounding import Rounding, factor_losses
 from eckart.methods.selection import Ranking, Selection, eliminated, largest_norm, lasso_path
 from eckart.methods.spatial import Spatial, spatial_form
 from eckart.methods.tables import Table
@@ -66,8 +67,10 @@ __all__ = [
     "TuckerTwo",
     "Weight",
     "built",
+    "can_have_codes",
     "canonical_form",
     "checked_names",
+    "factor_losses",
     "fitting_methods",
     "heirs",
     "low_rank_form",

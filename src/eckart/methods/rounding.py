@@ -1,26 +1,31 @@
 """Few bits: codes in place of the weights of a form, rounded with feedback from both sides.
 
-Rounding is not a method of its own. It is the last step on the layer itself, so it needs no state
-to build from: the triangles are made again for the one width that is chosen.
+Rounding is not a method of its own. It is the last step on the layer itself, or on what a method
+builds, so it needs no state: the triangles are made again for the one form that is chosen.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 from jaxtyping import Float64
 from torch import Tensor
 
+from eckart.layers import composed, matrix_of, weight_from
 from eckart.linalg import damped, quadratic_loss
 from eckart.linalg.rounding import (
     Rounded,
     Triangle,
+    chain_losses,
     choose_grid,
+    round_chain,
     round_weight,
     triangle,
     width_losses,
 )
+from eckart.methods.chains import FormChain, chain_of_form
 from eckart.methods.problem import Problem
 from eckart.methods.table_rounding import coded_table, table_losses
 from eckart.methods.tables import Table
@@ -96,7 +101,7 @@ class Coded:
     expected: float
 
 
-def coded(problem: Problem, form: Form) -> Coded:
+def whole_in_codes(problem: Problem, form: Form) -> Coded:
     """The layer itself in codes; the same arguments give the same codes.
 
     Cost: two triangular factorisations, and out · in · (out + in) / 2 multiply-adds.
@@ -107,8 +112,65 @@ def coded(problem: Problem, form: Form) -> Coded:
     a, g = _triangles(problem)
     choice = choose_grid(problem.weight, piece.bits, piece.span or None, a=a, g=g)
     found = round_weight(problem.weight, choice.grid, a=a, g=g)
-    lost = problem.weight - found.weight.double()
-    return Coded((found,), quadratic_loss(lost, problem.a, problem.g), choice.loss)
+    return Coded((found,), _lost(problem, found.weight.double()), choice.loss)
+
+
+def factors_in_codes(
+    problem: Problem, form: Form, weights: Sequence[Tensor]
+) -> tuple[tuple[Rounded, ...], float]:
+    """Factors in codes, one after the other; each later one takes up what earlier ones lost.
+
+    Args:
+        problem: of the layer.
+        form: with bits in all of its pieces.
+        weights: one per piece, see ``Method.build``.
+
+    Returns:
+        What is rounded, one per piece, and its loss under the problem's own moments.
+
+    Raises:
+        InputError: pieces of these kinds cannot have codes, see ``chain_of_form``.
+    """
+    chain = chain_of_form(form)
+    given = {**_chained(chain, problem), "bits": form.bits[::-1]}
+    found = round_chain(chain.factors(form, weights), **given)
+    codes = chain.codes(form, found.factors)
+    numbers = [weight_from(code.weight, p) for code, p in zip(codes, form.pieces, strict=True)]
+    whole = matrix_of(composed(numbers, form), problem.piece)
+    return codes, _lost(problem, whole.double())
+
+
+def factor_losses(
+    problem: Problem, form: Form, weights: Sequence[Tensor], bits: Sequence[int]
+) -> Float64[Tensor, "pieces bits"]:
+    """What codes are expected to add to the loss of a form, for every piece and width.
+
+    Raises:
+        InputError: as ``factors_in_codes``.
+
+    Cost: two triangular factorisations per piece, and a grid per width.
+    """
+    chain = chain_of_form(form)
+    given = {**_chained(chain, problem), "bits": bits}
+    return chain_losses(chain.factors(form, weights), **given)[..., 0].flip(0)
+
+
+def added_loss(problem: Problem, form: Form, weights: Sequence[Tensor]) -> float:
+    """What the codes of a form are expected to add to its loss; see ``factor_losses``."""
+    widths = sorted(set(form.bits))
+    losses = factor_losses(problem, form, weights, widths)
+    return sum(float(row[widths.index(b)]) for row, b in zip(losses, form.bits, strict=True))
+
+
+def _chained(chain: FormChain, problem: Problem) -> dict[str, Any]:
+    """What rounding a chain needs besides factors and bits."""
+    a, g = (damped(moment, _DAMPING) for moment in (problem.a, problem.g))
+    target = problem.weight.reshape(chain.target)
+    return {"equation": chain.equation, "target": target, "a": a, "g": g}
+
+
+def _lost(problem: Problem, whole: Tensor) -> float:
+    return quadratic_loss(problem.weight - whole, problem.a, problem.g)
 
 
 def _coded_table(problem: Problem, table: Table, piece: Piece) -> Coded:

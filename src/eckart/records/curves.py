@@ -44,9 +44,19 @@ class Option:
         """The names among methods that it needs."""
         return {self.method, ROUNDING} if self.form.bits else {self.method}
 
+    @property
+    def family(self) -> str:
+        """The method, and whether it is in codes: what is learned of one form holds for these."""
+        return family(self.method, self.form)
+
     def times(self, ratio: float) -> Option:
         """The option with its loss multiplied."""
         return self if ratio == 1 else replace(self, loss=self.loss * ratio)
+
+
+def family(method: str, form: Form) -> str:
+    """The method of a form, and whether the form is in codes."""
+    return method + " in codes" * bool(form.bits)
 
 
 @dataclass(frozen=True)
@@ -166,9 +176,9 @@ class Curves:
         return replace(self, curves=tuple(curves))
 
     def learned(self, ratios: Mapping[tuple[str, str], float]) -> Curves:
-        """The curves with the losses of some layers' options multiplied, by layer and method."""
+        """The curves with the losses of some layers' options multiplied, by layer and family."""
         curves = [
-            replace(c, options=tuple(o.times(ratios.get((name, o.method), 1.0)) for o in c.options))
+            replace(c, options=tuple(o.times(ratios.get((name, o.family), 1.0)) for o in c.options))
             for c in self.curves
             for name in [c.site.name]
         ]

@@ -90,6 +90,11 @@ class Offer:
         ranks = (rank >= self.least_rank and rank % self.multiple == 0 for rank in form.ranks)
         return all(ranks) and set(form.bits) <= {*self.bits}
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The bits that codes may have, in ascending order."""
+        return tuple(map(int, self.bits))
+
     def under(self, costs: Iterable[str]) -> Offer:
         """The offer for budgets that limit these costs, unless it says which."""
         return replace(self, limits=costs) if self.limits == AUTO else self

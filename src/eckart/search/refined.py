@@ -7,9 +7,10 @@ from dataclasses import replace
 from statistics import median
 
 from eckart.records import Choice, Curves, Plan
+from eckart.records.curves import family
 from eckart.records.plans import predicted
 
-_LEARNED = 0.99  # a share of the predicted loss above this teaches nothing
+_LEARNED = 0.01  # a share of the predicted loss that is as close to 1 teaches nothing
 
 
 def refined_twice(
@@ -18,7 +19,9 @@ def refined_twice(
     """The better of two plans: by predicted losses, and by losses as refinement leaves them.
 
     Refining the factors of the first plan lowers their losses by a share that differs from layer to
-    layer and from method to method. Where it was not tried, the median of the method is assumed.
+    layer and from method to method, and codes of factors lose more or less than was expected. Where
+    it was not tried, the median of the method is assumed, with codes and without them apart. Codes
+    of whole layers lose about what was expected, so nothing is learned from them.
     The second plan is chosen under losses multiplied by these shares, and refined as well.
 
     Args:
@@ -40,16 +43,16 @@ def refined_twice(
 
 
 def _shares(options: Curves, plan: Plan) -> dict[tuple[str, str], float]:
-    """By layer and method, the share of the predicted loss that is left."""
+    """By layer and family, the share of the predicted loss that is left."""
     tried = {
-        (name, choice.method): plan.refined[name] / choice.loss
+        (name, family(choice.method, choice.form)): plan.refined[name] / choice.loss
         for name, choice in plan.choices.items()
-        if name in plan.refined and choice.loss > 0
+        if name in plan.refined and choice.loss > 0 and len(choice.form.pieces) > 1
     }
-    usual = {method: median(s for (_, m), s in tried.items() if m == method) for _, method in tried}
-    usual = {method: share for method, share in usual.items() if share < _LEARNED}
+    usual = {kind: median(s for (_, k), s in tried.items() if k == kind) for _, kind in tried}
+    usual = {kind: share for kind, share in usual.items() if abs(share - 1) > _LEARNED}
     sites = [curve.site.name for curve in options.curves]
-    assumed = {(site, method): share for site in sites for method, share in usual.items()}
+    assumed = {(site, kind): share for site in sites for kind, share in usual.items()}
     return assumed | {key: share for key, share in tried.items() if key in assumed}
 
 

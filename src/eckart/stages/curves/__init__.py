@@ -119,8 +119,8 @@ def curves(
     found = []
     for name, spec in tracked(specs.items(), "… with fewer channels", progress, len(specs)):
         options = [o for o in whole[name] if offer.allows(o.form)]
-        if ROUNDING in methods.methods and offer.bits:
-            options += [o for o in coded_options(bench, spec) if offer.allows(o.form)]
+        if ROUNDING in methods.methods and offer.widths:
+            options += coded_options(bench, spec, options, offer.widths)
         useful = useful_methods(offered, whole[name], methods.only_for if limits is None else ())
         options += narrow_options(bench, spec, useful, groups, offer.allows)
         options = [replace(o, loss=o.loss * ratios[name]) for o in options]

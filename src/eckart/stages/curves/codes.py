@@ -1,15 +1,56 @@
-"""The options of one layer with codes in place of its weights."""
+"""The options of one layer with codes in place of numbers: the layer itself, and its factors.
+
+Widths of factors are chosen one by one, because what they lose adds up. Nothing is rounded here.
+"""
 
 from __future__ import annotations
 
-from eckart.methods import Rounding
-from eckart.records import LayerSpec, Option
+from collections.abc import Iterator, Sequence
+
+from eckart.methods import Problem, Rounding, can_have_codes, factor_losses, methods_named
+from eckart.records import Form, LayerSpec, Option
 from eckart.records.offered import ROUNDING
+from eckart.stages.curves.fronts import spread, unbeaten, unbeaten_factors
 from eckart.stages.curves.problems import Bench
 
+_MOST_FORMS = 6  # of a layer's factors that are offered in codes
 
-def coded_options(bench: Bench, spec: LayerSpec) -> list[Option]:
-    """The layer itself in codes of every width."""
-    rounding = Rounding()
-    state = bench.cache.state(rounding, bench.problem(spec.name))
-    return [Option(ROUNDING, form, loss) for form, loss in rounding.losses(state)]
+
+def coded_options(
+    bench: Bench, spec: LayerSpec, factors: Sequence[Option], bits: Sequence[int]
+) -> list[Option]:
+    """A layer in codes of every width, and some of its factors, each in a width of its own.
+
+    Args:
+        bench: what losses are computed from.
+        spec: the layer.
+        factors: its options without codes.
+        bits: widths that are allowed.
+
+    Returns:
+        Those that no other beats in loss and bytes at once.
+    """
+    problem, rounding = bench.problem(spec.name), Rounding()
+    losses = rounding.losses(bench.cache.state(rounding, problem))
+    found = [Option(ROUNDING, form, loss) for form, loss in losses if set(form.bits) <= {*bits}]
+    able = [option for option in factors if can_have_codes(option.form)]
+    for option in spread(unbeaten_factors(able), _MOST_FORMS):
+        found += _in_codes(bench, problem, option, bits)
+    return unbeaten(found, lambda o: o.loss, lambda o: o.form.stored_bytes(spec.itemsize))
+
+
+def _in_codes(
+    bench: Bench, problem: Problem, option: Option, bits: Sequence[int]
+) -> Iterator[Option]:
+    """One form in all combinations of widths that no other beats."""
+    (method,) = methods_named([option.method])
+    weights = method.build(bench.cache.state(method, problem), option.form)
+    added = factor_losses(problem, option.form, weights, bits).tolist()
+    front: list[tuple[float, int, tuple[int, ...]]] = [(option.loss, 0, ())]
+    for piece, losses in zip(option.form.pieces, added, strict=True):
+        sizes = [Form((piece,)).in_codes([width]).stored_bytes(0) for width in bits]
+        each = list(zip(losses, sizes, bits, strict=True))
+        joined = [(a + b, s + t, (*w, v)) for a, s, w in front for b, t, v in each]
+        front = unbeaten(joined, lambda o: o[0], lambda o: o[1])
+    for loss, _, widths in front:
+        yield Option(option.method, option.form.in_codes(widths), loss)

@@ -13,6 +13,7 @@ from eckart.layers import narrowed_piece
 from eckart.methods import Method, Problem, heirs, narrowed_problem
 from eckart.records import Form, GroupCurve, LayerSpec, Option, Piece
 from eckart.records.plans import NARROWED
+from eckart.stages.curves.fronts import unbeaten_factors
 from eckart.stages.curves.problems import Bench
 
 _MOST_WORK = 6e9  # multiplications for all narrower widths of one layer, roughly
@@ -73,7 +74,7 @@ def narrow_options(
     for narrow in ends.problems(step):
         if narrow.piece != ends.problem.piece:
             options = _options(narrow, spec, methods, _prepared)
-            unbeaten = _unbeaten([option for option in options if allowed(option.form)])
+            unbeaten = unbeaten_factors([option for option in options if allowed(option.form)])
             yield from _spaced(unbeaten, narrow.piece.params / _STEPS)
 
 
@@ -171,21 +172,10 @@ def _options(
     ]
 
 
-def _unbeaten(options: Sequence[Option]) -> list[Option]:
-    """Options that no other beats in loss and size at once."""
-    kept: list[Option] = []
-    least = float("inf")
-    for option in sorted(options, key=lambda o: (o.form.params, o.loss)):
-        if option.loss < least:
-            kept.append(option)
-            least = option.loss
-    return kept
-
-
 def _hulled(options: Sequence[Option]) -> list[Option]:
     """Options on the lower convex hull of loss against parameters, the smallest first."""
     hull: list[Option] = []
-    for option in _unbeaten(options):
+    for option in unbeaten_factors(options):
         while len(hull) > 1 and _slope(hull[-2], hull[-1]) <= _slope(hull[-1], option):
             hull.pop()
         hull.append(option)
