@@ -98,10 +98,10 @@ class Factored(nn.Sequential):
         """Copy weights in.
 
         Args:
-            weights: one per piece, in its ``weight_shape``, of any dtype; what is rounded for a
-                piece with bits. If the last piece is a carrying one, its weight must contain the
-                rows of the identity; where it does not, the last two weights are rewritten so that
-                it does and the product stays the same.
+            weights: one per piece, in its ``weight_shape``, of any dtype; what is rounded, or the
+                weight that scales are fitted to, for a piece with bits. If the last piece is a
+                carrying one, its weight must contain the rows of the identity; where it does not,
+                the last two weights are rewritten so that it does and the product stays the same.
         """
         last, whole = self[-1], weights
         if type(last) is Carrying:
@@ -109,10 +109,10 @@ class Factored(nn.Sequential):
             if not last.take(left.flatten(1)):
                 whole[-1] = self._pivoted(last, whole[-1], self.form.pieces[-2], left)
         for part, weight in zip(self, whole, strict=False):
-            if isinstance(weight, Rounded):
-                part.take(weight)  # type: ignore[operator]
+            if isinstance(part, FewBits):
+                part.take(weight)
             else:
-                weight_of(part).copy_(weight)
+                weight_of(part).copy_(weight)  # type: ignore[arg-type]
 
     @staticmethod
     def _pivoted(last: Carrying, before: Tensor, piece: Piece, left: Tensor) -> Tensor:

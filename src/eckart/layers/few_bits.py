@@ -9,8 +9,9 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.functional import pad
 
-from eckart.layers.registry import weight_from
+from eckart.layers.registry import matrix_of, weight_from
 from eckart.linalg.rounding import Grid, Rounded, pack, unpacked
 from eckart.records import Piece
 
@@ -24,7 +25,8 @@ class FewBits(nn.Module):
         scale: shape (groups, rows, spans), float16 or bfloat16, whatever the network's dtype is.
         bias: one number per output channel, or None.
         like: empty; it has the dtype in which the layer computes.
-        trainable: whether the weight is to be trained where it is made once.
+        trainable: whether scales are trained, or the weight where it is made once.
+        stored: the dtype of the scales in a file, while they are trained in another.
     """
 
     def __init__(self, layer: nn.Module, piece: Piece, like: Tensor) -> None:
@@ -39,6 +41,7 @@ class FewBits(nn.Module):
         self.piece, self.trainable = piece, like.requires_grad
         self.layer: nn.Module
         self.__dict__["layer"] = layer  # no submodule, because its weight does not exist
+        self.stored = torch.float16
         self.codes: Tensor
         self.scale: Tensor
         self.like: Tensor
@@ -81,22 +84,58 @@ class FewBits(nn.Module):
         return rows.reshape(*which.shape, piece.outputs)
 
     @torch.no_grad()
-    def take(self, rounded: Rounded) -> None:
-        """Store codes and scales."""
-        codes, grid = rounded.codes.reshape(self.piece.code_shape), rounded.grid
+    def take(self, weight: Rounded | Tensor) -> None:
+        """Store codes and scales; of a plain weight, only the scales that come nearest to it."""
+        if isinstance(weight, Tensor):
+            self._fit(weight)
+            return
+        codes, grid = weight.codes.reshape(self.piece.code_shape), weight.grid
         self.codes.copy_(pack(codes, self.piece.bits))
         self.scale = grid.scale.reshape(self.piece.scales).to(self.codes.device)
 
+    def _fit(self, weight: Tensor) -> None:
+        """Take the scales that come nearest to a weight of the layer's shape; the codes stay."""
+        grid, codes = self.grid, self.whole_codes
+        columns = self.piece.code_shape[2]
+        whole = weight.unsqueeze(0) if self.piece.table else matrix_of(weight, self.piece)
+        target = whole.double()
+        numbers = (codes - grid.over(columns, grid.origin)).double()
+        products, squares = (
+            _by_span(values, grid.span) for values in (target * numbers, numbers.square())
+        )
+        found = torch.where(squares > 0, products / squares.clamp_min(1.0), grid.scale.double())
+        self.scale = found.to(self.scale.dtype).reshape(self.piece.scales)
+
     @property
     def grid(self) -> Grid:
-        """What the codes stand for."""
-        span = self.piece.span or self.piece.code_shape[2]
-        return Grid(self.scale, None, self.piece.bits, span)
+        """What the codes stand for. Scales in training are those that will be stored."""
+        span, scale = self.piece.span or self.piece.code_shape[2], self.scale
+        if isinstance(scale, nn.Parameter):
+            stored = scale.detach().to(self.stored).to(scale.dtype)
+            scale = scale + (stored - scale.detach())  # gradients pass as if it were not rounded
+        return Grid(scale, None, self.piece.bits, span)
+
+    def free_scales(self) -> None:
+        """Make the scales a parameter in float32, or in the layer's dtype where that has more bits.
+
+        What is computed stays the same; ``store_scales`` makes it the same in a file.
+        """
+        scale, self.stored = self.scale, self.scale.dtype
+        del self.scale
+        self.scale = nn.Parameter(scale.to(torch.promote_types(self.like.dtype, torch.float32)))
+
+    def store_scales(self) -> None:
+        """Round the scales that were free to what a file holds."""
+        scale = self.scale.detach().to(self.stored)
+        del self.scale
+        self.register_buffer("scale", scale)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FewBits:
         """As every module does, but scales keep their dtype, because files count on it."""
         scale = self.scale
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if isinstance(scale, nn.Parameter):
+            return self
         moved = self.scale if scale.is_meta else scale
         self.scale = moved.to(self.scale.device, scale.dtype)
         return self
@@ -111,3 +150,9 @@ class FewBits(nn.Module):
         if isinstance(found, Tensor) and found.dtype in (torch.float16, torch.bfloat16):
             self.scale = self.scale.to(found.dtype)
         super()._load_from_state_dict(state_dict, prefix, *others)
+
+
+def _by_span(values: Tensor, span: int) -> Tensor:
+    """Sums over the columns that share a scale."""
+    whole = pad(values, (0, -values.shape[-1] % span))
+    return whole.reshape(*whole.shape[:-1], -1, span).sum(-1)

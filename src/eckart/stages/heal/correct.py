@@ -1,7 +1,7 @@
 """Match statistics: give every channel the teacher's mean and variance, without labels.
 
 Correcting means alone does harm, so both are corrected. Where a norm follows a layer, its scale and
-shift take the correction; otherwise the layer's own rows and bias do.
+shift take the correction; otherwise the layer's own rows (in codes: their scales) and bias do.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from eckart.layers import (
     Carrying,
     Factored,
+    FewBits,
     bias_of,
     exchanged,
     norm_width,
@@ -159,10 +160,10 @@ def _rescale(module: nn.Module, scale: Tensor, shift: Tensor) -> None:
     *inner, last = weights_of(module)
     part, by_row = last_piece(module), scale.reshape(-1, *[1] * (last.dim() - 1))
     kind = type_of(part)
-    if kind is None:
-        scaled = last * by_row
-    else:
-        scaled = exchanged(exchanged(last, kind.piece(part)) * by_row, kind.piece(part))
+    piece = part.piece if isinstance(part, FewBits) else kind.piece(part) if kind else None
+    scaled = last * by_row
+    if piece is not None:
+        scaled = exchanged(exchanged(last, piece) * by_row, piece)
     refill(module, [*inner, scaled])
     bias = bias_of(part)
     if bias is not None:
@@ -184,7 +185,11 @@ def _sites(case: Case) -> dict[str, Kept]:
 def _correctable(module: nn.Module) -> bool:
     """Whether a module's outputs can be scaled and shifted, channel by channel."""
     last = last_piece(module)
-    known = type_of(last) is not None or norm_width(last) is not None or isinstance(last, Carrying)
+    known = (
+        type_of(last) is not None
+        or norm_width(last) is not None
+        or isinstance(last, Carrying | FewBits)
+    )
     return known and bias_of(last) is not None and last.weight is not None
 
 

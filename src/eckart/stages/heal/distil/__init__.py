@@ -18,7 +18,15 @@ from eckart.running.progress import tracked
 from eckart.stages.heal.distil.data_passes import passes
 from eckart.stages.heal.distil.objectives import Imitation, Objective
 from eckart.stages.heal.distil.resume import Identity, Position, file_in, read, write
-from eckart.stages.heal.distil.training import Recipe, Training, restore, sizes_of, weights
+from eckart.stages.heal.distil.training import (
+    Recipe,
+    Training,
+    in_codes,
+    restore,
+    sizes_of,
+    stored,
+    weights,
+)
 from eckart.stages.heal.treatments import Case
 
 PASSES = 2  # over the data, if the number of steps is not given
@@ -33,6 +41,8 @@ _ATTEMPTS = 4
 class Distil:
     """Train all parameters that require a gradient; the others stay unchanged.
 
+    Weights in codes are trained by their scales.
+
     Attributes:
         name: name in the registry.
         objective: what is minimised.
@@ -46,6 +56,7 @@ class Distil:
     def needs(self, case: Case) -> str | None:
         """It needs parameters to train, in a precision in which small steps do not vanish."""
         trained = {p.dtype for p in case.student.parameters() if p.requires_grad}
+        trained |= {layer.like.dtype for layer in in_codes(case.student)}
         if not trained:
             return "no parameter of the network requires a gradient"
         unfit = trained - {torch.float32, torch.float64}
@@ -95,10 +106,10 @@ class Run:
 
     def _check(self) -> None:
         """Offer the running average to the judge, and save the run."""
-        at, average = self.at, self._training.average
+        at, average = self.at, stored(self._training.average)
         verdict = self.case.offer(average, f"step {at.step} of {self.steps}")
         if verdict.best:
-            self.best, at.accepted = copy.deepcopy(average), True
+            self.best, at.accepted = average, True
         if verdict.score is not None:
             at.worse = at.worse + 1 if _is_worse(verdict.score, at.last) else 0
             at.last = verdict.score

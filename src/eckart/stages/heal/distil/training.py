@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from eckart.errors import InputError
+from eckart.layers import FewBits
 from eckart.running.batches import call, inputs_of
 from eckart.stages.heal.distil.objectives import Objective
 
@@ -67,8 +68,9 @@ class Recipe:
 class Training:
     """Gradient steps on a copy of a network in eval mode, the mode in which it is judged and used.
 
-    Batch norms keep their statistics, while their scales and shifts are trained. Dropout is off, as
-    it is in the teacher.
+    Where weights are in codes, the scales are trained through their own rounding; codes stay. Batch
+    norms keep their statistics, while their scales and shifts are trained. Dropout is off, as it is
+    in the teacher.
 
     Attributes:
         average: the network with the running average of the weights.
@@ -82,7 +84,7 @@ class Training:
     ) -> None:
         """Begin at ``start``, with ``sizes`` from ``sizes_of``."""
         self.recipe, self.steps, self.step = recipe, steps, 0
-        self.student, self.average = (copy.deepcopy(start).eval() for _ in range(2))
+        self.student, self.average = (free(copy.deepcopy(start).eval()) for _ in range(2))
         self.losses: tuple[float, float] | None = None
         self._parameters = [p for p in self.student.parameters() if p.requires_grad]
         groups = [{"params": [p], "size": s} for p, s in zip(self._parameters, sizes, strict=True)]
@@ -150,10 +152,39 @@ class Training:
                 mine.copy_(new)
 
 
+def free(network: nn.Module) -> nn.Module:
+    """The network with the scales of its codes as parameters, where weights were to be trained."""
+    for layer in in_codes(network):
+        layer.free_scales()
+    return network
+
+
+def stored(network: nn.Module) -> nn.Module:
+    """A copy with the scales as they are stored, from a network that ``free`` made."""
+    copied = copy.deepcopy(network)
+    for layer in in_codes(copied):
+        layer.store_scales()
+    return copied
+
+
+def in_codes(network: nn.Module) -> list[FewBits]:
+    """The layers in codes that are trained."""
+    return [m for m in network.modules() if isinstance(m, FewBits) and m.trainable]
+
+
 def sizes_of(network: nn.Module) -> list[float]:
-    """Root mean square of the entries of each trained tensor, but at least a hundredth."""
-    trained = (p.detach().double() for p in network.parameters() if p.requires_grad)
-    return [max(_LEAST, float(p.square().mean().sqrt())) for p in trained]
+    """Root mean square of the entries of each trained tensor, but at least a hundredth.
+
+    Scales of codes are never zero, and may be smaller.
+    """
+    freed = free(copy.deepcopy(network))
+    scales = {id(layer.scale) for layer in in_codes(freed)}
+    trained = [(p, 0.0 if id(p) in scales else _LEAST) for p in freed.parameters()]
+    return [
+        max(least, float(p.detach().double().square().mean().sqrt()))
+        for p, least in trained
+        if p.requires_grad
+    ]
 
 
 def weights(network: nn.Module) -> list[tuple[str, Tensor]]:

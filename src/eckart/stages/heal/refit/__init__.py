@@ -29,6 +29,11 @@ from eckart.stages.heal.refit.sums import Quadratic, Sums
 from eckart.stages.heal.refit.targets import target
 from eckart.stages.heal.treatments import Case
 
+_CODED = (
+    "all layers in common with the teacher are in codes, and a new weight has none: use 'correct' "
+    "or 'distil', or refit what eckart.merge makes of the network"
+)
+
 
 @final
 @dataclass(frozen=True)
@@ -54,7 +59,10 @@ class Refit:
 
     def needs(self, case: Case) -> str | None:
         """It needs a layer that the teacher has too."""
-        return None if _matched(case) else "no layer in common with the teacher"
+        if _matched(case):
+            return None
+        coded = any(isinstance(m, Factored) and m.form.bits for m in case.student.modules())
+        return _CODED if coded else "no layer in common with the teacher"
 
     @torch.no_grad()
     def treat(self, case: Case) -> None:
@@ -150,5 +158,6 @@ def _matched(case: Case) -> list[str]:
         for name, module in layers
         if not piece_of(dense[name]).transposed  # its outputs are sums over several rows
         and not piece_of(dense[name]).table  # its inputs are the same in both networks
+        and not (isinstance(module, Factored) and module.form.bits)  # a new weight has no codes
         and is_what_is_left(module, dense[name], kept_channels(case.plan, case.teacher, name))
     ]
