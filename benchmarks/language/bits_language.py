@@ -45,8 +45,10 @@ WAYS = {
     "both sides, G 10": Way(1e-2, 10.0),
     "both sides, A and G 0.1": Way(0.1, 0.1),
     "inputs, A 0.1": Way(0.1),
+    "inputs, and the mean of G": Way(1e-2, float("inf")),
 }
-ALLOCATED = ("inputs", "both sides, A and G 0.1")
+EVERYWHERE = tuple(WAYS)[:-1]
+ALLOCATED = ("inputs, and the mean of G", "both sides", "both sides, A and G 0.1")
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Setting:
     evaluation: tuple[int, int]
     length: int
     tokens: tuple[int, ...]
-    ways: tuple[str, ...] = tuple(WAYS)
+    ways: tuple[str, ...] = EVERYWHERE
     bits: tuple[int, ...] = (4, 3)
     limits: tuple[float, ...] = (4.5, 4.0, 3.5, 3.0)
     checked: bool = False
@@ -81,7 +83,7 @@ SETTINGS = {
         stories260k, STORIES, (32, 256), 256, (2_048, 16_384, 131_072), checked=True
     ),
     "SmolLM2-135M": Setting(
-        lambda _: smollm2(), WIKITEXT, (8, 1024), 512, (16_384,), tuple(WAYS)[:5]
+        lambda _: smollm2(), WIKITEXT, (8, 1024), 512, (16_384,), EVERYWHERE[:4]
     ),
 }
 

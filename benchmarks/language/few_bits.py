@@ -30,7 +30,8 @@ class Way:
 
     Attributes:
         a: damping of the moment of the inputs; None leaves the moment out.
-        g: damping of the moment of the gradients; None leaves the moment out.
+        g: damping of the moment of the gradients; None leaves the moment out, and infinity leaves
+            its mean, so that layers can be compared.
         usual: whether grids cover all weights, with zero points, and inputs of the largest mean
             square come first; else both are chosen by what they are expected to lose.
         span: inputs that share a scale.
@@ -91,9 +92,17 @@ class Rounding:
         key = side, damping, usual
         if key not in self.known:
             start = time.process_time()
-            found = (by_size if usual else triangle)(damped(self.moments[side](), damping))
+            moment = _regular(self.moments[side](), damping)
+            found = (by_size if usual else triangle)(moment)
             self.known[key] = time.process_time() - start, found
         return self.known[key]
+
+
+def _regular(moment: Tensor, damping: float) -> Tensor:
+    if damping < float("inf"):
+        return damped(moment, damping)
+    mean = moment.diagonal(dim1=1, dim2=2).mean(1)
+    return mean[:, None, None] * torch.eye(moment.shape[-1], dtype=moment.dtype)
 
 
 def cheapest(
