@@ -48,6 +48,12 @@ WAYS = {
     "inputs, and the mean of G": Way(1e-2, float("inf")),
 }
 EVERYWHERE = tuple(WAYS)[:-1]
+GRID_TOKENS = 16_384
+GRIDS = {
+    f"spans of {span}{', zero points' * zeros}": Way(1e-2, 1e-2, span=span, zeros=zeros)
+    for zeros in (False, True)
+    for span in (16, 32, 64, 128)
+}
 ALLOCATED = ("inputs, and the mean of G", "both sides", "both sides, A and G 0.1")
 
 
@@ -64,6 +70,7 @@ class Setting:
         ways: of rounding all layers to one width.
         bits: the widths of that.
         limits: bits per weight, within which widths are allocated.
+        grids: widths at which grids are compared by their losses.
         checked: whether losses are also measured under the moments of the text that judges.
     """
 
@@ -75,12 +82,19 @@ class Setting:
     ways: tuple[str, ...] = EVERYWHERE
     bits: tuple[int, ...] = (4, 3)
     limits: tuple[float, ...] = (4.5, 4.0, 3.5, 3.0)
+    grids: tuple[int, ...] = ()
     checked: bool = False
 
 
 SETTINGS = {
     "stories260k": Setting(
-        stories260k, STORIES, (32, 256), 256, (2_048, 16_384, 131_072), checked=True
+        stories260k,
+        STORIES,
+        (32, 256),
+        256,
+        (2_048, 16_384, 131_072),
+        grids=(2, 3, 4, 5, 6),
+        checked=True,
     ),
     "SmolLM2-135M": Setting(
         lambda _: smollm2(), WIKITEXT, (8, 1024), 512, (16_384,), EVERYWHERE[:4]
@@ -203,6 +217,8 @@ def measure(
             decoder = Decoder(Subject(model, batches), other)
             row = {**shared, "calibration": tokens}
             everywhere(results, row, decoder, judge, setting)
+            if tokens == GRID_TOKENS:
+                grids(results, row, decoder, setting)
         widths_chosen(results, row, decoder, judge, setting, allocate)
 
 
@@ -215,6 +231,16 @@ def everywhere(
         keys = {way: key for way, key in keys.items() if not results.has(**key)}
         widths = dict.fromkeys(keys, [width] * len(decoder.subject.layers))
         _add(results, keys, decoder, judge, widths)
+
+
+def grids(results: Results, shared: Row, decoder: Decoder, setting: Setting) -> None:
+    """What grids lose, all layers at one width."""
+    for width in setting.grids:
+        if not results.has(**shared, width=width, grid=next(iter(GRIDS))):
+            widths = dict.fromkeys(GRIDS, [width] * len(decoder.subject.layers))
+            _, rows = decoder.rounded(GRIDS, widths)
+            keys = {**shared, "method": "both sides", "width": width}
+            results.add(*({**keys, "grid": title, **row} for title, row in rows.items()))
 
 
 def widths_chosen(

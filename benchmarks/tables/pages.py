@@ -5,6 +5,7 @@ from pathlib import Path
 from benchmarks.measuring.results_file import committed
 from benchmarks.tables import (
     bits,
+    bits_language,
     channels,
     factorisation_kit,
     figures,
@@ -24,6 +25,7 @@ PAGES = (
     "docs/transformers.md",
     "docs/results/main-path.md",
     "docs/results/bits.md",
+    "docs/results/bits-language.md",
     "docs/results/channels.md",
     "docs/results/factorisation-kit.md",
     "docs/results/healing.md",
@@ -35,6 +37,7 @@ PAGES = (
 PARTS = (
     main_path,
     bits,
+    bits_language,
     channels,
     factorisation_kit,
     healing,
