@@ -31,6 +31,7 @@ from benchmarks.subjects.language import (
     text,
 )
 from eckart.linalg.rounding import Rounded
+from eckart.moments.shrinkage import shrinkage_of, shrunk_a, shrunk_g
 from eckart.text import Tokenizer, windows
 
 WIDTHS = (2, 3, 4, 5, 6)  # that are allocated
@@ -45,6 +46,8 @@ WAYS = {
     "both sides, G 10": Way(1e-2, 10.0),
     "both sides, A and G 0.1": Way(0.1, 0.1),
     "inputs, A 0.1": Way(0.1),
+    "inputs, shrunk": Way(1e-2, shrunk=True),
+    "both sides, shrunk": Way(1e-2, 1e-2, shrunk=True),
     "inputs, and the mean of G": Way(1e-2, float("inf")),
 }
 EVERYWHERE = tuple(WAYS)[:-1]
@@ -54,7 +57,7 @@ GRIDS = {
     for zeros in (False, True)
     for span in (16, 32, 64, 128)
 }
-ALLOCATED = ("inputs, and the mean of G", "both sides", "both sides, A and G 0.1")
+ALLOCATED = ("inputs, and the mean of G", "both sides", "both sides, shrunk")
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,12 @@ SETTINGS = {
         checked=True,
     ),
     "SmolLM2-135M": Setting(
-        lambda _: smollm2(), WIKITEXT, (8, 1024), 512, (16_384,), EVERYWHERE[:4]
+        lambda _: smollm2(),
+        WIKITEXT,
+        (8, 1024),
+        512,
+        (16_384,),
+        (*EVERYWHERE[:4], "both sides, shrunk"),
     ),
 }
 
@@ -141,6 +149,10 @@ class Decoder:
         moments = self.subject.moments
         for name, layer in self.subject.layers.items():
             sides = {"a": partial(moments.a, name), "g": partial(moments.g, name)}
+            how = shrinkage_of(moments, name)
+            if how is not None:
+                sides["shrunk a"] = partial(shrunk_a, moments, name, how)
+                sides["shrunk g"] = partial(shrunk_g, moments, name, how)
             yield name, Rounding(matrix(layer)[None], sides)
 
     def rounded(
@@ -213,7 +225,7 @@ def measure(
             results.add({**shared, "method": "dense", **dense})
         other = Subject(model, judging) if setting.checked else None
         for tokens in setting.tokens:
-            batches = windows(tokenizer, halved[0], tokens // setting.length, setting.length)
+            batches = windows(tokenizer, halved[0], tokens // setting.length, setting.length, 1)
             decoder = Decoder(Subject(model, batches), other)
             row = {**shared, "calibration": tokens}
             everywhere(results, row, decoder, judge, setting)

@@ -36,6 +36,7 @@ class Way:
             square come first; else both are chosen by what they are expected to lose.
         span: inputs that share a scale.
         zeros: whether each scale has a zero point.
+        shrunk: whether the moments are shrunk as their batches say.
     """
 
     a: float | None = None
@@ -43,16 +44,24 @@ class Way:
     usual: bool = False
     span: int = 64
     zeros: bool = False
+    shrunk: bool = False
 
     def bits(self, weight: Tensor, width: int) -> int:
         """All bits that a weight takes, with scales and zero points."""
         symmetric = not (self.usual or self.zeros)
-        return 8 * stored_bytes(*weight.shape[-2:], width, self.span, symmetric=symmetric)
+        out, inputs = weight.shape[-2:]
+        return 8 * stored_bytes(out, inputs, width, self.span, symmetric=symmetric)
 
 
 @dataclass(frozen=True, eq=False)
 class Rounding:
-    """One layer's weight and moments, and the triangles that several ways share."""
+    """One layer's weight and moments, and the triangles that several ways share.
+
+    Attributes:
+        weight: shape (1, out, in).
+        moments: ``a``, ``g``, ``shrunk a`` and ``shrunk g``.
+        known: triangles, with the seconds that they took.
+    """
 
     weight: Tensor
     moments: Mapping[str, Callable[[], Tensor]]
@@ -84,7 +93,8 @@ class Rounding:
         return choose_grid(self.weight, width, way.span, a=a, g=g, symmetric=not way.zeros)
 
     def _triangles(self, way: Way) -> tuple[Timed, Timed]:
-        return self._triangle("a", way.a, way.usual), self._triangle("g", way.g, False)
+        a, g = ("shrunk a", "shrunk g") if way.shrunk else ("a", "g")
+        return self._triangle(a, way.a, way.usual), self._triangle(g, way.g, False)
 
     def _triangle(self, side: str, damping: float | None, usual: bool) -> Timed:
         if damping is None:
