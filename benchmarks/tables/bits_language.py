@@ -79,9 +79,22 @@ def grids(network: str) -> str:
     return table(["grid", *(f"{width} bits" for width in widths)], lines)
 
 
+def seconds() -> str:
+    """Of each part of the rounding, for one width of all layers."""
+    parts = {
+        "triangles of all moments": "triangles_s",
+        "grids": "grids_s",
+        "rounding under A": "inputs_s",
+        "rounding under A and G": "both sides_s",
+    }
+    (row,) = committed("rounding-seconds")
+    return table(["part", "seconds"], [(what, f"{row[key]:.0f}") for what, key in parts.items()])
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
     "bits everywhere stories260k": lambda: multiples("stories260k"),
     "bits divergences stories260k": lambda: divergences("stories260k", 3),
     "bits allocated stories260k": lambda: allocated("stories260k"),
+    "bits seconds": seconds,
     "bits grids stories260k": lambda: grids("stories260k"),
 }
