@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 import eckart
 from benchmarks.language.judge import Judge
-from benchmarks.language.sentence_embeddings import Subject
 from benchmarks.language.sentences import (
     CALIBRATION,
     HELD_OUT,
@@ -65,16 +64,20 @@ def coded(model: nn.Module, name: str, moments: eckart.Moments, bits: int) -> Co
 
 
 def within(
-    subject: Subject, curves: eckart.Curves, tables: Mapping[str, Sequence[Coded]], limit: float
+    model: nn.Module,
+    moments: eckart.Moments,
+    curves: eckart.Curves,
+    tables: Mapping[str, Sequence[Coded]],
+    limit: float,
 ) -> tuple[nn.Module, Row]:
     """The network that is predicted to lose least within a fraction of all bytes."""
-    total = subject.moments.model_costs["bytes"]
+    total = moments.model_costs["bytes"]
     (places,) = tables[PLACES]
     best: tuple[float, Coded, eckart.Plan] | None = None
     for words in tables[WORDS]:
-        saved = words.saved + places.saved
+        allowed = int(limit * total) + words.saved + places.saved  # with the tables in float32
         try:
-            plan = eckart.allocate(curves, eckart.Budget(bytes=limit + saved / total))
+            plan = eckart.allocate(curves, eckart.Budget(bytes=allowed))
         except eckart.BudgetError:
             continue
         loss = plan.loss + words.loss + places.loss
@@ -83,7 +86,7 @@ def within(
     if best is None:
         raise ValueError(f"{limit} of the bytes: not reachable")
     loss, words, plan = best
-    built = eckart.apply(subject.model, plan, subject.moments)
+    built = eckart.apply(model, plan, moments)
     for name, table in ((WORDS, words), (PLACES, places)):
         module = nn.Embedding.from_pretrained(table.rows)
         built.set_submodule(name, module)
@@ -96,12 +99,12 @@ def measure(output: Path, data: Path | None = None, *, limits: Sequence[float] =
     """Measure the rows that the results do not have yet."""
     results = Results(output)
     model, tokenizer = minilm()
-    subject = Subject(model, encoded(tokenizer, calibration_sentences(data)))
+    sentences = encoded(tokenizer, calibration_sentences(data))
     held_out = encoded(tokenizer, unlabelled(data, CALIBRATION, HELD_OUT))
     judge = Judge(*scored_pairs(tokenizer, data), held_out, model)
     if not results.has(method="dense"):
         results.add({"method": "dense", **judge.row(model)})
-    calibrate_s, moments = timed(lambda: subject.moments)
+    calibrate_s, moments = timed(partial(eckart.calibrate, model, sentences, progress=False))
     curves_s, curves = timed(lambda: eckart.curves(model, moments, methods=(), progress=False))
     tables_s, tables = timed(
         lambda: {
@@ -112,7 +115,7 @@ def measure(output: Path, data: Path | None = None, *, limits: Sequence[float] =
     seconds = {"calibrate_s": calibrate_s, "curves_s": curves_s, "tables_s": tables_s}
     for limit in limits:
         if not results.has(limit=limit):
-            apply_s, (network, row) = timed(partial(within, subject, curves, tables, limit))
+            apply_s, (network, row) = timed(partial(within, model, moments, curves, tables, limit))
             key = {"method": "both sides", "limit": limit}
             results.add({**key, **row, **judge.row(network), **seconds, "apply_s": apply_s})
 
