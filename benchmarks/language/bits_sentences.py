@@ -52,7 +52,7 @@ class Coded:
 
 def coded(model: nn.Module, name: str, moments: eckart.Moments, bits: int) -> Coded:
     """Round a table under the moment of its gradients; each row by itself."""
-    rows = model.get_submodule(name).weight.detach().double()
+    rows = model.get_parameter(f"{name}.weight").detach().double()
     frequencies, g = moments.mean(name)[0], moments.g(name)[0]
     feedback = triangle(damped(g, 1e-2))
     grid = choose_grid(rows, bits, a=feedback).grid
@@ -60,7 +60,8 @@ def coded(model: nn.Module, name: str, moments: eckart.Moments, bits: int) -> Co
     lost = rows - found.double()
     each = ((lost @ g) * lost).sum(1)
     loss = 0.5 * float(each @ (frequencies + _LEAST * frequencies.mean()))
-    return Coded(found, rows.numel() * 4 - stored_bytes(*rows.shape, bits), loss)
+    saved = rows.numel() * 4 - stored_bytes(len(rows), len(g), bits)
+    return Coded(found, saved, loss)
 
 
 def within(

@@ -5,7 +5,7 @@ number of blocks. With one thread they are seconds of the processor. What layers
 once, as q, k and v share their inputs.
 """
 
-from collections import Counter
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
 
@@ -41,19 +41,19 @@ def measure(output: Path, seed: int = 0, *, bits: int = 4) -> None:
     torch.manual_seed(seed)
     clock = fair_clock()
     moments = {size: random_moment(size) for size in (HEADS, WIDTH, INNER)}
-    spent: Counter[str] = Counter()
+    spent: dict[str, float] = defaultdict(float)
     found: dict[int, Triangle] = {}
     for size in (*INPUTS, *(out for out, _ in LAYERS)):
         seconds, found[size] = timed(partial(triangle, moments[size]), clock)
         spent["triangles"] += seconds
     for out, inputs in LAYERS:
         weight = torch.randn(1, out, inputs, dtype=torch.float64)
-        sides = {"a": found[inputs], "g": found[out]}
-        seconds, choice = timed(partial(choose_grid, weight, bits, SPAN, **sides), clock)
+        a, g = found[inputs], found[out]
+        seconds, choice = timed(partial(choose_grid, weight, bits, SPAN, a=a, g=g), clock)
         spent["grids"] += seconds
-        for title, used in (("both sides", sides), ("inputs", {"a": found[inputs]})):
-            seconds, _ = timed(partial(round_weight, weight, choice.grid, **used), clock)
-            spent[title] += seconds
+        for title, used in (("both sides", g), ("inputs", None)):
+            run = partial(round_weight, weight, choice.grid, a=a, g=used)
+            spent[title] += timed(run, clock)[0]
     results = Results(output)
     threads = torch.get_num_threads()
     results.forget(bits=bits, threads=threads)
