@@ -21,9 +21,11 @@ from benchmarks.subjects.scoring import accuracy
 from eckart.layers import bias_of, filled, piece_of, weight_from
 from eckart.linalg import damped
 from eckart.linalg.rounding import choose_grid, round_weight, triangle
-from eckart.methods import problem_of
+from eckart.methods import Cache, problem_of
+from eckart.search.refined import refined_twice
+from eckart.stages.apply import Applied, applied, refined
 
-BYTES = {"resnet20": (0.125, 0.094, 0.075, 0.065), "resnet32": (0.125, 0.075), "lenet5": (0.03,)}
+BYTES = {"resnet20": (0.125, 0.094, 0.075, 0.065), "resnet32": (0.125, 0.075), "lenet5": (0.03, 0.01)}
 FAMILIES: dict[str, str | tuple[str, ...]] = {
     "ranks, channels and bits": "auto",
     "bits": ("rounding",),
@@ -52,14 +54,25 @@ def rounded(on: Reference, moments: eckart.Moments, bits: int, sides: tuple[bool
 
 
 def allocated(on: Reference, moments: eckart.Moments, curves: eckart.Curves, limit: float) -> Row:
-    """The best plan within a fraction of the bytes."""
-    plan_s, plan = timed(lambda: eckart.allocate(curves, eckart.Budget(bytes=limit)))
-    apply_s, model = timed(lambda: eckart.apply(on.model, plan, moments))
-    choices = plan.choices.values()
+    """The best plan within a fraction of the bytes, as ``compress`` finds it."""
+    budget, cache = eckart.Budget(bytes=limit), Cache.beside(moments, curves.states)
+    plan_s, _ = timed(lambda: eckart.allocate(curves, budget))
+
+    def built() -> Applied:
+        plan = refined_twice(
+            curves,
+            lambda options: eckart.allocate(options, budget),
+            lambda plan: refined(on.model, plan, moments, cache),
+        )
+        return applied(on.model, plan, moments, cache)
+
+    apply_s, done = timed(built)
+    plan, choices = done.plan, done.plan.choices.values()
     return {
         "bytes": plan.costs["bytes"] / moments.model_costs["bytes"],
-        "accuracy": accuracy(model, *on.test),
+        "accuracy": accuracy(done.model, *on.test),
         "predicted": plan.loss,
+        "after rounding": plan.refined_loss,
         "in codes": sum(bool(choice.form.bits) for choice in choices),
         "factored": sum(len(choice.form.pieces) > 1 for choice in choices),
         "narrowed": len(plan.removals),
@@ -99,7 +112,7 @@ def measure(
             ]
             if not left:
                 continue
-            predict = partial(eckart.curves, on.model, moments, progress=False)
+            predict = partial(eckart.curves, on.model, moments, limits="bytes", progress=False)
             seconds, curves = timed(partial(predict, methods=FAMILIES[family]))
             for share in left:
                 row = shared | {"method": family, "limit": share, "curves_s": seconds}
