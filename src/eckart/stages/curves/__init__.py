@@ -76,8 +76,8 @@ def curves(
         >>> import torch, eckart
         >>> network = torch.nn.Sequential(torch.nn.Linear(20, 30), torch.nn.Linear(30, 4))
         >>> moments = eckart.calibrate(network, [torch.randn(64, 20)])
-        >>> print(eckart.curves(network, moments))
-        210 options at 2 sites, 1 group of channels; 0 layers stay dense
+        >>> print(eckart.curves(network, moments, limits="params"))
+        196 options at 2 sites, 1 group of channels; 0 layers stay dense
     """
     offer = Offer.of(offer, allowed)
     model = network_in(model)
