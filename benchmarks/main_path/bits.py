@@ -25,7 +25,11 @@ from eckart.methods import Cache, problem_of
 from eckart.search.refined import refined_twice
 from eckart.stages.apply import Applied, applied, refined
 
-BYTES = {"resnet20": (0.125, 0.094, 0.075, 0.065), "resnet32": (0.125, 0.075), "lenet5": (0.03, 0.01)}
+BYTES = {
+    "resnet20": (0.125, 0.094, 0.075, 0.065),
+    "resnet32": (0.125, 0.075),
+    "lenet5": (0.03, 0.01),
+}
 FAMILIES: dict[str, str | tuple[str, ...]] = {
     "ranks, channels and bits": "auto",
     "bits": ("rounding",),
