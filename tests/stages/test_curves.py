@@ -138,6 +138,19 @@ def test_methods_of_few_of_the_best_options_are_not_asked_again():
     assert [m.name for m in unsure] == ["pivoted_svd"]
 
 
+def test_a_layer_between_two_groups_is_factored_at_few_of_its_widths():
+    """Twelve sizes of either group are 144 pairs; the plain layer is offered at all of them."""
+    wide = [torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 64), torch.nn.ReLU()]
+    network = torch.nn.Sequential(torch.nn.Linear(8, 64), *wide, torch.nn.Linear(64, 4)).eval()
+    moments = calibrate(network, [torch.randn(32, 8)], progress=False)
+    options = curves(network, moments, progress=False).curves[1].options
+    ends = [(o.form.pieces[0].inputs, o.form.pieces[-1].outputs) for o in options]
+    plain = {widths for widths, o in zip(ends, options, strict=True) if o.form.is_plain}
+    factored = {w for w, o in zip(ends, options, strict=True) if len(o.form.pieces) > 1}
+    assert len(plain) > 100
+    assert 30 < len(factored) <= 64
+
+
 def test_narrower_layers_are_factored_in_a_few_sizes():
     network = torch.nn.Sequential(
         torch.nn.Conv2d(3, 48, 3), torch.nn.ReLU(), torch.nn.Conv2d(48, 32, 3)
