@@ -16,7 +16,7 @@ export PIP_ROOT_USER_ACTION := ignore
 # The theme is maintained until May 2027, which it says at every build; zensical reads mkdocs.yml too.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo test lint types docs bench studies release clean
+.PHONY: help demo test lint types docs bench studies oldest release clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -61,6 +61,18 @@ studies: .venv/dev.stamp  ## run every study, on ECKART_DATA where it is set, el
 	$(BIN)/python examples/residual_mlp_cifar10.py $(call on,cifar10)
 	$(BIN)/python examples/theory_and_game.py
 	$(BIN)/python examples/resnet18_imagenette.py $(call on,imagenette96)
+
+OLDEST_PYTHON ?= python3.10
+
+oldest:  ## the contract tests and the quick start with the oldest Python, torch and libraries that are supported
+	$(OLDEST_PYTHON) -m venv .venv-oldest
+	sed -n '/^dependencies/,/^]/s/ *"\(.*\)>=\(.*\)",/\1==\2/p' pyproject.toml > .venv-oldest/lowest.txt
+	.venv-oldest/bin/pip install -qq -r .venv-oldest/lowest.txt \
+	    pytest hypothesis beartype scikit-learn onnx onnxruntime onnxscript
+	.venv-oldest/bin/pip install -qq --no-deps -e .
+	OMP_NUM_THREADS=1 .venv-oldest/bin/pytest -q -o addopts=--import-mode=importlib \
+	    --ignore tests/contracts/test_floating.py tests/contracts tests/records \
+	    tests/docs/test_pages.py::test_the_quick_start_runs
 
 release: .venv/python.stamp  ## build the wheel and the source distribution into dist/, and check both
 	rm -rf dist

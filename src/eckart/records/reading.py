@@ -225,7 +225,8 @@ def _expected(what: str, got: Any) -> _Unfit:
 
 @cache
 def _types(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind, include_extras=True)
+    known = {"KW_ONLY": Any}  # it marks where keywords begin, and Python 3.10 wants a type there
+    return get_type_hints(kind, localns=known, include_extras=True)
 
 
 def _as_it_is(data: Any) -> Any:
