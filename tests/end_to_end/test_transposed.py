@@ -38,7 +38,7 @@ def test_moments_are_those_of_a_linear_layer():
             twin.set_submodule(name, linear)
     found, expected = (calibrate(network, BATCHES) for network in (model, twin))
     assert found.specs.keys() == expected.specs.keys()
-    assert len(found.specs) == 8
+    assert len(found.specs) == 9  # with the table of positions
     for name in found.specs:
         torch.testing.assert_close(found.a(name), expected.a(name), **CLOSE)
         torch.testing.assert_close(found.g(name), expected.g(name), **CLOSE)
@@ -46,8 +46,8 @@ def test_moments_are_those_of_a_linear_layer():
 
 def test_the_factors_are_linear_and_pivoted_layers_within_the_budget(smaller: Compressed):
     factored = [m for m in smaller.model.modules() if type(m) is Factored]
-    assert factored
-    assert {type(layer) for module in factored for layer in module} == {nn.Linear, Carrying}
+    kinds = {type(layer) for module in factored for layer in module}
+    assert {nn.Linear, Carrying} <= kinds <= {nn.Linear, nn.Embedding, Carrying}
     sites = list(smaller.moments.specs)
     dense = sum(gpt2().get_submodule(name).weight.numel() for name in sites)
     left = [smaller.model.get_submodule(name) for name in sites]
