@@ -16,6 +16,7 @@ from benchmarks.tables import (
     networks,
     robustness,
     seconds,
+    shrinkage,
     studies,
     zoo,
 )
@@ -26,6 +27,7 @@ PAGES = (
     "docs/results/main-path.md",
     "docs/results/bits.md",
     "docs/results/bits-language.md",
+    "docs/results/shrinkage.md",
     "docs/results/channels.md",
     "docs/results/factorisation-kit.md",
     "docs/results/healing.md",
@@ -45,6 +47,7 @@ PARTS = (
     networks,
     robustness,
     seconds,
+    shrinkage,
     studies,
     zoo,
 )
