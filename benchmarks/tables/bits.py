@@ -36,6 +36,13 @@ def uniform(network: str) -> str:
     return table(["rounding", *heads], lines)
 
 
+def packages() -> str:
+    """Accuracy of what other packages make of ResNet-20, by bytes."""
+    rows = [row for row in committed("bits-packages") if "accuracy" in row]
+    lines = [[r["method"], f"{r['bytes']:.3f}", accuracy(r), f"{r['s']:.0f}"] for r in rows]
+    return table(["package", "bytes", "accuracy", "seconds"], lines)
+
+
 def accuracy(row: Row | None) -> str:
     """In percent; a dash where there is none."""
     return "–" if row is None or "accuracy" not in row else f"{100 * row['accuracy']:.2f}"
@@ -50,4 +57,5 @@ NETWORKS = ("resnet20", "resnet32", "lenet5")
 SECTIONS = {
     **{f"bytes {name}": section(allocated, name) for name in NETWORKS},
     **{f"uniform {name}": section(uniform, name) for name in NETWORKS},
+    "packages resnet20": packages,
 }
