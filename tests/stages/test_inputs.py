@@ -39,6 +39,14 @@ def images(*sides: int) -> list[Tensor]:
     return [torch.randn(3, side, side + 3, generator=generator) for side in sides]
 
 
+class Commented(Detector):
+    """Says it as torchvision's R-CNNs and RetinaNet do."""
+
+    def forward(self, images, targets=None):  # type: ignore[no-untyped-def]
+        # type: (List[Tensor], Optional[List[Dict[str, Tensor]]]) -> List[Dict[str, Tensor]]
+        return super().forward(images, targets)
+
+
 class Renamed(Detector):
     """Takes its images by keyword; nothing says that they are a list."""
 
@@ -53,9 +61,11 @@ class Renamed(Detector):
         (Detector(), (tuple(images(9, 14)), ({"boxes": torch.zeros(1, 4)},) * 2)),
         (Detector(), images(9, 14)),
         (Detector(), tuple(images(9, 14))),
+        (Commented(), images(9, 14)),
+        (Commented(), (images(9, 14), [{"boxes": torch.zeros(1, 4)}] * 2)),
         (Renamed(), {"images": images(9, 14)}),
     ],
-    ids=["pair", "as torchvision collates", "list", "tuple", "keyword"],
+    ids=["pair", "as torchvision collates", "list", "tuple", "comment", "comment-pair", "keyword"],
 )
 def test_a_list_of_images_holds_as_many_examples(model: nn.Module, batch: Any, tmp_path: Path):
     moments = calibrate(model, [batch])

@@ -178,8 +178,8 @@ DETECTORS = {
     "faster-rcnn-mobilenet": detector("fasterrcnn_mobilenet_v3_large_fpn", 8),
     "mask-rcnn": detector("maskrcnn_resnet50_fpn", 32),
     "keypoint-rcnn": detector("keypointrcnn_resnet50_fpn", 32, num_keypoints=5),
-    "retinanet": detector("retinanet_resnet50_fpn", 32),
-    "fcos": detector("fcos_resnet50_fpn", 32),
+    "retinanet": detector("retinanet_resnet50_fpn", 32, score_thresh=0.0),
+    "fcos": detector("fcos_resnet50_fpn", 32, score_thresh=0.0),
     "ssd": ssd,
     "ssdlite": ssdlite,
 }

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from inspect import signature
+from functools import lru_cache
+from inspect import getsource, signature
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from eckart.errors import InputError
 
 _LIST = re.compile(r"\b(list|Sequence|Iterable)\[[\w.]*Tensor\]", re.IGNORECASE)
+_COMMENT = re.compile(r"# type: \(([^,)]*)")  # of the first argument, as in torchvision's detectors
 _CHANNELS = 4  # of an image, at most
 
 
@@ -54,13 +56,26 @@ def as_arguments(model: nn.Module, inputs: Any) -> Any:
 
 
 def takes_list(model: nn.Module) -> bool:
-    """Whether the annotation of forward's first argument says that it is a list of tensors."""
+    """Whether forward's annotation or type comment says that it first takes a list of tensors."""
     try:
         first = next(iter(signature(model.forward).parameters.values()), None)
     except (TypeError, ValueError):  # written in C, or made by torch.jit
         return False
-    text = "" if first is None else str(first.annotation)
+    if first is None:
+        return False
+    written = first.annotation is not first.empty
+    text = str(first.annotation) if written else _type_comment(type(model).forward)
     return bool(_LIST.search(text))
+
+
+@lru_cache(maxsize=256)
+def _type_comment(function: Callable[..., Any]) -> str:
+    """The type of a function's first argument, from the comment under its head."""
+    try:
+        found = _COMMENT.search(getsource(function))
+    except (OSError, TypeError):  # made without a file
+        return ""
+    return found.group(1) if found else ""
 
 
 def call(model: nn.Module, inputs: Any) -> Any:
