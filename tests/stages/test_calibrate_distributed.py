@@ -157,6 +157,10 @@ def test_two_ranks_equal_one(count: int, folder: Path):
         for name in expected.specs:
             key, known = found.specs[name].input, expected.specs[name].input
             assert found.rows[key] == expected.rows[known]
+            for left, right in ((f"gram/{key}", f"gram/{known}"), (f"output/{name}",) * 2):
+                assert found.scatters[left].batches == expected.scatters[right].batches == count
+                squares = expected.scatters[right].squares
+                assert found.scatters[left].squares == pytest.approx(squares, rel=1e-6)
             for part in ("a", "mean", "g"):
                 left, right = getattr(found, part)(name), getattr(expected, part)(name)
                 torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-12)
