@@ -8,6 +8,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from benchmarks.measuring.results_file import Row, committed
+from benchmarks.tables import speed
 from benchmarks.tables.main_path import NAMES
 
 FRONTIER = Path("docs/results/frontier.svg")
@@ -82,10 +83,12 @@ def predicted_measured(rows: Sequence[Row]) -> Figure:
 
 
 def draw() -> Iterator[Path]:
-    """Draw both figures and yield their paths."""
+    """Draw all figures and yield their paths."""
     rows = [row for row in committed("frontier") if row["network"] == "resnet20"]
     with rc_context(STYLE):
         frontier(rows).savefig(FRONTIER, transparent=True, metadata={"Date": None})
     yield FRONTIER
     predicted_measured(committed("predicted-measured")).savefig(PREDICTED)
     yield PREDICTED
+    speed.figure(speed.rows_of("planned")).savefig(speed.FIGURE)
+    yield speed.FIGURE

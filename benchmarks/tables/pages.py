@@ -17,6 +17,7 @@ from benchmarks.tables import (
     robustness,
     seconds,
     shrinkage,
+    speed,
     studies,
     zoo,
 )
@@ -33,6 +34,7 @@ PAGES = (
     "docs/results/healing.md",
     "docs/results/robustness.md",
     "docs/results/seconds.md",
+    "docs/results/speed.md",
     "docs/results/networks.md",
     "docs/results/zoo.md",
 )
@@ -48,6 +50,7 @@ PARTS = (
     robustness,
     seconds,
     shrinkage,
+    speed,
     studies,
     zoo,
 )
