@@ -43,6 +43,8 @@ def briefly_timed() -> Iterator[None]:
     from eckart.runtimes import interleaved  # here, after the hook that checks types is in place
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("eckart.runtimes.pace._SECONDS", 1e-3)
+        patch.setattr("eckart.stages.profile.networks._SECONDS", 1e-3)
         patch.setattr(
             "eckart.stages.measure.interleaved",
             lambda runs, rounds, clock, seconds: interleaved(runs, rounds, clock, 1e-3),

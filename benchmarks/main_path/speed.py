@@ -46,7 +46,7 @@ class Bench:
     def __init__(self, on: Reference, moments: eckart.Moments, timings: Timings) -> None:
         self.on, self.moments, self.timings = on, moments, timings
         self.pacer: Pacer = pacer_of(on.model, moments.example, timings)
-        self.options = eckart.curves(on.model, moments, methods=WITHOUT_CP, progress=False)
+        self.options = eckart.curves(on.model, moments, limits=[MS], progress=False)
         self._shares: dict[tuple[str, float], tuple[float, nn.Module | None]] = {}
 
     def share(self, model: nn.Module) -> float:

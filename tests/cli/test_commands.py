@@ -10,6 +10,9 @@ import torch
 from eckart import CalibrationInterrupted, Frontier, Moments, Plan, load
 from eckart.cli.sources.models import load_model
 from eckart.errors import FrontierInterrupted, InputError, WriteError
+from eckart.records.timings import Timings
+from eckart.runtimes import RUNTIMES
+from known_runtime import KnownRuntime
 
 
 @pytest.fixture
@@ -135,6 +138,22 @@ def test_compress_saves_what_it_measured(run, network, data, tmp_path):
     )
     assert again["score"] == found["after"]["score"]
     assert again["macs"] == found["after"]["macs"]
+
+
+def test_compress_to_milliseconds(run, network, data, tmp_path, monkeypatch):
+    known = KnownRuntime(name="openvino")  # in the place of the real one: its clock is exact
+    monkeypatch.setitem(RUNTIMES, "openvino", known.runtime)
+    path, words = tmp_path / "timings.json", ["--runtime", "openvino", "--batch", 4]
+    given = [*network, *data, *words, "--timings", path]
+    found = document(run("compress", *given, "--ms", 0.8, "--json"))
+    assert found["plan"]["budget"]["ms"] == 0.8
+    assert found["after"]["latency_ms"] <= 0.8 * found["before"]["latency_ms"]
+    assert (found["after"]["batch"], found["after"]["runtime"]) == (4, "openvino")
+    assert Timings.load(path).terms.batch == 4
+    again = run("compress", *network, *data, "--ms", 0.8, "--batch", 8, "--timings", path)
+    assert again.exit_code == 1
+    assert "batch 4 instead of 8" in again.stderr
+    assert run("compress", *network, *data, "--ms", 0.5, "--runtime", "fast").exit_code == 2
 
 
 def test_compress_for_people(run, network, data):

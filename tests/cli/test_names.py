@@ -7,6 +7,7 @@ from eckart.methods import METHODS, SELECTIONS
 from eckart.metrics import METRICS
 from eckart.pipeline import KEEPS
 from eckart.records.offered import ROUNDING
+from eckart.runtimes import RUNTIMES
 from eckart.stages.heal import TREATMENTS
 
 
@@ -15,6 +16,7 @@ def test_names_are_those_of_the_registries():
     assert list(names.SELECTIONS) == list(SELECTIONS)
     assert list(names.METRICS) == list(METRICS)
     assert list(names.TREATMENTS) == list(TREATMENTS)
+    assert list(names.RUNTIMES) == list(RUNTIMES)
 
 
 def test_defaults_are_those_of_python():

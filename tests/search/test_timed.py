@@ -217,3 +217,24 @@ def test_a_pace_takes_the_larger_of_two_figures():
     assert pace.share == pytest.approx(0.6)  # the fastest say 0.5; of pairs, 0.5, 0.6 and 0.7
     assert pace.spent(0.5) == pytest.approx(1.2)
     assert pace.spent(2) == pytest.approx(0.6)  # of 2 milliseconds
+
+
+def test_a_frontier_in_milliseconds_holds_at_every_point(network, moments, options, known):  # noqa: F811
+    timings = profiled(network, moments)
+    known.per_factor_ms = 0.02 * timings.dense_ms  # what the table does not know
+    found = eckart.frontier(
+        network,
+        moments,
+        None,
+        keeps=(0.9, 0.7),
+        cost="ms",
+        timings=timings,
+        options=options,
+        progress=False,
+    )
+    for keep in (0.9, 0.7):
+        (point,) = (p for p in found.labelled("eckart") if p.keep == keep)
+        assert point.measurement.runtime == "known"
+        assert point.measurement.latency_ms <= keep * found.dense.latency_ms
+    with pytest.raises(InputError, match="needs timings"):
+        eckart.frontier(network, moments, None, cost="ms", options=options)

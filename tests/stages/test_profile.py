@@ -201,3 +201,11 @@ def test_a_missing_package_says_what_to_install(network, moments):
         del RUNTIMES["far"]
     with pytest.raises(InputError, match=r"unknown runtime 'fast'; known: .*onnxruntime"):
         eckart.profile(network, moments, runtime="fast")
+
+
+def test_milliseconds_bring_a_method_of_their_own(network, moments):
+    offered = eckart.curves(network, moments, limits=["ms"], progress=False).offered
+    assert "tucker2" in offered.methods
+    assert {"cp", "rounding"} <= offered.withheld.keys()
+    by_default = eckart.curves(network, moments, limits=["macs"], progress=False).offered
+    assert "tucker2" not in by_default.methods

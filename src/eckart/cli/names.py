@@ -18,5 +18,6 @@ METHODS = (
 SELECTIONS = ("backward_elimination", "group_lasso", "largest_norm")
 METRICS = ("outputs", "logits", "fisher", "next_token", "embedding", "similarity")
 TREATMENTS = ("correct", "refit", "distil", "finetune")
+RUNTIMES = ("eager", "compile", "onnxruntime", "openvino")
 KEEPS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 CONFIG, STRUCTURE = "config.json", "eckart.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from eckart.methods.problem import Problem
 from eckart.methods.selection import Selection
 from eckart.network.third_party import is_pretrained
 from eckart.records import Form, Piece
+from eckart.records.budgets import MS
 from eckart.records.offer import AUTO
 from eckart.records.offered import ASKED, DEFAULT, ROUNDING, Offered
 
@@ -61,6 +63,8 @@ class Method(Preparing, Protocol):
 Weight = Tensor | Rounded
 DEFAULT_METHODS = ("weighted_svd", "cp", "spatial", ROUNDING, "backward_elimination")
 TRANSFORMER_METHODS = ("pivoted_svd", ROUNDING)
+TIMED_METHODS = ("tucker2",)
+"""Defaults where milliseconds are limited: at equal time they lose less, at equal size more."""
 METHODS: dict[str, Method] = {}
 SELECTIONS: dict[str, Selection] = {}
 ONLY_FOR: dict[str, tuple[str, ...]] = {ROUNDING: ("bytes",)}
@@ -134,7 +138,11 @@ def offered_methods(
         return Offered(dict.fromkeys(known, ASKED))
     only_for = {name: ONLY_FOR[name] for name in known if name in ONLY_FOR}
     offered = Offered(dict.fromkeys(known, DEFAULT), only_for=only_for)
-    return offered if limits is None else offered.under(limits)
+    if limits is None:
+        return offered
+    limited = list(limits)
+    timed = dict.fromkeys(TIMED_METHODS if MS in limited else (), f"{DEFAULT} for {MS}")
+    return replace(offered, methods={**timed, **offered.methods}).under(limited)
 
 
 def methods_named(names: Iterable[str]) -> list[Method]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ from eckart.methods import Cache
 from eckart.moments import Moments
 from eckart.network.wrappers import network_in
 from eckart.records import Budget, Curves, Frontier, Measurement, Plan, Point
-from eckart.records.budgets import Scope
+from eckart.records.budgets import MS, Scope
+from eckart.records.timings import Timings
+from eckart.running.batches import batch_of
 from eckart.running.progress import tracked
 from eckart.scores import Evaluate
-from eckart.search.plan import fitted
+from eckart.search.plan import Search, fitted
 from eckart.search.refined import refined_twice
+from eckart.search.timed import check_timings, timed_network
 from eckart.stages.allocate import Allocator, allocate
 from eckart.stages.apply import applied, refined
 from eckart.stages.curves import curves
@@ -35,6 +39,7 @@ def frontier(
     *,
     keeps: Sequence[float] = KEEPS,
     cost: str = "params",
+    timings: Timings | None = None,
     of: Scope = "model",
     options: Curves | None = None,
     baselines: bool = True,
@@ -50,7 +55,9 @@ def frontier(
         moments: from ``calibrate``.
         evaluate: as for ``compress``; None leaves scores out.
         keeps: fractions of ``cost`` to keep.
-        cost: ``"params"``, ``"macs"``, ``"bytes"`` or a cost of your own.
+        cost: ``"params"``, ``"macs"``, ``"bytes"``, ``"ms"`` or a cost of your own.
+        timings: from ``eckart.profile``, for milliseconds: each network is then within its fraction
+            as measured. All are timed on the terms of the timings.
         of: what ``keeps`` are fractions of: ``"model"``, ``"reached"`` or ``"sites"``, see
             ``Budget``.
         options: curves to choose from; None predicts them with the default methods.
@@ -71,12 +78,15 @@ def frontier(
     """
     if not keeps:
         raise InputError("keeps is empty: give at least one fraction")
+    if cost == MS:
+        check_timings(Budget(ms=1.0), timings)
     if path is not None and not Path(path).parent.is_dir():
         raise InputError(f"the folder of {path} does not exist; make it first")
     if path is not None and writable(path).exists():
         Frontier.load(path)  # a damaged file fails now, not after the first measurement
     model = network_in(model)
     options = options or curves(model, moments, limits=[cost], progress=progress)
+    options = options if timings is None else options.timed(timings)
     budgets = {float(keep): Budget(costs={cost: float(keep)}, of=of) for keep in keeps}
     least = min(budgets.items())[1]
     caches = {"eckart": Cache.beside(moments, options.states)}
@@ -94,10 +104,15 @@ def frontier(
     def twice(budget: Budget) -> Plan:
         return refined_twice(options, lambda offered: chosen(offered, budget), refine)
 
-    families = {"eckart": twice}
+    def timed(table: Timings, budget: Budget) -> Plan:
+        search = Search(model, moments, None, budget, caches["eckart"])
+        return timed_network(search, budget, options, table).applied.plan
+
+    families = {"eckart": twice if timings is None or cost != MS else partial(timed, timings)}
     if baselines:
         asked = set(moments.specs) - set(options.specs)  # layers that stay dense
         plain = curves(model, moments, methods=["svd"], dense=asked, progress=False)
+        plain = plain if timings is None else plain.timed(timings)
         families["uniform svd"] = Allocator.over(plain, [cost], of).uniform
         caches["uniform svd"] = Cache.beside(moments, plain.states)
     plans = {
@@ -106,10 +121,10 @@ def frontier(
         for keep, budget in budgets.items()
         if (plan := _reachable(choose, budget, label)) is not None
     }
-    example = moments.example if example_inputs is None else example_inputs
+    on = _terms(timings, moments.example if example_inputs is None else example_inputs)
 
     def measured(network: nn.Module) -> Measurement:
-        return measure(network, example, evaluate=evaluate, latency=latency)
+        return measure(network, evaluate=evaluate, latency=latency or cost == MS, **on)
 
     dense = measured(model)
     empty = Frontier(dense=dense, points=(), cost=cost, fingerprint=moments.fingerprint)
@@ -135,6 +150,15 @@ def frontier(
             found,
         ) from error
     return in_order(plans)
+
+
+def _terms(timings: Timings | None, example: Any) -> dict[str, Any]:
+    """On what, where and with how many threads networks are timed."""
+    if timings is None:
+        return {"example_inputs": example}
+    terms = timings.terms
+    inputs = batch_of(example, terms.batch)
+    return {"example_inputs": inputs, "runtime": terms.runtime, "threads": terms.threads}
 
 
 def _reachable(choose: Callable[[Budget], Plan], budget: Budget, label: str) -> Plan | None:

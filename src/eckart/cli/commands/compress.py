@@ -22,12 +22,13 @@ from eckart.cli.options.shared import (
     judge,
     option,
 )
+from eckart.cli.options.timing import TimingOptions
 from eckart.cli.shown.channels import bound_lines, removal_tables
 from eckart.cli.shown.output import Result, folder_to_write, say
 from eckart.cli.shown.tables import before_after_table, plan_table
 from eckart.costs import COSTS
 from eckart.records import Budget, Healed, Measurement
-from eckart.records.budgets import Scope
+from eckart.records.budgets import MS, Scope
 from eckart.records.results import no_gain
 
 if TYPE_CHECKING:
@@ -36,11 +37,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GoalOptions:
-    """How small: one of four."""
+    """How small, or how fast: one of five."""
 
     keep: Annotated[float | None, option("Goal", "Fraction of the parameters to keep.")] = None
     bytes: Annotated[
         float | None, option("Goal", "Fraction of the bytes to keep, by codes of few bits too.")
+    ] = None
+    ms: Annotated[
+        float | None,
+        option("Goal", "Fraction of the time to keep, measured in --runtime; above 1, ms."),
     ] = None
     budget: Annotated[
         str | None, option("Goal", "Limits on several costs: params=0.5,macs=0.6 or macs=20M.")
@@ -60,9 +65,9 @@ class GoalOptions:
         Raises:
             typer.BadParameter: no goal is given, or several, or one that cannot be read.
         """
-        goals = (self.keep, self.bytes, self.budget, self.tolerance)
+        goals = (self.keep, self.bytes, self.ms, self.budget, self.tolerance)
         if sum(goal is not None for goal in goals) != 1:
-            names = "--keep / --bytes / --budget / --tolerance"
+            names = "--keep / --bytes / --ms / --budget / --tolerance"
             raise usage_error(names, "give exactly one of them")
         if self.confidence is not None and self.tolerance is None:
             raise usage_error("--confidence", "goes with --tolerance")
@@ -72,8 +77,10 @@ class GoalOptions:
             return make_budget("--keep", {"params": self.keep}, of)
         if self.bytes is not None:
             return make_budget("--bytes", {"bytes": self.bytes}, of)
+        if self.ms is not None:
+            return make_budget("--ms", {MS: self.ms}, of)
         if self.budget is not None:
-            return parse_budget(self.budget, of, COSTS)
+            return parse_budget(self.budget, of, [*COSTS, MS])
         return self.tolerance or 0.0
 
 
@@ -89,6 +96,7 @@ def compress_command(
     evaluation: EvaluationOptions,
     moments: MomentsOptions,
     healing: HealingOptions,
+    timing: TimingOptions,
     run: RunOptions,
     *,
     out: Annotated[
@@ -98,7 +106,7 @@ def compress_command(
 ) -> Result:
     """Make a network smaller, and measure it before and after where there are data."""
     wanted = goal.wanted(plan.scope)
-    for group in (model, moments, healing):
+    for group in (model, moments, healing, timing):
         group.check()
     folder_to_write(out)
     data = images.open(text, model)
@@ -112,6 +120,8 @@ def compress_command(
     run.start()
     network = model.load()
     gathered = gather(network, source, images.seed, moments.workspace, calibration.chosen)
+    limits = wanted.limits if isinstance(wanted, Budget) else {}
+    goals["timings"] = timing.needed(limits, network, gathered)
     done = eckart.compress(
         network, gathered, offer=plan.offer, latency=False, progress=True, **goals
     )
@@ -125,7 +135,7 @@ def compress_command(
         eckart.save(done.model, out, model.tokenizer())
     try:
         before, after = (
-            eckart.measure(net, gathered.example, evaluate=evaluate, latency=latency)
+            timing.measured(net, gathered.example, evaluate, latency)
             for net in (network, done.model)
         )
     except BaseException:

@@ -23,9 +23,11 @@ from eckart.cli.options.shared import (
     judge,
     option,
 )
+from eckart.cli.options.timing import TimingOptions
 from eckart.cli.shown.output import Result, file_to_write
 from eckart.costs import COSTS
 from eckart.errors import EckartError, FrontierInterrupted
+from eckart.records.budgets import MS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -40,6 +42,7 @@ def frontier_command(
     calibration: CalibrationOptions,
     evaluation: EvaluationOptions,
     moments: MomentsOptions,
+    timing: TimingOptions,
     run: RunOptions,
     *,
     keeps: Annotated[str, option("Plan", "Fractions to keep, with commas between.")] = ",".join(
@@ -58,9 +61,9 @@ def frontier_command(
     from eckart.report import frontier_table, write_report
 
     fractions = parse_fractions(keeps, "--keeps")
-    if cost not in COSTS:
-        raise usage_error("--cost", f"unknown cost {cost!r}; the costs are {', '.join(COSTS)}")
-    for group in (model, moments):
+    if cost not in (known := [*COSTS, MS]):
+        raise usage_error("--cost", f"unknown cost {cost!r}; the costs are {', '.join(known)}")
+    for group in (model, moments, timing):
         group.check()
     for path in (out, report):
         file_to_write(path)
@@ -79,6 +82,7 @@ def frontier_command(
             progress=True,
             keeps=fractions,
             cost=cost,
+            timings=timing.needed([cost], network, gathered),
             of=plan.scope,
             options=options,
             baselines=baselines,

@@ -12,7 +12,7 @@ from eckart.records import Budget
 from eckart.records.budgets import Amount, Scope
 from eckart.records.offer import AUTO
 
-_OWN = ("params", "macs", "bytes")  # the limits that Budget has a field for
+_OWN = ("params", "macs", "bytes", "ms")  # the limits that Budget has a field for
 _SUFFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 
 
