@@ -10,7 +10,7 @@ from torch import nn
 
 import eckart
 from eckart.errors import InputError, MismatchError
-from eckart.methods import low_rank_form, spatial_form
+from eckart.methods import low_rank_form, offered_methods, spatial_form
 from eckart.records import Form, Piece
 from eckart.records.timings import Timings
 from eckart.runtimes import RUNTIMES, Ladder, register_runtime
@@ -203,9 +203,9 @@ def test_a_missing_package_says_what_to_install(network, moments):
         eckart.profile(network, moments, runtime="fast")
 
 
-def test_milliseconds_bring_a_method_of_their_own(network, moments):
-    offered = eckart.curves(network, moments, limits=["ms"], progress=False).offered
+def test_milliseconds_bring_a_method_of_their_own(network):
+    offered = offered_methods(network, limits=["ms"])
     assert "tucker2" in offered.methods
     assert {"cp", "rounding"} <= offered.withheld.keys()
-    by_default = eckart.curves(network, moments, limits=["macs"], progress=False).offered
-    assert "tucker2" not in by_default.methods
+    assert "tucker2" not in offered_methods(network, limits=["macs"]).methods
+    assert "tucker2" not in offered_methods(network, ["spatial"], ["ms"]).methods

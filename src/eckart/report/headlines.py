@@ -28,7 +28,7 @@ def headlines(frontier: Frontier) -> list[Headline]:
     ]
     if dense.latency_ms is not None:
         text = f"{milliseconds(dense.latency_ms)} ms"
-        found.append(Headline("Latency", text, f"batch of {dense.batch}"))
+        found.append(Headline("Latency", text, dense.terms))
     return [*found, *_smallest_as_good(frontier)]
 
 
