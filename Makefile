@@ -42,7 +42,7 @@ docs: .venv/dev.stamp  ## build the documentation into site/; any warning is an 
 DATA = $(if $(ECKART_DATA),--data "$(ECKART_DATA)")
 MEASURED = frontier output-metrics outputs predicted-measured calibration-cost lenet-course lenet-budgets \
     channel-choice group-lasso randomized-svd black-box rank-search learned-factors tucker shapes \
-    decompositions healing
+    decompositions healing speed
 ON_TEXT = token-metrics language-models sentence-embeddings bits-language rounding-seconds
 measure = set -e; for name in $(1); do $(BIN)/python -m benchmarks $$name $(DATA); done
 

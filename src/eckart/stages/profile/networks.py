@@ -42,13 +42,18 @@ def _dense(specs: dict[str, LayerSpec]) -> Forms:
 
 
 def _smaller(specs: dict[str, LayerSpec], timings: Timings) -> Iterator[Forms]:
-    """Low rank everywhere, a factor per axis where there are two, and low rank in every second."""
+    """Low rank everywhere; a factor per axis, of half the widths and of all, where there are two.
+
+    Widths that kernels like are among them, and widths that have to be brought into another layout.
+    """
     low = {name: _halved(spec.piece) for name, spec in specs.items() if _factors(spec.piece)}
     yield _timed(low, specs, timings)
-    split = {name: _split(specs[name].piece) or form for name, form in low.items()}
-    if split != low:
-        yield _timed(split, specs, timings)
-    yield _timed(dict(list(low.items())[::2]), specs, timings)
+    for share in (0.5, 1.0):
+        split = {name: _split(specs[name].piece, share) or form for name, form in low.items()}
+        if split != low:
+            yield _timed(split, specs, timings)
+    if not any(_split(specs[name].piece, 1.0) for name in low):
+        yield _timed(dict(list(low.items())[::2]), specs, timings)
 
 
 def _factors(piece: Piece) -> bool:
@@ -57,18 +62,19 @@ def _factors(piece: Piece) -> bool:
 
 def _halved(piece: Piece) -> Form:
     width = min(piece.inputs, piece.outputs) // piece.groups
-    return low_rank_form(piece, _timed_below(width))
+    return low_rank_form(piece, _timed_near(width / 2, width))
 
 
-def _split(piece: Piece) -> Form | None:
+def _split(piece: Piece, share: float) -> Form | None:
     axes = [place for place, axis in enumerate(piece.axes) if axis != IDLE]
     width = min(piece.inputs, piece.outputs) // piece.groups
-    return spatial_form(piece, (axes[0],), _timed_below(width)) if len(axes) == 2 else None
+    rank = _timed_near(width * share, width)
+    return spatial_form(piece, (axes[0],), rank) if len(axes) == 2 else None
 
 
-def _timed_below(width: int) -> int:
-    """A timed width of about half of this one."""
-    return min(coarse(width), key=lambda timed: (abs(timed - width / 2), timed))
+def _timed_near(wanted: float, most: int) -> int:
+    """The timed width up to ``most`` that is nearest to the one that is wanted."""
+    return min(coarse(most), key=lambda timed: (abs(timed - wanted), timed))
 
 
 def _timed(forms: Forms, specs: dict[str, LayerSpec], timings: Timings) -> Forms:
