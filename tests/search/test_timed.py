@@ -187,6 +187,22 @@ def test_at_most_six_networks_are_built():
     assert len(aims) == 6
 
 
+def test_what_is_out_of_reach_as_predicted_may_be_within_as_measured():
+    aims: list[float] = []
+    attempt = attempts(aims)
+
+    def from_065(budget: eckart.Budget) -> tuple[Applied, None]:
+        if budget.ms < 0.65:
+            raise BudgetError("out of reach as predicted")
+        return attempt(budget)
+
+    found = within_ms(eckart.Budget(ms=0.6), from_065, Paces([0.58, 0.59]), dense_ms=7.0)
+    assert aims == pytest.approx([0.6 * 1.08**2])
+    assert found.pace.share == pytest.approx(0.59)
+    with pytest.raises(BudgetError, match="as predicted"):
+        within_ms(eckart.Budget(ms=0.3), from_065, Paces(), dense_ms=7.0)
+
+
 def test_an_absolute_limit_is_aimed_at_as_a_fraction():
     aims: list[float] = []
     paces = Paces([1.6], [1.45, 1.45])

@@ -25,6 +25,7 @@ _MOST = 6  # networks that are built
 _FULL = 0.95  # a network that uses this much of the limit is good enough
 _MARGIN = 0.98  # aim this much lower than the ratio of times says, after a network was too slow
 _ALL = 0.999  # the highest fraction of dense to aim at
+_HIGHER, _MOST_MISSED = 1.08, 3  # how to go on where no plan is within the budget as predicted
 _REPEATS = 2  # measurements that must all be within the limit
 
 
@@ -67,15 +68,19 @@ def within_ms(
     """
     limit = budget.limits[MS]
     search = _Search(limit if is_fraction(limit) else limit / dense_ms)
+    refused: BudgetError | None = None
     while search.goes_on:
         try:
             applied, options = attempt(replace(budget, ms=search.aim))
-        except BudgetError:
-            if not search.tried:  # out of reach as predicted
-                raise
+        except BudgetError as error:
+            refused = refused or error
+            if search.may_aim_higher():  # what is out of reach as predicted may not be as measured
+                continue
             break
         pace = _slowest(pacer.of(applied.model), limit)
         search.learn(Timed(applied, options, pace), pace.spent(limit))
+    if refused is not None and not search.tried:
+        raise refused
     if search.best is None:
         fastest = min((timed.pace for timed in search.tried), key=lambda pace: pace.share)
         raise BudgetError(
@@ -143,8 +148,14 @@ class _Search:
         self.aim = min(aim, _ALL)
         self.tried: list[Timed] = []
         self.best: Timed | None = None
-        self.held, self.failed = 0.0, inf
+        self.held, self.failed, self.missed = 0.0, inf, list[float]()
         self.goes_on = True
+
+    def may_aim_higher(self) -> bool:
+        """Aim a little higher after a budget out of reach, a few times, below what failed."""
+        self.missed.append(self.aim)
+        self.aim *= _HIGHER
+        return len(self.missed) <= _MOST_MISSED and self.aim < min(self.failed, _ALL)
 
     def learn(self, timed: Timed, spent: float) -> None:
         """Take in a network that uses this much of the limit, and decide where to aim next."""
@@ -157,8 +168,9 @@ class _Search:
         else:
             self.failed = min(self.failed, self.aim)
         aim = min(self.aim / spent, _ALL) * (1 if spent <= 1 else _MARGIN)
-        if not self.held < aim < self.failed:
-            aim = (self.held + min(self.failed, _ALL)) / 2
+        least = max([self.held, *self.missed])
+        if not least < aim < self.failed:
+            aim = (least + min(self.failed, _ALL)) / 2
         full = _FULL <= spent <= 1 or (again and self.best is not None)
         self.goes_on = not full and aim != self.aim and len(self.tried) < _MOST
         self.aim = aim
