@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 
 from matplotlib.figure import Figure
 
@@ -17,7 +18,7 @@ NAMES = {
     "torch_pruning_l2": "Torch-Pruning, largest norm",
     "l2_channels": "largest norm, least squares after it",
 }
-_CLOSE = 0.1
+_CLOSE, _WIDTH = 0.1, 120
 
 
 def rows_of(what: str) -> Sequence[Row]:
@@ -45,11 +46,12 @@ def profile() -> str:
     """What was timed, in one sentence."""
     (row,), (dense,) = rows_of("profile"), rows_of("dense")
     versions = ", ".join(f"{name} {version}" for name, version in row["versions"].items())
-    return (
+    return fill(
         f"Dense: {accuracy(dense)} % of {dense['images']:,} images, {row['dense_ms']:.1f} ms. "
         f"`profile` timed {row['layers']} layers of {row['kinds']} kinds and four networks in "
         f"{row['seconds']:.0f} s; usual times were {row['noise']:.1%} above the least. "
-        f"{row['machine']}, {versions}."
+        f"{row['machine']}, {versions}.",
+        _WIDTH,
     )
 
 
@@ -58,9 +60,10 @@ def predicted() -> str:
     rows = rows_of("planned")
     errors = [abs(row["measured"] / row["predicted"] - 1) for row in rows if "measured" in row]
     close = sum(error <= _CLOSE for error in errors)
-    return (
+    return fill(
         f"Of {len(errors)} plans, {close} took within {_CLOSE:.0%} of the predicted time; the "
-        f"largest error is {max(errors):.0%}."
+        f"largest error is {max(errors):.0%}.",
+        _WIDTH,
     )
 
 
