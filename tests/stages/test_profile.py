@@ -173,7 +173,17 @@ def test_onnxruntime_runs_a_network():
     """One export, which takes seconds, so nothing else is tested with it."""
     for package in RUNTIMES["onnxruntime"].packages:
         pytest.importorskip(package)
-    found = eckart.measure(small(), torch.randn(2, 4, 16, 16), runtime="onnxruntime", threads=1)
+
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = small()
+
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return self.inner(x + y)
+
+    inputs = (torch.randn(2, 4, 16, 16), torch.randn(2, 4, 16, 16))  # and no target
+    found = eckart.measure(Sum(), inputs, runtime="onnxruntime", threads=1)
     assert found.latency_ms is not None
     assert 0 < found.latency_ms < 100
     assert found.terms == "onnxruntime, batch 2, 1 thread"

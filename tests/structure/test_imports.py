@@ -16,24 +16,24 @@ LAYERS = {
     "metrics": 2,
     "moments": 3,
     "network": 3,
-    "runtimes": 3,
     "scores": 3,
+    "exporting": 4,
     "methods": 4,
-    "checkpoint": 5,
-    "factors": 5,
-    "stages": 5,
-    "exporting": 6,
-    "search": 6,
-    "pipeline": 7,
-    "report": 7,
-    "cli": 8,
+    "runtimes": 5,
+    "checkpoint": 6,
+    "factors": 6,
+    "stages": 6,
+    "search": 7,
+    "pipeline": 8,
+    "report": 8,
+    "cli": 9,
 }
 SIDEWAYS = {  # the only neighbours that may be read
     ("records", "errors"),
     ("records", "storage"),
     ("storage", "errors"),
 }
-PUBLIC = 7  # `eckart` itself, seen from inside: the public names, read from above this layer only
+PUBLIC = 8  # `eckart` itself, seen from inside: the public names, read from above this layer only
 
 
 def unit(module: str) -> str:

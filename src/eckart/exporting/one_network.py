@@ -9,6 +9,8 @@ from torch import nn
 
 from eckart.exporting.preparing import ready
 from eckart.exporting.registry import format_named
+from eckart.network.wrappers import network_in
+from eckart.running.batches import inputs_for
 from eckart.storage.writing import writable
 
 
@@ -53,5 +55,6 @@ def export(
         torch.Size([5, 3])
     """
     kind, target = format_named(format), writable(path)
-    kind.write(ready(model, example, dynamic_batch=dynamic_batch), target)
+    inputs = inputs_for(network_in(model), example)
+    kind.write(ready(model, inputs, dynamic_batch=dynamic_batch), target)
     return Path(path)

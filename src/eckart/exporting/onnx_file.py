@@ -26,15 +26,25 @@ class OnnxFile:
 
     def write(self, network: Ready, path: Path) -> None:
         """Trace and write; weights above 1.9 GB go to a second file beside it."""
-        library = _library()
-        with told_of_tracing(self.name, network), _quiet():
-            program = _traced(network)
-        _strip(program.model)
+        library, graph = _library(), onnx_graph(network)
         if sum(p.nbytes for p in network.model.parameters()) > _MOST_BYTES:
-            library.save(program.model, path, external_data=f"{path.name}.data")
+            library.save(graph, path, external_data=f"{path.name}.data")
             return
         with written(path) as file:
-            file.write(library.to_proto(program.model).SerializeToString())
+            file.write(library.to_proto(graph).SerializeToString())
+
+
+def onnx_graph(network: Ready) -> Any:
+    """The network as a model of ``onnx_ir``, in memory.
+
+    Raises:
+        InputError: a library is missing, or the network cannot be traced.
+    """
+    _library()
+    with told_of_tracing(OnnxFile.name, network), _quiet():
+        program = _traced(network)
+    _strip(program.model)
+    return program.model
 
 
 def _traced(network: Ready) -> Any:

@@ -14,7 +14,7 @@ from eckart.exporting.folding import fold_norms
 from eckart.layers import Factored, merged_piece
 from eckart.network.replacing import copied
 from eckart.network.wrappers import network_in
-from eckart.running.batches import arguments_for, examples_in, inputs_for, moved, repeated
+from eckart.running.batches import arguments_for, examples_in, moved, repeated
 
 _FEWEST = 2  # examples, because a batch of one is taken for a constant
 
@@ -37,16 +37,16 @@ class Ready:
     codes: Mapping[str, Codes]
 
 
-def ready(model: nn.Module, example: Any, *, dynamic_batch: bool = True) -> Ready:
+def ready(model: nn.Module, inputs: Any, *, dynamic_batch: bool = True) -> Ready:
     """A copy in eval mode with norms folded and useless factors multiplied out.
 
     Args:
         model: any network; it is not changed.
-        example: a batch as for ``calibrate``.
+        inputs: what it is called with, without targets.
         dynamic_batch: whether the number of examples is to stay free.
     """
     model = copied(network_in(model)).eval().requires_grad_(False)
-    inputs = moved(inputs_for(model, example), model)
+    inputs = moved(inputs, model)
     count = examples_in(inputs)
     if dynamic_batch and count < _FEWEST:
         inputs, count = repeated(inputs, _FEWEST), count * _FEWEST

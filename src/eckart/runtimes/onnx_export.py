@@ -1,20 +1,15 @@
-"""A network as an ONNX model in memory."""
+"""A network as an ONNX model in memory: what ``export`` writes to a file."""
 
 from __future__ import annotations
 
-import io
-import warnings
-from collections.abc import Mapping
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
-from eckart.running.batches import mapped, moved, tensors_in
-from eckart.runtimes.eager import evaluating
+from eckart.exporting import onnx_graph, ready
+from eckart.running.batches import tensors_in
 
 
 @dataclass(frozen=True)
@@ -31,21 +26,12 @@ class Exported:
 
 
 def exported(model: nn.Module, inputs: Any) -> Exported:
-    """The network for inputs of these shapes."""
-    inputs = mapped(moved(inputs, model), lambda tensor: tensor.detach())
-    named = isinstance(inputs, Mapping)
-    arguments = () if named else tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
-    content, said = io.BytesIO(), io.StringIO()
-    with warnings.catch_warnings(), redirect_stdout(said), torch.no_grad():
-        warnings.simplefilter("ignore")
-        program: Any = torch.onnx.export(
-            evaluating(model),
-            arguments,
-            kwargs=dict(inputs) if named else None,
-            dynamo=True,
-            verbose=False,
-        )
-        program.save(content)
-    names = [value.name for value in program.model.graph.inputs]
-    numbers = [tensor.cpu().numpy() for tensor in tensors_in(inputs)]
-    return Exported(content.getvalue(), dict(zip(names, numbers, strict=True)))
+    """The network, as ``export`` makes it ready, for inputs of these shapes."""
+    import onnx_ir  # slow to import
+
+    network = ready(model, inputs, dynamic_batch=False)
+    graph = onnx_graph(network)
+    numbers = [t.cpu().numpy() for t in tensors_in((network.args, network.kwargs))]
+    names = [value.name for value in graph.graph.inputs]
+    content = onnx_ir.to_proto(graph).SerializeToString()
+    return Exported(content, dict(zip(names, numbers, strict=True)))
