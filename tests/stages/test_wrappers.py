@@ -70,12 +70,20 @@ class Given:
         eckart.load(self.wrap(fresh), self.saved())
         return fresh
 
+    def exported(self) -> list[list[float]]:
+        path = eckart.export(self.model, f"{self.folder}.pt2", self.x, format="torch")
+        return torch.export.load(path).module()(self.x).tolist()
+
+    def profiled(self) -> str:
+        return eckart.profile(self.model, self.moments, threads=1, progress=False).terms.fingerprint
+
 
 CALLS: dict[str, Callable[[Given], Any]] = {
     "apply": lambda given: apply(given.model, given.plan, given.moments),
     "calibrate": lambda given: calibrate(given.model, [given.x]).digest,
     "compress": lambda given: compress(given.model, [given.x], keep=0.6).model,
     "curves": lambda given: curves(given.model, given.moments).curves,
+    "export": lambda given: given.exported(),
     "factorize": lambda given: eckart.factorize(given.model, 2),
     "find_rank": lambda given: eckart.find_rank(given.model, "0", given.score, tolerance=1.0).model,
     "frontier": lambda given: eckart.frontier(given.model, given.moments, given.score, keeps=[0.6]),
@@ -83,6 +91,7 @@ CALLS: dict[str, Callable[[Given], Any]] = {
     "load": lambda given: given.loaded(),
     "measure": lambda given: measure(given.model, given.x, latency=False),
     "merge": lambda given: eckart.merge(given.smaller),
+    "profile": lambda given: given.profiled(),
     "save": lambda given: eckart.load(copy.deepcopy(given.plain), given.saved()),
     "LearnedRanks": lambda given: LearnedRanks(given.model, 1e-2, strength=1.0).finish(),
 }
@@ -186,6 +195,7 @@ def test_a_network_of_inference_mode_is_compressed():
 REFUSING: dict[str, Callable[[nn.Module, Path], Any]] = {
     "calibrate": lambda model, path: calibrate(model, [torch.randn(8, 6)]),
     "compress": lambda model, path: compress(model, [torch.randn(8, 6)], keep=0.5),
+    "export": lambda given: given.exported(),
     "factorize": lambda model, path: eckart.factorize(model, 1),
     "save": lambda model, path: eckart.save(model, path / "saved"),
 }

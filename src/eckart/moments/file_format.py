@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from eckart.errors import CheckpointError, InputError
@@ -109,6 +110,7 @@ def described_in(header: Header) -> dict[str, Any]:
     spreads = {path: Spread.from_json(raw) for path, raw in meta["spreads"].items()}
     scatters = {name: Scatter.from_json(raw) for name, raw in meta["scatters"].items()}
     shapes = {name: entry.shape for name, entry in header.entries.items()}
+    _check_real({name: entry.dtype for name, entry in header.entries.items()})
     for spec in specs:
         _check_sums(spec, meta["rows"], shapes, ["", *spreads])
     _check_names(specs, [*shapes, *scatters], ["", *spreads])
@@ -169,6 +171,13 @@ def _check_sums(
             needed[f"diagonal/output/{key}"] = (groups, out)
     if any(shapes.get(name) != shape for name, shape in needed.items()) or spec.input not in rows:
         raise ValueError(f"the sums of layer {spec.name!r:.80} do not fit its shapes")
+
+
+def _check_real(dtypes: Mapping[str, torch.dtype]) -> None:
+    """Check that all sums are of real numbers."""
+    for name, dtype in dtypes.items():
+        if name.partition("/")[0] in {*PARTS, "diagonal"} and not dtype.is_floating_point:
+            raise ValueError(f"{name!r:.80} is of {dtype}, which no sum is")
 
 
 def _check_names(specs: list[LayerSpec], names: Iterable[str], paths: Sequence[str]) -> None:

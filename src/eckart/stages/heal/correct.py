@@ -161,9 +161,9 @@ def _rescale(module: nn.Module, scale: Tensor, shift: Tensor) -> None:
     part, by_row = last_piece(module), scale.reshape(-1, *[1] * (last.dim() - 1))
     kind = type_of(part)
     piece = part.piece if isinstance(part, FewBits) else kind.piece(part) if kind else None
-    scaled = last * by_row
+    scaled = (last if piece is None else exchanged(last, piece)) * by_row
     if piece is not None:
-        scaled = exchanged(exchanged(last, piece) * by_row, piece)
+        scaled = exchanged(scaled, piece)
     refill(module, [*inner, scaled])
     bias = bias_of(part)
     if bias is not None:

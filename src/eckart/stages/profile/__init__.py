@@ -78,7 +78,7 @@ def profile(
         >>> moments = eckart.calibrate(network, [torch.randn(64, 20)])
         >>> timings = eckart.profile(network, moments, batch=64, threads=1)
         >>> print(timings)
-        dense ... ms; eager, batch 64, 1 thread; ... layers of 2 kinds timed, noise ...%
+        dense ... ms; eager, batch 64, 1 thread; ... layers of ... kinds timed, noise ...%
     """
     place, model = runtime_named(runtime), network_in(model)
     check_same_network(model, moments.fingerprint, "these moments")
