@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from eckart import Budget, Moments, allocate, apply, calibrate, compress, curves, load, merge, save
+from eckart.errors import BudgetError
 from eckart.layers import FewBits
 from eckart.records import Curves, Plan
 
@@ -29,7 +30,7 @@ def moments() -> Moments:
 
 @pytest.fixture(scope="module")
 def options(moments: Moments) -> Curves:
-    return curves(network(), moments, methods=METHODS, progress=False)
+    return curves(network(), moments, methods=METHODS, limits="bytes", progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +103,11 @@ def test_compress_learns_from_codes_apart_from_numbers(moments: Moments):
     )
     alone = apply(network(), allocate(done.curves, limit), moments).eckart_plan
     assert done.plan.refined_loss <= alone.refined_loss * (1 + 1e-9)
+
+
+def test_curves_that_know_no_limits_say_how_to_get_them(moments: Moments):
+    options = curves(network(), moments, methods=METHODS, progress=False)
+    with pytest.raises(
+        BudgetError, match="curves with limits='bytes', which keep factors in codes"
+    ):
+        allocate(options, Budget(bytes=0.06))

@@ -41,6 +41,8 @@ def what_stays(curves: Curves, cost: str, whole: float, scope: Scope) -> str:
         advice.append("fewer layers left dense")
     if scope == "model" and curves.unreached.get(cost, 0) > 0:
         advice.append("of='reached', which does not count what nothing used")
+    if cost == "bytes" and not any(len(o.form.bits) > 1 for c in curves.curves for o in c.options):
+        advice.append("curves with limits='bytes', which keep factors in codes too")
     return (
         f"Largest parts that cannot shrink further: {'; '.join(parts)}. "
         f"What helps: {', '.join(advice)}"

@@ -120,7 +120,8 @@ def curves(
     for name, spec in tracked(specs.items(), "… with fewer channels", progress, len(specs)):
         options = [o for o in whole[name] if offer.allows(o.form)]
         if ROUNDING in methods.methods and offer.widths:
-            options += coded_options(bench, spec, options, offer.widths)
+            factors = options if limits is not None else []  # they take as long as all the rest
+            options += coded_options(bench, spec, factors, offer.widths)
         useful = useful_methods(offered, whole[name], methods.only_for if limits is None else ())
         options += narrow_options(bench, spec, useful, groups, offer.allows)
         options = [replace(o, loss=o.loss * ratios[name]) for o in options]
