@@ -26,7 +26,7 @@ from eckart.methods.registry import (
     register_selection,
     selection_named,
 )
-from eckart.methods.rounding import Rounding, factor_losses
+from eckart.methods.rounding import Rounding, WidthLosses, factor_losses, narrowed_losses
 from eckart.methods.selection import Ranking, Selection, eliminated, largest_norm, lasso_path
 from eckart.methods.spatial import Spatial, spatial_form
 from eckart.methods.tables import Table
@@ -66,6 +66,7 @@ __all__ = [
     "Table",
     "TuckerTwo",
     "Weight",
+    "WidthLosses",
     "built",
     "can_have_codes",
     "canonical_form",
@@ -75,6 +76,7 @@ __all__ = [
     "heirs",
     "low_rank_form",
     "methods_named",
+    "narrowed_losses",
     "narrowed_problem",
     "offered_methods",
     "problem_of",

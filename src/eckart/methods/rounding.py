@@ -6,7 +6,7 @@ builds, so it needs no state: the triangles are made again for the one form that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -84,6 +84,37 @@ class Rounding:
             for bits, row in zip(WIDTHS, state.losses.tolist(), strict=True)
             for span, loss in zip(_spans(state.piece), row, strict=True)
         ]
+
+
+def narrowed_losses(
+    state: WidthLosses, whole: Problem, narrow: Iterable[Problem]
+) -> Iterator[WidthLosses]:
+    """What codes of a layer that lost channels are expected to lose, scaled from all channels.
+
+    A width loses ``½ Σ_ij D_G,i D_A,j η_ij²``, with errors in proportion to the scale of the row. So
+    the losses of all widths change by one ratio. The triangle of each side is made once for each
+    number of its channels.
+
+    Args:
+        state: of the layer with all channels.
+        whole: its problem.
+        narrow: its problems with fewer channels, the same ones for the same number of them.
+    """
+    inputs, outputs = dict[int, float](), dict[int, Tensor]()
+
+    def price(problem: Problem) -> float:
+        piece = problem.piece
+        if piece.inputs not in inputs:
+            inputs[piece.inputs] = float(_triangle(problem.a).diagonal.sum())
+        if piece.outputs not in outputs:
+            outputs[piece.outputs] = _triangle(problem.g).costs
+        largest = problem.weight.abs().amax(-1).square()
+        return inputs[piece.inputs] * float((largest * outputs[piece.outputs]).sum())
+
+    of_whole = price(whole)
+    for problem in narrow:
+        ratio = price(problem) / of_whole if of_whole > 0 else 0.0
+        yield WidthLosses(problem.piece, state.losses * ratio)
 
 
 @dataclass(frozen=True)

@@ -116,14 +116,14 @@ def curves(
         ratios = rescaled(bench, whole, probe, progress)
         usual = median(list(ratios.values()) or [1.0])  # of the factors they were held against
         groups = [group.times(usual) for group in groups]
-    found = []
+    widths, found = offer.widths if ROUNDING in methods.methods else (), []
     for name, spec in tracked(specs.items(), "… with fewer channels", progress, len(specs)):
         options = [o for o in whole[name] if offer.allows(o.form)]
-        if ROUNDING in methods.methods and offer.widths:
+        if widths:
             factors = options if limits is not None else []  # they take as long as all the rest
-            options += coded_options(bench, spec, factors, offer.widths)
+            options += coded_options(bench, spec, factors, widths)
         useful = useful_methods(offered, whole[name], methods.only_for if limits is None else ())
-        options += narrow_options(bench, spec, useful, groups, offer.allows)
+        options += narrow_options(bench, spec, useful, groups, offer.allows, widths if limits is not None else ())
         options = [replace(o, loss=o.loss * ratios[name]) for o in options]
         found.append(Curve(Site(name, (name,)), (*options, Option("dense", spec.dense, 0.0))))
     return Curves(

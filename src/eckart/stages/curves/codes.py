@@ -5,9 +5,17 @@ Widths of factors are chosen one by one, because what they lose adds up. Nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from eckart.methods import Problem, Rounding, can_have_codes, factor_losses, methods_named
+from eckart.methods import (
+    Problem,
+    Rounding,
+    WidthLosses,
+    can_have_codes,
+    factor_losses,
+    methods_named,
+    narrowed_losses,
+)
 from eckart.records import Form, LayerSpec, Option
 from eckart.records.offered import ROUNDING
 from eckart.stages.curves.fronts import spread, unbeaten, unbeaten_factors
@@ -31,12 +39,30 @@ def coded_options(
         Those that no other beats in loss and bytes at once.
     """
     problem, rounding = bench.problem(spec.name), Rounding()
-    losses = rounding.losses(bench.cache.state(rounding, problem))
-    found = [Option(ROUNDING, form, loss) for form, loss in losses if set(form.bits) <= {*bits}]
+    found = _whole(bench.cache.state(rounding, problem), bits)
     able = [option for option in factors if can_have_codes(option.form)]
     for option in spread(unbeaten_factors(able), _MOST_FORMS):
         found += _in_codes(bench, problem, option, bits)
-    return unbeaten(found, lambda o: o.loss, lambda o: o.form.stored_bytes(spec.itemsize))
+    return _best(found, spec.itemsize)
+
+
+def narrow_in_codes(
+    bench: Bench, spec: LayerSpec, narrow: Iterable[Problem], bits: Sequence[int]
+) -> Iterator[Option]:
+    """A layer that lost channels, in codes of every width."""
+    whole, rounding = bench.problem(spec.name), Rounding()
+    state = bench.cache.state(rounding, whole)
+    for found in narrowed_losses(state, whole, narrow):
+        yield from _best(_whole(found, bits), spec.itemsize)
+
+
+def _whole(state: WidthLosses, bits: Sequence[int]) -> list[Option]:
+    losses = Rounding().losses(state)
+    return [Option(ROUNDING, form, loss) for form, loss in losses if set(form.bits) <= {*bits}]
+
+
+def _best(options: Sequence[Option], itemsize: int) -> list[Option]:
+    return unbeaten(options, lambda o: o.loss, lambda o: o.form.stored_bytes(itemsize))
 
 
 def _in_codes(

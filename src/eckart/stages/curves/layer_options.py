@@ -13,6 +13,7 @@ from eckart.layers import narrowed_piece
 from eckart.methods import Method, Problem, heirs, narrowed_problem
 from eckart.records import Form, GroupCurve, LayerSpec, Option, Piece
 from eckart.records.plans import NARROWED
+from eckart.stages.curves.codes import narrow_in_codes
 from eckart.stages.curves.fronts import unbeaten_factors
 from eckart.stages.curves.problems import Bench
 
@@ -55,13 +56,15 @@ def narrow_options(
     methods: Sequence[Method],
     groups: Sequence[GroupCurve],
     allowed: Callable[[Form], bool],
+    bits: Sequence[int] = (),
 ) -> Iterator[Option]:
     """A layer's options at all other widths that its groups offer.
 
     Every width has the plain layer as an option. Factors are offered at fewer widths the larger the
     layer is, and the more widths there are; in a few sizes each, and only in allowed forms. On
     ResNet-20 the few sizes cost up to 0.4 % of the predicted loss, for two fifths fewer options.
-    On FSRCNN, whose layers are between two groups, the fewer widths cost nothing.
+    On FSRCNN, whose layers are between two groups, the fewer widths cost nothing. At the same
+    widths the layer is offered in codes of these ``bits``, if there are any.
     """
     ends = _Ends.of(bench, spec.name, groups)
     for widths in ends.widths():
@@ -78,6 +81,9 @@ def narrow_options(
             options = _options(narrow, spec, methods, _prepared)
             unbeaten = unbeaten_factors([option for option in options if allowed(option.form)])
             yield from _spaced(unbeaten, narrow.piece.params / _STEPS)
+    if bits:
+        narrow = (p for p in ends.problems(step) if p.piece != ends.problem.piece)
+        yield from narrow_in_codes(bench, spec, narrow, bits)
 
 
 @dataclass(frozen=True)
