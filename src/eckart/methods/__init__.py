@@ -26,7 +26,7 @@ from eckart.methods.registry import (
     register_selection,
     selection_named,
 )
-from eckart.methods.rounding import Rounding, WidthLosses, factor_losses, narrowed_losses
+from eckart.methods.rounding import NarrowedLosses, Rounding, WidthLosses, factor_losses
 from eckart.methods.selection import Ranking, Selection, eliminated, largest_norm, lasso_path
 from eckart.methods.spatial import Spatial, spatial_form
 from eckart.methods.tables import Table
@@ -55,6 +55,7 @@ __all__ = [
     "Heirs",
     "LowRank",
     "Method",
+    "NarrowedLosses",
     "Problem",
     "Ranking",
     "Reading",
@@ -76,7 +77,6 @@ __all__ = [
     "heirs",
     "low_rank_form",
     "methods_named",
-    "narrowed_losses",
     "narrowed_problem",
     "offered_methods",
     "problem_of",

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from eckart.methods import (
+    NarrowedLosses,
     Problem,
     Rounding,
     WidthLosses,
     can_have_codes,
     factor_losses,
     methods_named,
-    narrowed_losses,
 )
 from eckart.records import Form, LayerSpec, Option
 from eckart.records.offered import ROUNDING
@@ -49,11 +49,21 @@ def coded_options(
 def narrow_in_codes(
     bench: Bench, spec: LayerSpec, narrow: Iterable[Problem], bits: Sequence[int]
 ) -> Iterator[Option]:
-    """A layer that lost channels, in codes of every width."""
+    """A layer that lost channels, in codes of every width.
+
+    Args:
+        bench: what losses are computed from.
+        spec: the layer.
+        narrow: its problems with fewer channels.
+        bits: widths that are allowed.
+
+    Returns:
+        For each problem, those that no other beats in loss and bytes at once.
+    """
     whole, rounding = bench.problem(spec.name), Rounding()
-    state = bench.cache.state(rounding, whole)
-    for found in narrowed_losses(state, whole, narrow):
-        yield from _best(_whole(found, bits), spec.itemsize)
+    losses = NarrowedLosses(bench.cache.state(rounding, whole), whole)
+    for problem in narrow:
+        yield from _best(_whole(losses.of(problem), bits), spec.itemsize)
 
 
 def _whole(state: WidthLosses, bits: Sequence[int]) -> list[Option]:

@@ -63,27 +63,21 @@ def narrow_options(
     Every width has the plain layer as an option. Factors are offered at fewer widths the larger the
     layer is, and the more widths there are; in a few sizes each, and only in allowed forms. On
     ResNet-20 the few sizes cost up to 0.4 % of the predicted loss, for two fifths fewer options.
-    On FSRCNN, whose layers are between two groups, the fewer widths cost nothing. At the same
-    widths the layer is offered in codes of these ``bits``, if there are any.
+    On FSRCNN, whose layers are between two groups, the fewer widths cost nothing. If
+    there are ``bits``, the layer is offered in codes of these at all widths, or at fewer if it is
+    large.
     """
     ends = _Ends.of(bench, spec.name, groups)
-    for widths in ends.widths():
-        piece = ends.piece(widths)
-        if piece != ends.problem.piece:
-            yield Option(NARROWED, Form((piece,)), 0.0)
+    for piece in ends.narrower(1):
+        yield Option(NARROWED, Form((piece,)), 0.0)
     if ends.problem.piece.groups > 1:
         return  # a depthwise convolution is not factored as well
-    step = 1
-    while ends.work(step) > _MOST_WORK or len(ends.widths(step)) > _MOST_WIDTHS:
-        step *= 2
-    for narrow in ends.problems(step):
-        if narrow.piece != ends.problem.piece:
-            options = _options(narrow, spec, methods, _prepared)
-            unbeaten = unbeaten_factors([option for option in options if allowed(option.form)])
-            yield from _spaced(unbeaten, narrow.piece.params / _STEPS)
+    for narrow in ends.problems(ends.step_of_factors()):
+        options = _options(narrow, spec, methods, _prepared)
+        unbeaten = unbeaten_factors([option for option in options if allowed(option.form)])
+        yield from _spaced(unbeaten, narrow.piece.params / _STEPS)
     if bits:
-        narrow = (p for p in ends.problems(step) if p.piece != ends.problem.piece)
-        yield from narrow_in_codes(bench, spec, narrow, bits)
+        yield from narrow_in_codes(bench, spec, ends.problems(ends.step_of_codes()), bits)
 
 
 @dataclass(frozen=True)
@@ -132,18 +126,34 @@ class _Ends:
             None if columns is None else len(columns),
         )
 
-    def work(self, step: int) -> float:
-        """Roughly the multiplications to factor at ``widths(step)``, without the full width."""
-        pieces = [self.piece(widths) for widths in self.widths(step)]
-        sides = (
-            (p.inputs * math.prod(p.kernel), p.outputs * max(p.kernel, default=1))
-            for p in pieces
-            if p != self.problem.piece
-        )
-        return float(sum((columns + rows) ** 3 for columns, rows in sides))
+    def step_of_factors(self) -> int:
+        """Which ``widths`` the layer is factored at: few enough, and not too much work."""
+
+        def too_much(step: int) -> bool:
+            cubes = (
+                (p.inputs * math.prod(p.kernel) + p.outputs * max(p.kernel, default=1)) ** 3
+                for p in self.narrower(step)
+            )
+            return len(self.widths(step)) > _MOST_WIDTHS or sum(cubes) > _MOST_WORK
+
+        return _step(too_much)
+
+    def step_of_codes(self) -> int:
+        """Which it is offered in codes at: each side is decomposed once for each of its sizes."""
+
+        def too_much(step: int) -> bool:
+            shapes = [piece.moment_shape[1:] for piece in self.narrower(step)]
+            return sum(n**3 for sizes in zip(*shapes, strict=True) for n in {*sizes}) > _MOST_WORK
+
+        return _step(too_much)
+
+    def narrower(self, step: int) -> list[Piece]:
+        """What is left of the layer at ``widths(step)``, where it is not all of it."""
+        pieces = (self.piece(widths) for widths in self.widths(step))
+        return [piece for piece in pieces if piece != self.problem.piece]
 
     def problems(self, step: int) -> Iterator[Problem]:
-        """The layer at ``widths(step)``."""
+        """The layer at ``widths(step)``, where it is not all of it."""
         shares = {}
         if self.writes is not None:
             group, readings = self.writes.group, self.bench.readings(self.writes.group)
@@ -154,7 +164,17 @@ class _Ends:
         for into, together in groupby(self.widths(step), key=lambda widths: widths[0]):
             fitted = narrowed_problem(self.problem, None, self.columns[into])
             for _, out in together:
-                yield narrowed_problem(fitted, None if out is None else shares[out], None)
+                narrow = narrowed_problem(fitted, None if out is None else shares[out], None)
+                if narrow.piece != self.problem.piece:
+                    yield narrow
+
+
+def _step(too_much: Callable[[int], bool]) -> int:
+    """The smallest power of two that is not too much."""
+    step = 1
+    while too_much(step):
+        step *= 2
+    return step
 
 
 def _prepared(method: Method, problem: Problem) -> Any:
