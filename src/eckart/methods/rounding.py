@@ -141,7 +141,8 @@ def _sizes(weight: Tensor, a: Tensor, g: Tensor, span: int | None) -> Float64[Te
         largest = largest + (outputs * squares.amax(-1)).sum()
         mean = mean + (outputs * squares.mean(-1)).sum()
     share = 2.0 ** (1 - torch.tensor(WIDTHS).to(weight))
-    return largest ** (1 - share) * mean**share
+    sizes: Tensor = largest ** (1 - share) * mean**share
+    return sizes
 
 
 @dataclass(frozen=True)

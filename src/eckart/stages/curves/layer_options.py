@@ -143,7 +143,8 @@ class _Ends:
 
         def too_much(step: int) -> bool:
             shapes = [piece.moment_shape[1:] for piece in self.narrower(step)]
-            return sum(n**3 for sizes in zip(*shapes, strict=True) for n in {*sizes}) > _MOST_WORK
+            work: float = sum(n**3 for side in zip(*shapes, strict=True) for n in {*side})
+            return work > _MOST_WORK
 
         return _step(too_much)
 
