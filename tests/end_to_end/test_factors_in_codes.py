@@ -107,7 +107,5 @@ def test_compress_learns_from_codes_apart_from_numbers(moments: Moments):
 
 def test_curves_that_know_no_limits_say_how_to_get_them(moments: Moments):
     options = curves(network(), moments, methods=METHODS, progress=False)
-    with pytest.raises(
-        BudgetError, match="curves with limits='bytes', which keep factors"
-    ):
+    with pytest.raises(BudgetError, match="curves with limits='bytes', which keep factors"):
         allocate(options, Budget(bytes=0.06))

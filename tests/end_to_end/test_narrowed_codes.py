@@ -44,7 +44,7 @@ def moments() -> Moments:
 
 @pytest.fixture(scope="module")
 def options(moments: Moments) -> Curves:
-    return curves(network(), moments, methods=METHODS, progress=False)
+    return curves(network(), moments, methods=METHODS, limits="bytes", progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_a_large_layer_is_in_codes_at_fewer_widths(
     options: Curves, moments: Moments, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(layer_options, "_MOST_WORK", 1e6)
-    few = curves(network(), moments, methods=METHODS, progress=False)
+    few = curves(network(), moments, methods=METHODS, limits="bytes", progress=False)
     counts = [
         {name: len({o.form.uncoded for n, o in in_codes(c) if n == name}) for name in few.specs}
         for c in (few, options)
@@ -156,7 +156,9 @@ def test_a_plan_from_a_file_gives_the_same_network(
 
 
 def test_a_narrower_layer_has_the_widths_that_were_asked_for(moments: Moments):
-    found = in_codes(curves(network(), moments, methods=METHODS, bits=[3, 5], progress=False))
+    found = in_codes(
+        curves(network(), moments, methods=METHODS, bits=[3, 5], limits="bytes", progress=False)
+    )
     assert {bits for _, option in found for bits in option.form.bits} == {3, 5}
 
 
@@ -175,7 +177,7 @@ def test_no_codes_are_offered_at_one_width_that_another_beats(options: Curves):
 def test_budgets_without_bytes_are_as_before(
     options: Curves, moments: Moments, limits: dict[str, float]
 ):
-    alone = curves(network(), moments, methods=METHODS[:1], progress=False)
+    alone = curves(network(), moments, methods=METHODS[:1], limits="bytes", progress=False)
     found, plain = (allocate(offered, Budget(**limits)) for offered in (options, alone))
     assert found.removals == plain.removals
     assert not any(choice.form.bits for choice in found.choices.values())

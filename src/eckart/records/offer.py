@@ -43,8 +43,8 @@ class Offer:
             tuple for none. By default, codes are offered where nothing but bytes is limited.
         limits: the costs that budgets will limit; ``"auto"`` for any. Methods that do not pay for
             these are not prepared. ``compress`` and ``frontier`` know them from the budget. Factors
-            are offered in codes only if ``"bytes"`` is named, because that takes as long as all
-            else.
+            and narrower layers are offered in codes only if ``"bytes"`` is named, because that
+            takes as long as all else.
         damping: ``"auto"`` shrinks ``A`` and ``G`` of each layer towards their diagonals, as far as
             the calibration batches say, see ``eckart.moments.shrinkage``; they must be two or
             more, else 1e-6 is added. A number is added to ``A`` and ``G``, relative to their mean

@@ -117,13 +117,13 @@ def curves(
         usual = median(list(ratios.values()) or [1.0])  # of the factors they were held against
         groups = [group.times(usual) for group in groups]
     widths, found = offer.widths if ROUNDING in methods.methods else (), []
+    of_parts = widths if limits is not None else ()  # they take as long as all the rest
     for name, spec in tracked(specs.items(), "… with fewer channels", progress, len(specs)):
         options = [o for o in whole[name] if offer.allows(o.form)]
         if widths:
-            factors = options if limits is not None else []  # they take as long as all the rest
-            options += coded_options(bench, spec, factors, widths)
+            options += coded_options(bench, spec, options if of_parts else [], widths)
         useful = useful_methods(offered, whole[name], methods.only_for if limits is None else ())
-        options += narrow_options(bench, spec, useful, groups, offer.allows, widths if limits is not None else ())
+        options += narrow_options(bench, spec, useful, groups, offer.allows, of_parts)
         options = [replace(o, loss=o.loss * ratios[name]) for o in options]
         found.append(Curve(Site(name, (name,)), (*options, Option("dense", spec.dense, 0.0))))
     return Curves(
