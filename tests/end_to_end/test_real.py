@@ -17,7 +17,7 @@ def test_resnet20_on_cifar10_at_half_its_parameters(data_root: Path):
     images, _ = data.cifar10(data_root, "train")
     moments = calibrate(model, images[:200].split(100))
     budget = Budget(params=0.5)
-    plan = allocate(curves(model, moments), budget)
+    plan = allocate(curves(model, moments, limits="params"), budget)
     baseline = uniform(curves(model, moments, methods=["svd"]), budget)
 
     images, labels = data.cifar10(data_root, "test")
