@@ -195,6 +195,9 @@ def test_a_network_of_inference_mode_is_compressed():
 REFUSING: dict[str, Callable[[nn.Module, Path], Any]] = {
     "calibrate": lambda model, path: calibrate(model, [torch.randn(8, 6)]),
     "compress": lambda model, path: compress(model, [torch.randn(8, 6)], keep=0.5),
+    "export": lambda model, path: eckart.export(
+        model, path / "n.pt2", torch.randn(8, 6), format="torch"
+    ),
     "factorize": lambda model, path: eckart.factorize(model, 1),
     "save": lambda model, path: eckart.save(model, path / "saved"),
 }

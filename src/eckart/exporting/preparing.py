@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from eckart.exporting.codes import Codes, after_norms, take_codes
 from eckart.exporting.folding import fold_norms
 from eckart.layers import Factored, merged_piece
+from eckart.network.identity import check_numbers
 from eckart.network.replacing import copied
 from eckart.network.wrappers import network_in
 from eckart.running.batches import arguments_for, examples_in, moved, repeated
@@ -45,7 +46,10 @@ def ready(model: nn.Module, inputs: Any, *, dynamic_batch: bool = True) -> Ready
         inputs: what it is called with, without targets.
         dynamic_batch: whether the number of examples is to stay free.
     """
-    model = copied(network_in(model)).eval().requires_grad_(False)
+    model = network_in(model)
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        check_numbers(name, tensor)
+    model = copied(model).eval().requires_grad_(False)
     inputs = moved(inputs, model)
     count = examples_in(inputs)
     if dynamic_batch and count < _FEWEST:

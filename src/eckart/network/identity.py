@@ -48,13 +48,18 @@ def check_fingerprint(found: str, expected: str, what: str) -> None:
         )
 
 
-def _parts(name: str, tensor: Tensor) -> Iterator[Tensor]:
-    """The dense tensors that make up a tensor: itself, unless it is sparse or quantised."""
+def check_numbers(name: str, tensor: Tensor) -> None:
+    """Raise ``InputError`` if a tensor is on the meta device."""
     if tensor.is_meta:
         raise InputError(
             f"the tensor {name!r:.80} is on the meta device and holds no numbers: load the "
             "network's weights first"
         )
+
+
+def _parts(name: str, tensor: Tensor) -> Iterator[Tensor]:
+    """The dense tensors that make up a tensor: itself, unless it is sparse or quantised."""
+    check_numbers(name, tensor)
     if tensor.layout == torch.sparse_coo:
         tensor = tensor.coalesce()
         yield from (tensor.indices(), tensor.values())
