@@ -28,6 +28,12 @@ def onnx_ladder(ladder: Ladder) -> bytes:
     return graph.serialised()
 
 
+def onnx_numbers(ladder: Ladder) -> np.ndarray[Any, Any]:
+    """Numbers for the input of ``onnx_ladder``, the same at every call."""
+    shape = (ladder.batch, _STEM, *ladder.size) if ladder.piece.kernel else ladder.shape
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
 class _Graph:
     def __init__(self, ladder: Ladder) -> None:
         from onnx import helper

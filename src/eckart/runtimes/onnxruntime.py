@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from torch import nn
 
 from eckart.runtimes.ladders import Ladder
 from eckart.runtimes.onnx_export import Exported, exported
-from eckart.runtimes.onnx_ladders import onnx_ladder
+from eckart.runtimes.onnx_ladders import onnx_ladder, onnx_numbers
 from eckart.runtimes.registry import Run, Runtime
 
 if TYPE_CHECKING:
@@ -26,9 +25,7 @@ def prepare(model: nn.Module, inputs: Any, threads: int) -> Run:
 
 def ladder(of: Ladder, threads: int) -> Run:
     """Some copies of one layer in a session."""
-    shape = of.shape if not of.piece.kernel else (of.batch, 4, *of.size)
-    numbers = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    return _bound(_session(onnx_ladder(of), threads), {"input": numbers})
+    return _bound(_session(onnx_ladder(of), threads), {"input": onnx_numbers(of)})
 
 
 def _session(content: bytes, threads: int) -> InferenceSession:

@@ -10,7 +10,7 @@ from torch import nn
 
 from eckart.runtimes.ladders import Ladder
 from eckart.runtimes.onnx_export import exported
-from eckart.runtimes.onnx_ladders import onnx_ladder
+from eckart.runtimes.onnx_ladders import onnx_ladder, onnx_numbers
 from eckart.runtimes.registry import Run, Runtime
 
 
@@ -22,9 +22,7 @@ def prepare(model: nn.Module, inputs: Any, threads: int) -> Run:
 
 def ladder(of: Ladder, threads: int) -> Run:
     """Some copies of one layer, compiled by OpenVINO."""
-    shape = of.shape if not of.piece.kernel else (of.batch, 4, *of.size)
-    numbers = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    return _compiled(onnx_ladder(of), [numbers], threads)
+    return _compiled(onnx_ladder(of), [onnx_numbers(of)], threads)
 
 
 def _compiled(content: bytes, inputs: list[Any], threads: int) -> Run:
