@@ -11,6 +11,7 @@ from eckart.errors import InputError
 from eckart.layers import piece_of
 from eckart.linalg.admissible import admissible
 from eckart.methods import low_rank_form
+from eckart.network.identity import check_numbers
 from eckart.network.survey import matching, survey
 from eckart.records import Piece
 
@@ -30,8 +31,7 @@ def candidates(
         NonFiniteError: a weight holds NaN or infinity.
     """
     for name, parameter in model.named_parameters():
-        if parameter.is_meta:
-            raise InputError(f"{name} is on the meta device: load its weights, or use to_empty()")
+        check_numbers(name, parameter)
     found, reasons = survey(model, layers)
     asked = matching(dense, [*found, *reasons])
     reasons |= dict.fromkeys(asked & set(found), "asked to stay dense")

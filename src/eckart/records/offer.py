@@ -56,7 +56,7 @@ class Offer:
             name as their metric.
 
     Raises:
-        InputError: a number is out of range.
+        InputError: a number is out of range, or a name is not text.
 
     Example:
         >>> import eckart
@@ -74,18 +74,15 @@ class Offer:
     rescale: Any = False
 
     def __post_init__(self) -> None:
-        if self.multiple < 1 or self.least_rank < 1 or not _is_damping(self.damping):
-            raise InputError(
-                f"multiple={self.multiple}, least_rank={self.least_rank}, damping={self.damping}: "
-                f"ranks start at 1, and the damping is {AUTO!r} or a positive number"
-            )
+        least = {"multiple": self.multiple, "least_rank": self.least_rank}
+        for name, given in least.items():
+            if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+                raise InputError(f"{name}={given!r}: expected a whole number from 1")
+        if not _is_damping(self.damping):
+            raise InputError(f"damping={self.damping!r}: expected {AUTO!r} or a positive number")
         object.__setattr__(self, "bits", WIDTHS if self.bits == AUTO else _checked(self.bits))
-        for name in ("methods", "dense"):  # an iterator would be empty the second time
-            given = getattr(self, name)
-            object.__setattr__(self, name, given if isinstance(given, str) else tuple(given))
-        if self.limits != AUTO:
-            several = [self.limits] if isinstance(self.limits, str) else self.limits
-            object.__setattr__(self, "limits", tuple(several))
+        for name in ("methods", "dense", "limits"):
+            object.__setattr__(self, name, _names(name, getattr(self, name)))
 
     def allows(self, form: Form) -> bool:
         """Whether a form's ranks and bits are among those that may be used."""
@@ -121,6 +118,16 @@ def _is_damping(given: object) -> bool:
     if isinstance(given, str):
         return given == AUTO
     return isinstance(given, int | float) and given > 0
+
+
+def _names(field: str, given: object) -> str | tuple[str, ...]:
+    """One name, or several as a tuple: an iterator would be empty the second time."""
+    if isinstance(given, str):
+        return given if field != "limits" or given == AUTO else (given,)
+    names = tuple(given) if isinstance(given, Iterable) else None
+    if names is None or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{field}={given!r:.80}: expected a name, or several as a list")
+    return names
 
 
 def _checked(bits: str | Iterable[int | str]) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from eckart.linalg.admissible import admissible_stack
 from eckart.methods import Method, Problem, Table, Weight, methods_named, problem_of
 from eckart.moments import Moments
 from eckart.moments.shrinkage import shrinkage_of
-from eckart.network.identity import check_same_network
+from eckart.network.identity import check_numbers, check_same_network
 from eckart.network.opening import Opening
 from eckart.network.replacing import copied
 from eckart.network.survey import survey
@@ -149,8 +149,8 @@ class _Trial:
 
 def _layer_named(model: nn.Module, layer: str) -> nn.Module:
     """The layer of that name, after a check that it can be replaced."""
-    if any(p.is_meta for p in model.parameters()):
-        raise InputError("the network is on the meta device: load its weights first")
+    for name, parameter in model.named_parameters():
+        check_numbers(name, parameter)
     layers, skipped = survey(model)
     if layer in skipped:
         raise InputError(f"layer {layer!r} cannot be replaced: {skipped[layer]}")

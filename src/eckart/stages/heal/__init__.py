@@ -12,7 +12,7 @@ from torch import nn
 
 from eckart.errors import HealingInterrupted, InputError, MismatchError
 from eckart.moments import Moments
-from eckart.network.identity import check_fingerprint, fingerprint
+from eckart.network.identity import check_fingerprint, check_numbers, fingerprint
 from eckart.network.plan_attribute import plan_of
 from eckart.network.twins import opened
 from eckart.network.wrappers import network_in
@@ -165,8 +165,8 @@ def _check_belongs(
     compressed: nn.Module, teacher: nn.Module, moments: Moments | None, plan: Plan | None
 ) -> None:
     """Check for weights, for moments and a plan of this teacher, and for the plan's layers."""
-    if any(p.is_meta for net in (compressed, teacher) for p in net.parameters()):
-        raise InputError("weights on the meta device hold no numbers: load them before healing")
+    for name, parameter in [*compressed.named_parameters(), *teacher.named_parameters()]:
+        check_numbers(name, parameter)
     found = fingerprint(teacher) if moments is not None or plan is not None else ""
     if moments is not None:
         check_fingerprint(found, moments.fingerprint, "these moments")
