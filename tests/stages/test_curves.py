@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -77,9 +78,20 @@ def test_an_unknown_layer_to_leave_dense(model: SmallCnn, moments: Moments):
         curves(model, moments, dense=["head"])
 
 
-@pytest.mark.parametrize("wrong", [{"multiple": 0}, {"least_rank": 0}, {"damping": 0.0}])
-def test_a_grid_out_of_range(model: SmallCnn, moments: Moments, wrong: dict[str, float]):
-    with pytest.raises(InputError, match="ranks start at 1"):
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"multiple": 0}, "multiple=0: expected a whole number from 1"),
+        ({"least_rank": 1.5}, "least_rank=1.5: expected a whole number from 1"),
+        ({"damping": 0.0}, "damping=0.0: expected 'auto' or a positive number"),
+        ({"methods": None}, "methods=None: expected a name, or several as a list"),
+        ({"limits": [3]}, r"limits=\[3\]: expected a name, or several as a list"),
+    ],
+)
+def test_an_offer_that_cannot_be_meant(
+    model: SmallCnn, moments: Moments, wrong: dict[str, Any], message: str
+):
+    with pytest.raises(InputError, match=message):
         curves(model, moments, **wrong)
 
 

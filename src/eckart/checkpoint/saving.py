@@ -19,6 +19,7 @@ from eckart.layers import Factored, norm_width, piece_of, type_of
 from eckart.network.plan_attribute import plan_of
 from eckart.network.third_party import check_merged, is_pretrained
 from eckart.records import Form
+from eckart.running.arguments import check_kind
 from eckart.storage.header import check_storable
 
 
@@ -49,6 +50,7 @@ def save(model: nn.Module, directory: str | Path, tokenizer: Any = None) -> None
 
     Cost: hashing the weights at 1.2 GB/s on one core, and writing them.
     """
+    check_kind("model", model, nn.Module)
     check_merged(model)
     inner, parts = inside(model), named(model)
     weights = _storable(parts.state)

@@ -17,6 +17,7 @@ from eckart.metrics.probes import Probe
 from eckart.metrics.spreading import spread_of
 from eckart.records.offer import AUTO
 from eckart.records.spreads import Spread
+from eckart.running.arguments import names_in
 from eckart.running.batches import examples_in, inputs_of, tensors_in
 
 NOT_CHOSEN = "not among outputs="
@@ -173,8 +174,8 @@ def with_outputs(metric: str | Probe | None, chosen: Chosen) -> str | Probe | No
             f"outputs= chooses among the floating outputs, which metric={metric!r:.100} does not "
             "read: leave one of the two out"
         )
-    names = [chosen] if isinstance(chosen, str) else chosen
-    weights = names if isinstance(names, Mapping) else dict.fromkeys(names, 1.0)
+    names = names_in("outputs", chosen)
+    weights = chosen if isinstance(chosen, Mapping) else dict.fromkeys(names, 1.0)
     return Outputs({str(path): float(weight) for path, weight in weights.items()})
 
 

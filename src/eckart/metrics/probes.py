@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from eckart.errors import InputError
 from eckart.records.offer import AUTO
+from eckart.running.arguments import check_kind
 from eckart.running.batches import examples_in, inputs_of
 
 
@@ -63,6 +64,7 @@ def register_metric(name: str, make: Callable[[], Probe]) -> None:
 def probe_of(metric: str | Probe) -> Probe:
     """The probe registered under a name; a probe is returned unchanged."""
     if not isinstance(metric, str):
+        check_kind("metric", metric, Callable)
         return metric
     if metric not in METRICS:
         known = ", ".join([AUTO, *sorted(METRICS)])

@@ -15,6 +15,7 @@ from eckart.layers.naming import class_name
 from eckart.layers.registry import LAYER_TYPES, type_of
 from eckart.network.exclusions import heads, reserved
 from eckart.network.third_party import quantised_class
+from eckart.running.arguments import names_in
 
 _PACKED = "its weight is quantised; compress the network first, then quantise it"
 _ROOT = "it is the whole network; wrap it in nn.Sequential"
@@ -60,7 +61,7 @@ def survey(
 def matching(patterns: Iterable[str], names: Iterable[str]) -> set[str]:
     """The names that match any pattern; a pattern without a match is an error."""
     known, found = list(names), set()
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+    for pattern in names_in("layers", patterns):
         hits = {name for name in known if name == pattern or fnmatchcase(name, pattern)}
         if not hits:
             raise InputError(f"no layer matches {pattern!r}; layers are: {', '.join(known)}")

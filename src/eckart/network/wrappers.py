@@ -8,6 +8,8 @@ from itertools import chain
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from eckart.running.arguments import check_kind
+
 _INSIDE = {
     "DataParallel": "module",
     "DistributedDataParallel": "module",
@@ -17,7 +19,12 @@ _INSIDE = {
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The network inside; one that is not wrapped is itself."""
+    """The network inside; one that is not wrapped is itself.
+
+    Raises:
+        InputError: it is not a module.
+    """
+    check_kind("model", model, nn.Module)
     while type(model).__name__ in _INSIDE and type(model).__module__.startswith("torch."):
         inside = model._modules.get(_INSIDE[type(model).__name__])
         if inside is None:

@@ -11,6 +11,7 @@ from torch import nn
 from eckart.errors import CompressionInterrupted, InputError
 from eckart.moments import Moments
 from eckart.pipeline.compressed import Compressed
+from eckart.running.arguments import names_in
 from eckart.stages.heal import DEFAULT_TREATMENTS, heal
 from eckart.stages.heal.treatments import treatments_named
 
@@ -23,7 +24,7 @@ def treatments_of(wanted: bool | Sequence[str], batches: Any, tolerance: float |
     """
     if not wanted:
         return []
-    names = list(DEFAULT_TREATMENTS) if wanted is True else list(wanted)
+    names = list(DEFAULT_TREATMENTS) if wanted is True else names_in("heal", wanted)
     if isinstance(wanted, str):
         raise InputError(f"heal={wanted!r}: give True, or a list of names such as [{wanted!r}]")
     treatments_named(names)

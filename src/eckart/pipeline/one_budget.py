@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from eckart.records import Budget, Offer
 from eckart.records.budgets import Scope
 from eckart.records.offer import AUTO, Allowed
 from eckart.records.timings import Timings
+from eckart.running.arguments import check_kind
 from eckart.runtimes.pace import Pace
 from eckart.scores import Evaluate
 from eckart.search.plan import Search, fitted
@@ -244,10 +246,12 @@ def _goal(
     if sum(given is not None for given in (keep, budget, tolerance)) != 1:
         raise InputError("give exactly one of keep, budget and tolerance")
     if keep is not None:
+        check_kind("keep", keep, Real)
         return Budget(params=float(keep), of=of)
     if of != "model":
         raise InputError("of= goes with keep=; a budget has its own of, a tolerance needs none")
     if budget is not None:
+        check_kind("budget", budget, Budget)
         return budget
     if tolerance is None or evaluate is None or not tolerance >= 0:
         raise InputError("a tolerance must be zero or more, and needs evaluate= to get the score")

@@ -103,7 +103,7 @@ class Offer:
         """The offer itself, or the one that has these fields.
 
         Raises:
-            InputError: both are given, or a field is unknown.
+            InputError: both are given, a field is unknown, or it is not an offer.
         """
         known = [field.name for field in fields(cls)]
         unknown = sorted(set(allowed) - set(known))
@@ -111,6 +111,8 @@ class Offer:
             raise InputError(f"unknown argument {unknown[0]!r}; an offer has: {', '.join(known)}")
         if offer is not None and allowed:
             raise InputError(f"give offer= or {', '.join(sorted(allowed))}=, not both")
+        if not isinstance(offer, cls | None):
+            raise InputError(f"offer={offer!r:.80}: expected an Offer, or its fields as arguments")
         return cls(**allowed) if offer is None else offer
 
 

@@ -14,6 +14,7 @@ from eckart.network.plan_attribute import attach_plan
 from eckart.records import Budget, Curves
 from eckart.records.budgets import MS, is_fraction
 from eckart.records.timings import Timings
+from eckart.running.arguments import check_kind
 from eckart.running.batches import batch_of
 from eckart.runtimes import runtime_named
 from eckart.runtimes.pace import Pace, Pacer
@@ -125,6 +126,7 @@ def pacer_of(model: nn.Module, example: Any, timings: Timings) -> Pacer:
 def check_timings(goal: object, timings: Timings | None) -> None:
     """Raise ``InputError`` if a budget in milliseconds comes without complete timings."""
     if timings is not None:
+        check_kind("timings", timings, Timings)
         _ = timings.dense_ms
     elif isinstance(goal, Budget) and goal.ms is not None:
         raise InputError(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from numbers import Integral, Real
+from types import NoneType
 from typing import Any
 
 import torch
@@ -11,6 +14,7 @@ from eckart.network.costs import network_costs
 from eckart.network.smallest import smallest_that_runs
 from eckart.network.wrappers import unwrapped
 from eckart.records import Measurement, Score
+from eckart.running.arguments import check_kind
 from eckart.running.batches import as_arguments, examples_in, moved
 from eckart.running.hooks import untouched
 from eckart.runtimes import Runtime, Times, clock_of, interleaved, runtime_named
@@ -46,9 +50,12 @@ def measure(
             only the time of this process counts, so other work on the machine disturbs little.
 
     Raises:
-        InputError: the runtime is unknown or not installed.
-        InputError: the inputs have no batch axis, or the score is not finite.
+        InputError: the runtime is unknown or not installed, the inputs have no batch axis, the
+            score is not finite, or an argument is of the wrong kind.
     """
+    check_kind("seconds", seconds, Real)
+    check_kind("threads", threads, Integral, NoneType)
+    check_kind("evaluate", evaluate, Callable, NoneType)
     on, inside = runtime_named(runtime), unwrapped(model)
     inputs = as_arguments(inside, example_inputs)
     example, _ = smallest_that_runs(inside, moved(inputs, inside))

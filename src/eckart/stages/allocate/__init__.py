@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import NoneType
 
 from eckart.records import Budget, Curves, Plan
 from eckart.records.timings import Timings
+from eckart.running.arguments import check_kind
 from eckart.stages.allocate.allocator import Allocator
 from eckart.stages.allocate.planning import planned
 
@@ -46,6 +48,9 @@ def allocate(curves: Curves, budget: Budget, *, timings: Timings | None = None) 
         >>> plan.costs["params"] <= 0.7 * plan.totals["params"]
         True
     """
+    check_kind("curves", curves, Curves)
+    check_kind("budget", budget, Budget)
+    check_kind("timings", timings, Timings, NoneType)
     return Allocator.of(curves if timings is None else curves.timed(timings), budget).plan(budget)
 
 

@@ -13,6 +13,7 @@ from eckart.network.plan_attribute import attach_plan
 from eckart.network.twins import opened
 from eckart.network.wrappers import network_in, unwrapped
 from eckart.records import Plan
+from eckart.running.arguments import check_kind
 from eckart.stages.apply.built import Weights, weights_of
 from eckart.stages.apply.checked import check_fits
 from eckart.stages.apply.installed import put_in
@@ -75,6 +76,8 @@ def applied(
     States are looked up and kept in the cache, or without one in the plan and the workspace.
     """
     model = unwrapped(model) if inplace else network_in(model)
+    check_kind("plan", plan, Plan)
+    check_kind("moments", moments, Moments)
     whole = opened(model)
     check_fits(model, whole, plan, moments)
     weights = weights_of(whole, plan, moments, cache or Cache.beside(moments, plan.states))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from eckart.network.third_party import check_merged, check_not_quantised
 from eckart.network.twins import opened
 from eckart.network.wrappers import network_in
 from eckart.records.offer import AUTO
+from eckart.running.arguments import check_kind
 from eckart.stages.calibrate.in_parts import MEMORY_BYTES, gathered_in
 from eckart.stages.calibrate.one_pass import gathered
 from eckart.stages.calibrate.task import Task
@@ -99,6 +101,7 @@ def calibrate(
         (torch.Size([1, 20, 20]), torch.Size([1, 30, 30]))
     """
     try:
+        check_kind("batches", batches, Iterable)
         metric = with_outputs(metric, outputs)
         task = _task(network_in(model), layers, metric, seed, first_batch)
     except Exception as error:
@@ -118,6 +121,8 @@ def _task(
     first_batch: int,
 ) -> Task:
     """What is asked for, once it is known to make sense."""
+    check_kind("seed", seed, Integral)
+    check_kind("first_batch", first_batch, Integral)
     check_merged(model)
     check_not_quantised(model)
     network = opened(model)
@@ -137,6 +142,6 @@ def _task(
         layers=found,
         skipped=skipped,
         metric=metric,
-        seed=seed,
-        first_batch=first_batch,
+        seed=int(seed),
+        first_batch=int(first_batch),
     )

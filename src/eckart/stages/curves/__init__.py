@@ -26,6 +26,7 @@ from eckart.records import ChannelGroup, Curve, Curves, Offer, Option, Site
 from eckart.records.budgets import MS
 from eckart.records.offer import AUTO, Allowed
 from eckart.records.offered import ROUNDING
+from eckart.running.arguments import check_kind
 from eckart.running.progress import tracked
 from eckart.stages.curves.codes import coded_options
 from eckart.stages.curves.group_curves import group_curve
@@ -81,6 +82,7 @@ def curves(
     """
     offer = Offer.of(offer, allowed)
     model = network_in(model)
+    check_kind("moments", moments, Moments)
     check_same_network(model, moments.fingerprint, "these moments")
     said, model = notes(model), opened(model)
     limits = _limits(offer)

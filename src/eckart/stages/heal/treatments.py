@@ -12,6 +12,7 @@ from torch import nn
 from eckart.errors import InputError
 from eckart.moments import Moments
 from eckart.records import Plan, Score
+from eckart.running.arguments import names_in
 from eckart.stages.heal.parts import Batches
 
 
@@ -91,7 +92,7 @@ def treatments_named(names: str | Sequence[str]) -> list[Treatment]:
     Raises:
         InputError: a name is unknown, or there is none.
     """
-    wanted = [names] if isinstance(names, str) else list(names)
+    wanted = names_in("treatments", names)
     for name in wanted:
         if name not in TREATMENTS:
             known = ", ".join(TREATMENTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,6 +18,7 @@ from eckart.moments import Moments
 from eckart.network.identity import check_same_network
 from eckart.network.wrappers import network_in
 from eckart.records.timings import Terms, Timings, named
+from eckart.running.arguments import check_kind
 from eckart.running.batches import batch_of
 from eckart.running.progress import tracked
 from eckart.runtimes import Runtime, Times, clock_of, interleaved, runtime_named
@@ -81,6 +83,8 @@ def profile(
         dense ... ms; eager, batch 64, 1 thread; ... layers of ... kinds timed, noise ...%
     """
     place, model = runtime_named(runtime), network_in(model)
+    check_kind("moments", moments, Moments)
+    check_kind("batch", batch, Integral)
     check_same_network(model, moments.fingerprint, "these moments")
     if batch < 1:
         raise InputError(f"batch={batch}: time at least one example")
