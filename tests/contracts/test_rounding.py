@@ -36,7 +36,7 @@ def test_codes_lose_what_is_said_of_them(name: str):
 
 
 @pytest.mark.parametrize("name", ["wide", "grouped", "strided", "3d", "1xk", "turned"])
-@pytest.mark.parametrize("method", ["weighted_svd", "spatial", "tucker2", "cp"])
+@pytest.mark.parametrize("method", ["weighted_svd", "pivoted_svd", "spatial", "tucker2", "cp"])
 def test_factors_in_codes_lose_what_is_said_of_them(method: str, name: str):
     prepared = prepared_for(method, name)
     able = [] if prepared is None else [f for f, _ in prepared.offers if can_have_codes(f)]
@@ -48,6 +48,7 @@ def test_factors_in_codes_lose_what_is_said_of_them(method: str, name: str):
     found = built(cache, method, problem, form, name)
     layer_of = rebuild(module, form, list(found.weights))
     assert layer_of.form == form
+    assert not form.carries
     merged = as_matrix(layer_of.merge()).double()
     true = quadratic_loss(problem.weight - merged, problem.a, problem.g)
     assert found.loss == pytest.approx(true, rel=1e-3, abs=1e-9)

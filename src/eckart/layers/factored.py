@@ -295,5 +295,5 @@ def merged_piece(form: Form) -> Piece:
     modes = [p.padding_mode for p in form.pieces if any(p.padding) or p.extra]
     turned = any(piece.transposed for piece in form.pieces)
     ends = replace(first, outputs=last.outputs, bias=last.bias, transposed=turned)
-    shaped = replace(ends, bits=0, span=0)
-    return replace(shaped, padding_mode=modes[0] if modes else "zeros").with_axes(axes)
+    mode = modes[0] if modes else "zeros"
+    return replace(ends.plain, padding_mode=mode).with_axes(axes)

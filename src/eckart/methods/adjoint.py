@@ -34,8 +34,12 @@ def convolution(piece: Piece) -> Piece:
     """The piece itself, or the convolution that a transposed one is the adjoint of."""
     if not piece.transposed:
         return piece
-    turned = replace(piece, inputs=piece.outputs, outputs=piece.inputs)
-    return replace(turned, transposed=False, extra=(), bias=False)
+    return _turned(piece)
+
+
+def adjoint_form(form: Form) -> Form:
+    """The chain of convolutions that a chain with transposed ones is the adjoint of."""
+    return Form(tuple(_turned(piece) for piece in reversed(form.pieces)))
 
 
 def weights_in(form: Form, kernels: Sequence[Tensor]) -> list[Tensor]:
@@ -56,5 +60,11 @@ def _adjoint(kernel: Tensor, piece: Piece) -> Tensor:
     """The weight of one piece, from the kernel of its adjoint."""
     if piece.transposed:
         return kernel.reshape(piece.weight_shape)
+    shape = _turned(piece).weight_shape
+    return exchanged(kernel.reshape(shape), replace(piece, transposed=True))
+
+
+def _turned(piece: Piece) -> Piece:
+    """With inputs and outputs exchanged, and no bias; not transposed."""
     turned = replace(piece, inputs=piece.outputs, outputs=piece.inputs)
-    return exchanged(kernel.reshape(turned.weight_shape), replace(piece, transposed=True))
+    return replace(turned, transposed=False, extra=(), bias=False)

@@ -55,6 +55,8 @@ def built(cache: Cache, method: str, problem: Problem, form: Form, name: str) ->
     else:
         (maker,) = methods_named([method])
         losses = dict(maker.losses(cache.state(maker, problem)))
+        if form.bits:
+            losses = {offered.unpivoted: loss for offered, loss in losses.items()}
         make = partial(_made, cache, maker, problem, form, losses.get(form.uncoded, 0.0))
         fits = form.uncoded in losses and (not form.bits or can_have_codes(form))
     if not fits or len(form.bits) not in (0, len(form.pieces)):

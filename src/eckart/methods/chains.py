@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from torch import Tensor
 
 from eckart.errors import InputError
 from eckart.layers import matrix_of
 from eckart.linalg.rounding import Rounded
+from eckart.methods.adjoint import adjoint_form
 from eckart.records import Form, Piece
 
+T = TypeVar("T")
 _LINKS, _AXES = "pqrstuvw", "xyk"  # between pieces, and along the axes of the kernel
 
 
@@ -23,45 +26,53 @@ class FormChain:
         equation: as `round_chain` takes it, last piece first.
         shapes: of the factors in that order, with the groups as first axis.
         target: shape of the layer's weight.
+        turned: whether it is that of the adjoint, whose last piece is the first one.
     """
 
     equation: str
     shapes: tuple[tuple[int, ...], ...]
     target: tuple[int, ...]
+    turned: bool
 
     def factors(self, form: Form, weights: Sequence[Tensor]) -> list[Tensor]:
-        """The weights of a form's pieces as factors in float64, last piece first."""
-        pairs = zip(weights[::-1], form.pieces[::-1], self.shapes, strict=True)
-        return [matrix_of(weight, piece).double().reshape(shape) for weight, piece, shape in pairs]
+        """The weights of a form's pieces as factors in float64, in the order of the chain."""
+        pairs = zip(self.ordered(weights), self.ordered(form.pieces), self.shapes, strict=True)
+        return [self._matrix(weight, piece).reshape(shape) for weight, piece, shape in pairs]
 
     def codes(self, form: Form, factors: Sequence[Rounded]) -> tuple[Rounded, ...]:
         """The inverse for rounded factors: codes and scales in the shapes of the pieces."""
-        pairs = zip(factors[::-1], form.pieces, strict=True)
+        pairs = zip(self.ordered(factors), form.pieces, strict=True)
         return tuple(_in_shape(found, piece) for found, piece in pairs)
+
+    def ordered(self, found: Sequence[T]) -> Sequence[T]:
+        """From the order of the pieces to that of the chain, or back."""
+        return found if self.turned else found[::-1]
+
+    def _matrix(self, weight: Tensor, piece: Piece) -> Tensor:
+        matrix = matrix_of(weight, piece).double()
+        return matrix.mT if self.turned else matrix
 
 
 def can_have_codes(form: Form) -> bool:
-    """Whether all pieces of a form can.
-
-    A table keeps its numbers, and a piece that carries has rows without any. The rows of a
-    transposed piece belong to its kernel, so it is only known as the last one after pieces without
-    a kernel.
-    """
-    grouped = form.pieces[0].groups > 1 and any(p.is_depthwise for p in form.pieces[1:-1])
-    turned = any(piece.transposed for piece in form.pieces)
-    table = any(piece.table for piece in form.pieces)
-    return not (form.carries or table or grouped or (turned and not _is_flat(form)))
+    """Whether all pieces of a form can: all but those of a table that is factored."""
+    return not any(piece.table for piece in form.pieces)
 
 
 def chain_of_form(form: Form) -> FormChain:
     """The chain of a form.
+
+    The kernel of a transposed piece belongs to its rows, which a chain does not know. If not all of
+    the kernel is in the last piece, it is the chain of the adjoint, whose rows are columns.
 
     Raises:
         InputError: its pieces cannot have codes.
     """
     if not can_have_codes(form):
         raise InputError(f"the pieces of the form {form} cannot have codes")
-    first, last, flat = form.pieces[0], form.pieces[-1], _is_flat(form)
+    flat = _is_flat(form)
+    turned = not flat and any(piece.transposed for piece in form.pieces)
+    form = adjoint_form(form) if turned else form
+    first, last = form.pieces[0], form.pieces[-1]
     working = [piece for piece in form.pieces if not piece.is_pointwise]
     terms, shapes = _terms(form, flat)
     columns = "i" if flat else "i" + _axes_of(form.pieces)
@@ -69,7 +80,7 @@ def chain_of_form(form: Form) -> FormChain:
     long = (max(piece.kernel[at] for piece in working) for at in _long(form.pieces))
     inputs = (first.matrix_shape[2],) if flat else (first.inputs // groups, *long)
     equation = f"{','.join(terms[::-1])}->o{columns}"
-    return FormChain(equation, tuple(shapes[::-1]), (groups, rows, *inputs))
+    return FormChain(equation, tuple(shapes[::-1]), (groups, rows, *inputs), turned)
 
 
 def _is_flat(form: Form) -> bool:
@@ -88,7 +99,8 @@ def _terms(form: Form, flat: bool) -> tuple[list[str], list[tuple[int, ...]]]:
         letters = "" if flat else _axes_of([piece])
         if piece.is_depthwise and 0 < at < len(form.pieces) - 1:
             terms.append(link + letters)
-            shapes.append((1, piece.outputs, *kernel))
+            outer = form.pieces[0].groups
+            shapes.append((outer, piece.outputs // outer, *kernel))
             continue
         row = "o" if at == len(form.pieces) - 1 else _LINKS[at]
         terms.append(row + link + letters)

@@ -65,8 +65,9 @@ def heirs(
         estimates = _estimates(readings, group.size, kept)
         found = estimates.new_zeros(width, len(rows))
         gone = sorted(set(range(group.size)) - set(kept))
-        if len({len(unit) for unit in group.writers[layer]}) == 1:
-            for of in torch.tensor(group.writers[layer]).T:  # all first channels, then all second
+        units = {**group.writers, **group.followers}[layer]
+        if len({len(unit) for unit in units}) == 1:
+            for of in torch.tensor(units).T:  # all first channels, then all second
                 into = torch.searchsorted(torch.tensor(rows, dtype=torch.int64), of[list(kept)])
                 found[of[gone][:, None], into] = estimates[gone]
         found[torch.tensor(rows, dtype=torch.int64), torch.arange(len(rows))] = 1.0
@@ -82,7 +83,8 @@ def narrowed_problem(
 
     The loss of one of its forms adds to the loss of the removal, because under A the refit's error
     is uncorrelated with everything that reads the kept inputs. Gradients of removed outputs count
-    at the outputs that replace them, because the refitted readers take them from there.
+    at the outputs that replace them, because the refitted readers take them from there. A depthwise
+    convolution loses the inputs of the outputs that go, and is not refitted.
     """
     if outputs is None and columns is None:
         return problem
@@ -91,7 +93,7 @@ def narrowed_problem(
     return Problem(
         piece,
         lambda: _weight(problem, outputs, columns),
-        lambda: _inputs(problem, columns),
+        lambda: _inputs(problem, outputs, columns),
         lambda: _outputs(problem, outputs),
         dtype=problem.dtype,
         title=problem.title and f"{problem.title} of {_digest(outputs, columns)}",
@@ -100,6 +102,8 @@ def narrowed_problem(
 
 
 def _weight(problem: Problem, outputs: Heirs | None, columns: Sequence[int] | None) -> Tensor:
+    if outputs is not None and problem.piece.is_depthwise:
+        return problem.weight[list(outputs.rows)]
     weight = problem.weight[0]
     if columns is not None:
         weight = refit(weight, problem.a[0], _at(problem, columns), check=False)
@@ -109,7 +113,9 @@ def _weight(problem: Problem, outputs: Heirs | None, columns: Sequence[int] | No
     return weight[rows.to(weight.device)][None]
 
 
-def _inputs(problem: Problem, columns: Sequence[int] | None) -> Tensor:
+def _inputs(problem: Problem, outputs: Heirs | None, columns: Sequence[int] | None) -> Tensor:
+    if outputs is not None and problem.piece.is_depthwise:
+        return problem.a[list(outputs.rows)]
     if columns is None:
         return problem.a
     at = _at(problem, columns)
@@ -120,6 +126,8 @@ def _outputs(problem: Problem, outputs: Heirs | None) -> Tensor:
     if outputs is None:
         return problem.g
     share, block = outputs.share, problem.piece.blocks[0]
+    if problem.piece.is_depthwise:  # of whose gradients only the squares are known
+        return torch.einsum("ok,oab->kab", share.square(), problem.g)
     if block > 1:  # a transposed convolution writes patches: the same for each of their pixels
         share = torch.kron(share, torch.eye(block).to(share))
     return (share.mT @ problem.g[0] @ share)[None]

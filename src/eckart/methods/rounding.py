@@ -27,6 +27,7 @@ from eckart.linalg.rounding import (
     triangle,
     width_losses,
 )
+from eckart.methods.adjoint import as_convolution
 from eckart.methods.chains import FormChain, chain_of_form
 from eckart.methods.problem import Problem
 from eckart.methods.table_rounding import coded_table, table_losses
@@ -191,7 +192,7 @@ def factors_in_codes(
         InputError: pieces of these kinds cannot have codes, see ``chain_of_form``.
     """
     chain = chain_of_form(form)
-    given = {**_chained(chain, problem), "bits": form.bits[::-1]}
+    given = {**_chained(chain, problem), "bits": chain.ordered(form.bits)}
     found = round_chain(chain.factors(form, weights), **given)
     codes = chain.codes(form, found.factors)
     numbers = [weight_from(code.weight, p) for code, p in zip(codes, form.pieces, strict=True)]
@@ -211,7 +212,8 @@ def factor_losses(
     """
     chain = chain_of_form(form)
     given = {**_chained(chain, problem), "bits": bits}
-    return chain_losses(chain.factors(form, weights), **given)[..., 0].flip(0)
+    losses = chain_losses(chain.factors(form, weights), **given)[..., 0]
+    return losses if chain.turned else losses.flip(0)
 
 
 def added_loss(problem: Problem, form: Form, weights: Sequence[Tensor]) -> float:
@@ -223,9 +225,12 @@ def added_loss(problem: Problem, form: Form, weights: Sequence[Tensor]) -> float
 
 def _chained(chain: FormChain, problem: Problem) -> dict[str, Any]:
     """What rounding a chain needs besides factors and bits."""
+    if chain.turned:
+        problem = as_convolution(problem)
     a, g = (damped(moment, _DAMPING) for moment in (problem.a, problem.g))
     target = problem.weight.reshape(chain.target)
-    return {"equation": chain.equation, "target": target, "a": a, "g": g}
+    how = {"equation": chain.equation, "turned": chain.turned}
+    return {**how, "target": target, "a": a, "g": g}
 
 
 def _lost(problem: Problem, whole: Tensor) -> float:

@@ -42,11 +42,20 @@ class Form:
         """The same chain with weights in the layer's dtype."""
         return self.in_codes((0,) * len(self.pieces)) if self.bits else self
 
+    @property
+    def unpivoted(self) -> Form:
+        """The same chain with all rows of a last piece that carries."""
+        return Form((*self.pieces[:-1], replace(self.pieces[-1], carries=0)))
+
     def in_codes(self, bits: Sequence[int], span: int = 0) -> Form:
-        """The same chain with codes of these widths, one per piece; 0 keeps its numbers."""
+        """The same chain with codes of these widths, one per piece; 0 keeps its numbers.
+
+        A piece that carries has codes for all of its rows. Its order takes 8 bytes for each output,
+        and rows of the identity would repeat what the codes of the piece before it have lost.
+        """
         return Form(
             tuple(
-                replace(piece, bits=width, span=span * (width > 0))
+                replace(piece, bits=width, span=span, carries=0) if width else piece.plain
                 for piece, width in zip(self.pieces, bits, strict=True)
             )
         )

@@ -119,6 +119,11 @@ class Piece:
         return "only codes have spans" if self.span and not self.bits else None
 
     @property
+    def plain(self) -> Piece:
+        """With numbers of the layer's dtype in place of codes."""
+        return replace(self, bits=0, span=0)
+
+    @property
     def scales(self) -> Size:
         """Shape of the scales of the codes: (groups, rows, spans)."""
         groups, rows, columns = self.code_shape

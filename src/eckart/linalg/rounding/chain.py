@@ -111,27 +111,36 @@ class Chain:
             found = least_squares(found.mT, damped(g, _RIDGE)).mT
         return found.reshape(factors[at].shape)
 
-    def with_shared_scales(self, factors: Sequence[Tensor], at: int) -> list[Tensor]:
+    def with_shared_scales(
+        self, factors: Sequence[Tensor], at: int, *, turned: bool = False
+    ) -> list[Tensor]:
         """The same product, with the columns of the next factor scaled to suit one grid.
 
         A row of the factor has a scale of its own, so multiplying it by ``1 / t`` costs nothing.
         In the next factor, column q then has variance ``D_q / t_q²`` and size ``t_q ℓ_q``. The
-        rounding errors of a grid for all columns cost least at ``t_q² = √D_q / ℓ_q``.
+        rounding errors of a grid for all columns cost least at ``t_q² = √D_q / ℓ_q``. If it is
+        ``turned``, columns have scales of their own, and the rows of the factor suit one grid.
         """
         found = list(factors)
-        row = self.terms[at][0]
-        if not at or row not in self.terms[at - 1][1:]:
+        if not at or not self._share(at, turned):
             return found
-        letters, columns = self.terms[at - 1], self.terms[at - 1][1:]
-        a, _ = self.moments(found, at - 1)
-        shape = (len(a), *found[at - 1].shape[2:])
-        variance = einsum((columns,), row, (triangle(a).costs.reshape(shape),))
-        size = einsum((letters,), row, (found[at - 1].square(),)).sqrt()
+        shared, free = (at, at - 1) if turned else (at - 1, at)
+        row, letters = self.terms[at][0], self.terms[shared]
+        moment = self.moments(found, shared)[turned]
+        kept = found[shared].shape[1:2] if turned else found[shared].shape[2:]
+        costs = triangle(moment).costs.reshape(len(moment), *kept)
+        variance = einsum((row if turned else letters[1:],), row, (costs,))
+        size = einsum((letters,), row, (found[shared].square(),)).sqrt()
         used = (variance > 0) & (size > 0)
         scale = torch.where(used, (variance.sqrt() / size).sqrt(), 1.0)
-        found[at - 1] = einsum((letters, row), letters, (found[at - 1], scale))
-        found[at] = einsum((self.terms[at], row), self.terms[at], (found[at], 1 / scale))
+        found[shared] = einsum((letters, row), letters, (found[shared], scale))
+        found[free] = einsum((self.terms[free], row), self.terms[free], (found[free], 1 / scale))
         return found
+
+    def _share(self, at: int, turned: bool) -> bool:
+        """Whether what a factor gives to the next one shares scales."""
+        row = self.terms[at][0]
+        return not self.is_depthwise(at) if turned else row in self.terms[at - 1][1:]
 
     def _after(self, factors: Sequence[Tensor], at: int) -> Tensor:
         """K, with letters (row, s) twice: what the outputs of a factor weigh."""

@@ -39,6 +39,7 @@ def round_chain(
     bits: Sequence[int],
     span: int | None = None,
     symmetric: bool = True,
+    turned: bool = False,
 ) -> RoundedChain:
     """Round the factor that reads the layer's inputs, solve the later ones again, and so on.
 
@@ -56,6 +57,8 @@ def round_chain(
         bits: of each factor.
         span: inputs that share a scale; None is the whole row. Depthwise rows have one each.
         symmetric: as for `choose_grid`.
+        turned: whether the columns of a factor have the scales, and all entries of a depthwise one.
+            The codes then have the shape (groups, columns, rows), or (groups, entries, 1).
 
     Raises:
         InputError: widths, shapes or an equation that do not fit. NonFiniteError for NaN and
@@ -68,10 +71,11 @@ def round_chain(
         raise InputError(f"{len(bits)} widths for {len(found)} factors; give one for each")
     rounded: list[Rounded] = []
     for at in reversed(range(len(found))):
-        found = chain.with_shared_scales(found, at)
-        factor = _Factor.of(chain, found, at)
+        found = chain.with_shared_scales(found, at, turned=turned)
+        factor = _Factor.of(chain, found, at, turned)
         rounded.insert(0, factor.rounded(bits[at], span, symmetric))
-        found[at] = rounded[0].weight.double().reshape(found[at].shape)
+        value = rounded[0].weight.double()
+        found[at] = (value.mT if factor.turned else value).reshape(found[at].shape)
         for later in reversed(range(at)):
             if not chain.positions(later):
                 found[later] = chain.solved(found, later)
@@ -88,6 +92,7 @@ def chain_losses(
     bits: Sequence[int] = (2, 3, 4, 5, 6, 8),
     spans: Sequence[int | None] = (None,),
     symmetric: bool = True,
+    turned: bool = False,
 ) -> Float64[Tensor, "factors bits spans"]:
     """What each width of each factor is expected to add to the loss of the chain.
 
@@ -98,10 +103,11 @@ def chain_losses(
     """
     chain, found = chain_of(equation, factors, target, a, g)
     for at in reversed(range(len(found))):
-        found = chain.with_shared_scales(found, at)
+        found = chain.with_shared_scales(found, at, turned=turned)
     left, parts = 1.0, []
     for at in range(len(found)):
-        parts.append(left * _Factor.of(chain, found, at).losses(bits, spans, symmetric))
+        factor = _Factor.of(chain, found, at, turned)
+        parts.append(left * factor.losses(bits, spans, symmetric))
         if not chain.positions(at):
             left *= 1 - min(1.0, found[at].numel() / chain.target.numel())
     return torch.stack(parts)
@@ -113,20 +119,24 @@ class _Factor:
 
     Attributes:
         weight: shape (groups, rows, columns), or (groups, 1, rows · columns) if it is depthwise.
-        width: how many columns a depthwise factor has; else None.
+        width: how many entries of a depthwise factor share a scale; else None.
+        turned: whether its rows are in the place of columns, and its moments in each other's.
     """
 
     weight: Float64[Tensor, "groups rows columns"]
     a: Triangle
     g: Triangle
     width: int | None
+    turned: bool
 
     @classmethod
-    def of(cls, chain: Chain, factors: Sequence[Tensor], at: int) -> _Factor:
+    def of(cls, chain: Chain, factors: Sequence[Tensor], at: int, turned: bool) -> _Factor:
         """A factor of a chain whose others are given."""
         a, g = (triangle(moment) for moment in chain.moments(factors, at))
         weight = factors[at].reshape(*g.diagonal.shape, -1)
-        return cls(weight, a, g, factors[at][0, 0].numel() if chain.is_depthwise(at) else None)
+        if chain.is_depthwise(at):
+            return cls(weight, a, g, 1 if turned else factors[at][0, 0].numel(), False)
+        return cls(weight.mT, g, a, None, True) if turned else cls(weight, a, g, None, False)
 
     def losses(
         self, bits: Sequence[int], spans: Sequence[int | None], symmetric: bool

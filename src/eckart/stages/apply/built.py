@@ -77,7 +77,7 @@ class _Work:
         for removal in self.plan.removals.values():
             if name in removal.group.readers:
                 columns = removal.group.columns_left(name, removal.kept, own.piece.inputs)
-            if name in removal.group.writers:
+            if name in {**removal.group.writers, **removal.group.followers}:
                 outputs = self._heirs(name, removal, own.piece.outputs)
         if columns is not None and len(columns) == own.piece.inputs:
             columns = None  # the units that go are of other layers

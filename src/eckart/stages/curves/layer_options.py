@@ -70,9 +70,8 @@ def narrow_options(
     ends = _Ends.of(bench, spec.name, groups)
     for piece in ends.narrower(1):
         yield Option(NARROWED, Form((piece,)), 0.0)
-    if ends.problem.piece.groups > 1:
-        return  # a depthwise convolution is not factored as well
-    for narrow in ends.problems(ends.step_of_factors()):
+    factored = ends.problem.piece.groups == 1  # a depthwise convolution is not factored as well
+    for narrow in ends.problems(ends.step_of_factors()) if factored else ():
         options = _options(narrow, spec, methods, _prepared)
         unbeaten = unbeaten_factors([option for option in options if allowed(option.form)])
         yield from _spaced(unbeaten, narrow.piece.params / _STEPS)
