@@ -35,14 +35,17 @@ def first(data: Labelled, count: int) -> Labelled:
     return images[:count].clone(), labels[:count].clone()
 
 
-def cifar10(root: str | Path | None = None, split: str = "train") -> Labelled:
+def cifar10(
+    root: str | Path | None = None, split: str = "train", count: int | None = None
+) -> Labelled:
     """CIFAR-10 (n, 3, 32, 32), normalised as the published ResNets expect; `root/cifar10` parquet.
 
     Args:
         root: folder that holds `cifar10/`; defaults to the environment variable ECKART_DATA.
         split: "train" (50,000) or "test" (10,000).
+        count: how many images, from the first; None is all of them.
     """
-    pixels, labels = _parquet(data_root(root) / "cifar10", split, image_column="img")
+    pixels, labels = _parquet(data_root(root) / "cifar10", split, image_column="img", count=count)
     mean, std = (torch.tensor(v).reshape(3, 1, 1) for v in (CIFAR_MEAN, CIFAR_STD))
     return pixels.permute(0, 3, 1, 2).float().div_(255).sub_(mean).div_(std).contiguous(), labels
 
@@ -106,20 +109,30 @@ def digest_of(folder: Path, split: str) -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
-def _parquet(folder: Path, split: str, image_column: str) -> tuple[UInt8[Tensor, "..."], Tensor]:
-    """Decoded pixels (n, height, width[, 3]) and labels; cached until the file changes."""
+def _parquet(
+    folder: Path, split: str, image_column: str, count: int | None = None
+) -> tuple[UInt8[Tensor, "..."], Tensor]:
+    """Decoded pixels (n, height, width[, 3]) and labels; cached until the file changes.
+
+    A few images are decoded alone, which is faster than reading all from a cold cache.
+    """
     source = _one(folder, f"{_known(split)}-*.parquet")
     stat = source.stat()
     key = hashlib.sha256(f"{source.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode())
     cache = CACHE / f"{folder.name}-{split}-{key.hexdigest()[:12]}.safetensors"
+    if count is not None:
+        return _decoded(pyarrow.parquet.read_table(source).slice(0, count), image_column)
     if not cache.exists():
-        table = pyarrow.parquet.read_table(source)
-        encoded = table[image_column].combine_chunks().field("bytes")
-        pixels = np.stack([np.asarray(Image.open(io.BytesIO(b.as_py()))) for b in encoded])
-        labels = torch.tensor(table["label"].to_numpy())
-        write_tensors({"pixels": torch.from_numpy(pixels), "labels": labels}, cache)
+        pixels, labels = _decoded(pyarrow.parquet.read_table(source), image_column)
+        write_tensors({"pixels": pixels, "labels": labels}, cache)
     tensors = load_file(cache)
     return tensors["pixels"], tensors["labels"]
+
+
+def _decoded(table: pyarrow.Table, image_column: str) -> tuple[UInt8[Tensor, "..."], Tensor]:
+    encoded = table[image_column].combine_chunks().field("bytes")
+    pixels = np.stack([np.asarray(Image.open(io.BytesIO(b.as_py()))) for b in encoded])
+    return torch.from_numpy(pixels), torch.tensor(table["label"].to_numpy())
 
 
 def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:

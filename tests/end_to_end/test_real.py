@@ -14,14 +14,14 @@ data = pytest.importorskip("benchmarks.subjects.data")
 
 def test_resnet20_on_cifar10_at_half_its_parameters(data_root: Path):
     model = trained.load_resnet(data_root)
-    images, _ = data.cifar10(data_root, "train")
-    moments = calibrate(model, images[:200].split(100))
+    images, _ = data.cifar10(data_root, "train", 200)
+    moments = calibrate(model, images.split(100))
     budget = Budget(params=0.5)
     plan = allocate(curves(model, moments, limits="params"), budget)
     baseline = uniform(curves(model, moments, methods=["svd"]), budget)
 
-    images, labels = data.cifar10(data_root, "test")
-    test = accuracy(list(zip(images[:600].split(200), labels[:600].split(200), strict=True)))
+    images, labels = data.cifar10(data_root, "test", 600)
+    test = accuracy(list(zip(images.split(200), labels.split(200), strict=True)))
     smaller = apply(model, plan, moments)
     found = test(smaller).value
     plain = test(apply(model, baseline, moments)).value

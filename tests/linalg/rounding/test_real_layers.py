@@ -21,9 +21,9 @@ Layer = tuple[Tensor, Triangle, Triangle]
 def layers(data_root: Path) -> list[Layer]:
     """Every third convolution of a ResNet-20 with its moments."""
     model = trained.load_resnet(data_root)
-    images, _ = data.cifar10(data_root, "train")
+    images, _ = data.cifar10(data_root, "train", 32)
     names = [name for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)][::3]
-    moments = calibrate(model, images[:32].split(32), layers=names, progress=False)
+    moments = calibrate(model, [images], layers=names, progress=False)
     found = [problem_of(model.get_submodule(name), name, moments, DAMPING) for name in names]
     return [(p.weight, triangle(p.a), triangle(p.g)) for p in found]
 
