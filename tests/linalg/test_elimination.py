@@ -1,7 +1,7 @@
 """Which columns to keep: refits against least squares, orders against brute force."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import pytest
@@ -13,13 +13,14 @@ from torch import Tensor
 from eckart.linalg import (
     Reader,
     backward_elimination,
+    backward_removals,
     damped,
-    elimination,
     factor,
     nested_removal_losses,
     quadratic_loss,
     refit,
 )
+from eckart.linalg.elimination import backward, coarse
 from random_moments import normal, second_moment, seeded
 from tolerances import tolerance
 
@@ -218,13 +219,76 @@ def test_dependent_columns_are_no_obstacle(layout: str, rank: int):
 @settings(max_examples=10)
 @given(seed=SEEDS, copies=st.integers(0, 20))
 def test_many_units_go_as_if_one_at_a_time(seed: int, copies: int):
-    """Up to 4 of 64 units go between two looks at all; two copies of one unit are no trap."""
-    rows = normal(64, 300, seed=seed)
+    """Up to 6 of 96 units go between two looks at all; two copies of one unit are no trap."""
+    rows = normal(96, 300, seed=seed)
     rows[:copies] = rows[32 : 32 + copies]
     a = damped(rows @ rows.mT, 1e-9)
-    reader = Reader(a, normal(8, 64, seed=seed + 1), tuple(torch.arange(64)[:, None]))
+    reader = Reader(a, normal(8, 96, seed=seed + 1), tuple(torch.arange(96)[:, None]))
     losses = nested_removal_losses([reader], backward_elimination([reader]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(elimination, "_SHARE", 1000)
+        patch.setattr(backward, "_SHARE", 1000)
         slow = nested_removal_losses([reader], backward_elimination([reader]))
     torch.testing.assert_close(losses, slow, rtol=0.05, atol=1e-6 * float(slow[0]))
+
+
+@each_layout
+@settings(max_examples=15)
+@given(seed=SEEDS, damping=st.sampled_from([1e-6, 1e-2]))
+def test_the_losses_on_the_way_are_those_of_the_order(layout: str, seed: int, damping: float):
+    layers = [layer(layout, seed=seed, rank=4), layer("columns", seed=seed + 9, out=2)]
+    readers = [replace(each.reader, a=damped(each.a, damping)) for each in layers]
+    found = backward_removals(readers)
+    expected = nested_removal_losses(readers, found.order)
+    torch.testing.assert_close(found.losses, expected, rtol=1e-6, atol=1e-9 * float(expected[0]))
+
+
+def wide_reader(seed: int, units: int = 24, taps: int = 9) -> Reader:
+    """A kernel of nine taps over correlated channels, each column next to those of its unit."""
+    mixed = normal(units, units, seed=seed) @ normal(units, 400, seed=seed + 1)
+    rows = mixed[:, None, :] * normal(1, taps, 1, seed=seed + 2) + normal(
+        units, taps, 400, seed=seed + 3
+    )
+    a = damped(rows.flatten(0, 1) @ rows.flatten(0, 1).mT / 400, 1e-6)
+    columns = torch.arange(units * taps).view(units, taps)
+    return Reader(a, normal(8, units * taps, seed=seed + 4), tuple(columns))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_half_of_a_wide_layer_may_go_in_a_coarse_order(seed: int, monkeypatch: pytest.MonkeyPatch):
+    """Every loss is exact, the order is nearly as good, and its second half is greedy."""
+    readers = [wide_reader(seed), wide_reader(seed + 10)]
+    exact = backward_removals(readers)
+    monkeypatch.setattr(coarse, "_WIDE", 120)
+    found = backward_removals(readers)
+    expected = nested_removal_losses(readers, found.order)
+    torch.testing.assert_close(found.losses, expected, rtol=1e-6, atol=1e-9 * float(expected[0]))
+    assert sorted(found.order) == list(range(24))
+    assert (found.losses[1:24] / exact.losses[1:24]).log().mean() < 0.1
+    kept = found.order[:12]
+    assert kept == [kept[at] for at in _greedy(readers, kept)]
+
+
+def _greedy(readers: Sequence[Reader], kept: Sequence[int]) -> list[int]:
+    """The places of some units in the order of a search that sees these units alone."""
+    seen = []
+    for reader in readers:
+        at = torch.cat([reader.columns[unit] for unit in kept])
+        fitted = refit(reader.lifted, reader.a, at)
+        columns = torch.arange(len(at)).view(len(kept), -1)
+        seen.append(Reader(reader.a[at][:, at], fitted, tuple(columns)))
+    return backward_elimination(seen)
+
+
+def test_a_coarse_order_is_that_of_a_product():
+    """If the second moment is a product, both orders are the same."""
+    over_units, taps = second_moment(1, 10, seed=0)[0], second_moment(1, 4, seed=1)[0]
+    a = torch.kron(over_units, taps)
+    weight, columns = normal(3, 40, seed=2), tuple(torch.arange(40).view(10, 4))
+    reader = Reader(a, weight, columns)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coarse, "_WIDE", 1)
+        (small,) = coarse.coarse_readers([reader]) or ()
+    assert small.a.shape == (10, 10)
+    assert backward_elimination([small]) == backward_elimination([reader])
+    losses = [nested_removal_losses([each], list(range(10))) for each in (small, reader)]
+    torch.testing.assert_close(*losses)

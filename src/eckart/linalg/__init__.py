@@ -17,7 +17,9 @@ from eckart.linalg.canonical import (
 )
 from eckart.linalg.elimination import (
     Reader,
+    Removals,
     backward_elimination,
+    backward_removals,
     nested_removal_losses,
     refit,
 )
@@ -84,6 +86,7 @@ __all__ = [
     "NestedFactors",
     "NestedTucker",
     "Reader",
+    "Removals",
     "SeparableFactors",
     "SeparablePair",
     "SpanningRows",
@@ -96,6 +99,7 @@ __all__ = [
     "alternating_least_squares",
     "alternating_minimisation",
     "backward_elimination",
+    "backward_removals",
     "black_box_rank",
     "canonical_factors",
     "canonical_path",

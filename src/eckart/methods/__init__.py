@@ -27,7 +27,14 @@ from eckart.methods.registry import (
     selection_named,
 )
 from eckart.methods.rounding import NarrowedLosses, Rounding, WidthLosses, factor_losses
-from eckart.methods.selection import Ranking, Selection, eliminated, largest_norm, lasso_path
+from eckart.methods.selection import (
+    Elimination,
+    Ranking,
+    Selection,
+    largest_norm,
+    lasso_path,
+    removals,
+)
 from eckart.methods.spatial import Spatial, spatial_form
 from eckart.methods.tables import Table
 from eckart.methods.tucker2 import TuckerTwo, tucker2_form
@@ -39,7 +46,7 @@ register_method(LowRank("pivoted_svd", weighted_svd, pivoted=True))
 register_method(Spatial())
 register_method(TuckerTwo())
 register_method(Canonical(), only_for=("params", "bytes"))  # many small kernels run slower
-register_selection(Ranking("backward_elimination", eliminated))
+register_selection(Elimination())
 register_selection(Ranking("group_lasso", lasso_path))
 register_selection(Ranking("largest_norm", largest_norm))
 
@@ -84,6 +91,7 @@ __all__ = [
     "register_method",
     "register_selection",
     "regular",
+    "removals",
     "selection_named",
     "spatial_form",
     "tucker2_form",

@@ -9,7 +9,13 @@ from typing import Protocol, final, runtime_checkable
 import torch
 from torch import Tensor
 
-from eckart.linalg import backward_elimination, factor, group_lasso_path
+from eckart.linalg import (
+    Removals,
+    backward_removals,
+    factor,
+    group_lasso_path,
+    nested_removal_losses,
+)
 from eckart.methods.reading import Reading
 
 
@@ -25,6 +31,14 @@ class Selection(Protocol):
         """All units, the one to keep longest first."""
 
 
+@runtime_checkable
+class Weighing(Selection, Protocol):
+    """A selection that knows the losses of its order, so that nobody computes them again."""
+
+    def removals(self, readings: Sequence[Reading]) -> Removals:
+        """The order, with the loss of keeping its first units and refitting."""
+
+
 @final
 @dataclass(frozen=True)
 class Ranking:
@@ -38,9 +52,28 @@ class Ranking:
         return self.rank(readings)
 
 
-def eliminated(readings: Sequence[Reading]) -> list[int]:
+@final
+@dataclass(frozen=True)
+class Elimination:
     """Second-order backward elimination: each step removes the unit of least refitted loss."""
-    return backward_elimination([reading.reader for reading in readings])
+
+    name: str = "backward_elimination"
+
+    def order(self, readings: Sequence[Reading]) -> list[int]:
+        """All units, the one to keep longest first."""
+        return self.removals(readings).order
+
+    def removals(self, readings: Sequence[Reading]) -> Removals:
+        """The order with its losses, which the search has found on its way."""
+        return backward_removals([reading.reader for reading in readings])
+
+
+def removals(selection: Selection, readings: Sequence[Reading]) -> Removals:
+    """The order of a selection, with the loss of keeping its first units and refitting."""
+    if isinstance(selection, Weighing):
+        return selection.removals(readings)
+    order = selection.order(readings)
+    return Removals(order, nested_removal_losses([each.reader for each in readings], order))
 
 
 def lasso_path(readings: Sequence[Reading]) -> list[int]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eckart.layers import norm_width
-from eckart.linalg import nested_removal_losses
-from eckart.methods import Selection
+from eckart.methods import Selection, removals
 from eckart.network.costs import saved_buffers
 from eckart.records import ChannelGroup, GroupCurve
 from eckart.stages.curves.problems import Bench
@@ -24,9 +23,8 @@ def group_curve(
         multiple: offer only multiples of this number of units, and all units.
         fine: offer sixteenths of the units instead of eighths.
     """
-    readings = bench.readings(group)
-    order = selection.order(readings)
-    losses = nested_removal_losses([reading.reader for reading in readings], order).tolist()
+    found = removals(selection, bench.readings(group))
+    order, losses = found.order, found.losses.tolist()
     sizes = [k for k in _sizes(group.size, multiple, fine) if _all_stay(group, order[:k])]
     return GroupCurve(
         group=group,
