@@ -201,6 +201,42 @@ def _pruned() -> nn.Module:
     return prune.l1_unstructured(nn.Linear(WIDTH, 10), "weight", 0.3)
 
 
+class _Positions(nn.Embedding):
+    """Positions that begin at 2, of the shape of what they are added to."""
+
+    def __init__(self) -> None:
+        self.offset = 2
+        super().__init__(7, WIDTH)
+
+    def forward(self, x: Tensor, past: int = 0) -> Tensor:
+        at = torch.arange(past, past + x.shape[1]).expand(x.shape[:2])
+        return super().forward(at + self.offset)
+
+
+class _Scaled(nn.Embedding):
+    """Rows times a number, through a norm of their own."""
+
+    def __init__(self) -> None:
+        super().__init__(9, 6, padding_idx=1)
+        self.norm, self.scale = nn.LayerNorm(6), 3.0
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.norm(super().forward(ids)) * self.scale
+
+
+class _Looking(nn.Module):
+    """A table of some kind, for inputs that are floating numbers."""
+
+    def __init__(self, table: nn.Module, positions: bool = False) -> None:
+        super().__init__()
+        self.table_of, self.positions = table, positions
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.positions:
+            return x + self.table_of(x)
+        return self.table_of((3 * x).abs().long().clamp_max(8)) * x.mean(-1)[..., None, None]
+
+
 _IMAGES = (_x(4, WIDTH, 7, 6),)
 
 
@@ -248,6 +284,14 @@ CASES |= {
     "bag-offsets": Case(
         lambda: _Bagged(True, mode="mean", include_last_offset=True, padding_idx=0),
         (_x(4, WIDTH),),
+    ),
+    "positions": Case(lambda: _Looking(_Positions(), positions=True), _SELF[:1]),
+    "scaled-words": Case(lambda: _Looking(_Scaled()), (_x(4, WIDTH),)),
+    "spectral-table": Case(
+        lambda: _Looking(spectral_norm(nn.Embedding(9, 6))),
+        (_x(4, WIDTH),),
+        trains_alike=False,
+        computed=True,
     ),
     "rnn-cell-relu": Case(
         lambda: nn.RNNCell(WIDTH, 10, nonlinearity="relu"), (_x(4, WIDTH), _x(4, 10))

@@ -1,7 +1,7 @@
 """What is promised of a smaller network, and checked."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,8 @@ from torch.utils import _pytree as pytree
 from benchmarks.measuring.counts import count_params
 from benchmarks.zoo.network import Network
 from benchmarks.zoo.notes import Wrong
-from eckart.running.batches import inputs_of
+from eckart.network.wrappers import unwrapped
+from eckart.running.batches import arguments_for, inputs_for
 
 SEED = 2  # of networks that draw random numbers
 
@@ -19,16 +20,15 @@ SEED = 2  # of networks that draw random numbers
 def outputs(model: nn.Module, batch: Any) -> list[Tensor]:
     """All tensors that a network returns for a batch, detached."""
     torch.manual_seed(SEED)
-    args, kwargs = arguments(inputs_of(batch))
+    args, kwargs = arguments(model, batch)
     found = model(*args, **kwargs)
     return [leaf.detach() for leaf in leaves(found) if isinstance(leaf, Tensor)]
 
 
-def arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """How inputs go in: a mapping by keyword, a tuple by position, a list as one list."""
-    if isinstance(inputs, Mapping):
-        return (), dict(inputs)
-    return (inputs if isinstance(inputs, tuple) else (inputs,)), {}
+def arguments(model: nn.Module, batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """How a batch goes into a network: a mapping by keyword, a tuple by position."""
+    inside = unwrapped(model)
+    return arguments_for(inside, inputs_for(inside, batch))
 
 
 def leaves(value: Any) -> list[Any]:

@@ -47,7 +47,7 @@ def walk(network: Network, notes: Notes, *, export: bool, seed: int) -> None:
     inputs = inputs_of(data[0])
     notes.stage("measure", lambda: eckart.measure(loaded, inputs, latency=False))
     if export:
-        notes.stage("export", lambda: exported(dense, loaded, inputs, notes))
+        notes.stage("export", lambda: exported(dense, loaded, data[0], notes))
 
 
 def allocated(options: eckart.Curves, notes: Notes) -> tuple[eckart.Plan, Scope]:
@@ -72,22 +72,22 @@ def applied(
     return smaller
 
 
-def exported(dense: nn.Module, smaller: nn.Module, inputs: Any, notes: Notes) -> None:
+def exported(dense: nn.Module, smaller: nn.Module, batch: Any, notes: Notes) -> None:
     """Write the smaller network as ONNX; a failure counts only if the dense one can be written."""
     try:
-        to_onnx(smaller, inputs)
+        to_onnx(smaller, batch)
     except Exception as error:
         try:
-            to_onnx(dense, inputs)
+            to_onnx(dense, batch)
         except Exception:
             notes.add(export="dense fails too")
             return
         raise error
 
 
-def to_onnx(model: nn.Module, inputs: Any) -> None:
+def to_onnx(model: nn.Module, batch: Any) -> None:
     """Export by torch, without its optimiser."""
-    args, kwargs = arguments(inputs)
+    args, kwargs = arguments(model, batch)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path = Path(folder) / "network.onnx"

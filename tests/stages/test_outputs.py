@@ -228,3 +228,17 @@ def test_predicted_and_measured_change_see_all_outputs():
 def test_a_change_of_the_number_of_entries_cannot_be_told():
     probe = Outputs()
     assert isnan(probe.change(torch.zeros(3, 4), torch.zeros(2, 4), X))
+
+
+def test_parameters_of_distributions_are_outputs():
+    class Policy(Heads):
+        def forward(self, x: Tensor) -> Any:
+            found = super().forward(x)
+            normal = torch.distributions.Normal(found["large"], found["small"][:, :1].exp())
+            return torch.distributions.Independent(normal, 1), torch.distributions.Categorical(
+                logits=found["small"]
+            )
+
+    moments = calibrate(Policy(), BATCHES)
+    assert set(moments.scales) == {"[0].base_dist.loc", "[0].base_dist.scale", "[1].logits"}
+    assert {"small", "large"} <= set(moments.specs)

@@ -1,5 +1,8 @@
 """Forward passes that differentiate, that take no gradients, or that are compiled; odd weights."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -94,3 +97,102 @@ def test_quantised_weights_are_refused_before_any_data_are_read(make):
 
     with pytest.raises(InputError, match=r"quantised weights .* quantise the result"):
         calibrate(make(), unread())
+
+
+class Doubled(torch.autograd.Function):
+    """A function whose gradient nobody wrote."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        raise NotImplementedError("no gradient of this")
+
+
+class Around(nn.Module):
+    """Two layers with something between them."""
+
+    def __init__(self, between: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last, self.between = nn.Linear(2, 16), nn.Linear(16, 3), between
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.between(self.first(x)))
+
+
+def test_a_function_without_a_gradient_is_named_as_the_cause():
+    model = Around(Doubled.apply)
+    with pytest.raises(InputError, match=r"mend its backward.*metric=None.*no gradient of this"):
+        calibrate(model, [X])
+    assert calibrate(model, [X], metric=None).metric is None
+
+
+def test_layers_inside_vmap_are_named_with_what_to_do():
+    inner = nn.Linear(16, 16)
+    model = Around(torch.vmap(inner))
+    model.inner = inner
+    with pytest.raises(InputError, match=r"layer 'inner' is called inside torch.vmap.*layers="):
+        calibrate(model, [X])
+    assert set(calibrate(model, [X], layers=["first", "last"]).specs) == {"first", "last"}
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+def test_rows_of_nested_tensors_count_like_others():
+    class Nested(Around):
+        def forward(self, x: Tensor) -> Tensor:
+            nested = self.first(torch.nested.nested_tensor([x[:1], x[1:]]))
+            return self.last(torch.cat(list(nested.unbind())))
+
+    found, expected = calibrate(Nested(abs), [X]), calibrate(Around(lambda x: x), [X])
+    assert found.rows == expected.rows
+    torch.testing.assert_close(found.g("first"), expected.g("first"), rtol=1e-4, atol=1e-7)
+
+
+def test_layers_of_complex_numbers_are_left_out_and_named():
+    class Spectral(Around):
+        def __init__(self) -> None:
+            super().__init__(lambda x: torch.fft.irfft(self.inner(torch.fft.rfft(x)), n=16))
+            self.inner = nn.Linear(9, 9, dtype=torch.complex64)
+
+    model = Spectral()
+    moments = calibrate(model, [X])
+    assert "torch.complex64; only real" in moments.skipped["inner"]
+    assert compress(model, moments, keep=0.9, latency=False).model(X).shape == (64, 3)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+def test_a_scripted_part_stays_as_it_is():
+    model = Around(torch.nn.Identity())
+    model.inner = model.between = torch.jit.script(mlp(16, 16, 16))
+    model.first.requires_grad_(False)
+    moments = calibrate(model, [X])
+    assert "torch.jit made it" in moments.skipped["between.0"]
+    smaller = compress(model, moments, keep=0.97, latency=False).model
+    trained = {name: p.requires_grad for name, p in smaller.named_parameters()}
+    assert not any(v for n, v in trained.items() if n.startswith("first"))
+    assert all(v for n, v in trained.items() if n.startswith("between"))
+    kept = smaller.between.state_dict()
+    assert all(torch.equal(kept[k], v) for k, v in model.between.state_dict().items())
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+def test_a_network_that_is_scripted_is_told_what_to_do():
+    with pytest.raises(InputError, match=r"compress the network first, then script or trace"):
+        calibrate(torch.jit.script(mlp(2, 8, 3)), [X])
+
+
+@pytest.mark.parametrize("hold", [lambda y: y, lambda y: [y], lambda y: {"map": (y,)}])
+def test_what_an_earlier_pass_left_behind_is_no_obstacle(hold: Callable[[Tensor], Any]):
+    class Keeping(Around):
+        def forward(self, x: Tensor) -> Tensor:
+            hidden = self.first(x).relu()
+            self.seen = hold(hidden)
+            return self.last(hidden)
+
+    model = Keeping(abs)
+    model(X)
+    done = compress(model, calibrate(model, [X]), keep=0.9, latency=False)
+    assert done.model(X).shape == (64, 3)

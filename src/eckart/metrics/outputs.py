@@ -181,7 +181,7 @@ def with_outputs(metric: str | Probe | None, chosen: Chosen) -> str | Probe | No
 
 def _floating(outputs: Any, batch: Any) -> Floating:
     inputs = inputs_of(batch)
-    known = any(t.dim() > 0 for t in tensors_in(inputs))
+    known = any(t.dim() > 0 for t in tensors_in(inputs, objects=True))
     count = examples_in(inputs) if known else None
     return floating(outputs, count, listed=isinstance(inputs, list))
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from eckart.errors import NonFiniteError
+from eckart.errors import InputError, NonFiniteError
 from eckart.layers import InputSums, LayerType, looked_up, type_of
 from eckart.linalg import gradient_grams
 from eckart.moments.distinct import DistinctInputs
@@ -85,6 +86,7 @@ class Accumulator:
         kind = type_of(module)
         if kind is None:
             return None
+        _check_seen(name, x)
         batch = self._batch
         index = batch.inputs.index(x, kind.geometry(module))
         batch.calls.setdefault(name, []).append(index)
@@ -230,6 +232,15 @@ def _accumulate(sums: dict[str, Tensor], key: str, value: Tensor) -> None:
         sums[key] += value
     else:
         sums[key] = value.double()
+
+
+def _check_seen(name: str, x: Tensor) -> None:
+    """Raise ``InputError`` inside ``torch.vmap`` and the like, which hide the numbers."""
+    if torch._C._functorch.is_functorch_wrapped_tensor(x):
+        raise InputError(
+            f"layer {name!r} is called inside torch.vmap or torch.func.grad, where its inputs "
+            "cannot be seen: call it on the whole batch, or leave it out with layers=…"
+        )
 
 
 def _check_finite(gram: Tensor, what: str) -> None:

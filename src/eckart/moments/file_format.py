@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import namedtuple
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from eckart.errors import CheckpointError, InputError
 from eckart.moments.scatter import Scatter
@@ -36,6 +38,9 @@ _PLAIN = (
 )
 """The fields that are plain JSON."""
 
+_SEQUENCES: Mapping[str, type] = {"sequence": PackedSequence, "tuple": tuple, "list": list}
+"""The classes of sequences in an example, by the names in the file."""
+
 
 def description(fields: Mapping[str, Any], leaves: list[Tensor]) -> dict[str, Any]:
     """What the file says besides the sums: the other fields of ``Moments``, by name, as JSON.
@@ -62,12 +67,18 @@ def packed(value: Any, leaves: list[Tensor]) -> Any:
         leaves.append(value.detach().cpu())
         return {"tensor": len(leaves) - 1}
     if isinstance(value, tuple | list):
-        return {type(value).__name__: [packed(item, leaves) for item in value]}
+        kind = next(k for k, t in _SEQUENCES.items() if isinstance(value, t))
+        items = [packed(item, leaves) for item in value]
+        fields = getattr(value, "_fields", None) if kind == "tuple" else None
+        return {"named": {"fields": [*fields], "items": items}} if fields else {kind: items}
     if isinstance(value, dict):
         return {"dict": {str(k): packed(v, leaves) for k, v in value.items()}}
     if value is None or isinstance(value, bool | int | float | str):
         return {"value": value}
-    raise InputError(f"an example of type {type(value).__name__} cannot be saved with the moments")
+    raise InputError(
+        f"an example of type {type(value).__name__} cannot be saved with the moments: they can be "
+        "used as they are; to save them, let the batches be tensors in tuples, lists and dicts"
+    )
 
 
 def unpacked(data: Any, tensors: Mapping[str, Tensor]) -> Any:
@@ -83,10 +94,13 @@ def unpacked(data: Any, tensors: Mapping[str, Tensor]) -> Any:
         return {k: unpacked(v, tensors) for k, v in value.items()}
     if kind == "value" and not isinstance(value, dict | list):
         return value
-    if kind not in ("tuple", "list"):
+    if kind == "named":
+        items = [unpacked(item, tensors) for item in value["items"]]
+        return namedtuple("Inputs", value["fields"])(*items)
+    if kind not in _SEQUENCES:
         raise ValueError(f"{kind!r:.40} is not a kind of example")
     items = [unpacked(item, tensors) for item in value]
-    return tuple(items) if kind == "tuple" else items
+    return PackedSequence(*items) if kind == "sequence" else _SEQUENCES[kind](items)
 
 
 def described_in(header: Header) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from eckart.errors import InputError, LeftDenseWarning
-from eckart.running.batches import call, moved, repeated
+from eckart.running.batches import call, moved, repeated, tensors_in
 from eckart.running.hooks import untouched
 
 
@@ -31,19 +31,24 @@ def copied(
     memo |= {id(model.get_submodule(name)): new for name, new in (instead or {}).items()}
     memo |= {id(tensor): tensor.detach().clone() for tensor in _computed(model)}
     try:
-        return copy.deepcopy(model, memo)
+        with torch.no_grad():  # or torch.jit's parameters would remember what they are copies of
+            made = copy.deepcopy(model, memo)
     except (RuntimeError, TypeError) as error:
         raise InputError(
             f"this network cannot be copied ({error!s:.120}); pass inplace=True to change it itself"
         ) from error
+    trained = {name: p.requires_grad for name, p in model.named_parameters()}
+    for name, parameter in made.named_parameters():
+        if parameter.requires_grad != trained.get(name, parameter.requires_grad):
+            parameter.requires_grad_(trained[name])
+    return made
 
 
 def _computed(model: nn.Module) -> Iterator[Tensor]:
-    """What hooks of weight norm and pruning computed, and compute again in the next pass."""
+    """What an earlier pass left in modules: weights from hooks of weight norm, attention maps."""
     for module in model.modules():
         for value in module.__dict__.values():
-            if isinstance(value, Tensor) and not value.is_leaf:
-                yield value
+            yield from (t for t in tensors_in(value, objects=True) if not t.is_leaf)
 
 
 def installed(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from eckart.running.batches import call, detached, examples_in, first_examples, tensors_in
 from eckart.running.hooks import untouched
@@ -40,9 +40,14 @@ def _run(model: nn.Module, inputs: Any) -> Any:
 
 
 def _is_graph(inputs: Any) -> bool:
-    """Whether a tensor holds edges: shape (2, edges), numbers of examples that are its nodes."""
+    """Whether a tensor holds edges: numbers of examples that are its nodes; or a sparse matrix."""
     count = examples_in(inputs)
-    return any(
-        t.dtype == torch.int64 and t.dim() == 2 and len(t) == 2 != count and bool((t < count).all())
-        for t in tensors_in(inputs)
-    )
+    return any(_holds_edges(tensor, count) for tensor in tensors_in(inputs, objects=True))
+
+
+def _holds_edges(tensor: Tensor, nodes: int) -> bool:
+    """Whether it is sparse, or of shape (2, edges) with numbers of nodes."""
+    if tensor.layout != torch.strided:
+        return True
+    pairs = tensor.dtype == torch.int64 and tensor.dim() == 2 and len(tensor) == 2 != nodes
+    return pairs and bool((tensor < nodes).all())

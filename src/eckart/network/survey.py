@@ -13,11 +13,13 @@ from torch.nn.parameter import UninitializedParameter
 from eckart.errors import InputError, NonFiniteError
 from eckart.layers.naming import class_name
 from eckart.layers.registry import LAYER_TYPES, type_of
+from eckart.linalg.admissible import WORKING
 from eckart.network.exclusions import heads, reserved
 from eckart.network.third_party import quantised_class
 from eckart.running.arguments import names_in
 
 _PACKED = "its weight is quantised; compress the network first, then quantise it"
+_SCRIPTED = "torch.jit made it; compress the network first, then script or trace the result"
 _ROOT = "it is the whole network; wrap it in nn.Sequential"
 
 
@@ -91,9 +93,13 @@ def _reason(module: nn.Module, uses: int, owners: Counter[int]) -> str | None:
         return _PACKED
     if any(isinstance(p, UninitializedParameter) for p in module._parameters.values()):
         return "lazily initialised and never run; run the network once, then calibrate"
+    if isinstance(module, torch.jit.ScriptModule):
+        return _SCRIPTED
     if kind is None:
         known = ", ".join(sorted(LAYER_TYPES))
         return f"no layer type is registered for {class_name(module)} (known: {known})"
+    if module.weight.dtype not in WORKING:
+        return f"its weight is {module.weight.dtype}; only real floating numbers are factored"
     if uses > 1:
         return "registered under several names"
     if owners[id(module.weight)] > 1:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import sys
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from eckart.errors import InputError
+from eckart.network.replacing import copied
 
 
 def is_pretrained(model: nn.Module) -> bool:
@@ -19,12 +19,19 @@ def is_pretrained(model: nn.Module) -> bool:
 
 
 def copied_in(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A copy in a floating dtype.
+    """A copy in a floating dtype; complex numbers stay complex.
 
     It does not call the model's own ``float()`` or ``double()``. In ``transformers`` those refuse a
     model that was read from a quantised file, although its weights are plain by then.
     """
-    return nn.Module.to(copy.deepcopy(model), dtype)
+    return nn.Module._apply(copied(model), lambda tensor: in_dtype(tensor, dtype))
+
+
+def in_dtype(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor in a floating dtype, or in the complex one of that precision; others as they are."""
+    if tensor.is_complex():
+        return tensor.to(dtype.to_complex())
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 _QUANTISED = (

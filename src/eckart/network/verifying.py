@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from eckart.layers import piece_of, weight_of
 from eckart.network.removal import without_units
-from eckart.network.third_party import copied_in
+from eckart.network.third_party import copied_in, in_dtype
 from eckart.records import ChannelGroup
 from eckart.running.batches import call, first_examples, mapped, moved, tensors_in
 from eckart.running.deadline import Deadline, TimeUp
@@ -162,7 +162,7 @@ class Verification:
 
 
 def _exact(tensor: Tensor) -> Tensor:
-    return tensor.double() if tensor.is_floating_point() else tensor
+    return in_dtype(tensor, torch.float64)
 
 
 def _leaves_some(group: ChannelGroup, units: Sequence[int]) -> bool:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from functools import lru_cache
-from inspect import getsource, signature
+from types import SimpleNamespace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
+from torch.nn.utils.rnn import PackedSequence
 
 from eckart.errors import InputError
+from eckart.running.objects import attributes, parameters_of, with_attributes, with_items
+from eckart.running.signatures import most_positional, takes_keywords, takes_list
 
-_LIST = re.compile(r"\b(list|Sequence|Iterable)\[[\w.]*Tensor\]", re.IGNORECASE)
-_COMMENT = re.compile(r"# type: \(([^,)]*)")  # of the first argument, as in torchvision's detectors
 _CHANNELS = 4  # of an image, at most
 
 
@@ -55,29 +56,6 @@ def as_arguments(model: nn.Module, inputs: Any) -> Any:
     return ([*inputs],) if takes_list(model) and _are_tensors(inputs) else inputs
 
 
-def takes_list(model: nn.Module) -> bool:
-    """Whether forward's annotation or type comment says that it first takes a list of tensors."""
-    try:
-        first = next(iter(signature(model.forward).parameters.values()), None)
-    except (TypeError, ValueError):  # written in C, or made by torch.jit
-        return False
-    if first is None:
-        return False
-    written = first.annotation is not first.empty
-    text = str(first.annotation) if written else _type_comment(type(model).forward)
-    return bool(_LIST.search(text))
-
-
-@lru_cache(maxsize=256)
-def _type_comment(function: Callable[..., Any]) -> str:
-    """The type of a function's first argument, from the comment under its head."""
-    try:
-        found = _COMMENT.search(getsource(function))
-    except (OSError, TypeError):  # made without a file
-        return ""
-    return found.group(1) if found else ""
-
-
 def call(model: nn.Module, inputs: Any) -> Any:
     """Run a network: a mapping goes in as keyword arguments, a tuple as positional ones."""
     args, kwargs = arguments_for(model, inputs)
@@ -85,9 +63,16 @@ def call(model: nn.Module, inputs: Any) -> Any:
 
 
 def arguments_for(model: nn.Module, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The positional and the keyword arguments with which inputs go into a network."""
+    """The positional and the keyword arguments with which inputs go into a network.
+
+    A mapping is one argument if forward has no argument of the name of any key; a named tuple is
+    one if forward does not take as many arguments as it has fields.
+    """
     if isinstance(inputs, Mapping):
-        return (), {**inputs}
+        return ((), {**inputs}) if takes_keywords(model, inputs) else ((inputs,), {})
+    whole = _is_named(inputs) and most_positional(model) < len(inputs)
+    if whole or isinstance(inputs, PackedSequence):
+        return (inputs,), {}
     if isinstance(inputs, tuple | list):
         if takes_list(model) and _are_tensors(inputs):
             return ([*inputs],), {}
@@ -95,6 +80,11 @@ def arguments_for(model: nn.Module, inputs: Any) -> tuple[tuple[Any, ...], dict[
             return arguments_for(model, inputs[0])
         return tuple(inputs), {}
     return (inputs,), {}
+
+
+def _is_named(value: Any) -> bool:
+    """Whether it is a named tuple."""
+    return isinstance(value, tuple) and hasattr(value, "_fields")
 
 
 def examples_in(inputs: Any) -> int:
@@ -167,31 +157,45 @@ def _chosen(value: Any, rows: slice | list[int], count: int, inside: bool = Fals
         inside: whether a list may have one entry per example, not one per argument.
     """
     if isinstance(value, Tensor):
-        return value[rows] if value.dim() and len(value) == count else value
+        own = value.dim() > 0 and len(value) == count and value.layout == torch.strided
+        return value[rows] if own else value
     if isinstance(value, Mapping):
         return {k: _chosen(v, rows, count, inside=True) for k, v in value.items()}
-    if not isinstance(value, tuple | list):
+    if isinstance(value, PackedSequence):
         return value
+    if not isinstance(value, tuple | list):
+        found = {k: _chosen(v, rows, count, True) for k, v in attributes(value).items()}
+        return with_attributes(value, found) if found else value
     if inside and len(value) == count and _one_per_example(value):
         items = value[rows] if isinstance(rows, slice) else [value[row] for row in rows]
     else:
         items = [_chosen(item, rows, count, inside=True) for item in value]
-    return tuple(items) if isinstance(value, tuple) else [*items]
+    return _alike(value, [*items])
+
+
+def _alike(value: tuple[Any, ...] | list[Any], items: list[Any]) -> Any:
+    """Other items in a list, tuple or named tuple of the same class."""
+    if not isinstance(value, tuple):
+        return items
+    return type(value)(*items) if _is_named(value) else tuple(items)
 
 
 def _arguments(inputs: Any) -> Iterable[Any]:
     if isinstance(inputs, Mapping):
         return inputs.values()
-    return inputs if isinstance(inputs, tuple | list) else (inputs,)
+    several = isinstance(inputs, tuple | list) and not isinstance(inputs, PackedSequence)
+    return inputs if several else attributes(inputs).values() or (inputs,)
 
 
 def _count(value: Any) -> int | None:
     """Number of examples in one argument; None where it shows none."""
     if isinstance(value, Tensor):
         return len(value) if value.dim() else None
+    if isinstance(value, PackedSequence):
+        return int(value.batch_sizes[0])
     if isinstance(value, tuple | list) and _one_per_example(value):
         return len(value)
-    if isinstance(value, Mapping | tuple | list):
+    if isinstance(value, Mapping | tuple | list) or attributes(value):
         return next((n for item in _arguments(value) if (n := _count(item)) is not None), None)
     return None
 
@@ -227,30 +231,49 @@ def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
         return change(value)
     if isinstance(value, Mapping):
         return {k: mapped(v, change) for k, v in value.items()}
+    if isinstance(value, PackedSequence):
+        return value._replace(data=change(value.data))  # its lengths stay on the CPU
     if isinstance(value, tuple | list):
-        items = [mapped(item, change) for item in value]
-        return tuple(items) if isinstance(value, tuple) else items
-    return value
+        return _alike(value, [mapped(item, change) for item in value])
+    found = {name: _mapped_inside(item, change) for name, item in attributes(value).items()}
+    return with_attributes(value, found) if found else value
+
+
+def _mapped_inside(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The same in an object, where a mapping keeps its class."""
+    made = mapped(value, change)
+    own = isinstance(value, Mapping) and not isinstance(value, dict)
+    return with_items(value, made) if own else made
 
 
 def named_parts(value: Any) -> list[tuple[str, Any]] | None:
-    """The parts of a mapping, named tuple, dataclass or namespace; None of anything else."""
+    """The parts of a mapping, named tuple, dataclass, namespace or distribution; or None."""
     if isinstance(value, Mapping):
         return [(str(key), item) for key, item in value.items()]
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
+    if _is_named(value):
         return [*zip(value._fields, value, strict=True)]
     if is_dataclass(value) and not isinstance(value, type):
         return [(field.name, getattr(value, field.name)) for field in fields(value)]
-    return [*vars(value).items()] if type(value).__name__ == "SimpleNamespace" else None
+    if isinstance(value, Distribution):
+        return [*parameters_of(value).items()]
+    return [*vars(value).items()] if isinstance(value, SimpleNamespace) else None
 
 
-def tensors_in(value: Any) -> list[Tensor]:
-    """All tensors of nested tuples, lists and values with named parts, in order."""
+def tensors_in(value: Any, objects: bool = False) -> list[Tensor]:
+    """All tensors of nested tuples, lists and values with named parts, in order.
+
+    Args:
+        value: inputs or outputs.
+        objects: whether to look into objects of any class: inputs may be such, and in outputs they
+            are caches.
+    """
     if isinstance(value, Tensor):
         return [value]
     named = named_parts(value)
+    if named is None and objects:
+        named = [*attributes(value).items()] or None
     if named is not None:
-        return [t for _, item in named for t in tensors_in(item)]
+        return [t for _, item in named for t in tensors_in(item, objects)]
     if isinstance(value, tuple | list):
-        return [t for item in value for t in tensors_in(item)]
+        return [t for item in value for t in tensors_in(item, objects)]
     return []

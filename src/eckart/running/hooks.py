@@ -34,12 +34,12 @@ def watching(
 
     def see(name: str, module: nn.Module, x: Tensor, output: Tensor, *_: Any) -> Tensor | None:
         with torch.no_grad():
-            found = on_input(name, module, x)
+            found = on_input(name, module, _rows(x))
         if on_gradient is None or not torch.is_grad_enabled():
             return None
         fresh = not output.requires_grad
         node = output.detach().requires_grad_() if fresh else output
-        node.register_hook(lambda grad: on_gradient(name, module, grad.detach(), found))
+        node.register_hook(lambda grad: on_gradient(name, module, _rows(grad.detach()), found))
         return node.clone() if fresh else None
 
     def hook(name: str) -> Callable[..., Tensor | None]:
@@ -85,6 +85,11 @@ def amending(layers: Mapping[str, nn.Module], amend: Amend) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _rows(x: Tensor) -> Tensor:
+    """The rows of a nested tensor, one below the other; any other tensor is itself."""
+    return torch.cat([part.flatten(0, -2) for part in x.unbind()]) if x.is_nested else x
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from eckart.layers import bias_of
 from eckart.records import Piece
 from eckart.running.hooks import untouched
 
@@ -70,19 +71,20 @@ def effective(module: nn.Module, piece: Piece) -> Effective | None:
     try:
         with untouched(module), torch.no_grad(), products:
             module(probes(module, piece)[0])
+            if not products.seen and isinstance(module.weight, Tensor):  # it has another way
+                products.seen.append(Effective(module.weight, bias_of(module)))
     except Exception:  # the module's own forward may raise anything
         return None
-    if not products.seen and isinstance(module.weight, Tensor):  # it multiplies in another way
-        bias = module.bias if isinstance(module.bias, Tensor) else None
-        products.seen.append(Effective(module.weight, bias))
     if len(products.seen) != 1 or products.seen[0].weight.numel() != piece.weights:
         return None
     return products.seen[0]
 
 
 def probes(module: nn.Module, piece: Piece) -> list[Tensor]:
-    """Random inputs of two sizes that a layer takes, the second one large."""
+    """Random inputs of two sizes that a layer takes, the second one large; of a table, all rows."""
     like = next(module.parameters())
+    if piece.table:
+        return [torch.arange(piece.inputs, device=like.device)]
     generator = torch.Generator().manual_seed(0)
 
     def probe(more: int) -> Tensor:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 
-from torch import Tensor, nn
+from torch import nn
+
+from eckart.running.batches import tensors_in
 
 
 def with_twins(model: nn.Module, twins: Mapping[str, nn.Module]) -> nn.Module:
     """A copy that shares all tensors, with twins in the place of modules, by their names."""
     memo: dict[int, object] = {
-        id(value): value
+        id(tensor): tensor
         for module in model.modules()
-        for held in (module._parameters, module._buffers, module.__dict__)
-        for value in held.values()
-        if isinstance(value, Tensor)
+        for value in module.__dict__.values()
+        for tensor in tensors_in(value, objects=True)
     }
     memo |= {id(model.get_submodule(name)): twin for name, twin in twins.items()}
     return copy.deepcopy(model, memo)

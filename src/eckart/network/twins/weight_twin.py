@@ -11,6 +11,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 
 from eckart.layers import LAYER_TYPES, LayerType, OwnLayout, type_of
+from eckart.layers.embedding import keep_settings
 from eckart.layers.naming import class_name
 from eckart.network.twins.effective import Effective, computes, effective
 from eckart.network.twins.plain import parameter
@@ -79,8 +80,8 @@ class WeightTwin:
 def _kind(module: nn.Module) -> LayerType | None:
     """The type of layer that a module is, if it is not plainly of that type."""
     kind = next((k for k in LAYER_TYPES.values() if isinstance(module, k.module)), None)
-    if kind is None or isinstance(kind, OwnLayout) or kind.module is nn.Embedding:
-        return None  # rows of a table are not multiplied with anything
+    if kind is None or isinstance(kind, OwnLayout):
+        return None
     parameters = list(module.parameters())
     usable = all(p.is_floating_point() and not p.is_meta and not is_lazy(p) for p in parameters)
     if not parameters or not usable or set(module._modules) - {"parametrizations"}:
@@ -105,6 +106,7 @@ def _filled(kind: LayerType, piece: Piece, found: Effective, module: nn.Module) 
     layer.weight = parameter(found.weight.reshape(piece.weight_shape), trained)
     if found.bias is not None:
         layer.bias = parameter(found.bias, trained)
+    keep_settings(layer, module)
     return layer.train(module.training)
 
 

@@ -49,7 +49,8 @@ def calibrate(
     Args:
         model: the trained network.
         batches: consumed once. A pair is (inputs, targets); anything else is the inputs: a mapping
-            goes in as keyword arguments, a tuple as positional ones.
+            goes in as keyword arguments, or whole if forward has none of its names; a tuple as
+            positional ones; any other object whole.
         metric: what counts as a change of the output: ``"outputs"``, ``"logits"``, ``"fisher"``,
             ``"next_token"``, ``"similarity"``, ``"embedding"``, a probe of your own, or None for
             input moments only. ``"auto"`` is the next token for a causal language model, the

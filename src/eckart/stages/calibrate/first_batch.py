@@ -46,7 +46,7 @@ def first_seen(model: nn.Module, inputs: Any, batch: Any) -> tuple[Any, Any]:
 
 def _refusal(batch: Any, inputs: Any, error: Exception) -> str:
     """What to say where a network does not run on a batch."""
-    shapes = ", ".join(f"{tuple(t.shape)} of {t.dtype}" for t in tensors_in(inputs))
+    shapes = ", ".join(f"{tuple(t.shape)} of {t.dtype}" for t in tensors_in(inputs, objects=True))
     pair = isinstance(batch, tuple | list) and len(batch) == 2
     several = isinstance(inputs, tuple | list) and len(inputs) > 1
     said = f"the network does not run on the inputs {shapes}: {type(error).__name__}: {error}"

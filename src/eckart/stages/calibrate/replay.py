@@ -46,7 +46,7 @@ class Replayed:
     def __iter__(self) -> Iterator[Any]:
         digest = hashlib.sha256()
         for batch in self.batches:
-            for tensor in tensors_in(batch):
+            for tensor in tensors_in(batch, objects=True):
                 plain = tensor.detach().cpu().contiguous()
                 digest.update(f"{tuple(plain.shape)} {plain.dtype}".encode())
                 digest.update(plain.flatten().view(torch.uint8).numpy().tobytes())

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eckart.errors import InputError, NoGradientError
+from eckart.errors import EckartError, InputError, NoGradientError
 from eckart.layers import piece_of, type_of
 from eckart.metrics import Outputs, Probe, count_of, fitting_metric, is_joint, name_of, probe_of
 from eckart.moments import Moments
@@ -222,7 +222,7 @@ class Run:
 
 
 def _differentiate(value: Tensor, again: bool = False) -> None:
-    """Backpropagate; a network that overwrites what its gradient needs gets an error that says so.
+    """Backpropagate; what goes wrong in that is said to be the network's.
 
     Args:
         value: one number.
@@ -230,15 +230,22 @@ def _differentiate(value: Tensor, again: bool = False) -> None:
     """
     try:
         value.backward(retain_graph=again)
-    except RuntimeError as error:
-        if "inplace operation" not in str(error):
-            raise
+    except (EckartError, MemoryError, torch.OutOfMemoryError):
+        raise  # of what sees the gradients, or of the machine
+    except Exception as error:
         raise InputError(
-            "no gradient can flow through the network in eval mode, because it overwrites tensors "
-            "in place that the gradient needs, as caches and states do: switch these off "
-            "(use_cache=False among the inputs), or pass metric=None to weight by inputs alone "
-            f"({error!s:.150})"
+            f"no gradient can flow through the network in eval mode, because {_why(error)}, or "
+            f"pass metric=None to weight by inputs alone ({type(error).__name__}: {error!s:.150})"
         ) from error
+
+
+def _why(error: Exception) -> str:
+    if "inplace operation" in str(error):
+        return (
+            "it overwrites tensors in place that the gradient needs, as caches and states do: "
+            "switch these off (use_cache=False among the inputs)"
+        )
+    return "one of its functions cannot be differentiated: mend its backward"
 
 
 def _spec(name: str, module: nn.Module, sizes: tuple[Any, ...], key: str) -> LayerSpec:

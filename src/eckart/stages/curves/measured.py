@@ -31,7 +31,7 @@ from eckart.linalg import quadratic_loss, refit
 from eckart.methods import Problem
 from eckart.metrics import METRICS, Measurable, Outputs, Probe, probe_of
 from eckart.moments import Moments
-from eckart.network.third_party import copied_in
+from eckart.network.third_party import copied_in, in_dtype
 from eckart.records import GroupCurve, Option
 from eckart.running.batches import examples_in, first_examples, mapped, moved
 from eckart.running.progress import tracked
@@ -194,7 +194,7 @@ def rescaled(
     each = max(1, bench.moments.examples // max(1, len(truncated)))
     whole = bench.moments.whole_batches
     few = _few(bench.moments.sample, each, whole)
-    for inputs in (mapped(x, lambda t: t.float() if t.is_floating_point() else t) for x in few):
+    for inputs in (mapped(x, lambda t: in_dtype(t, torch.float32)) for x in few):
         beside = SideBySide(model, truncated, probe, inputs, alone=whole)
         for names in tracked(beside.chunks, "measuring truncations", progress, len(beside.chunks)):
             for name, change in beside.changes(names).items():

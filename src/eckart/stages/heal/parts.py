@@ -109,7 +109,7 @@ def _least(hashes: list[int], fraction: float) -> frozenset[int]:
 
 
 def _checked(batch: Any) -> Any:
-    for tensor in tensors_in(inputs_of(batch)):
+    for tensor in tensors_in(inputs_of(batch), objects=True):
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise NonFiniteError("the inputs hold NaN or infinity: clean the data")
     return batch
@@ -120,7 +120,7 @@ def _hashes(batch: Any) -> list[int]:
     inputs = inputs_of(batch)
     count = examples_in(inputs)
     digests = [hashlib.blake2b(digest_size=8) for _ in range(count)]
-    for tensor in tensors_in(inputs):
+    for tensor in tensors_in(inputs, objects=True):
         if tensor.dim() and len(tensor) == count:
             for digest, row in zip(digests, _bytes(tensor), strict=True):
                 digest.update(row.numpy().data)
