@@ -24,7 +24,9 @@ def copied_in(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     It does not call the model's own ``float()`` or ``double()``. In ``transformers`` those refuse a
     model that was read from a quantised file, although its weights are plain by then.
     """
-    return nn.Module._apply(copied(model), lambda tensor: in_dtype(tensor, dtype))
+    made = copied(model)
+    nn.Module._apply(made, lambda tensor: in_dtype(tensor, dtype))
+    return made
 
 
 def in_dtype(tensor: Tensor, dtype: torch.dtype) -> Tensor:
