@@ -224,6 +224,27 @@ class _Scaled(nn.Embedding):
         return self.norm(super().forward(ids)) * self.scale
 
 
+class _Activated(nn.Conv2d):
+    """A convolution with its activation, and a parameter of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(WIDTH, 10, 3, padding=1)
+        self.slope = nn.Parameter(torch.ones(10, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.slope * super().forward(x))
+
+
+class _Noisy(nn.Linear):
+    """Reads its weight itself, and adds noise in training."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        noise = 0.1 * torch.randn_like(self.weight) if self.training else 0
+        return functional.linear(
+            x, self.weight + noise if self.training else self.weight, self.bias
+        )
+
+
 class _Looking(nn.Module):
     """A table of some kind, for inputs that are floating numbers."""
 
@@ -287,6 +308,8 @@ CASES |= {
     ),
     "positions": Case(lambda: _Looking(_Positions(), positions=True), _SELF[:1]),
     "scaled-words": Case(lambda: _Looking(_Scaled()), (_x(4, WIDTH),)),
+    "activated": Case(_Activated, _IMAGES),
+    "noisy": Case(lambda: _Noisy(WIDTH, 10), _SELF[:1]),
     "spectral-table": Case(
         lambda: _Looking(spectral_norm(nn.Embedding(9, 6))),
         (_x(4, WIDTH),),

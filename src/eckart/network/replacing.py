@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from eckart.errors import InputError, LeftDenseWarning
 from eckart.running.batches import call, moved, repeated, tensors_in
 from eckart.running.hooks import untouched
+
+_HELD = "the network also holds it elsewhere, in a list or as a bound method, and calls it there"
 
 
 def copied(
@@ -69,11 +71,11 @@ def installed(
     dense = {name: model.get_submodule(name) for name in built}
     modes = [False] if example is None or _failure(model, example, [True]) else [False, True]
     _put(model, built)
-    if example is None or _failure(model, example, modes) is None:
+    if example is None or not (why := _trial(model, dense, example, modes)):
         return {}
-    _put(model, dense)
-    broken = {}
-    for name, module in built.items():
+    broken = {name: reason for name, reason in why.items() if name}
+    _put(model, {name: dense[name] for name in (broken or built)})
+    for name, module in built.items() if not broken else ():
         model.set_submodule(name, module)
         failure = _failure(model, example, modes)
         if failure is not None:
@@ -83,6 +85,22 @@ def installed(
     if broken:
         warnings.warn(f"left dense after all: {listed}", LeftDenseWarning, stacklevel=stacklevel)
     return broken
+
+
+def _trial(
+    model: nn.Module, replaced: Mapping[str, nn.Module], example: Any, modes: Sequence[bool]
+) -> dict[str, str]:
+    """Which replaced modules are still called, and why; under "" what else goes wrong."""
+    called: dict[str, str] = {}
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda *_: called.__setitem__(name, _HELD)
+
+    handles = [module.register_forward_pre_hook(note(n)) for n, module in replaced.items()]
+    failure = _failure(model, example, modes)
+    for handle in handles:
+        handle.remove()
+    return called or ({} if failure is None else {"": failure})
 
 
 def _put(model: nn.Module, modules: Mapping[str, nn.Module]) -> None:

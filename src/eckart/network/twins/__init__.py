@@ -7,7 +7,7 @@ from eckart.network.twins.bilinear_twin import BilinearTwin, Pairs
 from eckart.network.twins.cell import Cell
 from eckart.network.twins.cell_twin import CellTwin
 from eckart.network.twins.encoder_twin import EncoderTwin
-from eckart.network.twins.lookup_twin import LookupTwin
+from eckart.network.twins.inherited_twin import InheritedTwin
 from eckart.network.twins.opening import (
     Composite,
     around,
@@ -31,7 +31,7 @@ register_twin(CellTwin())
 register_twin(BilinearTwin())
 register_twin(BagTwin())
 register_twin(WeightTwin())
-register_twin(LookupTwin())
+register_twin(InheritedTwin())
 
 __all__ = [
     "TWINS",
@@ -44,7 +44,7 @@ __all__ = [
     "CellTwin",
     "Composite",
     "EncoderTwin",
-    "LookupTwin",
+    "InheritedTwin",
     "Multiplies",
     "Pairs",
     "Recurrent",
