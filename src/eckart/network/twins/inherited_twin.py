@@ -6,11 +6,11 @@ from typing import final
 
 from torch import nn
 
-from eckart.layers import LAYER_TYPES, LayerType, OwnLayout, bias_of, type_of
+from eckart.layers import LAYER_TYPES, LayerType, OwnLayout, type_of, weight_of
 from eckart.layers.embedding import keep_settings
 from eckart.network.twins.inherited import INNER, MOVED, Inherited, kinds_of, opened_class
 from eckart.network.twins.placing import with_twins
-from eckart.network.twins.plain import is_hooked, parameter
+from eckart.network.twins.plain import is_hooked
 
 
 @final
@@ -30,7 +30,7 @@ class InheritedTwin:
             kind is not None
             and kind.refusal(module) is None
             and type_of(module) is None
-            and module._parameters["weight"].is_floating_point()
+            and weight_of(module).is_floating_point()
             and not (is_hooked(module) or "forward" in vars(module) or hasattr(module, INNER))
             and type(module).forward is not kind.module.forward
         )
@@ -40,11 +40,11 @@ class InheritedTwin:
         kind = _kind(module)
         if kind is None:
             raise TypeError(f"{type(module).__name__} is not a subclass of a plain layer")
-        plain = kind.plain(kind.piece(module), module.weight.new_empty(0, device="meta"))
+        plain = kind.plain(kind.piece(module), weight_of(module).new_empty(0, device="meta"))
         keep_settings(plain, module)
-        plain.weight = module.weight
-        if bias_of(module) is not None:
-            plain.bias = module.bias
+        for name in MOVED:
+            if name in module._parameters:
+                plain._parameters[name] = module._parameters[name]
         opened = with_twins(module, {})
         for name in MOVED:
             opened._parameters.pop(name, None)
@@ -61,10 +61,8 @@ class InheritedTwin:
             return None
         closed = with_twins(module, {})
         closed.__class__ = kind
-        inner = closed._modules.pop(INNER)
-        own = {n: parameter(p, True) for n, p in inner._parameters.items() if p is not None}
-        rest = {name: p for name, p in closed._parameters.items() if name not in own}
-        closed._parameters = {**dict.fromkeys(inner._parameters), **own, **rest}
+        closed._modules.pop(INNER)
+        closed._parameters = {**module.inner._parameters, **closed._parameters}
         return closed
 
     def note(self, module: nn.Module) -> str | None:
@@ -74,7 +72,8 @@ class InheritedTwin:
 
 def _kind(module: nn.Module) -> LayerType | None:
     """The plain layer type that a module's class comes from."""
-    if isinstance(module, Inherited) or module._parameters.get("weight") is None:
-        return None
     found = (k for k in LAYER_TYPES.values() if isinstance(module, k.module))
-    return next((k for k in found if not isinstance(k, OwnLayout)), None)
+    kind = next((k for k in found if not isinstance(k, OwnLayout)), None)
+    if kind is None or isinstance(module, Inherited):
+        return None
+    return None if module._parameters.get("weight") is None else kind
