@@ -101,6 +101,7 @@ def canonical_path(
     a: Float64[Tensor, "in in"],
     g: Float64[Tensor, "out out"],
     ranks: Sequence[int],
+    seen: Float64[Tensor, "out in"] | None = None,
 ) -> list[CanonicalFactors]:
     """Factors of several ranks in a few steps each, from the largest rank down.
 
@@ -117,6 +118,7 @@ def canonical_path(
         a: damped second moment of the patches, in = c · k ordered (c, k).
         g: damped second moment of the output gradients.
         ranks: numbers of components.
+        seen: ``W A``, if it is known.
 
     Returns:
         Factors by ascending rank.
@@ -129,7 +131,7 @@ def canonical_path(
     few = max(ranks)
     if few > _SUBSPACE * kernel.shape[1]:
         return _walked(kernel, a, g, ranks)
-    inner = channel_subspace(kernel, a, g, few)
+    inner = channel_subspace(kernel, a, g, few, seen)
     return [_lifted(f, inner) for f in _walked(inner.kernel, inner.a, g, ranks)]
 
 

@@ -36,12 +36,13 @@ def channel_subspace(
     a: Float64[Tensor, "in in"],
     g: Float64[Tensor, "out out"],
     few: int,
+    seen: Float64[Tensor, "out in"] | None = None,
 ) -> ChannelSubspace:
     """The directions that are best if ``A`` is a moment of the channels times the identity.
 
     The kernel on them is the least-squares fit under the full ``A``.
 
-    Cost: O(few·in² + out·in² + c³).
+    Cost: O(few·in² + c³), and O(out·in²) unless ``W A`` is given as ``seen``.
     """
     out, c, k = kernel.shape
     blocks = a.view(c, k, c, k)
@@ -57,6 +58,7 @@ def channel_subspace(
     inner = (inner + inner.mT) / 2
     cross = kernel.flatten(1) @ onto.mT
     fitted = torch.cholesky_solve(cross.mT, factor(inner, check=False)).mT
-    whole = ((g @ kernel.flatten(1) @ a) * kernel.flatten(1)).sum()
+    seen = kernel.flatten(1) @ a if seen is None else seen
+    whole = ((g @ kernel.flatten(1)) * seen).sum()
     left = 0.5 * float(whole - ((g @ fitted) * cross).sum())
     return ChannelSubspace(basis, fitted.reshape(out, few, k), inner, max(0.0, left))

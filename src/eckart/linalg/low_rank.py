@@ -13,7 +13,7 @@ from torch import Tensor
 
 from eckart.linalg.admissible import admissible_problem, admissible_stack
 from eckart.linalg.balance import balanced
-from eckart.linalg.whitening import factor
+from eckart.linalg.whitening import factor, solved_transposed
 
 Matrix = Float64[Tensor, "groups out in"]
 Inputs = Float64[Tensor, "groups in in"]
@@ -50,13 +50,18 @@ class NestedFactors:
 
 
 def output_projection(
-    weight: Matrix, a: Inputs, g: Outputs | None = None, *, check: bool = True
+    weight: Matrix,
+    a: Inputs,
+    g: Outputs | None = None,
+    *,
+    seen: Matrix | None = None,
+    check: bool = True,
 ) -> NestedFactors:
     """The optimal factors under ``A`` and ``G``: ``M = G^-½ Uᵣ Uᵣᵀ G^½ W``.
 
     The columns of ``U`` are the leading eigenvectors of ``G^½ W A Wᵀ G^½``. ``A`` is never
-    inverted, and full rank gives ``W`` back. Without ``g``, ``G = I``. With ``check=False`` the
-    caller has checked the input.
+    inverted, and full rank gives ``W`` back. Without ``g``, ``G = I``. Who has ``W A`` gives it as
+    ``seen``. With ``check=False`` the caller has checked the input.
 
     Source: Eckart and Young 1936 in the metric of K-FAC (Martens and Grosse 2015, 1503.05671).
     Cost: O(out·in² + out²·in + out³).
@@ -66,12 +71,12 @@ def output_projection(
         weight, a, given = admissible_problem(weight, a, white if g is None else g)
         g = None if g is None else given
     if g is None:
-        values, vectors = _principal(weight, a)
+        values, vectors = _principal(weight, a, seen)
         return NestedFactors(vectors, vectors.mT @ weight, _tails(values))
     lift = factor(g, check=False)
     lifted = lift.mT @ weight
-    values, vectors = _principal(lifted, a)
-    left = _solved_transposed(lift, vectors)
+    values, vectors = _principal(lifted, a, None if seen is None else lift.mT @ seen)
+    left = solved_transposed(lift, vectors)
     return NestedFactors(left, vectors.mT @ lifted, _tails(values))
 
 
@@ -130,28 +135,18 @@ def nested_losses(
     return 0.5 * torch.cat([corner, corner.new_zeros(1)]).clamp_min(0)
 
 
-def _principal(weight: Matrix, a: Inputs) -> tuple[Tensor, Tensor]:
+def _principal(weight: Matrix, a: Inputs, seen: Matrix | None) -> tuple[Tensor, Tensor]:
     """Leading eigenpairs of ``W A Wᵀ``, or of ``Fᵀ Wᵀ W F`` with ``A = F Fᵀ`` if it is smaller.
 
     Either way the vectors are orthonormal and span the columns of ``W F``, however small the values
     are.
     """
     if weight.shape[1] <= weight.shape[2]:
-        return _leading(weight @ a @ weight.mT, weight.shape[1])
+        seen = weight @ a if seen is None else seen
+        return _leading(seen @ weight.mT, weight.shape[1])
     reduced = weight @ factor(a, check=False)
     values, vectors = _leading(reduced.mT @ reduced, weight.shape[2])
     return values, torch.linalg.qr(reduced @ vectors).Q
-
-
-def _solved_transposed(lift: Tensor, vectors: Tensor) -> Tensor:
-    """``lift⁻ᵀ vectors``, by substitution if ``lift`` is triangular."""
-    triangular = torch.equal(lift, lift.tril())
-    solved: Tensor = (
-        torch.linalg.solve_triangular(lift.mT, vectors, upper=True)
-        if triangular
-        else torch.linalg.solve(lift.mT, vectors)
-    )
-    return solved
 
 
 def _leading(symmetric: Float64[Tensor, "groups n n"], count: int) -> tuple[Tensor, Tensor]:

@@ -19,9 +19,10 @@ from torch import Tensor
 from eckart.errors import InputError, NonFiniteError
 from eckart.linalg.admissible import admissible_problem
 from eckart.linalg.balance import balanced
-from eckart.linalg.whitening import factor, roots
+from eckart.linalg.whitening import factor, roots, solved_transposed
 
 Kernel = Float64[Tensor, "groups out c kh kw"]
+Blocks = Float64[Tensor, "groups c kh kw c kh kw"]
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,26 @@ def separable_factors(
         raise InputError(f"max_rank={max_rank}: expected at least 1")
     if check:
         kernel, a, g = admissible_problem(kernel, a, g)
-    groups, _, c, kh, kw = kernel.shape
+    blocks = a.reshape(len(a), *kernel.shape[2:], *kernel.shape[2:])
+    seen = (kernel.flatten(2) @ a).reshape(kernel.shape)
+    return factors_of_blocks(kernel, blocks, seen, g, max_rank)
+
+
+def factors_of_blocks(
+    kernel: Kernel,
+    blocks: Blocks,
+    seen: Kernel,
+    g: Float64[Tensor, "groups out out"],
+    max_rank: int,
+) -> SeparableFactors:
+    """The same, with ``A`` by its axes and with ``W A``; both may be views in another order."""
+    kw = kernel.shape[-1]
     values, vectors = torch.linalg.eigh(g)
     values = values.clamp_min(values[..., -1:] * torch.finfo(g.dtype).eps)
-    lifted = (vectors * values.sqrt()[:, None, :]).mT @ kernel.flatten(2)
-    first = _first_factor(lifted.reshape(kernel.shape), a, max_rank)
-    crossed = lifted @ a
-    gram = _basis_gram(first, a.reshape(groups, c, kh, kw, c, kh, kw))
+    lift = (vectors * values.sqrt()[:, None, :]).mT
+    lifted, crossed = lift @ kernel.flatten(2), lift @ seen.flatten(2)
+    first = _first_factor(lifted.reshape(kernel.shape), blocks, max_rank)
+    gram = _basis_gram(first, blocks)
     triangle, rank = _nested_cholesky(gram, kw)
     first = first[:, :rank]
     moment = torch.einsum("gocyx,grcy->gorx", crossed.reshape(kernel.shape), first).flatten(2)
@@ -104,7 +118,7 @@ def separable_factors(
     return SeparableFactors(first, targets, triangle, unlift, losses)
 
 
-def _basis_gram(first: Tensor, a: Tensor) -> Float64[Tensor, "groups basis basis"]:
+def _basis_gram(first: Tensor, a: Blocks) -> Float64[Tensor, "groups basis basis"]:
     """Second moment of the first factor's outputs, with entries ordered (rank, kx)."""
     groups, rank, c, kh = first.shape
     kw, rows = a.shape[3], first.flatten(2)
@@ -129,10 +143,11 @@ def _nested_cholesky(gram: Tensor, kw: int) -> tuple[Float64[Tensor, "groups bas
             raise NonFiniteError("a second moment is not positive definite; raise the damping")
 
 
-def _first_factor(lifted: Kernel, a: Tensor, max_rank: int) -> Float64[Tensor, "groups rank c kh"]:
+def _first_factor(
+    lifted: Kernel, blocks: Blocks, max_rank: int
+) -> Float64[Tensor, "groups rank c kh"]:
     """Leading directions, as if ``A`` were the Kronecker product of its two marginals."""
     groups, out, c, kh, kw = lifted.shape
-    blocks = a.reshape(groups, c, kh, kw, c, kh, kw)
     vertical = blocks.diagonal(dim1=3, dim2=6).mean(-1).reshape(groups, c * kh, c * kh)
     across = roots(torch.einsum("gcyxcyz->gxz", blocks), check=False)[0]
     smoothed = torch.einsum("gocyx,gxz->gcyzo", lifted, across)
@@ -147,7 +162,7 @@ def _first_factor(lifted: Kernel, a: Tensor, max_rank: int) -> Float64[Tensor, "
     spanned = vectors[..., :rank]
     if not inner:
         spanned, _ = torch.linalg.qr(spread @ spanned)  # completes groups of lower rank
-    first: Tensor = torch.linalg.solve(root.mT, spanned)
+    first = solved_transposed(root, spanned)
     return first.mT.reshape(groups, rank, c, kh)
 
 

@@ -70,6 +70,17 @@ def factor(gram: Float64[Tensor, "*b n n"], *, check: bool = True) -> Float64[Te
     return lower if not info.any() else roots(gram, check=False)[0]
 
 
+def solved_transposed(lift: Tensor, vectors: Tensor) -> Tensor:
+    """``lift⁻ᵀ vectors``, by substitution if ``lift`` is triangular."""
+    triangular = torch.equal(lift, lift.tril())
+    solved: Tensor = (
+        torch.linalg.solve_triangular(lift.mT, vectors, upper=True)
+        if triangular
+        else torch.linalg.solve(lift.mT, vectors)
+    )
+    return solved
+
+
 def quadratic_loss(
     change: Float64[Tensor, "*b out in"],
     a: Float64[Tensor, "*b in in"],

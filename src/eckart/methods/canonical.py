@@ -58,8 +58,8 @@ class Canonical:
         if problem.narrowed or not ranks:
             return CanonicalState(piece, ())
         kernel = flat.weight[0].unflatten(1, (flat.piece.inputs, -1))
-        a, g = flat.a[0], flat.g[0]
-        return CanonicalState(piece, tuple(canonical_path(kernel, a, g, ranks)))
+        found = canonical_path(kernel, flat.a[0], flat.g[0], ranks, flat.seen[0])
+        return CanonicalState(piece, tuple(found))
 
     def losses(self, state: CanonicalState) -> list[tuple[Form, float]]:
         """The forms of the ranks that were searched."""

@@ -115,9 +115,15 @@ def svd(problem: Problem) -> NestedFactors:
     return truncated_svd(problem.weight, problem.a, problem.g, check=False)
 
 
+def _seen(problem: Problem) -> Tensor | None:
+    """``W A`` where the decomposition begins with it, which is on the smaller side."""
+    _, out, inputs = problem.weight.shape
+    return problem.seen if out <= inputs else None
+
+
 def activation_svd(problem: Problem) -> NestedFactors:
     """Optimal under ``A`` alone: preserves the layer's outputs (the rule of SVD-LLM)."""
-    factors = output_projection(problem.weight, problem.a, check=False)
+    factors = output_projection(problem.weight, problem.a, seen=_seen(problem), check=False)
     losses = nested_losses(factors.left, factors.right, problem.a, problem.g, check=False)
     return NestedFactors(factors.left, factors.right, losses)
 
@@ -125,6 +131,7 @@ def activation_svd(problem: Problem) -> NestedFactors:
 def weighted_svd(problem: Problem) -> NestedFactors:
     """Optimal under ``A`` and ``G``: preserves the network's output."""
     if problem.g_scale is None:
-        return output_projection(problem.weight, problem.a, problem.g, check=False)
-    factors = output_projection(problem.weight, problem.a, check=False)  # no out × out matrix
+        known = problem.weight, problem.a, problem.g
+        return output_projection(*known, seen=_seen(problem), check=False)
+    factors = output_projection(problem.weight, problem.a, seen=_seen(problem), check=False)
     return NestedFactors(factors.left, factors.right, problem.g_scale * factors.losses)

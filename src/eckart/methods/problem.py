@@ -73,6 +73,11 @@ class Problem:
     def g(self) -> Float64[Tensor, "groups out out"]:
         return self._g() if callable(self._g) else self._g
 
+    @cached_property
+    def seen(self) -> Float64[Tensor, "groups out in"]:
+        """``W A``, which nearly every decomposition begins with; O(out·in²)."""
+        return self.weight @ self.a
+
     def spread(self, right: Float[Tensor, "groups rank _"]) -> Float[Tensor, "groups rank in"]:
         """A factor of ``weight`` as one of the layer: the same, but before a table's small matrix.
 

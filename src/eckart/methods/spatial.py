@@ -13,9 +13,11 @@ from math import prod
 from typing import final
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
-from eckart.linalg import SeparableFactors, separable_factors, separable_refined
+from eckart.linalg import SeparableFactors, separable_refined
+from eckart.linalg.separable import factors_of_blocks
 from eckart.methods.adjoint import as_convolution, weights_in
 from eckart.methods.problem import Problem
 from eckart.methods.refining import Refined
@@ -77,7 +79,8 @@ class Spatial:
         """Both kernels after some steps under the full ``A``, group by group."""
         axes, (first, second) = _found(state, form)
         flat = as_convolution(problem)
-        kernel, a = _regrouped(flat, axes)
+        kernel = _kernel(flat.weight, flat.piece, axes).contiguous()
+        a = _blocks(flat.a, flat.piece, axes).reshape(flat.a.shape)
         groups = zip(kernel, a, flat.g, first, second, strict=True)
         pairs = [separable_refined(*group) for group in groups]
         kernels = torch.stack([p.first for p in pairs]), torch.stack([p.second for p in pairs])
@@ -104,7 +107,7 @@ def spatial_form(piece: Piece, axes: Axes, rank: int) -> Form:
 @lru_cache
 def _halves(piece: Piece, axes: Axes) -> tuple[Piece, Piece]:
     """Both pieces of a form, for all ranks."""
-    others = tuple(axis for axis in range(len(piece.kernel)) if axis not in axes)
+    others = _others(piece, axes)
     start, end = (others, axes) if piece.transposed else (axes, others)
     return replace(piece.on(start), bias=False), piece.on(end)
 
@@ -120,23 +123,34 @@ def _found(state: SpatialState, form: Form) -> tuple[Axes, tuple[Tensor, Tensor]
 
 def _factors(problem: Problem, axes: Axes) -> SeparableFactors:
     """Factors with the kernel along some axes first, up to the break-even rank."""
-    kernel, a = _regrouped(problem, axes)
+    kernel = _kernel(problem.weight, problem.piece, axes).contiguous()
     (groups, out), (c, tall, wide) = kernel.shape[:2], kernel.shape[2:]
     break_even = problem.piece.weights // (groups * (c * tall + out * wide))
-    return separable_factors(kernel, a, problem.g, max(1, break_even), check=False)
+    blocks = _blocks(problem.a, problem.piece, axes)
+    seen = _kernel(problem.seen, problem.piece, axes)
+    return factors_of_blocks(kernel, blocks, seen, problem.g, max(1, break_even))
 
 
-def _regrouped(problem: Problem, axes: Axes) -> tuple[Tensor, Tensor]:
-    """The kernel as (groups, out, c, some axes, the others), and its ``A``."""
-    piece = problem.piece
-    groups, out, row = piece.matrix_shape
-    others = [axis for axis in range(len(piece.kernel)) if axis not in axes]
-    entries = torch.arange(row).reshape(-1, *piece.kernel)
-    order = entries.permute(0, *(1 + axis for axis in [*axes, *others])).flatten()
-    weight, a = problem.weight, problem.a
-    if not torch.equal(order, entries.flatten()):
-        order = order.to(a.device)
-        weight, a = weight[..., order], a[:, order][..., order]
+def _kernel(matrix: Tensor, piece: Piece, axes: Axes) -> Float64[Tensor, "groups out c tall wide"]:
+    """A matrix like the weight by channels, some axes, and the others."""
+    groups, out, _ = piece.matrix_shape
+    channels = piece.inputs // groups
     tall = prod(piece.kernel[axis] for axis in axes)
-    kernel = weight.reshape(groups, out, piece.inputs // groups, tall, -1)
-    return kernel.contiguous(), a
+    order = (0, 1, 2, *(3 + axis for axis in (*axes, *_others(piece, axes))))
+    by_axis = matrix.reshape(groups, out, channels, *piece.kernel).permute(order)
+    return by_axis.reshape(groups, out, channels, tall, -1)
+
+
+def _blocks(a: Tensor, piece: Piece, axes: Axes) -> Float64[Tensor, "groups c t w c t w"]:
+    """``A`` by the same axes, both its rows and its columns; a view for kernels of two axes."""
+    channels, count = piece.inputs // piece.groups, len(piece.kernel)
+    tall = prod(piece.kernel[axis] for axis in axes)
+    wide = prod(piece.kernel) // tall
+    order = [0, *(1 + axis for axis in (*axes, *_others(piece, axes)))]
+    both = (0, *(1 + at for at in order), *(2 + count + at for at in order))
+    by_axis = a.reshape(len(a), *(channels, *piece.kernel) * 2).permute(both)
+    return by_axis.reshape(len(a), *(channels, tall, wide) * 2)
+
+
+def _others(piece: Piece, axes: Axes) -> Axes:
+    return tuple(axis for axis in range(len(piece.kernel)) if axis not in axes)

@@ -8,7 +8,8 @@ from typing import final
 
 from torch import Tensor
 
-from eckart.linalg import NestedTucker, separable_factors
+from eckart.linalg import NestedTucker
+from eckart.linalg.separable import factors_of_blocks
 from eckart.methods.adjoint import as_convolution, convolution, weights_in
 from eckart.methods.problem import Problem
 from eckart.records import Form, Piece
@@ -32,7 +33,7 @@ class TuckerTwoState:
 @final
 @dataclass(frozen=True)
 class TuckerTwo:
-    """Both channel axes at once: inputs by ``separable_factors``, the rest optimal given these.
+    """Both channel axes at once: inputs by separable factors, the rest optimal given these.
 
     The mixing of the inputs is optimal if ``A`` is a product of a moment of the channels and one of
     the positions. The other two kernels are the least-squares solution under the whole ``A``.
@@ -55,7 +56,9 @@ class TuckerTwo:
         channels = flat.piece.inputs // flat.piece.groups
         kernel = flat.weight.unflatten(2, (channels, 1, -1))
         ranks = grid(channels)
-        factors = separable_factors(kernel, flat.a, flat.g, ranks[-1], check=False)
+        by_axis = kernel.shape[2:]
+        blocks, seen = flat.a.reshape(-1, *by_axis, *by_axis), flat.seen.reshape(kernel.shape)
+        factors = factors_of_blocks(kernel, blocks, seen, flat.g, ranks[-1])
         return TuckerTwoState(problem.piece, NestedTucker.behind(factors, ranks))
 
     def losses(self, state: TuckerTwoState) -> list[tuple[Form, float]]:

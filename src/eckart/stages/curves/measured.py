@@ -43,7 +43,7 @@ _MOST = 50.0  # the ratio of a removal is believed up to this factor
 _FURTHEST = 4.0  # and that of a truncation up to this
 _TINY = 1e-12
 _READERS = 9  # layers at which factors are measured; their median counts
-_MOST_WORK = 4e11  # multiply-adds of all forward passes of ``coherent``: some ten seconds
+_MOST_WORK = 4e10  # multiply-adds of all forward passes of ``coherent``: some seconds
 _FEWEST = 8  # examples, whatever they cost
 
 

@@ -15,7 +15,7 @@ from eckart.records import ChannelGroup, Offer, Option
 from eckart.records.offer import AUTO, DAMPING
 from eckart.records.shrinkage import Shrinkage
 
-_MOST_BYTES = 2**29  # of the problems that are held, because each is asked for several times
+_MOST_BYTES = 2**30  # of the problems that are held, because each is asked for several times
 
 
 @dataclass
@@ -77,7 +77,7 @@ class Bench:
 def _nbytes(problem: Problem) -> int:
     """Bytes of a problem's matrices, once all of them are needed."""
     groups, out, inputs = problem.piece.moment_shape
-    return 8 * groups * (out * inputs + inputs * inputs + out * out)
+    return 8 * groups * (2 * out * inputs + inputs * inputs + out * out)
 
 
 def half_sized(problem: Problem, options: Sequence[Option]) -> Option | None:
