@@ -245,6 +245,22 @@ class _Noisy(nn.Linear):
         )
 
 
+class _Own(nn.Module):
+    """A linear layer that somebody wrote by hand, in one of three ways."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        shape = (10, WIDTH) if how == "linear" else (WIDTH, 10)
+        self.how, self.matrix = how, nn.Parameter(torch.zeros(shape))
+        self.offset = nn.Parameter(torch.zeros(10)) if how != "product" else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.how == "linear":
+            return functional.linear(x, self.matrix, self.offset)
+        y = x @ (0.5 * self.matrix) if self.how == "scaled" else x @ self.matrix
+        return y if self.offset is None else y + 3 * self.offset
+
+
 class _Looking(nn.Module):
     """A table of some kind, for inputs that are floating numbers."""
 
@@ -310,6 +326,9 @@ CASES |= {
     "scaled-words": Case(lambda: _Looking(_Scaled()), (_x(4, WIDTH),)),
     "activated": Case(_Activated, _IMAGES),
     "noisy": Case(lambda: _Noisy(WIDTH, 10), _SELF[:1]),
+    "own-linear": Case(lambda: _Own("linear"), _SELF[:1]),
+    "own-product": Case(lambda: _Own("product"), _SELF[:1], computed=True),
+    "own-scaled": Case(lambda: _Own("scaled"), _SELF[:1], computed=True),
     "spectral-table": Case(
         lambda: _Looking(spectral_norm(nn.Embedding(9, 6))),
         (_x(4, WIDTH),),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from eckart import Budget, allocate, apply, calibrate, curves, factorize, find_rank, heal, measure
 from eckart.errors import LeftDenseWarning
 from eckart.layers import Factored
+from eckart.network.survey import survey
 from eckart.network.twins import Recurrent, closed, composites, notes, opened
 
 INPUTS, STATE, CLASSES, STEPS = 12, 16, 5, 9
@@ -160,7 +161,7 @@ def test_a_computed_weight_is_said_in_the_plan():
     assert type(plan).loads(plan.dumps()).notes == plan.notes
 
 
-def test_a_subclass_that_computes_something_else_is_left_alone():
+def test_a_subclass_that_computes_something_else_keeps_its_forward_around_the_layer():
     class Clamped(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x.clamp(-5, 5))
@@ -178,8 +179,13 @@ def test_a_subclass_that_computes_something_else_is_left_alone():
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x) + self.more(x)
 
-    model = nn.Sequential(Clamped(4, 4), Noisy(4, 4), Adapted())
-    assert composites(model) == []
+    model, x = nn.Sequential(Clamped(4, 4), Noisy(4, 4), Adapted()), 9 * torch.randn(5, 4)
+    assert [c.twin.name for c in composites(model)] == ["inherited"] * 3
+    assert set(survey(opened(model))[0]) == {"0.inner", "1.inner", "2.inner", "2.more"}
+    torch.manual_seed(0)
+    expected = model(x)
+    torch.manual_seed(0)
+    assert torch.equal(opened(model)(x), expected)
 
 
 def test_tied_and_hooked_modules_are_left_alone():

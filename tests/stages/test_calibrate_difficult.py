@@ -44,7 +44,7 @@ def without_gradients(layer: nn.Module, x: Tensor) -> Tensor:
             "never called in calibration",
         ),
         (lambda layer, x: x @ layer.weight.T, READ),
-        (lambda layer, x: torch.einsum("oi,ni->no", layer.weight, x), READ),
+        (lambda layer, x: torch.einsum("oi,ni->no", layer.weight, x), f"{READ}, with einsum"),
     ],
     ids=["no_grad", "detached", "never called", "its dtype is read", "weight.T", "einsum"],
 )
@@ -138,9 +138,15 @@ def test_an_unbatched_convolution():
     torch.testing.assert_close(moments.a("conv")[0], x.T @ x / 64, **tolerance(torch.float32))
 
 
-class Special(nn.Linear):
+class Special(nn.Module):
+    """A layer of a class of its own, whose weight has three axes."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2, inputs, outputs))
+
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x).tanh()
+        return x @ self.weight.mean(0)
 
 
 def tied() -> nn.Module:

@@ -17,6 +17,7 @@ from eckart.network.twins.opening import (
     notes,
     opened,
 )
+from eckart.network.twins.own_product_twin import OwnProductTwin
 from eckart.network.twins.placing import put, with_twins
 from eckart.network.twins.recurrent import Recurrent
 from eckart.network.twins.recurrent_twin import RecurrentTwin
@@ -24,14 +25,15 @@ from eckart.network.twins.registry import TWINS, Multiplies, Twin, register_twin
 from eckart.network.twins.same_padding import SamePadded
 from eckart.network.twins.weight_twin import WeightTwin
 
-register_twin(AttentionTwin())
-register_twin(EncoderTwin())
-register_twin(RecurrentTwin())
-register_twin(CellTwin())
-register_twin(BilinearTwin())
-register_twin(BagTwin())
-register_twin(WeightTwin())
+register_twin(OwnProductTwin())  # from the most general to the most special
 register_twin(InheritedTwin())
+register_twin(WeightTwin())
+register_twin(BagTwin())
+register_twin(BilinearTwin())
+register_twin(CellTwin())
+register_twin(RecurrentTwin())
+register_twin(EncoderTwin())
+register_twin(AttentionTwin())
 
 __all__ = [
     "TWINS",
@@ -46,6 +48,7 @@ __all__ = [
     "EncoderTwin",
     "InheritedTwin",
     "Multiplies",
+    "OwnProductTwin",
     "Pairs",
     "Recurrent",
     "RecurrentTwin",

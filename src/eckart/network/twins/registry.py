@@ -56,5 +56,5 @@ def register_twin(twin: Twin) -> None:
 
 
 def twin_of(module: nn.Module) -> Twin | None:
-    """The twin by which a module is opened, if any."""
-    return next((twin for twin in TWINS.values() if twin.applies(module)), None)
+    """The twin by which a module is opened, if any: of several the one registered last."""
+    return next((twin for twin in reversed(TWINS.values()) if twin.applies(module)), None)

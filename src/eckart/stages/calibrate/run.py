@@ -168,7 +168,8 @@ class Run:
         sizes, specs, whole = self.sizes, {}, multiplied(self.task.model)
         for name, module in self.task.layers.items():
             if name not in sums.input_of:
-                reasons[name] = _READ if self.reached.reads(module) else _NOT_CALLED
+                read = f"{_READ}{self.reached.reader(module)}"
+                reasons[name] = read if self.reached.reads(module) else _NOT_CALLED
             elif sums.rows[sums.input_of[name]] == 0:
                 reasons[name] = "no row reached it in calibration"
             elif self.metric is not None and not self._has_gradients(name):
