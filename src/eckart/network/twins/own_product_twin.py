@@ -62,7 +62,7 @@ class OwnProductTwin:
         closed = with_twins(module, {})
         closed.__class__ = type(module).__bases__[1]
         del closed._modules[INNER]
-        own = {matrix.weight: module.inner.weight}
+        own: dict[str, nn.Parameter | None] = {matrix.weight: module.inner.weight}
         own |= {} if matrix.bias is None else {matrix.bias: module.inner.bias}
         closed._parameters = {**own, **closed._parameters}
         return closed
