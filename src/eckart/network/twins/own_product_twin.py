@@ -62,8 +62,9 @@ class OwnProductTwin:
         closed = with_twins(module, {})
         closed.__class__ = type(module).__bases__[1]
         del closed._modules[INNER]
-        own: dict[str, nn.Parameter | None] = {matrix.weight: module.inner.weight}
-        own |= {} if matrix.bias is None else {matrix.bias: module.inner.bias}
+        inner = module.inner._parameters
+        own = {matrix.weight: inner["weight"]}
+        own |= {} if matrix.bias is None else {matrix.bias: inner["bias"]}
         closed._parameters = {**own, **closed._parameters}
         return closed
 
