@@ -23,12 +23,18 @@ class Made:
     Attributes:
         onnx: the file.
         network: the same network in torch; None where there is none.
+        stored: bytes of that network as it is kept on disk.
         seconds: to make it now; None if it was in the cache.
     """
 
     onnx: Path
     network: Callable[[], nn.Module] | None
+    stored: int | None
     seconds: float | None
+
+    def session(self) -> Session:
+        """The file, loaded on one thread."""
+        return session(self.onnx, codes_once=self.onnx.parent.joinpath(_SAVED).exists())
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +62,15 @@ class Session:
         return dict(zip(names, numbers, strict=True))
 
 
-def session(path: Path) -> Session:
-    """Load a file."""
+def session(path: Path, *, codes_once: bool = False) -> Session:
+    """Load a file; weights in codes may be made once instead of in every call."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    if codes_once:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     providers = ["CPUExecutionProvider"]
     return Session(onnxruntime.InferenceSession(path, options, providers=providers))
 
@@ -73,7 +81,8 @@ def dense(subject: Subject, folder: Path) -> Made:
     def make(path: Path) -> None:
         eckart.export(subject.model, path, subject.example)
 
-    return _cached(folder, make, lambda: subject.model)
+    stored = sum(t.nbytes for t in subject.model.state_dict().values())
+    return _cached(folder, make, lambda: subject.model, lambda: stored)
 
 
 def compressed(subject: Subject, title: str, folder: Path) -> Made:
@@ -88,7 +97,7 @@ def compressed(subject: Subject, title: str, folder: Path) -> Made:
         eckart.save(smaller, saved)
         eckart.export(smaller, path, subject.example)
 
-    return _cached(folder, make, network)
+    return _cached(folder, make, network, lambda: _size(saved))
 
 
 def static_8_bits(subject: Subject, plain: Made, folder: Path) -> Made:
@@ -98,10 +107,10 @@ def static_8_bits(subject: Subject, plain: Made, folder: Path) -> Made:
         from onnxruntime import quantization
 
         kinds = {"weight_type": quantization.QuantType.QInt8}
-        reader = _Reader(session(plain.onnx), subject.few)
+        reader = _Reader(plain.session(), subject.few)
         quantization.quantize_static(plain.onnx, path, reader, per_channel=True, **kinds)
 
-    return _cached(folder, make, None)
+    return _cached(folder, make)
 
 
 def dynamic_8_bits(subject: Subject, plain: Made, folder: Path) -> Made:
@@ -113,7 +122,7 @@ def dynamic_8_bits(subject: Subject, plain: Made, folder: Path) -> Made:
         kinds = {"weight_type": quantization.QuantType.QInt8}
         quantization.quantize_dynamic(plain.onnx, path, per_channel=True, **kinds)
 
-    return _cached(folder, make, None)
+    return _cached(folder, make)
 
 
 class _Reader:
@@ -126,8 +135,15 @@ class _Reader:
         return next(self._left, None)
 
 
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
 def _cached(
-    folder: Path, make: Callable[[Path], None], network: Callable[[], nn.Module] | None
+    folder: Path,
+    make: Callable[[Path], None],
+    network: Callable[[], nn.Module] | None = None,
+    stored: Callable[[], int] | None = None,
 ) -> Made:
     path, seconds = folder / _FILE, None
     if not path.exists():
@@ -135,4 +151,4 @@ def _cached(
         partial = folder / f"unfinished-{_FILE}"
         seconds, _ = timed(lambda: make(partial))
         partial.replace(path)
-    return Made(path, network, seconds)
+    return Made(path, network, None if stored is None else stored(), seconds)

@@ -18,7 +18,6 @@ from benchmarks.side_by_side.files import (
     compressed,
     dense,
     dynamic_8_bits,
-    session,
     static_8_bits,
 )
 from benchmarks.side_by_side.four_networks import NETWORKS
@@ -47,9 +46,11 @@ def scores(subject: Subject, files: Mapping[str, Made], results: Results) -> dic
         key = {"network": subject.name, "variant": title}
         known = next((row for row in results.rows if key.items() <= row.items()), None)
         if known is None or file.seconds is not None:
-            score, examples = subject.judge(session(file.onnx))
+            score, examples = subject.judge(file.session())
             known = key | {"score": score, "examples": examples, "made_s": file.seconds}
-        rows[title] = known | {"bytes": file.onnx.stat().st_size}
+        rows[title] = known | {"onnx_bytes": file.onnx.stat().st_size}
+        if file.stored is not None:
+            rows[title]["torch_bytes"] = file.stored
     return rows
 
 
@@ -57,7 +58,7 @@ def times(subject: Subject, files: Mapping[str, Made]) -> dict[str, Row]:
     """Milliseconds of all files and of all networks of torch, each kind in turns."""
     eager, clock = runtime_named("eager"), clock_of(_THREADS, torch.device("cpu"))
     ready = {
-        "ort_ms": {title: session(file.onnx).on(subject.example) for title, file in files.items()},
+        "ort_ms": {title: file.session().on(subject.example) for title, file in files.items()},
         "torch_ms": {
             title: eager.prepare(file.network(), subject.example, _THREADS)
             for title, file in files.items()

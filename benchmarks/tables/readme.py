@@ -6,40 +6,36 @@ from benchmarks.measuring.results_file import Row, committed
 from benchmarks.side_by_side.four_networks import NETWORKS
 from benchmarks.tables.markdown import table
 
-_HEAD = ("", "score", "MB", "ms, ONNX Runtime", "ms, PyTorch")
+_HEAD = ("", "score", "MB, ONNX", "ms, ONNX Runtime", "MB, PyTorch", "ms, PyTorch")
+_TITLES = {"dense": "dense", "peer": "8 bits by ONNX Runtime"}
 
 
 def four_networks() -> str:
     """One block of rows per network: dense, a peer, eckart by budget."""
-    rows = committed("readme")
     lines: list[Sequence[str]] = []
     for name in NETWORKS:
-        found = [row for row in rows if row["network"] == name]
-        if found:
-            first = found[0]
-            examples = f"{first['examples']:,}"
-            title = f"*{first['title']}* ({first['unit']}, {examples} examples; {first['inputs']})"
-            lines += [(title, "", "", "", ""), *map(_line, found)]
+        rows = [row for row in committed("readme") if row["network"] == name]
+        if rows:
+            score = f"{rows[0]['unit']}, {rows[0]['examples']:,} examples"
+            lines.append((f"*{rows[0]['title']}*, {rows[0]['inputs']}", score, *[""] * 4))
+            lines += map(_line, rows)
     return table(_HEAD, lines)
 
 
 def _line(row: Row) -> tuple[str, ...]:
+    name = _TITLES.get(row["variant"], f"**eckart**, `Budget({row['variant']})`")
     return (
-        _variant(row["variant"]),
+        name,
         f"{row['score']:.2f}",
-        _three_digits(row["bytes"] / 1e6),
-        _three_digits(row["ort_ms"]),
-        _three_digits(row["torch_ms"]) if "torch_ms" in row else "–",
+        _short(row["onnx_bytes"] / 1e6),
+        _short(row["ort_ms"]),
+        _short(row["torch_bytes"] / 1e6) if "torch_bytes" in row else "–",
+        _short(row["torch_ms"]) if "torch_ms" in row else "–",
     )
 
 
-def _variant(title: str) -> str:
-    if title in ("dense", "peer"):
-        return {"dense": "dense", "peer": "ONNX Runtime's quantiser, 8 bits"}[title]
-    return f"**eckart**, `Budget({title})`"
-
-
-def _three_digits(value: float) -> str:
+def _short(value: float) -> str:
+    """A number with three digits."""
     return f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
