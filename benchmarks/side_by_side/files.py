@@ -16,27 +16,6 @@ from eckart.running.batches import inputs_of, tensors_in
 _FILE, _SAVED = "network.onnx", "eckart"
 
 
-@dataclass(frozen=True)
-class Made:
-    """A file that runs.
-
-    Attributes:
-        onnx: the file.
-        network: the same network in torch; None where there is none.
-        stored: bytes of that network as it is kept on disk.
-        seconds: to make it now; None if it was in the cache.
-    """
-
-    onnx: Path
-    network: Callable[[], nn.Module] | None
-    stored: int | None
-    seconds: float | None
-
-    def session(self) -> Session:
-        """The file, loaded on one thread."""
-        return session(self.onnx, codes_once=self.onnx.parent.joinpath(_SAVED).exists())
-
-
 @dataclass(frozen=True, eq=False)
 class Session:
     """An ONNX file, loaded on one thread."""
@@ -73,6 +52,27 @@ def session(path: Path, *, codes_once: bool = False) -> Session:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     providers = ["CPUExecutionProvider"]
     return Session(onnxruntime.InferenceSession(path, options, providers=providers))
+
+
+@dataclass(frozen=True)
+class Made:
+    """A file that runs.
+
+    Attributes:
+        onnx: the file.
+        network: the same network in torch; None where there is none.
+        stored: bytes of that network as it is kept on disk.
+        seconds: to make it now; None if it was in the cache.
+    """
+
+    onnx: Path
+    network: Callable[[], nn.Module] | None
+    stored: int | None
+    seconds: float | None
+
+    def session(self) -> Session:
+        """The file, loaded on one thread."""
+        return session(self.onnx, codes_once=self.onnx.parent.joinpath(_SAVED).exists())
 
 
 def dense(subject: Subject, folder: Path) -> Made:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.measuring.clocks import timed
 from benchmarks.measuring.measurement import Measurement
 from benchmarks.measuring.results_file import Results, Row
 from benchmarks.side_by_side.files import (
@@ -27,7 +26,7 @@ from eckart.runtimes import runtime_named
 from eckart.runtimes.clocks import clock_of, interleaved
 
 PEERS = {"static": static_8_bits, "dynamic": dynamic_8_bits}
-_ROUNDS, _SECONDS, _THREADS = 11, 2.0, 1
+_ROUNDS, _THREADS = 11, 1
 
 
 def made(subject: Subject, folder: Path) -> dict[str, Made]:
@@ -54,8 +53,8 @@ def scores(subject: Subject, files: Mapping[str, Made], results: Results) -> dic
     return rows
 
 
-def times(subject: Subject, files: Mapping[str, Made]) -> dict[str, Row]:
-    """Milliseconds of all files and of all networks of torch, each kind in turns."""
+def times(subject: Subject, files: Mapping[str, Made], seconds: float) -> dict[str, Row]:
+    """Milliseconds of all files and of all networks of torch, each kind in turns for some time."""
     eager, clock = runtime_named("eager"), clock_of(_THREADS, torch.device("cpu"))
     ready = {
         "ort_ms": {title: file.session().on(subject.example) for title, file in files.items()},
@@ -67,7 +66,7 @@ def times(subject: Subject, files: Mapping[str, Made]) -> dict[str, Row]:
     }
     rows: dict[str, Row] = {title: {} for title in files}
     for column, runs in ready.items():
-        found = interleaved(list(runs.values()), _ROUNDS, clock, _SECONDS)
+        found = interleaved(list(runs.values()), _ROUNDS, clock, seconds)
         for title, one in zip(runs, found, strict=True):
             rows[title][column] = one.median
     return rows
@@ -79,14 +78,14 @@ def measure(
     *,
     networks: Sequence[str] = tuple(NETWORKS),
     cache: Path = CACHE / "readme",
+    seconds: float = 2.0,
 ) -> None:
     """Score what was not scored, and time everything."""
     results = Results(output)
     for name in networks:
-        seconds, subject = timed(lambda name=name: NETWORKS[name](data))
-        print(f"{name}: read in {seconds:.0f} s", flush=True)
+        subject = NETWORKS[name](data)
         files = made(subject, cache / name)
-        rows, spent = scores(subject, files, results), times(subject, files)
+        rows, spent = scores(subject, files, results), times(subject, files, seconds)
         results.forget(network=name)
         shared = {"title": subject.title, "unit": subject.unit, "inputs": subject.inputs}
         results.add(*(shared | rows[title] | spent[title] for title in files))

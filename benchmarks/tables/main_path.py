@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from textwrap import fill
 
-from benchmarks.measuring.results_file import committed
+from benchmarks.measuring.results_file import Row, committed
 from benchmarks.subjects.reference import NETWORKS
 from benchmarks.tables.markdown import table
 
@@ -31,6 +32,8 @@ NAMES = {
     "torch_pruning_taylor": "Torch-Pruning, Taylor",
     "torch_pruning_l2": "Torch-Pruning, L2",
 }
+
+_WIDTH = 120
 
 
 def frontier(network: str) -> str:
@@ -75,16 +78,24 @@ def outputs() -> str:
     return table(("network: head", "kept", *heads), lines)
 
 
-def headline() -> str:
-    """The README's table: ours and the best-known rules on ResNet-20."""
-    cells = {(r["network"], r["method"], r["keep"]): r["accuracy"] for r in committed("frontier")}
-    keeps = (0.7, 0.5, 0.3)
-    lines = []
-    peers = ("svd_uniform", "svd_llm", "zero_sum_svd", "balf_params", "l2_channels")
-    for method in (*peers, "ours"):
-        texts = [f"{100 * cells['resnet20', method, keep]:.1f}" for keep in keeps]
-        lines.append((NAMES[method], *texts))
-    return table(("ResNet-20 (91.73 %), parameters kept", *map(str, keeps)), lines)
+def equal_parameters() -> str:
+    """The README's sentence: ours and the best-known rules at half of ResNet-20's parameters."""
+    rows = {row["method"]: row for row in committed("frontier") if _is_half(row)}
+    best = ("balf_params", "l2_channels", "zero_sum_svd", "svd_llm", "svd_uniform")
+    others = ", ".join(f"{NAMES[name]} {_percent(rows[name])}" for name in best)
+    return fill(
+        f"At half of the parameters of ResNet-20, eckart keeps {_percent(rows['ours'])} % of "
+        f"{rows['ours']['images']:,} images. Other rules at equal parameters: {others}.",
+        _WIDTH,
+    )
+
+
+def _is_half(row: Row) -> bool:
+    return row["network"] == "resnet20" and row["keep"] == 0.5
+
+
+def _percent(row: Row) -> str:
+    return f"{100 * row['accuracy']:.1f}"
 
 
 def ratios() -> str:
@@ -139,5 +150,5 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "outputs": outputs,
     "ratios": ratios,
     "costs": costs,
-    "headline": headline,
+    "equal parameters": equal_parameters,
 }

@@ -14,6 +14,7 @@ from benchmarks.tables import (
     main_path,
     memory,
     networks,
+    readme,
     robustness,
     seconds,
     shrinkage,
@@ -24,6 +25,7 @@ from benchmarks.tables import (
 
 PAGES = (
     "README.md",
+    "docs/studies.md",
     "docs/transformers.md",
     "docs/results/main-path.md",
     "docs/results/bits.md",
@@ -47,6 +49,7 @@ PARTS = (
     healing,
     language,
     networks,
+    readme,
     robustness,
     seconds,
     shrinkage,

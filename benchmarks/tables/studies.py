@@ -90,7 +90,7 @@ def _row(study: Study) -> Iterator[str]:
     text = path.read_text()
     rows = [row for row in _rows(text) if {study.params, study.accuracy} <= row.keys()]
     course, ours = (_last(rows, where, path) for where in (study.course, study.ours))
-    yield f"[{study.title}]({path})"
+    yield f"[{study.title}]({path.relative_to('docs')})"
     if study.dense is None:
         whole, accuracy = 100.0, re.findall(r"dense network's (\S+) %", text)[0]
     else:

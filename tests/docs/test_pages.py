@@ -79,7 +79,8 @@ def test_the_layer_by_hand_has_the_numbers_of_its_page(capsys: pytest.CaptureFix
 
 @pytest.mark.filterwarnings("ignore::eckart.errors.NoGainWarning")  # the network is tiny
 def test_the_guides_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    pytest.importorskip("sklearn")
+    for package in ("sklearn", "transformers", "onnxruntime"):
+        pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)
     start: dict[str, object] = {}
     first = blocks(DOCS / "quick-start.md", "python")[0].replace("range(20)", "range(5)")
@@ -114,7 +115,8 @@ def test_every_public_name_is_on_one_page_of_the_reference(package):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere_in_the_repository(page: Path):
     prose = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(), flags=re.DOTALL)
-    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", prose)
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)|^\[[^]]+\]: (\S+)$", prose, re.MULTILINE)
+    targets = [inline or below for inline, below in targets]
     paths = [target for target in targets if not re.match(r"https?:", target)]
     missing = [path for path in paths if not (page.parent / path).exists()]
     assert not missing, f"{page}: {missing}"
