@@ -19,7 +19,7 @@ def four_networks() -> str:
             score = f"{rows[0]['unit']}, {rows[0]['examples']:,} examples"
             lines.append((f"*{rows[0]['title']}*, {rows[0]['inputs']}", score, *[""] * 4))
             lines += map(_line, rows)
-    return table(_HEAD, lines)
+    return table(_HEAD, lines) if lines else "Not measured yet: `python -m benchmarks readme`."
 
 
 def _line(row: Row) -> tuple[str, ...]:

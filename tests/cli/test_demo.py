@@ -4,11 +4,15 @@ from functools import partial
 import pytest
 import torch
 
+import eckart.cli.sources.demo_photographs as photographs
 import eckart.cli.sources.demo_studies as demo
 from eckart import Frontier, accuracy, load
 from eckart.cli.sources.demo_networks import load_digits, make_cnn, make_mlp, train
+from eckart.errors import InputError
+from eckart.report.recommended import recommended_point
 
 pytest.importorskip("sklearn")
+pytest.importorskip("onnxscript")
 
 
 def test_digits_are_split_without_overlap():
@@ -46,6 +50,35 @@ def test_the_demo(run, tmp_path, monkeypatch):
     for name in ("report.html", "report-mlp.html"):
         assert (tmp_path / "out" / name).read_text().startswith("<!doctype html>")
     frontier = Frontier.load(tmp_path / "out" / "frontier-cnn.json")
-    (half, _) = frontier.labelled("eckart")
-    model = load(make_cnn(16), tmp_path / "out" / "cnn-0.5")
-    assert sum(p.numel() for p in model.parameters()) == half.measurement.params
+    best = recommended_point(frontier)
+    model = load(make_cnn(16), tmp_path / "out" / "cnn")
+    assert sum(p.numel() for p in model.parameters()) == best.measurement.params
+    assert f"Recommended: eckart, keep {best.keep:g}." in (tmp_path / "out/report.html").read_text()
+    assert (tmp_path / "out" / "cnn.onnx").stat().st_size > 4 * best.measurement.params
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--network", "vgg"), "known: digits, resnet20"),
+        (("--network", "resnet20"), "the folder with its images and weights"),
+    ],
+)
+def test_a_network_that_is_not_there_is_refused(run, words, told):
+    result = run("demo", *words)
+    assert result.exit_code == 2
+    assert told in " ".join(result.output.split())
+
+
+def test_photographs_and_their_network_belong_together(data_root, monkeypatch):
+    pytest.importorskip("datasets")
+    monkeypatch.setattr(photographs, "TESTED", 300)
+    calibration, tested = photographs.photographs(data_root)
+    assert (calibration.examples, tested.examples) == (1000, 300)
+    model = photographs.trained_resnet20(data_root)
+    assert accuracy(tested)(model).value > 0.85
+
+
+def test_a_folder_without_photographs_is_refused(tmp_path):
+    with pytest.raises(InputError, match="has no folder 'cifar10'"):
+        photographs.photographs(tmp_path)

@@ -2,11 +2,14 @@
 
 import shutil
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
+import eckart
 from eckart.records import Score
 from eckart.report import write_report
+from eckart.report.recommended import Taken
 
 pytest.importorskip("selenium", reason="needs selenium to steer the browser")
 from selenium import webdriver
@@ -49,12 +52,17 @@ def browser(tmp_path_factory):
 def opened(browser, tmp_path):
     """Opens a frontier's report and, at the end, insists on a silent console."""
 
-    def open_report(frontier, curves, width=1200, **rest):
+    def open_report(frontier, curves, width=1200, whole=True, **rest):
         path = tmp_path / "report.html"
         write_report(frontier, curves, path, command="eckart frontier", **rest)
         metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 700}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         browser.get(path.as_uri())
+        if whole:
+            for every in browser.find_elements(
+                By.CSS_SELECTOR, 'input[name="height"][value="all"]'
+            ):
+                every.click()
         return browser
 
     yield open_report
@@ -133,7 +141,7 @@ def test_cost_is_switched(opened, frontier, curves):
     where = point(page, 7).get_attribute("transform")
     one(page, 'input[value="latency"]').click()
     assert point(page, 7).get_attribute("transform") != where
-    assert "fraction of dense latency" in one(page, "#frontier").text
+    assert "milliseconds; dense has" in one(page, "#frontier").text
     one(page, 'input[value="near"]').click()
     assert 1 < len(all_of(page, "#frontier .point")) < len(frontier.points)
 
@@ -316,13 +324,92 @@ def test_a_point_is_made_again(opened, frontier, curves):
     page = opened(frontier, curves, point_command=lambda p: f"make {p.label} {p.keep}")
     point(page, 5).click()
     texts = [code.text for code in all_of(page, "#recipes code")]
-    assert texts == [
-        "make eckart 0.6",
-        "smaller = eckart.apply(model, frontier.points[5].plan, moments)",
-    ]
+    assert texts[0] == "make eckart 0.6"
+    assert texts[1].split("\n")[1] == (
+        'plan = eckart.Plan.loads(pathlib.Path("plan-eckart-keep-0.6.json").read_text())'
+    )
     page.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["clipboardReadWrite"]})
-    one(page, "#recipes button").click()
-    WebDriverWait(page, 3).until(lambda _: one(page, "#recipes button").text == "Copied")
+    copy = '[aria-label="Copy: eckart, keep 0.6, on the command line"]'
+    one(page, copy).click()
+    WebDriverWait(page, 3).until(lambda _: one(page, copy).text == "Copied")
+
+
+def test_the_python_of_the_page_runs_on_the_plan_that_it_hands_out(
+    opened, frontier, curves, tmp_path, monkeypatch
+):
+    page = opened(frontier, curves)
+    settings = {"behavior": "allow", "downloadPath": str(tmp_path)}
+    page.execute_cdp_cmd("Browser.setDownloadBehavior", settings)
+    point(page, 5).click()
+    next(b for b in all_of(page, "#recipes button") if b.text == "Download the plan").click()
+    file = tmp_path / "plan-eckart-keep-0.6.json"
+    WebDriverWait(page, 5).until(lambda _: file.exists())
+    (code,) = [code.text for code in all_of(page, "#recipes code")]
+    calls = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(eckart, "calibrate", lambda *given: given)
+    monkeypatch.setattr(eckart, "apply", lambda *given: calls.append(given))
+    exec(compile(code, "report.html", "exec"), {"model": "model", "batches": "batches"})
+    assert calls == [("model", frontier.points[5].plan, ("model", "batches"))]
+
+
+def test_the_page_opens_near_the_recommended_point_in_megabytes(opened, frontier, curves):
+    page = opened(frontier, curves, whole=False)
+    checked = [box.get_attribute("value") for box in all_of(page, "#switches input:checked")]
+    assert checked == ["bytes", "near"]
+    assert "megabytes; dense has" in one(page, "#frontier").text
+    assert one(page, ".verdict strong").text == "Recommended: eckart, keep 0.8."
+    assert one(page, "#totals-title").text == "eckart, keep 0.8"
+
+
+def test_files_are_offered_with_the_point_they_hold(opened, frontier, curves, tmp_path):
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "weights").write_bytes(b"x" * 2_000_000)
+    (tmp_path / "my net.onnx").write_bytes(b"x" * 1_230_000)
+    files = {tmp_path / "net": "for eckart.load", tmp_path / "my net.onnx": "for others"}
+    page = opened(frontier, curves, taken=Taken(files, "one\ntwo"))
+    cells = [row.text for row in all_of(page, "#take tbody tr")]
+    assert cells == ["net/ 2.00 MB for eckart.load", "my net.onnx 1.23 MB for others"]
+    assert one(page, "#take a").get_attribute("href").endswith("/my%20net.onnx")
+    point(page, 7).click()
+    assert not one(page, "#take").is_displayed()
+
+
+def test_what_stayed_dense_is_listed_largest_first(opened, frontier, curves):
+    page = opened(frontier, curves)
+    point(page, 7).click()
+    sizes = [int(line.text.split()[0].replace(",", "")) for line in all_of(page, "#stayed dd")]
+    stayed = set(curves.specs) - set(frontier.points[7].plan.choices)
+    assert sizes == sorted((curves.specs[name].dense.params for name in stayed), reverse=True)
+    name = one(page, "#stayed dt").text
+    assert one(page, "#stayed dd").text.endswith(frontier.points[7].plan.dense[name])
+
+
+# What a screen reader says, from the browser's own tree of the page.
+NAMED = {"button", "combobox", "radio", "checkbox", "image", "img", "heading", "link", "table"}
+NAMED |= {"region", "radiogroup", "columnheader", "rowheader"}
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_a_screen_reader_finds_its_way(opened, narrowed, coupled, width):
+    page = opened(narrowed, coupled, width)
+    tree = page.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    said = [
+        (node["role"]["value"], node.get("name", {}).get("value", ""))
+        for node in tree
+        if not node["ignored"]
+    ]
+    assert [role for role, name in said if role in NAMED and not name.strip()] == []
+    assert {"banner", "main", "contentinfo"} <= {role for role, _ in said}
+    levels = [int(h.tag_name[1]) for h in all_of(page, "h1, h2, h3, h4") if h.is_displayed()]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    order = [h.text for h in all_of(page, ".verdict strong, h2")]
+    wanted = ["Recommended: eckart, keep 0.8.", "What is lost for what is saved", "Layer by layer"]
+    assert [name for name in order if name in wanted] == wanted
+    assert order[-1] == "Make it again"
+    assert page.execute_script("return document.documentElement.lang") == "en"
 
 
 def test_without_scores_losses_are_drawn(opened, unscored, curves):

@@ -8,6 +8,12 @@ from eckart.records import Curves, Frontier, Plan
 from eckart.records.plans import NARROWED
 from eckart.report.selection import MAIN
 
+LOSS_SENTENCE = (
+    "Half the squared change of the network’s outputs that is expected on one example, predicted "
+    "from one pass over the data before anything was built: relative to how much the outputs vary, "
+    "so without a unit, by default; in nats per token for language models. It adds up over layers, "
+    "and the dense network has 0."
+)
 EXPLANATIONS = {
     "svd": "Two thinner layers in a row that copy the weights as well as possible; uses no data.",
     "activation_svd": "Two thinner layers in a row that keep this layer’s outputs on the data.",

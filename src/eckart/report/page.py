@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from eckart.errors import InputError, MismatchError
 from eckart.records import Curves, Frontier
-from eckart.report.explanations import explained
+from eckart.report.explanations import LOSS_SENTENCE, explained
 from eckart.report.headlines import headlines
 from eckart.report.healing import Logs, checked_logs
 from eckart.report.payload import PointCommand, page_data
+from eckart.report.recommended import Taken, recommendation
 from eckart.report.supports import by_reason
 from eckart.report.tables import table_columns, table_rows
 from eckart.storage.writing import make_folder, write_text
@@ -32,6 +33,7 @@ SCRIPTS = (
     "totals.js",
     "layers.js",
     "where.js",
+    "stayed.js",
     "spectra.js",
     "channels.js",
     "healing.js",
@@ -49,6 +51,7 @@ def write_report(
     command: str | None = None,
     point_command: PointCommand | None = None,
     healed: Logs | None = None,
+    taken: Taken | None = None,
 ) -> Path:
     """Write the frontier and everything behind it as one HTML file.
 
@@ -64,6 +67,7 @@ def write_report(
         point_command: gives the command that makes one point again, or None.
         healed: the logs that ``heal`` returned, by the ``(keep, label)`` of the points whose
             networks were healed.
+        taken: files of the point that the page recommends, which the page lists with their sizes.
 
     Returns:
         The path of the file.
@@ -84,6 +88,10 @@ def write_report(
         .get_template("report.html.j2")
         .render(
             title=title,
+            recommended=recommendation(frontier),
+            loss_sentence=LOSS_SENTENCE,
+            taken=[] if taken is None else taken.rows(Path(path)),
+            taken_lines="" if taken is None else taken.lines,
             command=command,
             data=_script_json(data),
             headlines=headlines(frontier),

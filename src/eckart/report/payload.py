@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from eckart.records import Choice, Curves, Form, Frontier, LayerSpec, Measurement, Point
+from eckart.records import Choice, Curves, Form, Frontier, LayerSpec, Measurement, Plan, Point
 from eckart.report.formats import ScoreFormat, known
 from eckart.report.healing import Logs, healing_data
 from eckart.report.selection import (
@@ -20,6 +23,7 @@ from eckart.report.spectra import drawn_spectra
 from eckart.report.supports import Supports
 from eckart.report.tables import has_bytes, has_latency
 from eckart.report.widths import ends, is_changed
+from eckart.storage.documents import sealed
 
 PointCommand = Callable[[Point], str | None]  # the command that makes a point again
 
@@ -83,7 +87,14 @@ def _point(point: Point, frontier: Frontier, layers: _Layers) -> dict[str, Any]:
         "chosen": [layers.form_index(n, point.plan.choices.get(n)) for n in layers.names],
         "why": [layers.reason_index(point.plan.dense.get(n)) for n in layers.names],
         "kept": layers.supports.kept_by(point.plan.removals),
+        "plan": _packed(point.plan) if point.label == MAIN else None,
     }
+
+
+def _packed(plan: Plan) -> str:
+    """The plan as a file, compressed and in letters: the page unpacks it to be downloaded."""
+    text = json.dumps(sealed(plan.as_json()), separators=(",", ":"))  # dumps() would indent
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 def _bound(point: Point) -> float | None:

@@ -8,6 +8,7 @@ from eckart.records import Frontier, Point, Score
 from eckart.report.formats import known
 
 MAIN = "eckart"
+_ROUNDED = 1 + 1e-9  # where one example differs, a drop and its standard error are equal
 
 
 def labels(frontier: Frontier) -> tuple[str, ...]:
@@ -81,7 +82,7 @@ def _is_within_error(point: Point, dense: Score | None) -> bool:
     if error is None:
         errors = [known(score.standard_error), known(dense.standard_error)]
         error = max((e for e in errors if e is not None), default=None)
-    return error is not None and drop <= error
+    return error is not None and drop <= error * _ROUNDED
 
 
 def _cost(point: Point, cost: str) -> float:

@@ -66,10 +66,11 @@ def table_columns(frontier: Frontier) -> tuple[str, ...]:
 
 def table_rows(frontier: Frontier) -> tuple[Row, ...]:
     """The dense network, then every family's points in the order they were asked for."""
-    rows = [_dense_row(frontier)]
+    sized = has_bytes(frontier)
+    rows = [_dense_row(frontier, sized)]
     for label in labels(frontier):
         rows += [
-            _point_row(frontier, index, point)
+            _point_row(frontier, index, point, sized)
             for index, point in enumerate(frontier.points)
             if point.label == label
         ]
@@ -107,17 +108,17 @@ def frontier_table(frontier: Frontier) -> Table:
     return table
 
 
-def _dense_row(frontier: Frontier) -> Row:
-    costs = _cost_cells(frontier, frontier.dense)
+def _dense_row(frontier: Frontier, sized: bool) -> Row:
+    costs = _cost_cells(frontier, frontier.dense, sized)
     scores = _score_cells(frontier, frontier.dense.score, None, None)
     return Row("dense", (UNKNOWN, *costs, *scores, UNKNOWN))
 
 
-def _point_row(frontier: Frontier, index: int, point: Point) -> Row:
+def _point_row(frontier: Frontier, index: int, point: Point, sized: bool) -> Row:
     dense, score = frontier.dense.score, point.measurement.score
     cells = (
         f"{point.keep:g}",
-        *_cost_cells(frontier, point.measurement),
+        *_cost_cells(frontier, point.measurement, sized),
         *_score_cells(frontier, score, drop_of(point, dense), drop_error(point, dense)),
         loss_text(point.plan.loss),
     )
@@ -134,7 +135,7 @@ def _score_cells(
     return value, form.text(drop, error)
 
 
-def _cost_cells(frontier: Frontier, measured: Measurement) -> tuple[str, ...]:
+def _cost_cells(frontier: Frontier, measured: Measurement, sized: bool) -> tuple[str, ...]:
     dense = frontier.dense
     latency = (milliseconds(measured.latency_ms),) if has_latency(frontier) else ()
     megabytes = (significant(measured.bytes / 1e6, 3), fraction(measured.bytes, dense.bytes))
@@ -142,6 +143,6 @@ def _cost_cells(frontier: Frontier, measured: Measurement) -> tuple[str, ...]:
         f"{measured.params:,}",
         fraction(measured.params, dense.params),
         fraction(measured.macs, dense.macs),
-        *(megabytes if has_bytes(frontier) else ()),
+        *(megabytes if sized else ()),
         *latency,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 
 import torch
@@ -48,24 +49,29 @@ def load_digits(seed: int = 0) -> tuple[Digits, Digits]:
 
 def make_mlp(width: int = 256) -> nn.Module:
     """Three matrices: 64 → width → width → 10."""
-    return nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(64, width),
-        nn.ReLU(),
-        nn.Linear(width, width),
-        nn.ReLU(),
-        nn.Linear(width, 10),
-    )
+    layers: dict[str, nn.Module] = {
+        "pixels": nn.Flatten(),
+        "first": nn.Linear(64, width),
+        "relu1": nn.ReLU(),
+        "second": nn.Linear(width, width),
+        "relu2": nn.ReLU(),
+        "head": nn.Linear(width, 10),
+    }
+    return nn.Sequential(OrderedDict(layers))
 
 
 def make_cnn(width: int = 64) -> nn.Module:
     """Three 3×3 convolutions with batch norm, the first of half the width, and a matrix."""
-    layers: list[nn.Module] = []
-    for inputs, outputs in ((1, width // 2), (width // 2, width), (width, width)):
-        convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-        layers += [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
-    layers.insert(6, nn.MaxPool2d(2))
-    return nn.Sequential(*layers, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4 * width, 10))
+    layers: dict[str, nn.Module] = {}
+    widths = ((1, width // 2), (width // 2, width), (width, width))
+    for at, (inputs, outputs) in enumerate(widths, 1):
+        layers[f"conv{at}"] = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        layers[f"norm{at}"] = nn.BatchNorm2d(outputs)
+        layers[f"relu{at}"] = nn.ReLU()
+        if at > 1:
+            layers[f"pool{at}"] = nn.MaxPool2d(2)
+    layers |= {"pixels": nn.Flatten(), "head": nn.Linear(4 * width, 10)}
+    return nn.Sequential(OrderedDict(layers))
 
 
 def train(model: nn.Module, digits: Digits, *, epochs: int, seed: int = 0) -> nn.Module:

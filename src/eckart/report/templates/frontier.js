@@ -1,5 +1,6 @@
-// The frontier: score against the fraction kept, every point a button.
-const view = { cost: COSTS.some(([key]) => key === data.cost) ? data.cost : "params", height: data.scored ? "all" : "loss" };
+// The frontier: score against cost, every point a button.
+const costOf = { params: "bytes", ms: "latency" }[data.cost] ?? data.cost;
+const view = { cost: COSTS.some(([key]) => key === costOf) ? costOf : "bytes", height: data.scored ? "all" : "loss" };
 const chart = find("frontier");
 const tip = find("tip");
 const worse = (score) => (data.dense.score - score) * (data.higher ? 1 : -1);
@@ -14,6 +15,7 @@ const isLog = () => (ofLoss() ? isSpread(lossesOf()) : !data.higher && isSpread(
 const isNear = (point) => point.score !== null && worse(point.score) <= Math.abs(data.dense.score) * (!data.higher && isSpread(scores) ? 0.5 : 0.1);
 const nearPoints = data.scored ? data.points.filter(isNear) : [];
 const canZoom = nearPoints.length > 1 && nearPoints.length < data.points.length;
+if (canZoom && nearPoints.includes(data.points[data.selected])) view.height = "near";
 
 const shown = () =>
   data.points
@@ -70,11 +72,11 @@ function drawGrid(box, x, y, far, range) {
     grid.append(svg("line", { x1: box.left, x2: box.right, y1: y(value), y2: y(value) }));
     grid.append(svg("text", { x: box.left - 10, y: y(value) + 4, "text-anchor": "end" }, name(value)));
   }
-  const inBytes = view.cost === "bytes";
-  const whole = inBytes ? data.dense.bytes / 1e6 : 1; // what 1 stands for
+  const inUnits = view.cost in UNITS;
+  const whole = inUnits ? data.dense[view.cost] / UNITS[view.cost] : 1; // what 1 stands for
   for (const value of ticks([0, far * whole], box.right < 420 ? 5 : 10)) {
     const at = x(value / whole);
-    grid.append(svg("text", { x: at, y: box.bottom + 20, "text-anchor": "middle" }, inBytes ? String(Number(value.toPrecision(3))) : value.toFixed(1)));
+    grid.append(svg("text", { x: at, y: box.bottom + 20, "text-anchor": "middle" }, inUnits ? String(Number(value.toPrecision(3))) : value.toFixed(1)));
     grid.append(svg("line", { class: "axis", x1: at, x2: at, y1: box.bottom, y2: box.bottom + 5 }));
   }
   grid.append(svg("line", { class: "axis", x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom }));
@@ -82,7 +84,7 @@ function drawGrid(box, x, y, far, range) {
   grid.append(svg("text", { x: 0, y: 8 }, `${what}${isLog() ? ", log scale" : ""}`));
   const cost = COSTS.find(([key]) => key === view.cost)[2];
   const middle = (box.left + box.right) / 2;
-  grid.append(svg("text", { x: middle, y: box.bottom + 40, "text-anchor": "middle" }, inBytes ? `${cost}; dense has ${significant(whole, 3)}` : `fraction of ${cost}`));
+  grid.append(svg("text", { x: middle, y: box.bottom + 40, "text-anchor": "middle" }, inUnits ? `${cost}; dense has ${significant(whole, 3)}` : `fraction of ${cost}`));
   return grid;
 }
 

@@ -50,7 +50,9 @@ const tickName = (value) => {
 const COSTS = [
   ["params", "parameters", "parameters kept", "parameters kept"],
   ["macs", "MACs", "MACs kept", "MACs kept"],
-  ...(data.coded ? [["bytes", "bytes", "megabytes", "bytes kept"]] : []),
-  ...(data.latency ? [["latency", "latency", "dense latency", "latency / dense"]] : []),
+  ["bytes", "MB", "megabytes", "bytes kept"],
+  ...(data.latency ? [["latency", "ms", "milliseconds", "latency / dense"]] : []),
 ];
+// Costs that an axis shows in a unit of their own: what one unit is.
+const UNITS = { bytes: 1e6, latency: 1 };
 const kept = (point, cost) => ratio(point[cost], data.dense[cost]);

@@ -8,10 +8,12 @@ function show() {
   drawTotals();
   drawWhere();
   drawLayers();
+  drawStayed();
   drawHealing();
   markSpectra();
   markGroups();
   drawRecipes();
+  if (find("take") !== null) find("take").hidden = selection.index !== data.selected || isComparing();
   find("announcement").textContent = `Selected ${chosenPoints().map(describe).join("; compared with ")}`;
 }
 

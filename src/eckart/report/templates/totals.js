@@ -25,7 +25,7 @@ function drawTotals() {
 function lossRemark(point) {
   const changed = point.chosen.filter((form) => form !== null).length;
   const gone = data.groups.reduce((total, { size }, at) => total + size - supportOf(point, at).count, 0);
-  const parts = [`${changed} layers changed, ${data.layers.length - changed} left dense`];
+  const parts = [`${changed} layer${changed === 1 ? "" : "s"} changed, ${data.layers.length - changed} left dense`];
   if (gone) parts.push(`${grouped.format(gone)} channels removed`);
   if (point.bound !== null && point.loss > 0) {
     const exact = point.loss / point.bound - 1 < 1e-6;
