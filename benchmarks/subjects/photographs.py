@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet
@@ -40,9 +41,13 @@ def _plain(layer: nn.Conv2d) -> nn.Module:
     """The same convolution as torch's class, after a layer that pads if it has to."""
     sides = getattr(layer.static_padding, "padding", (0, 0, 0, 0))  # left, right, top, bottom
     alike = len(set(sides)) == 1
-    kept = {"stride": layer.stride, "groups": layer.groups, "bias": layer.bias is not None}
-    size = layer.in_channels, layer.out_channels, layer.kernel_size
-    new = nn.Conv2d(*size, padding=sides[0] if alike else 0, **kept)
+    kept: dict[str, Any] = {
+        **{name: getattr(layer, name) for name in ("in_channels", "out_channels", "kernel_size")},
+        **{name: getattr(layer, name) for name in ("stride", "groups")},
+        "bias": layer.bias is not None,
+        "padding": sides[0] if alike else 0,
+    }
+    new = nn.Conv2d(**kept)
     new.load_state_dict({k: v for k, v in layer.state_dict().items() if k in ("weight", "bias")})
     return new if alike else nn.Sequential(nn.ZeroPad2d(sides), new)
 
