@@ -47,6 +47,8 @@ def scores(subject: Subject, files: Mapping[str, Made], results: Results) -> dic
         if known is None or file.seconds is not None:
             score, examples = subject.judge(file.session())
             known = key | {"score": score, "examples": examples, "made_s": file.seconds}
+            results.forget(**key)
+            results.add(known)  # so that a run that is stopped does not score it again
         rows[title] = known | {"onnx_bytes": file.onnx.stat().st_size}
         if file.stored is not None:
             rows[title]["torch_bytes"] = file.stored
