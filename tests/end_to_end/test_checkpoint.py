@@ -1,6 +1,7 @@
 """A directory that gives the smaller network back to the bit, or a clear refusal."""
 
 import copy
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -52,7 +53,34 @@ def test_outputs_come_back_to_the_bit(digits, smaller: nn.Module, directory: Pat
     assert fresh.state_dict().keys() == smaller.state_dict().keys()
     assert not fresh.training
     weights, structure = weights_in(directory).name, "eckart.json"
-    assert sorted(path.name for path in directory.iterdir()) == [structure, weights]
+    assert sorted(path.name for path in directory.iterdir()) == ["README.md", structure, weights]
+
+
+def test_the_card_says_what_was_done_and_how_to_load_it(digits, smaller: nn.Module, tmp_path: Path):
+    save(smaller, tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    plan = smaller.eckart_plan
+    assert card.startswith("---\nlibrary_name: eckart\ntags: [eckart]\n---\n")
+    assert f"| parameters | {plan.totals['params']:,} | {plan.costs['params']:,} |" in card
+    assert f"Predicted loss: {plan.loss:.3g}." in card
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    code = code.replace("path/to/this/folder", str(tmp_path))
+    names: dict[str, Any] = {"make_model": digits.fresh}
+    exec(compile(code, "README.md", "exec"), names)
+    x = digits.test[0][0]
+    assert torch.equal(names["model"](x), smaller(x))
+
+
+def test_a_card_goes_with_its_network_and_a_text_of_your_own_stays(
+    digits, smaller: nn.Module, tmp_path: Path
+):
+    save(smaller, tmp_path)
+    save(digits.fresh(), tmp_path)
+    assert not (tmp_path / "README.md").exists()
+    (tmp_path / "README.md").write_text("mine")
+    save(smaller, tmp_path)
+    save(digits.fresh(), tmp_path)
+    assert (tmp_path / "README.md").read_text() == "mine"
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

@@ -71,6 +71,7 @@ def test_a_compressed_model_comes_back(smaller, directory: Path):
     assert again.eckart_plan == smaller.eckart_plan
     assert again.lm_head.weight is again.model.embed_tokens.weight
     assert sorted(path.name for path in directory.iterdir()) == [
+        "README.md",
         "config.json",
         "eckart.json",
         "generation_config.json",

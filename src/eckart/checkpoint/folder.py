@@ -4,7 +4,7 @@
 
     eckart.json                          the structure, and which file holds the weights
     weights-0123456789abcdef.safetensors named by a hash of its content: two networks never share it
-    config.json, …                       for ``transformers`` and for people; eckart reads none
+    config.json, README.md, …            for ``transformers`` and for people; eckart reads none
 
 New weights are written beside the old ones. Then ``eckart.json``, which names them, is renamed into
 place; this is the moment of change. Files of the old network are removed afterwards, or by the next

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from eckart.checkpoint.card import remove_stale_card, write_card
 from eckart.checkpoint.folder import replace_network, replaceable
 from eckart.checkpoint.names import Named, inside, named
 from eckart.checkpoint.structure import FORMAT
@@ -28,7 +29,8 @@ def save(model: nn.Module, directory: str | Path, tokenizer: Any = None) -> None
 
     If the process is killed or the disk is full at any moment, the folder still loads: as the
     network that was there before, or as this one. The structure is read from the network itself.
-    Its plan, if it has one, is saved with it as provenance. For a model of ``transformers``,
+    Its plan, if it has one, is saved with it as provenance, and a model card says what it did; a
+    ``README.md`` of your own stays. For a model of ``transformers``,
     ``config.json``, its generation settings and the tokenizer are saved as well. If all layers of
     such a model are plain, ``model.safetensors.index.json`` leads ``from_pretrained`` to the
     weights. With factored or narrowed layers there is no such file, because ``from_pretrained``
@@ -66,9 +68,12 @@ def save(model: nn.Module, directory: str | Path, tokenizer: Any = None) -> None
     }
     with replaceable(directory, is_pretrained(inner)) as prepared:
         structure |= describe(inner, prepared, tokenizer)
+        folder = Path(directory)
+        write_card(prepared, folder, plan, type(inner).__name__, is_pretrained(inner))
         with_index = is_pretrained(inner) and not changed
         coded = any(form.bits for form in forms.values())
-        replace_network(Path(directory), structure, weights, prepared, with_index, coded)
+        replace_network(folder, structure, weights, prepared, with_index, coded)
+        remove_stale_card(folder, plan)
 
 
 def _storable(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
