@@ -16,6 +16,7 @@ from benchmarks.side_by_side.subject import Answer, Judge, Subject, hits
 from benchmarks.subjects.language import STS, WIKITEXT, Batch, halves, minilm, smollm2, text
 from benchmarks.subjects.photographs import TEN, efficientnet_lite, imagenette
 from benchmarks.subjects.reference import reference
+from benchmarks.subjects.trained import load_resnet
 from eckart.text import windows
 
 _SENTENCE, _SENTENCES = 64, 32  # tokens of a sentence, sentences of a call
@@ -31,7 +32,7 @@ def resnet20(data: Path | None = None) -> Subject:
         title="ResNet-20, CIFAR-10",
         unit="%",
         inputs="64 images of 32 px",
-        load=lambda: on.model,
+        load=partial(load_resnet, data),
         batches=on.batches,
         example=on.calibration[0][:64],
         judge=hits(on.test),
@@ -53,6 +54,7 @@ def photographs(data: Path | None = None) -> Subject:
         example=train[:1],
         judge=hits(test, TEN),
         budgets={"bytes=0.2": eckart.Budget(bytes=0.2)},
+        methods=("rounding",),
         peer="static",
     )
 
@@ -61,7 +63,7 @@ def encoder(data: Path | None = None) -> Subject:
     """Embeddings of sentences, judged by similarities that people gave."""
     _, tokenizer = minilm()
     sentences = partial(_padded, tokenizer)
-    calibration = sentences(calibration_sentences(data))
+    calibration = sentences(calibration_sentences(data)[::4])
     return Subject(
         name="minilm",
         title="all-MiniLM-L6-v2, STS-B",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import eckart
 from benchmarks.subjects.data import Labelled
+from eckart.records.offer import AUTO
 from eckart.running.batches import first_examples
 
 Answer = Callable[[Any], Tensor]
@@ -32,6 +33,7 @@ class Subject:
         example: what is exported and timed.
         judge: the score of a file, and the number of examples.
         budgets: by title.
+        methods: that eckart may use.
         peer: which of the peers is the best one known for such a network.
     """
 
@@ -45,6 +47,7 @@ class Subject:
     judge: Judge
     budgets: Mapping[str, eckart.Budget]
     peer: str
+    methods: str | tuple[str, ...] = AUTO
 
     @cached_property
     def model(self) -> nn.Module:
@@ -73,7 +76,8 @@ class Subject:
             settings: dict[str, Any] = {"runtime": _PROFILED, "batch": count, "threads": 1}
             timings = eckart.profile(self.model, self.moments, progress=False, **settings)
         known: dict[str, Any] = {"timings": timings, "latency": False, "progress": False}
-        return eckart.compress(self.model, self.moments, budget=budget, **known)
+        how = known | {"budget": budget, "methods": self.methods}
+        return eckart.compress(self.model, self.moments, **how)
 
 
 def first_tensor(batch: Any) -> Tensor:
