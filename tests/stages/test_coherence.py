@@ -97,5 +97,5 @@ def test_fewer_examples_are_tried_the_larger_the_network(pooled: Pooled):
     moments = calibrate(pooled, [noise_images(64)], progress=False)
     large = replace(moments, model_costs={"macs": 10**9})
     assert affordable(moments, passes=10) >= 64
-    assert affordable(large, passes=10) == 40
-    assert affordable(large, passes=1000) == 8
+    assert affordable(large, passes=2) == 20
+    assert affordable(large, passes=10) == 8

@@ -108,6 +108,18 @@ def test_chance_and_batch_statistics_are_no_reason_against_a_group(between: nn.M
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
 
 
+def test_whether_a_network_gives_the_same_twice_is_asked_where_something_differs():
+    passes = []
+
+    class Counted(Mixing):
+        def forward(self, x: Tensor) -> Tensor:
+            passes.append(len(x))
+            return self.last(self.first(x).relu())
+
+    assert coupling(Counted(), X[:1], sample=[X, X]).groups
+    assert passes.count(2) == 2 * 4  # removed and masked: two batches in two modes
+
+
 def test_a_network_that_trains_on_other_inputs_is_tried_in_eval_mode():
     class Targets(Trained):
         def forward(self, x: Tensor) -> Tensor:

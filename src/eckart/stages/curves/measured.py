@@ -58,15 +58,16 @@ def coherent(
 
     Without a sample of the data, or where the network does not react, they are as they were.
 
-    Cost: two forward passes per group and a few more, of the sample, or of fewer examples where
-        the network is large.
+    Cost: two forward passes per group and a few more, of the sample; or of fewer examples, and
+        one pass per group, where the network is large.
     """
     if not bench.moments.sample or not groups:
         return list(groups)
     readers = [name for curve in groups for name in curve.group.readers]
     readers = readers[:: math.ceil(len(readers) / _READERS)]
     passes = len(_SHARES) * len(groups) + len(readers)
-    trial = _Trial(bench, metric, affordable(bench.moments, passes))
+    examples = affordable(bench.moments, passes)
+    trial = _Trial(bench, metric, examples, _SHARES if examples > _FEWEST else _SHARES[-1:])
     tried = tracked(groups, "measuring removals", progress, len(groups))
     removals = [_removal_ratio(trial, curve) for curve in tried]
     ratios = (_factor_ratio(trial, name, options[name]) for name in readers)
@@ -85,8 +86,10 @@ def affordable(moments: Moments, passes: int) -> int:
 class _Trial:
     """A copy of the network that weights are tried in, and its outputs on some examples."""
 
-    def __init__(self, bench: Bench, metric: Probe | None, examples: int) -> None:
-        self.bench = bench
+    def __init__(
+        self, bench: Bench, metric: Probe | None, examples: int, shares: Sequence[float]
+    ) -> None:
+        self.bench, self.shares = bench, shares
         self.probe: Measurable = _probe(bench, metric) or Outputs()
         self.model = copy.deepcopy(bench.model)
         few = _few(bench.moments.sample, examples, bench.moments.whole_batches)
@@ -114,9 +117,9 @@ class _Trial:
 
 
 def _removal_ratio(trial: _Trial, curve: GroupCurve) -> float | None:
-    """Measured over predicted, mean over two sizes; None where nothing changes."""
+    """Measured over predicted, mean over the sizes; None where nothing changes."""
     group, ratios = curve.group, []
-    for share in _SHARES:
+    for share in trial.shares:
         size = min(curve.sizes[:-1], key=lambda k: abs(k - share * group.size), default=0)
         if size == 0 or curve.losses[size] <= _TINY:
             continue
