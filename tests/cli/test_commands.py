@@ -355,3 +355,17 @@ def test_random_weights_are_pointed_out(run, folder):
 
 def test_version(run):
     assert run("--version").stdout.startswith("eckart 0.")
+
+
+def test_workers_share_the_work_of_a_frontier_and_change_nothing(run, network, data):
+    words = ["--keeps", "0.7,0.5", "--no-baselines", "--eval-examples", 8, "--threads", 1, "--json"]
+    one, two = (document(run("frontier", *network, *data, *words, "--workers", n)) for n in (1, 2))
+    assert len(one["points"]) == 2
+    assert one == two
+
+
+def test_workers_must_be_a_number(run, network, data):
+    result = run("compress", *network, *data, "--keep", 0.5, "--workers", "many")
+    assert result.exit_code == 2
+    assert "--workers" in result.stderr
+    assert "'many' is not a number of processes" in result.stderr

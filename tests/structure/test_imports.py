@@ -20,6 +20,7 @@ LAYERS = {
     "exporting": 4,
     "methods": 4,
     "runtimes": 5,
+    "tasks": 5,
     "checkpoint": 6,
     "factors": 6,
     "stages": 6,

@@ -1,7 +1,7 @@
 """The methods, one per file, and their registry."""
 
 from eckart.methods.building import Built, built
-from eckart.methods.cache import Cache
+from eckart.methods.cache import Cache, prepared_as, title_of
 from eckart.methods.canonical import Canonical, canonical_form
 from eckart.methods.chains import can_have_codes
 from eckart.methods.low_rank import LowRank, activation_svd, low_rank_form, weighted_svd
@@ -86,6 +86,7 @@ __all__ = [
     "methods_named",
     "narrowed_problem",
     "offered_methods",
+    "prepared_as",
     "problem_of",
     "reading_of",
     "register_method",
@@ -94,6 +95,7 @@ __all__ = [
     "removals",
     "selection_named",
     "spatial_form",
+    "title_of",
     "tucker2_form",
     "weighted_svd",
 ]

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -16,7 +17,8 @@ from torch import Tensor
 from eckart.errors import MALFORMED, CheckpointError
 from eckart.records import Piece
 from eckart.records.reading import read
-from eckart.storage.tensors import opened_tensors, told_to_delete, write_tensors
+from eckart.storage.header import bytes_of, encoded, header_for, read_header
+from eckart.storage.tensors import TensorFile, opened_tensors, told_to_delete, write_tensors
 from eckart.storage.writing import make_folder
 
 FORMAT = "eckart.state/1"
@@ -30,11 +32,34 @@ def write_state(path: Path, state: Any, title: str) -> None:
     Raises:
         WriteError: the disk is full, or cannot be written to.
     """
-    tensors: list[Tensor] = []
     make_folder(path.parent)
+    write_tensors(path, *_packed(state, title))
+
+
+def as_bytes(state: Any, title: str) -> bytes:
+    """What ``write_state`` would write, to be sent to another process."""
+    tensors, about = _packed(state, title)
+    header = header_for(tensors, about)
+    return b"".join([encoded(header), *(bytes_of(tensors[name]) for name in header.entries)])
+
+
+def from_bytes(data: bytes, kind: type[Any], title: str, device: torch.device) -> Any:
+    """The state in what ``as_bytes`` gave; see ``read_state``.
+
+    Raises:
+        CheckpointError: the bytes are damaged, or are something else.
+    """
+    file = BytesIO(data)
+    found = TensorFile(Path(title), read_header(file, len(data)), file)
+    return _unpacked(found, kind, title, device)
+
+
+def _packed(state: Any, title: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors by number, and what says where they belong."""
+    tensors: list[Tensor] = []
     structure = json.dumps(_outlined(state, tensors))
     named = {str(i): tensor.contiguous() for i, tensor in enumerate(tensors)}
-    write_tensors(path, named, {"format": FORMAT, "title": title, "structure": structure})
+    return named, {"format": FORMAT, "title": title, "structure": structure}
 
 
 def read_state(path: Path, kind: type[Any], title: str, device: torch.device) -> Any:
@@ -50,15 +75,19 @@ def read_state(path: Path, kind: type[Any], title: str, device: torch.device) ->
         CheckpointError: the file is damaged, or holds something else.
     """
     with told_to_delete(), opened_tensors(path) as file:
-        about = file.header.metadata
-        if (about.get("format"), about.get("title")) != (FORMAT, title):
-            raise CheckpointError(f"{path} is not the state {title!r}")
-        with _told_of_damage(path):
-            structure = json.loads(about["structure"])
-            names = sorted(set(_numbers(structure)))
-        tensors = {number: file.read_finite(str(number)).to(device) for number in names}
-        with _told_of_damage(path):
-            return _rebuilt(structure, kind, tensors)
+        return _unpacked(file, kind, title, device)
+
+
+def _unpacked(file: TensorFile, kind: type[Any], title: str, device: torch.device) -> Any:
+    about = file.header.metadata
+    if (about.get("format"), about.get("title")) != (FORMAT, title):
+        raise CheckpointError(f"{file.path} is not the state {title!r}")
+    with _told_of_damage(file.path):
+        structure = json.loads(about["structure"])
+        names = sorted(set(_numbers(structure)))
+    tensors = {number: file.read_finite(str(number)).to(device) for number in names}
+    with _told_of_damage(file.path):
+        return _rebuilt(structure, kind, tensors)
 
 
 @contextmanager

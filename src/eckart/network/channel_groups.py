@@ -39,6 +39,11 @@ class Coupling:
     groups: tuple[ChannelGroup, ...]
     refused: Mapping[str, str]
 
+    @property
+    def late(self) -> bool:
+        """Whether something was refused because the time was up."""
+        return any(" within " in why for why in self.refused.values())
+
 
 def coupling(
     model: nn.Module,

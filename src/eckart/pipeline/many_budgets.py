@@ -14,11 +14,11 @@ from eckart.errors import BudgetError, FrontierInterrupted, InputError
 from eckart.methods import Cache
 from eckart.moments import Moments
 from eckart.network.wrappers import network_in
+from eckart.pipeline.points import Key, check_untimed, points_of
 from eckart.records import Budget, Curves, Frontier, Measurement, Plan, Point
 from eckart.records.budgets import MS, Scope
 from eckart.records.timings import Timings
 from eckart.running.batches import batch_of
-from eckart.running.progress import tracked
 from eckart.scores import Evaluate
 from eckart.search.plan import Search, fitted
 from eckart.search.refined import refined_twice
@@ -28,6 +28,7 @@ from eckart.stages.apply import applied, refined
 from eckart.stages.curves import curves
 from eckart.stages.measure import measure
 from eckart.storage.writing import writable
+from eckart.tasks import Workers, checked_workers
 
 KEEPS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 
@@ -46,6 +47,7 @@ def frontier(
     example_inputs: Any = None,
     latency: bool = False,
     path: str | Path | None = None,
+    workers: Workers = 1,
     progress: bool | None = None,
 ) -> Frontier:
     """Accuracy against cost: plan, build and measure a network at each of several kept fractions.
@@ -66,6 +68,9 @@ def frontier(
         latency: whether to time each network.
         path: JSON file, written after each point. Its points are not computed again if the plan and
             the dense score are the same. Its other points stay in it.
+        workers: who predicts and measures: a number of local processes (Linux), with one thread
+            each. Every point is a task: a copy of this process builds and evaluates its network, so
+            ``evaluate`` may be anything. Networks that are timed have to be alone.
         progress: whether to show a bar; None shows it on a terminal.
 
     Raises:
@@ -85,7 +90,9 @@ def frontier(
     if path is not None and writable(path).exists():
         Frontier.load(path)  # a damaged file fails now, not after the first measurement
     model = network_in(model)
-    options = options or curves(model, moments, limits=[cost], progress=progress)
+    workers = checked_workers(workers, model)
+    check_untimed(workers, latency or cost == MS)
+    options = options or curves(model, moments, limits=[cost], workers=workers, progress=progress)
     options = options if timings is None else options.timed(timings)
     budgets = {float(keep): Budget(costs={cost: float(keep)}, of=of) for keep in keeps}
     least = min(budgets.items())[1]
@@ -133,21 +140,30 @@ def frontier(
     def in_order(keys: Iterable[tuple[float, str]]) -> Frontier:
         return replace(empty, points=tuple(done[key] for key in keys if key in done))
 
+    def point(key: Key) -> Point:
+        smaller = applied(model, plans[key], moments, caches[key[1]])
+        return Point.of(*key, smaller.plan, measured(smaller.model), dense)
+
+    def saved() -> None:
+        if path is not None:
+            in_order([*plans, *(key for key in done if key not in plans)]).save(path)
+
     try:
-        for key, plan in tracked(plans.items(), "measuring", progress, len(plans)):
-            if key not in done:
-                smaller = applied(model, plan, moments, caches[key[1]])
-                done[key] = Point.of(*key, smaller.plan, measured(smaller.model), dense)
-            if path is not None:
-                in_order([*plans, *(key for key in done if key not in plans)]).save(path)
+        if done:
+            saved()
+        missing = [key for key in plans if key not in done]
+        with points_of(missing, point, workers, progress) as results:
+            for key, found in results:
+                done[key] = found
+                saved()
     except (Exception, KeyboardInterrupt) as error:
         if not done:
             raise
-        found = in_order(plans)
+        so_far = in_order(plans)
         raise FrontierInterrupted(
-            f"stopped after {len(found.points)} of {len(plans)} networks, which are in this "
+            f"stopped after {len(so_far.points)} of {len(plans)} networks, which are in this "
             f"error's .frontier ({type(error).__name__}{': ' * bool(str(error))}{error})",
-            found,
+            so_far,
         ) from error
     return in_order(plans)
 

@@ -35,6 +35,7 @@ from eckart.search.timed import check_timings, pacer_of, timed_network
 from eckart.stages.calibrate import calibrate
 from eckart.stages.curves import curves
 from eckart.stages.measure import measure
+from eckart.tasks import Workers, checked_workers
 
 _TIMED_S = 0.05  # enough to tell slower from faster
 
@@ -58,6 +59,7 @@ def compress(
     heal: bool | Sequence[str] = False,
     timings: Timings | None = None,
     latency: bool = True,
+    workers: Workers = 1,
     progress: bool | None = None,
     **allowed: Unpack[Allowed],
 ) -> Compressed:
@@ -102,6 +104,7 @@ def compress(
             built and measured beside the dense one, and the result is within the limit as measured.
         latency: whether to time both networks at the end: on the terms of the timings, or without
             them on one example, for a twentieth of a second each.
+        workers: who predicts losses, see ``curves``.
         progress: whether to show bars; None shows them on a terminal.
         **allowed: fields of ``Offer``, instead of ``offer``: ``dense=["fc"]``.
 
@@ -123,6 +126,7 @@ def compress(
         True
     """
     model = network_in(model)
+    workers = checked_workers(workers, model)
     goal = _goal(keep, budget, tolerance, of, evaluate)
     _check_confidence(confidence, tolerance)
     treatments = treatments_of(heal, batches, tolerance)
@@ -134,7 +138,7 @@ def compress(
     how: dict[str, Any] = {"metric": metric, "outputs": outputs, "seed": seed}
     moments = _moments(model, batches, how, workspace, progress)
     with _carried_by_errors(moments):
-        options = curves(model, moments, offer=offer, progress=progress)
+        options = curves(model, moments, offer=offer, workers=workers, progress=progress)
         cache = Cache.beside(moments, options.states)
         options = options if timings is None else options.timed(timings)
         search = Search(model, moments, evaluate, goal, cache, confidence)

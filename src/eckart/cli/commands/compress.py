@@ -23,6 +23,7 @@ from eckart.cli.options.shared import (
     option,
 )
 from eckart.cli.options.timing import TimingOptions
+from eckart.cli.options.workers import WorkerOptions
 from eckart.cli.shown.channels import bound_lines, removal_tables
 from eckart.cli.shown.output import Result, folder_to_write, say
 from eckart.cli.shown.tables import before_after_table, plan_table
@@ -97,6 +98,7 @@ def compress_command(
     moments: MomentsOptions,
     healing: HealingOptions,
     timing: TimingOptions,
+    work: WorkerOptions,
     run: RunOptions,
     *,
     out: Annotated[
@@ -122,9 +124,8 @@ def compress_command(
     gathered = gather(network, source, images.seed, moments.workspace, calibration.chosen)
     limits = wanted.limits if isinstance(wanted, Budget) else {}
     goals["timings"] = timing.needed(limits, network, gathered)
-    done = eckart.compress(
-        network, gathered, offer=plan.offer, latency=False, progress=True, **goals
-    )
+    goals |= {"workers": work.given, "progress": True}
+    done = eckart.compress(network, gathered, offer=plan.offer, latency=False, **goals)
     healed = None
     if healed_on is not None:
         if out is not None:  # healing may fail, and what there is must not be lost

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import eckart
 from eckart.cli.entry import Interrupted, command_line, stopped, typed_words
@@ -24,6 +24,7 @@ from eckart.cli.options.shared import (
     option,
 )
 from eckart.cli.options.timing import TimingOptions
+from eckart.cli.options.workers import WorkerOptions
 from eckart.cli.shown.output import Result, file_to_write
 from eckart.costs import COSTS
 from eckart.errors import EckartError, FrontierInterrupted
@@ -43,6 +44,7 @@ def frontier_command(
     evaluation: EvaluationOptions,
     moments: MomentsOptions,
     timing: TimingOptions,
+    work: WorkerOptions,
     run: RunOptions,
     *,
     keeps: Annotated[str, option("Plan", "Fractions to keep, with commas between.")] = ",".join(
@@ -73,13 +75,13 @@ def frontier_command(
     run.start()
     network = model.load()
     gathered = gather(network, source, images.seed, moments.workspace, calibration.chosen)
-    options = eckart.curves(network, gathered, offer=plan.offer.under([cost]), progress=True)
+    how: dict[str, Any] = {"workers": work.given, "progress": True}
+    options = eckart.curves(network, gathered, offer=plan.offer.under([cost]), **how)
     with _resumable(out):
         found = eckart.frontier(
             network,
             gathered,
             judge(batches),
-            progress=True,
             keeps=fractions,
             cost=cost,
             timings=timing.needed([cost], network, gathered),
@@ -88,6 +90,7 @@ def frontier_command(
             baselines=baselines,
             latency=latency,
             path=out,
+            **how,
         )
     files, failure, words = {"out": out}, None, typed_words()
     if report is not None:

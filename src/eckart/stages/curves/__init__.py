@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from pathlib import Path
 from statistics import median
 
 from torch import nn
 from typing_extensions import Unpack
 
 from eckart.costs import COSTS, cost_named
-from eckart.methods import (
-    methods_named,
-    offered_methods,
-    selection_named,
-)
+from eckart.errors import MismatchError
+from eckart.methods import offered_methods
 from eckart.moments import Moments
 from eckart.moments.scarcity import few_rows
-from eckart.network.channel_groups import Coupling, coupling
 from eckart.network.identity import check_same_network
 from eckart.network.survey import matching
 from eckart.network.twins import notes, opened
 from eckart.network.wrappers import network_in
-from eckart.records import ChannelGroup, Curve, Curves, Offer, Option, Site
+from eckart.records import Curve, Curves, Offer, Option, Site, States
 from eckart.records.budgets import MS
 from eckart.records.offer import AUTO, Allowed
-from eckart.records.offered import ROUNDING
 from eckart.running.arguments import check_kind
-from eckart.running.progress import tracked
-from eckart.stages.curves.codes import coded_options
-from eckart.stages.curves.group_curves import group_curve
-from eckart.stages.curves.layer_options import narrow_options, useful_methods, whole_options
-from eckart.stages.curves.measured import coherent, rescaled
+from eckart.stages.curves.measured import rescaled
 from eckart.stages.curves.parts import costs_of_parts
+from eckart.stages.curves.predicting import Predicting
 from eckart.stages.curves.problems import Bench
+from eckart.tasks import Workers, checked_workers
 
 
 def curves(
@@ -41,6 +33,9 @@ def curves(
     moments: Moments,
     *,
     offer: Offer | None = None,
+    workers: Workers = 1,
+    workspace: str | Path | None = None,
+    reuse: Curves | None = None,
     progress: bool | None = None,
     **allowed: Unpack[Allowed],
 ) -> Curves:
@@ -55,15 +50,24 @@ def curves(
         model: the network that the moments were gathered on.
         moments: from ``calibrate``.
         offer: what may be done to which layers, and how losses are predicted.
-        progress: show a bar; None shows it on a terminal.
+        workers: who works: a number of local processes (Linux), with one thread each. Each layer
+            and each group of channels is a task that depends on its inputs alone, so the result is
+            that of one process with one thread, to the bit.
+        workspace: a folder that keeps the result of every task, if the moments are in memory;
+            moments in a workspace have their own. A run that was killed goes on from there, and
+            another call on the same moments takes from there what it has in common.
+        reuse: earlier curves of the same moments, whose results are used again where they do not
+            depend on what was changed: other limits, more methods.
+        progress: show a bar, of all workers together; None shows it on a terminal.
         **allowed: fields of ``Offer``, in place of one: ``methods=["weighted_svd"]``.
 
     Returns:
         The options that are cheaper than dense in at least one cost, and dense itself.
 
     Raises:
-        MismatchError: the moments belong to another network.
-        InputError: an unknown method, or a grid or damping out of range.
+        MismatchError: the moments, or the curves to reuse, belong to another network or data.
+        InputError: an unknown method, a grid or damping out of range, workers that are not there.
+        EckartError: the process of a task was killed three times.
 
     Cost: per layer and method one decomposition, O(in² out + out³) in float64; ``spatial`` two of
         O((kw out)³), ``tucker2`` sixteen more of O(out³), ``cp`` some dozens of products of
@@ -84,52 +88,28 @@ def curves(
     model = network_in(model)
     check_kind("moments", moments, Moments)
     check_same_network(model, moments.fingerprint, "these moments")
+    workers = checked_workers(workers, model)
     said, model = notes(model), opened(model)
-    limits = _limits(offer)
-    methods = offered_methods(model, offer.methods, limits)
-    offered, selection = methods_named(methods.methods), selection_named(methods.methods)
+    methods = offered_methods(model, offer.methods, _limits(offer))
     kept = matching(offer.dense, [*moments.specs, *moments.skipped])
     reasons = {**moments.skipped, **dict.fromkeys(kept, "asked to stay dense")}
     specs = {name: spec for name, spec in moments.specs.items() if name not in kept}
-    bench = Bench.of(model, moments, offer, specs)
-    coupled = Coupling((), {})
-    if selection is not None:
-        coupled = coupling(
-            model,
-            moments.example,
-            dense=reasons,
-            sample=moments.sample,
-            whole=moments.whole_batches,
-            calls=moments.calls,
-        )
-    groups = [
-        group_curve(bench, group, selection, offer.multiple, not _between(group, coupled.groups))
-        for group in tracked(coupled.groups, "ranking channels", progress, len(coupled.groups))
-        if selection is not None
-    ]
-    whole = {
-        name: whole_options(bench, spec, offered)
-        for name, spec in tracked(specs.items(), "predicting losses", progress, len(specs))
-    }
-    probe = None if isinstance(offer.rescale, bool) else offer.rescale
-    groups = coherent(bench, groups, whole, probe, progress)
-    ratios = dict.fromkeys(whole, 1.0)
+    bench = Bench.of(model, moments, offer, specs, workspace, _results_in(reuse, moments))
+    found = Predicting(bench, specs, offer, methods, workers, progress)
+    coupled, whole = found.at_full_width(reasons)
+    groups, ratios = found.groups(coupled), dict.fromkeys(whole, 1.0)
+    groups, narrower = found.at_other_widths(groups, whole)
     if offer.rescale:
-        ratios = rescaled(bench, whole, probe, progress)
+        ratios = rescaled(bench, whole, found.probe, progress)
         usual = median(list(ratios.values()) or [1.0])  # of the factors they were held against
         groups = [group.times(usual) for group in groups]
-    widths, found = offer.widths if ROUNDING in methods.methods else (), []
-    of_parts = widths if limits is not None else ()  # they take as long as all the rest
-    for name, spec in tracked(specs.items(), "… with fewer channels", progress, len(specs)):
-        options = [o for o in whole[name] if offer.allows(o.form)]
-        if widths:
-            options += coded_options(bench, spec, options if of_parts else [], widths)
-        useful = useful_methods(offered, whole[name], methods.only_for if limits is None else ())
-        options += narrow_options(bench, spec, useful, groups, offer.allows, of_parts)
-        options = [replace(o, loss=o.loss * ratios[name]) for o in options]
-        found.append(Curve(Site(name, (name,)), (*options, Option("dense", spec.dense, 0.0))))
+    options = []
+    for name, spec in specs.items():
+        allowed_here = (o for o in whole[name] if offer.allows(o.form))
+        every = [o.times(ratios[name]) for o in (*allowed_here, *narrower[name])]
+        options.append(Curve(Site(name, (name,)), (*every, Option("dense", spec.dense, 0.0))))
     return Curves(
-        curves=tuple(found),
+        curves=tuple(options),
         specs=specs,
         totals=_totals(moments),
         dense=reasons,
@@ -158,13 +138,19 @@ def _limits(offer: Offer) -> tuple[str, ...] | None:
     return tuple(name if name == MS else cost_named(name).name for name in offer.limits)
 
 
-def _between(group: ChannelGroup, groups: Sequence[ChannelGroup]) -> bool:
-    """Whether some layer stands between this group and another: it has options for every pair."""
-    others = [other for other in groups if other is not group]
-    return any(
-        set(group.readers) & set(other.writers) or set(group.writers) & set(other.readers)
-        for other in others
-    )
+def _results_in(reuse: Curves | None, moments: Moments) -> States:
+    """What earlier curves hold.
+
+    Raises:
+        MismatchError: they are of other moments.
+    """
+    if reuse is None:
+        return States()
+    if reuse.moments != moments.digest:
+        raise MismatchError(
+            "reuse= has curves of other moments, of which nothing can be used again: leave it out"
+        )
+    return reuse.states
 
 
 def _totals(moments: Moments) -> dict[str, float]:

@@ -3,45 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from eckart.layers import norm_width
-from eckart.methods import Selection, removals
 from eckart.network.costs import saved_buffers
 from eckart.records import ChannelGroup, GroupCurve
 from eckart.stages.curves.problems import Bench
 
 
 def group_curve(
-    bench: Bench, group: ChannelGroup, selection: Selection, multiple: int, fine: bool
+    bench: Bench,
+    group: ChannelGroup,
+    method: str,
+    order: Sequence[int],
+    losses: Sequence[float],
+    sizes: Steps,
 ) -> GroupCurve:
     """The units ranked by how long to keep them, and the loss for several numbers of units kept.
 
     Args:
-        bench: what losses are computed from.
+        bench: has the norms that follow.
         group: the channels.
-        selection: how units are ranked.
-        multiple: offer only multiples of this number of units, and all units.
-        fine: offer sixteenths of the units instead of eighths.
+        method: how units were ranked.
+        order: all units, the one to keep longest first.
+        losses: of keeping no unit, one, and so on.
+        sizes: which numbers of units are offered.
     """
-    found = removals(selection, bench.readings(group))
-    order, losses = found.order, found.losses.tolist()
-    sizes = [k for k in _sizes(group.size, multiple, fine) if _all_stay(group, order[:k])]
+    kept = [k for k in sizes.of(group.size) if _all_stay(group, order[:k])]
     return GroupCurve(
         group=group,
-        method=selection.name,
+        method=method,
         order=tuple(order),
-        losses={k: losses[k] for k in sizes},
+        losses={k: losses[k] for k in kept},
         costs=_unit_costs(bench, group),
     )
 
 
-def _sizes(size: int, multiple: int, fine: bool) -> list[int]:
-    """Numbers of units to offer: equal steps, finer ones at small sizes; multiples if asked."""
-    parts = {*range(1, 17)} if fine else {1, 2, 3, 4, 5, 6, 8, 10, 12, 14}
-    wanted = {round(size * part / 16) for part in parts} | {1, size // 64, size // 32}
-    if multiple > 1:
-        wanted = {max(multiple, round(k / multiple) * multiple) for k in wanted}
-    return sorted({*(k for k in wanted if 1 <= k < size), size})
+@dataclass(frozen=True)
+class Steps:
+    """Which numbers of units are offered.
+
+    Attributes:
+        multiple: only multiples of this number of units, and all units.
+        fine: sixteenths of the units instead of eighths.
+    """
+
+    multiple: int
+    fine: bool
+
+    def of(self, size: int) -> list[int]:
+        """Equal steps, finer ones at small sizes; multiples if asked."""
+        parts = {*range(1, 17)} if self.fine else {1, 2, 3, 4, 5, 6, 8, 10, 12, 14}
+        wanted = {round(size * part / 16) for part in parts} | {1, size // 64, size // 32}
+        if self.multiple > 1:
+            wanted = {max(self.multiple, round(k / self.multiple) * self.multiple) for k in wanted}
+        return sorted({*(k for k in wanted if 1 <= k < size), size})
 
 
 def _all_stay(group: ChannelGroup, kept: Sequence[int]) -> bool:

@@ -25,9 +25,9 @@ _Widths = tuple[int | None, int | None]
 """Numbers of units that stay in the groups that a layer reads and writes; None without a group."""
 
 
-def whole_options(bench: Bench, spec: LayerSpec, methods: Sequence[Method]) -> list[Option]:
-    """A layer's options at full width."""
-    return _options(bench.problem(spec.name), spec, methods, bench.cache.state)
+def whole_options(bench: Bench, spec: LayerSpec, method: Method, state: Any) -> list[Option]:
+    """A layer's options at full width by one method, from what it prepared."""
+    return _options(bench.problem(spec.name), spec, [method], lambda *_: state)
 
 
 def useful_methods(

@@ -6,7 +6,7 @@ independent. Two questions are asked of a few examples:
 - How much more does a removal cost than the prediction says, beside factors? Errors of low-rank
   factors are nearly independent; a removed channel errs alike all over an image, and its errors add
   up. Each group's losses are multiplied by its ratio over the median of factors of half a layer's
-  size (``coherent``, always).
+  size (``removal_scales``, always).
 - How much more, or less, does truncating each layer cost? Every layer is truncated at one rank,
   near half of its parameters, side by side with the others (``rescaled``, where asked for).
 """
@@ -43,38 +43,45 @@ _MOST = 50.0  # the ratio of a removal is believed up to this factor
 _FURTHEST = 4.0  # and that of a truncation up to this
 _TINY = 1e-12
 _READERS = 9  # layers at which factors are measured; their median counts
-_MOST_WORK = 4e10  # multiply-adds of all forward passes of ``coherent``: some seconds
+_MOST_WORK = 4e10  # multiply-adds of all forward passes of ``removal_scales``: some seconds
 _FEWEST = 8  # examples, whatever they cost
 
 
-def coherent(
+def removal_scales(
     bench: Bench,
     groups: Sequence[GroupCurve],
     options: Mapping[str, Sequence[Option]],
     metric: Probe | None = None,
     progress: bool | None = None,
-) -> list[GroupCurve]:
-    """The curves with the losses of removals measured against those of factors.
+) -> list[float]:
+    """What the losses of removals are to be multiplied by, measured against those of factors.
 
-    Without a sample of the data, or where the network does not react, they are as they were.
+    Without a sample of the data, or where the network does not react, it is 1.
 
     Cost: two forward passes per group and a few more, of the sample; or of fewer examples, and
         one pass per group, where the network is large.
     """
     if not bench.moments.sample or not groups:
-        return list(groups)
-    readers = [name for curve in groups for name in curve.group.readers]
-    readers = readers[:: math.ceil(len(readers) / _READERS)]
+        return [1.0] * len(groups)
+    readers = compared(bench, groups, options)
     passes = len(_SHARES) * len(groups) + len(readers)
     examples = affordable(bench.moments, passes)
     trial = _Trial(bench, metric, examples, _SHARES if examples > _FEWEST else _SHARES[-1:])
     tried = tracked(groups, "measuring removals", progress, len(groups))
     removals = [_removal_ratio(trial, curve) for curve in tried]
-    ratios = (_factor_ratio(trial, name, options[name]) for name in readers)
+    ratios = (_factor_ratio(trial, name, option) for name, option in readers)
     factors = [ratio for ratio in ratios if ratio]
     usual = median(factors or [r for r in removals if r] or [1.0])
-    scales = [_bounded(r / usual, _MOST) if r else 1.0 for r in removals]
-    return [curve.times(scale) for curve, scale in zip(groups, scales, strict=True)]
+    return [_bounded(r / usual, _MOST) if r else 1.0 for r in removals]
+
+
+def compared(
+    bench: Bench, groups: Sequence[GroupCurve], options: Mapping[str, Sequence[Option]]
+) -> list[tuple[str, Option | None]]:
+    """Some of the layers that read groups, and the factors of half their size, if they have any."""
+    readers = [name for curve in groups for name in curve.group.readers]
+    some = readers[:: max(1, math.ceil(len(readers) / _READERS))]
+    return [(name, half_sized(bench.problem(name), options[name])) for name in some]
 
 
 def affordable(moments: Moments, passes: int) -> int:
@@ -145,10 +152,9 @@ def _masked(problem: Problem, gone: Sequence[int]) -> Float[Tensor, "out in"]:
     return full
 
 
-def _factor_ratio(trial: _Trial, name: str, options: Sequence[Option]) -> float | None:
+def _factor_ratio(trial: _Trial, name: str, option: Option | None) -> float | None:
     """The same for factors of half the layer's size, by the last method that has them."""
     problem, layer = trial.bench.problem(name), trial.bench.layers[name]
-    option = half_sized(problem, options)
     if option is None:
         return None
     merged = rebuild(layer, option.form, trial.bench.built(problem, option)).merge()

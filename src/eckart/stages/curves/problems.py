@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -26,10 +28,20 @@ class Bench:
     moments: Moments
     damping: float
     shrunk: Mapping[str, Shrinkage] = field(default_factory=dict)
+    workspace: str | Path | None = None
+    found: Mapping[str, Any] = field(default_factory=dict, repr=False)
     _held: dict[str, Problem] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, model: nn.Module, moments: Moments, offer: Offer, names: Iterable[str]) -> Bench:
+    def of(
+        cls,
+        model: nn.Module,
+        moments: Moments,
+        offer: Offer,
+        names: Iterable[str],
+        workspace: str | Path | None = None,
+        found: Mapping[str, Any] | None = None,
+    ) -> Bench:
         """The bench for an offer, which may leave it to the data how far moments are shrunk.
 
         Args:
@@ -37,16 +49,19 @@ class Bench:
             moments: its moments.
             offer: has the damping.
             names: of the layers.
+            workspace: a folder that keeps results, if the moments are not in one.
+            found: results of an earlier call, by title.
         """
         if offer.damping != AUTO:
-            return cls(model, moments, float(offer.damping))
-        found = {name: shrinkage_of(moments, name) for name in names}
-        return cls(model, moments, DAMPING, {k: v for k, v in found.items() if v is not None})
+            return cls(model, moments, float(offer.damping), {}, workspace, found or {})
+        weights = {name: shrinkage_of(moments, name) for name in names}
+        shrunk = {k: v for k, v in weights.items() if v is not None}
+        return cls(model, moments, DAMPING, shrunk, workspace, found or {})
 
     @cached_property
     def cache(self) -> Cache:
-        """States of the layers at full width."""
-        return Cache.beside(self.moments)
+        """States of the layers at full width, and the results of other tasks."""
+        return Cache.beside(self.moments, self.found, self.workspace)
 
     @cached_property
     def layers(self) -> Mapping[str, nn.Module]:
@@ -63,6 +78,10 @@ class Bench:
         while len(self._held) > 1 and sum(map(_nbytes, self._held.values())) > _MOST_BYTES:
             del self._held[next(iter(self._held))]
         return found
+
+    def titles(self, names: Iterable[str]) -> list[str]:
+        """The titles of some layers' problems."""
+        return [self.problem(name).title for name in names]
 
     def built(self, problem: Problem, option: Option) -> Sequence[Tensor]:
         """The weights of an option's pieces."""
