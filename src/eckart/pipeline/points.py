@@ -47,8 +47,7 @@ def points_of(
         return
     tasks = [Task("", Text, partial(_as_text, point, key)) for key in keys]
     names = {id(task): key for task, key in zip(tasks, keys, strict=True)}
-    how = {"what": "measuring", "progress": progress}
-    with results_of(tasks, Cache(0), workers, **how) as results:
+    with results_of(tasks, Cache(0), workers, what="measuring", progress=progress) as results:
         yield ((names[id(task)], Point.from_json(json.loads(r.text))) for task, r in results)
 
 

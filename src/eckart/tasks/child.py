@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
 import ctypes
 import json
 import os
 import signal
-import sys
 import warnings
 from contextlib import suppress
 from typing import NoReturn
@@ -67,9 +67,10 @@ def unpacked(data: bytes) -> tuple[list[Noted], bytes]:
 
 def _category(name: str) -> type[Warning]:
     """The class of a warning: one of ours, or of Python's; else what all have in common."""
-    found = getattr(errors, name, None) or getattr(sys.modules["builtins"], name, None)
-    known = isinstance(found, type) and issubclass(found, Warning)
-    return found if known else UserWarning
+    found = getattr(errors, name, None) or getattr(builtins, name, None)
+    if isinstance(found, type) and issubclass(found, Warning):
+        return found
+    return UserWarning
 
 
 def _send(pipe: int, data: bytes) -> None:

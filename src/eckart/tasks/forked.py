@@ -11,7 +11,7 @@ import selectors
 import signal
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +29,7 @@ _BLOCK_BYTES = 2**20
 
 def forked(
     tasks: Sequence[Task], workers: int, begin: Callable[[str], None]
-) -> Iterator[tuple[Task, Any]]:
+) -> Generator[tuple[Task, Any], None, None]:
     """Each task with its result, as they are done, the largest first.
 
     Args:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
 from eckart.methods.cache import Cache
 from eckart.running.progress import tracked
-from eckart.tasks.task import Task
+from eckart.tasks.task import Done, Task
 from eckart.tasks.workers import Workers, made
 
 
@@ -20,7 +20,7 @@ def results_of(
     *,
     what: str = "",
     progress: bool | None = None,
-) -> Iterator[Iterator[tuple[Task, Any]]]:
+) -> Iterator[Done]:
     """Each task with its result, in the order in which they become known.
 
     What is made is kept at once, so a run that is killed goes on from there. At the end of the
@@ -37,7 +37,9 @@ def results_of(
         yield tracked(found, what, progress, len(tasks))
 
 
-def _results(tasks: Sequence[Task], cache: Cache, workers: Workers) -> Iterator[tuple[Task, Any]]:
+def _results(
+    tasks: Sequence[Task], cache: Cache, workers: Workers
+) -> Generator[tuple[Task, Any], None, None]:
     missing: list[list[Task]] = []
     for alike in _by_title(tasks):
         first = alike[0]

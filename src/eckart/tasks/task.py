@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,10 @@ class Task:
     device: torch.device = CPU
     lasting: Callable[[Any], bool] = always
     size: float = 0.0
+
+
+Done = Iterator[tuple[Task, Any]]
+"""Tasks with their results, as they become known."""
 
 
 @dataclass(frozen=True)

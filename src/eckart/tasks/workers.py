@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from torch import nn
@@ -45,7 +45,7 @@ def checked_workers(workers: Workers, model: nn.Module) -> Workers:
 
 def made(
     tasks: Sequence[Task], workers: Workers, begin: Callable[[str], None]
-) -> Iterator[tuple[Task, Any]]:
+) -> Generator[tuple[Task, Any], None, None]:
     """Each task with its result, as they are done; with one worker in the order given.
 
     Args:

@@ -146,6 +146,7 @@ def _results_in(reuse: Curves | None, moments: Moments) -> States:
     """
     if reuse is None:
         return States()
+    check_kind("reuse", reuse, Curves)
     if reuse.moments != moments.digest:
         raise MismatchError(
             "reuse= has curves of other moments, of which nothing can be used again: leave it out"
