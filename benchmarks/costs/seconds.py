@@ -22,10 +22,12 @@ from torch import nn
 import eckart
 from benchmarks.measuring.measurement import Measurement
 from benchmarks.measuring.results_file import Results, Row
+from eckart.stages.curves.first import first_curves
 
 T = TypeVar("T")
 BATCHES, BATCH = 2, 8
 BUDGETS = (0.5, 0.3)  # of what is limited: the first one and another
+FIRST_LOOK = 0.9  # of what is limited: low rank alone reaches it anywhere
 LIMITS = ("params", "macs")
 MODULE = "benchmarks.costs.seconds"
 
@@ -111,6 +113,7 @@ def measured(name: str, limit: str) -> Row:
     row: Row = {"network": name, "shape": list(timed.shape), "limits": limit}
     row |= {"target_s": timed.target_s, "threads": torch.get_num_threads()}
     row |= {"calibrate_s": cpu, "calibrate_wall_s": wall}
+    row["first_look_s"], _, _ = clocked(lambda: looked(model, moments, limit))
     before = restart_peak()
     cpu, wall, curves = clocked(
         lambda: eckart.curves(model, moments, limits=[limit], progress=False)
@@ -125,9 +128,25 @@ def measured(name: str, limit: str) -> Row:
         allowed: Any = {limit: keep}
         chosen = partial(eckart.allocate, curves, eckart.Budget(**allowed))
         row[f"{label}_s"], _, plan = clocked(chosen)
+    row["other_limits_s"], _, _ = clocked(lambda: again(model, moments, limit, curves))
     row["apply_s"], _, _ = clocked(lambda: eckart.apply(model, plan, moments))
     row["after_calibration_s"] = row["curves_s"] + row["first_budget_s"]
     return row
+
+
+def looked(model: nn.Module, moments: eckart.Moments, limit: str) -> float:
+    """The predicted loss of the first budget by low rank alone."""
+    first = first_curves(model, moments, limits=[limit], progress=False)
+    allowed: Any = {limit: FIRST_LOOK}
+    return eckart.allocate(first, eckart.Budget(**allowed)).loss
+
+
+def again(
+    model: nn.Module, moments: eckart.Moments, limit: str, curves: eckart.Curves
+) -> eckart.Curves:
+    """The curves for the other limit, with what those for this one hold."""
+    others = [name for name in LIMITS if name != limit]
+    return eckart.curves(model, moments, limits=others, reuse=curves, progress=False)
 
 
 def clocked(run: Callable[[], T]) -> tuple[float, float, T]:

@@ -1,6 +1,6 @@
 """The table of seconds and memory after calibration."""
 
-from benchmarks.measuring.results_file import committed
+from benchmarks.measuring.results_file import Row, committed
 from benchmarks.tables.markdown import table
 
 
@@ -10,7 +10,9 @@ def seconds() -> str:
         "network",
         "limits",
         "options",
+        "first look",
         "`curves`",
+        "other limits",
         "first budget",
         "another",
         "`apply`",
@@ -30,13 +32,20 @@ def seconds() -> str:
                 f"{row['network']}, {row['shape'][-1]} {'px' if row['shape'][2:] else 'tokens'}",
                 row["limits"],
                 f"{row['options']:,}",
+                _if_measured(row, "first_look_s"),
                 f"{row['curves_s']:.1f}",
+                _if_measured(row, "other_limits_s"),
                 *(f"{value:.1f}" for value in budgets),
                 f"{row['target_s']:g}",
                 f"{row['peak_bytes'] / 1e9:.2f}",
             ]
         )
     return table(heads, lines)
+
+
+def _if_measured(row: Row, name: str) -> str:
+    """Seconds; older rows have no such number."""
+    return f"{row[name]:.1f}" if name in row else "–"
 
 
 SECTIONS = {"seconds": seconds}

@@ -240,9 +240,10 @@ def test_frontier(run, network, data, tmp_path):
     assert again[-2:] == ["--out", "smaller-0.5"]
     assert smaller["after"]["params"] == point["params"]
     assert smaller["after"]["score"]["value"] == point["score"]
-    shown = run("frontier", *network, *data, *words, "--no-baselines").stdout
-    assert "uniform" not in shown
-    assert "eckart" in shown
+    result = run("frontier", *network, *data, *words, "--no-baselines")
+    assert "uniform" not in result.stdout
+    assert "eckart" in result.stdout
+    assert re.search(r"predicted loss at most \(low rank alone.*\): 0\.8: \d", result.stderr)
 
 
 def test_frontier_shows_its_points_even_if_the_page_cannot_be_written(

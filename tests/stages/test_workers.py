@@ -16,6 +16,7 @@ import eckart
 from eckart.errors import CheckpointError, FrontierInterrupted, InputError, MismatchError
 from eckart.methods import METHODS, Cache
 from eckart.records import Curves
+from eckart.stages.curves.first import first_curves
 from extensions.method import OutputRows
 from stages.networks import SmallCnn, mlp
 
@@ -277,3 +278,27 @@ def test_networks_that_are_timed_must_be_alone():
     model = network()
     with pytest.raises(InputError, match="slow each other down"):
         eckart.frontier(model, calibrated(model), None, latency=True, workers=2)
+
+
+def test_a_first_look_bounds_the_losses_and_is_used_again(monkeypatch: pytest.MonkeyPatch):
+    model, made = network(), prepared(monkeypatch)
+    moments = calibrated(model)
+    first = first_curves(model, moments, progress=False)
+    assert {option.method for curve in first.curves for option in curve.options} == {
+        "weighted_svd", "dense",
+    }  # fmt: skip
+    assert len(made) == 3, "one decomposition per layer, and nothing else"
+    known = set(made)
+    found = predicted(model, moments, reuse=first)
+    assert not known & {*made[3:]}
+    check_same(found, predicted(model, moments))
+    for keep in (0.8, 0.6, 0.4):
+        budget = eckart.Budget(params=keep)
+        most = eckart.allocate(first, budget).loss
+        assert 0 < eckart.allocate(found, budget).loss < most
+
+
+def test_there_is_no_first_look_without_low_rank():
+    model = network()
+    with pytest.raises(InputError, match="a first look is at low rank, and none of the methods"):
+        first_curves(model, calibrated(model), methods=["backward_elimination"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,13 +25,18 @@ from eckart.cli.options.shared import (
 )
 from eckart.cli.options.timing import TimingOptions
 from eckart.cli.options.workers import WorkerOptions
+from eckart.cli.shown.first import say_first
 from eckart.cli.shown.output import Result, file_to_write
 from eckart.costs import COSTS
-from eckart.errors import EckartError, FrontierInterrupted
+from eckart.errors import EckartError, FrontierInterrupted, InputError
 from eckart.records.budgets import MS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from torch import nn
+
+    from eckart.moments import Moments
+    from eckart.records import Curves, Offer
 
 
 @grouped
@@ -76,7 +81,11 @@ def frontier_command(
     network = model.load()
     gathered = gather(network, source, images.seed, moments.workspace, calibration.chosen)
     how: dict[str, Any] = {"workers": work.given, "progress": True}
-    options = eckart.curves(network, gathered, offer=plan.offer.under([cost]), **how)
+    offer = plan.offer.under([cost])
+    first = _first(network, gathered, offer, cost)
+    if first is not None:
+        say_first(first, fractions, cost, plan.scope)
+    options = eckart.curves(network, gathered, offer=offer, reuse=first, **how)
     with _resumable(out):
         found = eckart.frontier(
             network,
@@ -109,6 +118,15 @@ def frontier_command(
     shown: list[RenderableType] = [frontier_table(found)]
     shown += [f"written: {path}" for path in written.values()]
     return Result({"model": model.model, **found.as_json(), **written}, shown, failure)
+
+
+def _first(network: nn.Module, moments: Moments, offer: Offer, cost: str) -> Curves | None:
+    """Curves of low rank; None if it is not offered, or if milliseconds are asked for."""
+    from eckart.stages.curves.first import first_curves  # brings torch
+
+    with suppress(InputError):  # what is wrong with the offer is said by curves, too
+        return None if cost == MS else first_curves(network, moments, offer=offer, progress=False)
+    return None
 
 
 @contextmanager
