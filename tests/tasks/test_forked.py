@@ -37,6 +37,7 @@ def test_each_task_has_its_own_process_with_one_thread():
     first, second, third = done(task(told), task(told), task(told))
     assert len({first, second, third, str(os.getpid())}) == 4
     assert {text.split()[1] for text in (first, second, third)} == {"1"}
+    assert done(task(told))[0].split()[0] != str(os.getpid()), "a single one too"
 
 
 def test_the_largest_begin_first(tmp_path: Path):

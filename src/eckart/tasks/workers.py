@@ -53,7 +53,7 @@ def made(
         workers: as checked.
         begin: is told the title of each task that begins.
     """
-    if workers == 1 or len(tasks) < 2:
+    if workers == 1:
         for task in tasks:
             begin(task.title)
             yield task, settled(task.work())
