@@ -12,6 +12,7 @@ from eckart.cli.entry import stopped
 from eckart.cli.names import METRICS
 from eckart.cli.options.grouping import grouped
 from eckart.cli.options.parsing import usage_error
+from eckart.cli.options.ranks import Ranks
 from eckart.cli.options.shared import (
     CalibrationOptions,
     Examples,
@@ -61,22 +62,27 @@ def calibrate_command(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the file stopped, if there is one.")
     ] = False,
-) -> Result:
+) -> Result | None:
     """Gather the moments of every layer from a little data, for any number of budgets."""
     model.check()
     file_to_write(out)
     batches = calibration.take(images.open(text, model))
     run.start()
+    ranks = Ranks.here()
     before = eckart.Moments.load(out) if resume and out.exists() else None
-    moments = _gathered(
-        model.load(),
-        batches,
-        None if metric == _NONE else metric,
-        calibration.chosen,
-        images.seed,
-        out,
-        before,
-    )
+    with ranks.joined():
+        moments = _gathered(
+            model.load(),
+            batches,
+            None if metric == _NONE else metric,
+            calibration.chosen,
+            images.seed,
+            out,
+            before,
+            ranks,
+        )
+    if not ranks.leads:
+        return None
     moments.save(out)
     document = {
         "moments": str(out),
@@ -103,6 +109,7 @@ def _gathered(
     seed: int,
     out: Path,
     before: Moments | None,
+    ranks: Ranks,
 ) -> Moments:
     """The moments of all batches; those of ``before`` are not read again."""
     from eckart.network.identity import check_same_network  # brings torch
@@ -117,14 +124,19 @@ def _gathered(
     try:
         rest = eckart.calibrate(
             model,
-            batches.after(done),
+            ranks.share(batches.after(done)),
             metric=metric,
             outputs=outputs,
             seed=seed,
             first_batch=done,
-            progress=True,
+            progress=ranks.leads,
         )
     except CalibrationInterrupted as error:
+        if ranks.size > 1:
+            kept = ranks.beside(out)
+            error.moments.save(kept)
+            what = f"what rank {ranks.rank} has is in {kept}, and cannot be resumed: start again"
+            raise stopped(error, what) from error
         moments = error.moments if before is None else before + error.moments
         moments.save(out)
         kept = f"{moments.batches} of {len(batches)} batches are in {out}; go on with --resume"

@@ -11,6 +11,7 @@ from eckart.cli.options.grouping import grouped
 from eckart.cli.options.healing import HealingOptions
 from eckart.cli.options.parsing import make_budget, parse_budget, usage_error
 from eckart.cli.options.planning import MomentsOptions, PlanOptions, gather
+from eckart.cli.options.ranks import Ranks
 from eckart.cli.options.shared import (
     CalibrationOptions,
     EvaluationOptions,
@@ -105,7 +106,7 @@ def compress_command(
         Path | None, option("Run", "Folder to save the smaller network in.", "--out", "--output")
     ] = None,
     latency: Annotated[bool, option("Run", "Time one example.")] = True,
-) -> Result:
+) -> Result | None:
     """Make a network smaller, and measure it before and after where there are data."""
     wanted = goal.wanted(plan.scope)
     for group in (model, moments, healing, timing):
@@ -121,7 +122,13 @@ def compress_command(
     evaluate = judge(evaluation.take(data)) if evaluation.named(data) else None
     run.start()
     network = model.load()
-    gathered = gather(network, source, images.seed, moments.workspace, calibration.chosen)
+    ranks = Ranks.here()
+    with ranks.joined():
+        if not isinstance(source, eckart.Moments):
+            source = ranks.share(source)
+        gathered = gather(network, source, images.seed, moments.workspace, calibration.chosen)
+    if not ranks.leads:
+        return None
     limits = wanted.limits if isinstance(wanted, Budget) else {}
     goals["timings"] = timing.needed(limits, network, gathered)
     goals |= {"workers": work.given, "progress": True}

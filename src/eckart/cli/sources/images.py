@@ -131,6 +131,13 @@ class Batches:
             self.images, rest, self.preprocessing, self.batch_size, labelled=self.labelled
         )
 
+    def dealt(self, rank: int, ranks: int) -> Batches:
+        """Every so many batches, from one on."""
+        size = self.batch_size
+        starts = range(rank * size, len(self.indices), ranks * size)
+        some = [index for start in starts for index in self.indices[start : start + size]]
+        return Batches(self.images, some, self.preprocessing, size, labelled=self.labelled)
+
     def _decode(
         self, number: int
     ) -> tuple[UInt8[Tensor, "batch channels height width"], Int64[Tensor, " batch"]]:

@@ -47,6 +47,10 @@ class Windows:
         """The rest, when so many batches have been read."""
         return Windows(self.batches[batches:], self.batch_size)
 
+    def dealt(self, rank: int, ranks: int) -> Windows:
+        """Every so many batches, from one on."""
+        return Windows(self.batches[rank::ranks], self.batch_size)
+
 
 @dataclass(frozen=True)
 class Shown:
