@@ -133,9 +133,9 @@ def _gathered(
         )
     except CalibrationInterrupted as error:
         if ranks.size > 1:
-            kept = ranks.beside(out)
-            error.moments.save(kept)
-            what = f"what rank {ranks.rank} has is in {kept}, and cannot be resumed: start again"
+            own = ranks.beside(out)
+            error.moments.save(own)
+            what = f"what rank {ranks.rank} has is in {own}, and cannot be resumed: start again"
             raise stopped(error, what) from error
         moments = error.moments if before is None else before + error.moments
         moments.save(out)

@@ -8,12 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
 
 from eckart.cli.options.shared import Examples
 from eckart.errors import InputError
 
-Some = TypeVar("Some", bound=Examples)
 _SECONDS = 600  # that ranks wait for each other
 
 
@@ -44,7 +42,7 @@ class Ranks:
         """Whether this one writes and speaks."""
         return self.rank == 0
 
-    def share(self, batches: Some) -> Some:
+    def share(self, batches: Examples) -> Examples:
         """The batches of this rank: they are dealt out in turn, so some have one more."""
         return batches if self.size == 1 else batches.dealt(self.rank, self.size)
 
