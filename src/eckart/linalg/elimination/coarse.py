@@ -1,7 +1,8 @@
 """Readers with one column per unit in place of several, for a first order of many units.
 
 The second moment is taken for the product of a moment over units and one over the columns of a
-unit, such as the taps of a kernel. On ResNet-20, orders of such readers alone lose 1 to 5 % more.
+unit, such as the taps of a kernel. On ResNet-20, orders of such readers alone lose at most 14 %
+more in 202 of 216 groups and sizes.
 """
 
 from __future__ import annotations
