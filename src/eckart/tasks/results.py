@@ -29,7 +29,7 @@ def results_of(
     Args:
         tasks: each needs no other.
         cache: where results are kept.
-        workers: a number of processes, or ``"ray"``.
+        workers: a number of processes.
         what: name of the stage.
         progress: show a bar, of all tasks; None shows it on a terminal.
     """

@@ -21,16 +21,14 @@ class Task:
     """Work on one layer, one group of channels or one point of a frontier.
 
     The title names everything that the result depends on, so a result that was kept under the title
-    is found again instead of made. A task may run here, in a local process or on another machine:
-    the result is the same to the bit.
+    is found again instead of made. A task may run here or in a copy of this process: the result is
+    the same to the bit.
 
     Attributes:
         title: names the inputs; empty for what is never kept.
         kind: the class of the result: a frozen dataclass of tensors, numbers, texts, tuples, and
             dataclasses of these, see ``eckart.methods.state_file``.
         work: makes the result in this process, or in a copy of it.
-        sent: gives a function that makes the result on another machine, and holds all that it
-            needs for that; None for work that cannot leave this machine.
         device: where the tensors of the result are.
         lasting: whether a result may be kept; one that depends on how long something took may not.
         size: about how much work it is; the largest tasks begin first.
@@ -39,7 +37,6 @@ class Task:
     title: str
     kind: type[Any]
     work: Callable[[], Any]
-    sent: Callable[[], Callable[[], Any]] | None = None
     device: torch.device = CPU
     lasting: Callable[[Any], bool] = always
     size: float = 0.0

@@ -1,4 +1,4 @@
-"""Who does the work: this process, local processes, or Ray."""
+"""Who does the work: this process, or local processes."""
 
 from __future__ import annotations
 
@@ -14,24 +14,22 @@ from eckart.methods.cache import settled
 from eckart.tasks.forked import forked
 from eckart.tasks.task import Task
 
-Workers = int | str
-RAY = "ray"
+Workers = int
+"""How many processes work."""
 
 
 def checked_workers(workers: Workers, model: nn.Module) -> Workers:
     """The workers, once it is known that they can be had.
 
     Args:
-        workers: a number of processes, or ``"ray"``.
+        workers: a number of processes.
         model: what the work is on.
 
     Raises:
         InputError: it is something else, or there are no local processes on this system.
     """
-    if workers == RAY:
-        raise InputError("workers='ray' is not there yet")
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise InputError(f"workers={workers!r}: give a number of processes, 1 or more, or {RAY!r}")
+        raise InputError(f"workers={workers!r}: give a number of processes, 1 or more")
     elsewhere = sorted({str(p.device) for p in model.parameters() if p.device.type != "cpu"})
     if workers > 1 and elsewhere:
         raise InputError(
@@ -39,7 +37,7 @@ def checked_workers(workers: Workers, model: nn.Module) -> Workers:
             "share: leave workers out, or move the network to the CPU"
         )
     if workers > 1 and (sys.platform == "darwin" or not hasattr(os, "fork")):
-        raise InputError(f"workers={workers}: needs Linux; on {sys.platform} give workers={RAY!r}")
+        raise InputError(f"workers={workers}: needs Linux, not {sys.platform}: leave it out")
     return workers
 
 
@@ -58,4 +56,4 @@ def made(
             begin(task.title)
             yield task, settled(task.work())
     else:
-        yield from forked(tasks, int(workers), begin)
+        yield from forked(tasks, workers, begin)
