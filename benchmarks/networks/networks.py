@@ -51,7 +51,8 @@ class Calibrated:
     def compressed(self, method: str, keep: float) -> nn.Module:
         """With this share of the parameters.
 
-        The two SVDs have the same share of every layer; the weighted one knows the inputs alone.
+        The two SVDs have the same share of every layer but tables, which they would ruin; the
+        weighted one knows the inputs alone.
         """
         if method == "dense":
             return self.network
@@ -61,8 +62,15 @@ class Calibrated:
         plain = method == "plain SVD"
         moments = self.moments if plain else inputs_alone(self.moments)
         name = "svd" if plain else "weighted_svd"
-        options = eckart.curves(self.network, moments, methods=[name], progress=False)
+        options = eckart.curves(
+            self.network, moments, methods=[name], dense=tables(self.network), progress=False
+        )
         return eckart.apply(self.network, uniform(options, budget), moments)
+
+
+def tables(network: nn.Module) -> list[str]:
+    """The names of a network's tables."""
+    return [name for name, m in network.named_modules() if isinstance(m, nn.Embedding)]
 
 
 def measure(

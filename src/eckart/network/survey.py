@@ -19,6 +19,7 @@ from eckart.network.third_party import quantised_class
 from eckart.running.arguments import names_in
 
 _PACKED = "its weight is quantised; compress the network first, then quantise it"
+_SHARED = "its weight is shared with another layer"
 _SCRIPTED = "torch.jit made it; compress the network first, then script or trace the result"
 _ROOT = "it is the whole network; wrap it in nn.Sequential"
 
@@ -95,6 +96,8 @@ def _reason(module: nn.Module, uses: int, owners: Counter[int]) -> str | None:
         return "lazily initialised and never run; run the network once, then calibrate"
     if isinstance(module, torch.jit.ScriptModule):
         return _SCRIPTED
+    if kind is None and any(owners[id(p)] > 1 for p in module._parameters.values()):
+        return _SHARED
     if kind is None:
         known = ", ".join(sorted(LAYER_TYPES))
         return f"no layer type is registered for {class_name(module)} (known: {known})"
@@ -103,7 +106,7 @@ def _reason(module: nn.Module, uses: int, owners: Counter[int]) -> str | None:
     if uses > 1:
         return "registered under several names"
     if owners[id(module.weight)] > 1:
-        return "its weight is shared with another layer"
+        return _SHARED
     if module._forward_hooks or module._forward_pre_hooks:
         return "has forward hooks of its own (weight norm, pruning); remove them to include it"
     return kind.refusal(module)
