@@ -111,6 +111,18 @@ class Doubled(torch.autograd.Function):
         raise NotImplementedError("no gradient of this")
 
 
+class Cut(torch.autograd.Function):
+    """A function that gives no gradient, as torchvision's do where there is no box."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> None:
+        return None
+
+
 class Around(nn.Module):
     """Two layers with something between them."""
 
@@ -128,6 +140,12 @@ def test_a_function_without_a_gradient_is_named_as_the_cause():
     with pytest.raises(InputError, match=r"mend its backward.*metric=None.*no gradient of this"):
         calibrate(model, [X])
     assert calibrate(model, [X], metric=None).metric is None
+
+
+def test_a_gradient_that_is_none_counts_as_none():
+    moments = calibrate(Around(Cut.apply), [X])
+    assert set(moments.specs) == {"last"}
+    assert moments.skipped["first"].startswith("no gradient reached its outputs")
 
 
 def test_layers_inside_vmap_are_named_with_what_to_do():

@@ -39,7 +39,12 @@ def watching(
             return None
         fresh = not output.requires_grad
         node = output.detach().requires_grad_() if fresh else output
-        node.register_hook(lambda grad: on_gradient(name, module, _rows(grad.detach()), found))
+
+        def seen(grad: Tensor | None) -> None:  # None where a function gives no gradient
+            if grad is not None:
+                on_gradient(name, module, _rows(grad.detach()), found)
+
+        node.register_hook(seen)
         return node.clone() if fresh else None
 
     def hook(name: str) -> Callable[..., Tensor | None]:
