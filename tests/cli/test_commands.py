@@ -10,6 +10,7 @@ import torch
 from eckart import CalibrationInterrupted, Frontier, Moments, Plan, load
 from eckart.cli.sources.models import load_model
 from eckart.errors import FrontierInterrupted, InputError, WriteError
+from eckart.layers import FewBits
 from eckart.records.timings import Timings
 from eckart.runtimes import RUNTIMES
 from known_runtime import KnownRuntime
@@ -138,6 +139,24 @@ def test_compress_saves_what_it_measured(run, network, data, tmp_path):
     )
     assert again["score"] == found["after"]["score"]
     assert again["macs"] == found["after"]["macs"]
+
+
+def test_codes_are_judged_as_weights_that_are_made_once(run, network, data, tmp_path, monkeypatch):
+    out = tmp_path / "few"
+    words = ["--bytes", 0.3, "--out", out, "--no-latency", "--json"]
+    found = document(run("compress", *network, *data, *words))
+    batches, forward = [], FewBits.forward
+
+    def counted(self, x):
+        batches.append(len(x))
+        return forward(self, x)
+
+    monkeypatch.setattr(FewBits, "forward", counted)
+    words = ["--compressed", out, "--no-latency", "--json"]
+    again = document(run("evaluate", network[0], *data[:4], *words))
+    assert again["score"] == found["after"]["score"]
+    assert again["bytes"] == found["after"]["bytes"] < 0.3 * found["before"]["bytes"]
+    assert set(batches) == {1}  # the example whose multiply-adds are counted
 
 
 def test_compress_to_milliseconds(run, network, data, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Codes of few bits: chosen under a budget of bytes, kept in files, and run like any layer."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from eckart.layers import Factored, FewBits, decoded, piece_of, rebuild
 from eckart.linalg.rounding import Grid, Rounded
 from eckart.records import Form, Piece
 from eckart.storage.compact import squeezed
-from resealed import with_structure
+from resealed import with_structure, with_weights
 
 METHODS = ("weighted_svd", "rounding")
 X = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -230,6 +231,29 @@ def test_codes_that_do_not_fit_are_refused(smaller: nn.Module, tmp_path: Path):
     other[5] = nn.Linear(24 * 9, 9)
     with pytest.raises(CheckpointError, match="the saved layer '5'"):
         load(other, tmp_path)
+
+
+DAMAGED: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
+    "truncated": ("codes", lambda codes: codes[:-1].clone()),
+    "longer": ("codes", lambda codes: torch.cat([codes, codes[:1]])),
+    "of another kind": ("codes", lambda codes: codes.to(torch.int16)),
+    "too many scales": ("scale", lambda scale: torch.cat([scale, scale], 2)),
+    "too few scales": ("scale", lambda scale: scale[:, :-1].clone()),
+    "scales in another dtype": ("scale", lambda scale: scale.float()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_codes_and_scales_must_fit_each_other(tmp_path: Path, damage: str):
+    model, x = nn.Sequential(nn.Linear(256, 256)), torch.randn(64, 256)  # not small: see compact.py
+    sums = calibrate(model, [x])
+    plan = allocate(curves(model, sums, methods=["rounding"], bits=[8]), Budget(bytes=0.3))
+    save(apply(model, plan, sums), tmp_path)
+    part, change = DAMAGED[damage]
+    name = f"0.0.{part}"
+    with_weights(tmp_path, lambda tensors: {**tensors, name: change(tensors[name])})
+    with pytest.raises(CheckpointError, match=f"'{name}'"):
+        load(model, tmp_path)
 
 
 @pytest.mark.parametrize("compressed", [None, 5, "", "@", squeezed([1]), squeezed("text")])

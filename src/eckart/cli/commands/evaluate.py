@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -62,7 +63,7 @@ def evaluate_command(
     def timed(network: nn.Module) -> Score | float:
         nonlocal seconds
         start = perf_counter()
-        score = evaluate(network)
+        score = evaluate(_with_weights(network))
         seconds = perf_counter() - start
         return score
 
@@ -77,6 +78,13 @@ def evaluate_command(
     rows = [(n, f"{v:,}" if isinstance(v, int) else significant(v, 4)) for n, v in spoken.items()]
     words = [make_table("Text", {"": False, "measured": True}, rows)] if rows else []
     return Result(document, [measurement_table(model.model, found), *words])
+
+
+def _with_weights(network: nn.Module) -> nn.Module:
+    """The same network with codes made into weights, once and not at each batch."""
+    from eckart.checkpoint.merging import dequantized  # brings torch
+
+    return dequantized(copy.deepcopy(network))
 
 
 def _check_saved(compressed: Path | None) -> None:
