@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from benchmarks.measuring.results_file import Row, committed
 from benchmarks.tables.markdown import table
 
+_CLOSE = 1e-3
+
 
 def rows_of(network: str) -> Sequence[Row]:
     """All rows of one network."""
@@ -18,11 +20,19 @@ def allocated(network: str) -> str:
     cells = {(row["method"], row["limit"]): row for row in rows}
     lines = []
     for method in dict.fromkeys(row["method"] for row in rows):
-        shown = [accuracy(cells.get((method, limit))) for limit in limits]
+        shown = [within(limit, cells.get((method, limit))) for limit in limits]
         seconds = cells[method, limits[0]]["curves_s"]
         name = f"**{method}**" if "and" in method else method
         lines.append([name, *shown, f"{seconds:.0f}"])
     return table(["offered", *(f"{limit:g}" for limit in limits), "seconds of `curves`"], lines)
+
+
+def within(limit: float, row: Row | None) -> str:
+    """The accuracy within a fraction of the bytes, with the fraction where it is another one."""
+    shown = accuracy(row)
+    if row is None or row.get("bytes", 0.0) < limit + _CLOSE:
+        return shown
+    return f"{shown} ({row['bytes']:.3f})"
 
 
 def uniform(network: str) -> str:

@@ -8,6 +8,8 @@ from numpy import interp
 from benchmarks.measuring.results_file import Row, committed
 from benchmarks.tables.markdown import table
 
+PACKAGES_TOKENS, BESIDE = 16_384, ("GPTQ", "inputs, shrunk", "both sides, shrunk")
+
 
 def rows_of(network: str) -> tuple[float, Sequence[Row]]:
     """The dense perplexity, and all other rows of one network."""
@@ -79,6 +81,23 @@ def grids(network: str) -> str:
     return table(["grid", *(f"{width} bits" for width in widths)], lines)
 
 
+def packages() -> str:
+    """What packages make of the small network, beside the same width here."""
+    rows = [*committed("bits-language-packages"), *rows_of("stories260k")[1]]
+    dense, _ = rows_of("stories260k")
+    shown = [row for row in rows if row.get("calibration") == PACKAGES_TOKENS and "width" in row]
+    cells = {(row["method"], row["width"]): row for row in shown}
+    ways = [row["method"] for row in committed("bits-language-packages") if row["width"] == 4]
+    heads = [f"{bits} bits: {what}" for bits in (4, 3) for what in ("bits per weight", "×", "KL")]
+
+    def line(way: str) -> list[str]:
+        of = [cells[way, bits] for bits in (4, 3)]
+        parts = [[r["bits"], r["perplexity"] / dense, r["kl"]] for r in of]
+        return [way, *(f"{value:.3f}" for part in parts for value in part)]
+
+    return table(["", *heads], [line(way) for way in (*ways, *BESIDE)])
+
+
 def seconds() -> str:
     """Of each part of the rounding, for one width of all layers."""
     parts = {
@@ -96,5 +115,6 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "bits divergences stories260k": lambda: divergences("stories260k", 3),
     "bits allocated stories260k": lambda: allocated("stories260k"),
     "bits seconds": seconds,
+    "bits packages stories260k": packages,
     "bits grids stories260k": lambda: grids("stories260k"),
 }

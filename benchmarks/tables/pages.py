@@ -5,6 +5,7 @@ from pathlib import Path
 from benchmarks.measuring.results_file import committed
 from benchmarks.tables import (
     bits,
+    bits_ablation,
     bits_language,
     channels,
     factorisation_kit,
@@ -30,6 +31,7 @@ PAGES = (
     "docs/results/main-path.md",
     "docs/results/bits.md",
     "docs/results/bits-language.md",
+    "docs/results/bits-ablation.md",
     "docs/results/shrinkage.md",
     "docs/results/channels.md",
     "docs/results/factorisation-kit.md",
@@ -43,6 +45,7 @@ PAGES = (
 PARTS = (
     main_path,
     bits,
+    bits_ablation,
     bits_language,
     channels,
     factorisation_kit,
