@@ -60,7 +60,8 @@ def measure(
         judge = Judge(windows(tokenizer, halved[1], *setting.evaluation, batch=1))
         dense = judge.row(model)
         layers = Subject(model, []).layers.values()
-        size = sum(stored_bytes(*layer.weight.shape, width, None) for layer in layers)
+        shapes = [(layer.weight.shape[0], layer.weight.shape[1]) for layer in layers]
+        size = sum(stored_bytes(out, inputs, width) for out, inputs in shapes)
         weights = sum(layer.weight.numel() for layer in layers)
         batches = windows(tokenizer, halved[0], tokens // setting.length, setting.length, 1)
         start = time.process_time()

@@ -3,13 +3,13 @@
 All layers have one width. Losses are also those under the moments of images that did not calibrate.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
 
-from torch import nn
+from torch import Tensor, nn
 
 import eckart
 from benchmarks.measuring.measurement import Measurement
@@ -18,12 +18,12 @@ from benchmarks.peers.rounding import by_size
 from benchmarks.subjects.data import batches, cifar10
 from benchmarks.subjects.trained import load_resnet
 from eckart.linalg import damped, quadratic_loss
-from eckart.linalg.rounding import choose_grid, round_weight, stored_bytes, triangle
+from eckart.linalg.rounding import Triangle, choose_grid, round_weight, stored_bytes, triangle
 from eckart.methods import Problem, problem_of
 from eckart.moments.shrinkage import shrinkage_of
 
 IMAGES, ELSEWHERE = 2_000, 2_000  # that calibrate, and that losses are held against
-ORDERS = {
+ORDERS: Mapping[str, Callable[[Tensor], Triangle]] = {
     "the least pivot first": triangle,
     "as given": partial(triangle, ordered=False),
     "the least mean square first": by_size,

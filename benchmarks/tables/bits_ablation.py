@@ -34,11 +34,11 @@ def part(factor: str) -> Callable[[], str]:
             if (row["factor"], row["setting"], row["bits"]) == DEFAULT
         )
         lines = [
-            [row["setting"], *(f"{row[k] / usual[k]:.2f}" for k in ("rounded", "elsewhere"))]
+            [row["setting"], f"{row['elsewhere'] / usual['elsewhere']:.2f}"]
             for row in rows_of(factor)
             if row["bits"] == usual["bits"]
         ]
-        return table([factor, "own images", "other images"], lines)
+        return table([factor, "loss"], lines)
 
     return made
 
@@ -54,7 +54,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "ablation width": widths,
     **{
         f"ablation {name}": part(name)
-        for name in ("sides", "images", "images, inputs", "order", "damping", "span")
+        for name in ("sides", "images", "images, inputs", "order", "damping")
     },
     "bits seconds resnet20": seconds,
 }
