@@ -85,15 +85,15 @@ def dense(subject: Subject, folder: Path) -> Made:
     return _cached(folder, make, lambda: subject.model, lambda: stored)
 
 
-def compressed(subject: Subject, title: str, folder: Path) -> Made:
-    """The network that `compress` makes for a budget, saved and exported."""
+def compressed(subject: Subject, title: str, folder: Path, workspace: Path) -> Made:
+    """The network that `compress` makes for a budget, saved and exported; moments stay."""
     saved = folder / _SAVED
 
     def network() -> nn.Module:
         return eckart.load(subject.fresh(), saved, dequantize=True)
 
     def make(path: Path) -> None:
-        smaller = subject.compress(title).model
+        smaller = subject.compress(title, workspace).model
         eckart.save(smaller, saved)
         eckart.export(smaller, path, subject.example)
 
@@ -106,7 +106,8 @@ def static_8_bits(subject: Subject, plain: Made, folder: Path) -> Made:
     def make(path: Path) -> None:
         from onnxruntime import quantization
 
-        kinds = {"weight_type": quantization.QuantType.QInt8}
+        kind = quantization.QuantType
+        kinds = {"weight_type": kind.QInt8, "activation_type": kind.QUInt8}  # fastest on x86
         reader = _Reader(plain.session(), subject.few)
         quantization.quantize_static(plain.onnx, path, reader, per_channel=True, **kinds)
 

@@ -22,6 +22,7 @@ from eckart.text import windows
 _SENTENCE, _SENTENCES = 64, 32  # tokens of a sentence, sentences of a call
 _WINDOW = 256  # tokens
 _CALIBRATION, _JUDGED = 32, 32  # windows
+BITS_ALONE = ("efficientnet-lite0", "minilm", "smollm2")
 
 
 def resnet20(data: Path | None = None) -> Subject:
@@ -74,6 +75,7 @@ def encoder(data: Path | None = None) -> Subject:
         example=calibration[0],
         judge=_similarities(sentences, data),
         budgets={"bytes=0.2": eckart.Budget(bytes=0.2)},
+        methods=("rounding",),
         peer="dynamic",
     )
 
@@ -119,6 +121,7 @@ def language_model(data: Path | None = None) -> Subject:
         example=batches[0],
         judge=partial(_perplexity, judging),
         budgets={"bytes=0.35": eckart.Budget(bytes=0.35)},
+        methods=("rounding",),
         peer="dynamic",
     )
 

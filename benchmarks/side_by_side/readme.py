@@ -34,7 +34,7 @@ def made(subject: Subject, folder: Path) -> dict[str, Made]:
     plain = dense(subject, folder / "dense")
     found = {"dense": plain, "peer": PEERS[subject.peer](subject, plain, folder / "peer")}
     for title in subject.budgets:
-        found[title] = compressed(subject, title, folder / title.replace("=", "-"))
+        found[title] = compressed(subject, title, folder / title.replace("=", "-"), folder / "work")
     return found
 
 
@@ -56,7 +56,7 @@ def scores(subject: Subject, files: Mapping[str, Made], results: Results) -> dic
 
 
 def times(subject: Subject, files: Mapping[str, Made], seconds: float) -> dict[str, Row]:
-    """Milliseconds of all files and of all networks of torch, each kind in turns for some time."""
+    """The least milliseconds of all files and of all networks of torch, each kind in turns."""
     eager, clock = runtime_named("eager"), clock_of(_THREADS, torch.device("cpu"))
     ready = {
         "ort_ms": {title: file.session().on(subject.example) for title, file in files.items()},
@@ -70,7 +70,7 @@ def times(subject: Subject, files: Mapping[str, Made], seconds: float) -> dict[s
     for column, runs in ready.items():
         found = interleaved(list(runs.values()), _ROUNDS, clock, seconds)
         for title, one in zip(runs, found, strict=True):
-            rows[title][column] = one.median
+            rows[title][column] = one.least
     return rows
 
 

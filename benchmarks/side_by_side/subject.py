@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -63,21 +64,17 @@ class Subject:
         """As many examples as a quantiser needs, in batches of the example's size."""
         return [first_examples(batch, len(first_tensor(self.example))) for batch in self.batches]
 
-    @cached_property
-    def moments(self) -> eckart.Moments:
-        """Gathered once for all budgets."""
-        return eckart.calibrate(self.model, self.batches, progress=False)
-
-    def compress(self, title: str) -> eckart.Compressed:
-        """The network of one budget."""
+    def compress(self, title: str, workspace: Path) -> eckart.Compressed:
+        """The network of one budget, from moments that are gathered once for all of them."""
+        moments = eckart.calibrate(self.model, self.batches, workspace=workspace, progress=False)
         budget, timings = self.budgets[title], None
         if budget.ms is not None:
             count = len(first_tensor(self.example))
             settings: dict[str, Any] = {"runtime": _PROFILED, "batch": count, "threads": 1}
-            timings = eckart.profile(self.model, self.moments, progress=False, **settings)
+            timings = eckart.profile(self.model, moments, progress=False, **settings)
         known: dict[str, Any] = {"timings": timings, "latency": False, "progress": False}
         how = known | {"budget": budget, "methods": self.methods}
-        return eckart.compress(self.model, self.moments, **how)
+        return eckart.compress(self.model, moments, **how)
 
 
 def first_tensor(batch: Any) -> Tensor:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from benchmarks.measuring.results_file import Row, committed
-from benchmarks.side_by_side.four_networks import NETWORKS
+from benchmarks.side_by_side.four_networks import BITS_ALONE, NETWORKS
 from benchmarks.tables.markdown import table
 
 _HEAD = ("", "score", "MB, ONNX", "ms, ONNX Runtime", "MB, PyTorch", "ms, PyTorch")
@@ -23,7 +23,8 @@ def four_networks() -> str:
 
 
 def _line(row: Row) -> tuple[str, ...]:
-    name = _TITLES.get(row["variant"], f"**eckart**, `Budget({row['variant']})`")
+    alone = ", bits alone" if row["network"] in BITS_ALONE else ""
+    name = _TITLES.get(row["variant"], f"**eckart**, `Budget({row['variant']})`{alone}")
     return (
         name,
         f"{row['score']:.2f}",
