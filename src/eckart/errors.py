@@ -19,7 +19,8 @@
     ├── LeftDenseWarning                 a planned replacement was undone, with the reason
     ├── NoGainWarning                    the result is slower than dense, or much worse
     ├── NotConvergedWarning              a solver stopped early; says how far from the optimum
-    └── NotMonotoneWarning               a smaller candidate scored better than a larger one
+    ├── NotMonotoneWarning               a smaller candidate scored better than a larger one
+    └── NotShrunkWarning                 one batch does not say how noisy the moments are
 """
 
 from __future__ import annotations
@@ -140,3 +141,7 @@ class NotConvergedWarning(EckartWarning):
 
 class NotMonotoneWarning(EckartWarning):
     """A bisection found scores out of order; the message says what it did about that."""
+
+
+class NotShrunkWarning(EckartWarning):
+    """Moments of one batch do not say how noisy they are, so they are damped and not shrunk."""

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from eckart import Moments, calibrate, curves
-from eckart.stages.curves.measured import affordable
+from eckart.moments.sampled import affordable
 
 SMOOTH = 12  # pixels a side, all of one value, so that errors are alike at every position
 

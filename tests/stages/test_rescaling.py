@@ -13,7 +13,7 @@ from eckart.layers import rebuild
 from eckart.methods import methods_named, problem_of
 from eckart.metrics import METRICS, Measurable, probe_of
 from eckart.records import Budget, Curves
-from eckart.stages.curves import side_by_side
+from eckart.running import outputs
 from eckart.stages.curves.problems import half_sized
 from stages.networks import SmallCnn
 from transformer_networks import bert, gpt2, llama, padded, token_ids
@@ -136,13 +136,13 @@ def test_it_costs_no_more_examples_than_the_calibration_or_one_a_layer(
 ):
     model, batches = llama(), [{"input_ids": token_ids(4, 9, seed=i)} for i in range(25)]
     moments = calibrate(model, batches)
-    before, ran = side_by_side.call, list[int]()
+    before, ran = outputs.call, list[int]()
 
     def counting(network: nn.Module, inputs: Any) -> Any:
         ran.append(len(inputs["input_ids"]))
         return before(network, inputs)
 
-    monkeypatch.setattr(side_by_side, "call", counting)
+    monkeypatch.setattr(outputs, "call", counting)
     curves(model, moments, methods=METHODS, rescale=True, progress=False)
     layers = len(moments.specs)
     each = moments.examples // layers

@@ -1,6 +1,7 @@
 """Moments shrunk towards their diagonals, as far as the calibration batches say."""
 
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 import eckart
 from eckart import Moments, calibrate
-from eckart.errors import CheckpointError, InputError
+from eckart.errors import CheckpointError, InputError, NotShrunkWarning
 from eckart.linalg import quadratic_loss
 from eckart.methods import problem_of
 from eckart.moments.scatter import Scatter
@@ -231,3 +232,14 @@ def test_a_table_is_not_short_of_rows_because_its_vocabulary_is_large():
     assert set(options.shrunk) == {"0", "1"}
     plan = eckart.allocate(options, eckart.Budget(params=0.8))
     assert eckart.apply(model, plan, moments)(tokens).isfinite().all()
+
+
+def test_a_single_batch_is_said_and_two_are_not():
+    model = network()
+    with pytest.warns(NotShrunkWarning, match="in one batch.*damps them by 1e-06.*two batches"):
+        eckart.curves(model, calibrate(model, [inputs(64, 0)], progress=False), progress=False)
+    halves = calibrate(model, list(inputs(64, 0).split(32)), progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        eckart.curves(model, halves, progress=False)
+        eckart.curves(model, calibrate(model, [inputs(64, 0)]), damping=1e-6, progress=False)

@@ -55,6 +55,8 @@ class Plan:
             They stay as they are.
         refined: the loss of the factors that were built, by layer, once the plan is applied. It is
             never above that of the choice, and below where the method could refine its factors.
+        scaled: by what the weights of layers were multiplied so that their outputs keep their size,
+            once the plan is applied; empty if the network is not closer to the dense one with that.
         offered: the methods that the plan could choose from, each with the reason.
         withheld: methods that it could not choose from although they are defaults, with the reason.
     """
@@ -75,6 +77,7 @@ class Plan:
     notes: Mapping[str, str] = field(default_factory=dict, compare=False)
     unreached: Mapping[str, Amount] = field(default_factory=dict, compare=False)
     refined: Mapping[str, float] = field(default_factory=dict, compare=False)
+    scaled: Mapping[str, float] = field(default_factory=dict, compare=False)
     offered: Mapping[str, str] = field(default_factory=dict, compare=False)
     withheld: Mapping[str, str] = field(default_factory=dict, compare=False)
     shrunk: Mapping[str, Shrinkage] = field(default_factory=dict, compare=False)
@@ -110,9 +113,11 @@ class Plan:
         return f"; calibration did not reach {idle / whole:.1%} of the parameters, which stay{how}"
 
     def _after(self) -> str:
-        """The loss after refinement, where that was lower."""
+        """What was done when the factors were built."""
         found = self.refined_loss
-        return f", {found:.4g} refined" if found < self.loss * (1 - 1e-3) else ""
+        refined = f", {found:.4g} refined" if found < self.loss * (1 - 1e-3) else ""
+        most = max(self.scaled.values(), default=1.0)
+        return refined + (f", outputs kept in size (x {most:.3g} at most)" if self.scaled else "")
 
     @property
     def refined_loss(self) -> float:
@@ -170,6 +175,7 @@ class Plan:
             "notes": dict(self.notes),
             "unreached": dict(self.unreached),
             "refined": dict(self.refined),
+            "scaled": dict(self.scaled),
             "offered": dict(self.offered),
             "withheld": dict(self.withheld),
             "shrunk": {name: asdict(found) for name, found in self.shrunk.items()},

@@ -17,6 +17,7 @@ from eckart.running.arguments import check_kind
 from eckart.stages.apply.built import Weights, weights_of
 from eckart.stages.apply.checked import check_fits
 from eckart.stages.apply.installed import put_in
+from eckart.stages.apply.sized import Sizes
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ def apply(model: nn.Module, plan: Plan, moments: Moments, *, inplace: bool = Fal
     steps of a search on the layer's own ``½ tr(G ΔW A ΔWᵀ)``, for the methods that can (``spatial``
     and ``cp``). The plan that the network carries has the losses after that as ``refined``.
 
+    The weights of convolutions are then multiplied so that the mean square of each layer's outputs
+    stays, if on the sample that the moments keep the outputs of the network change less with that,
+    in the metric of the calibration. The plan has the factors as ``scaled``.
+
     Then the network runs once on the example input. If the replacement of a layer breaks this pass
     (some modules read ``child.weight`` directly), the layer is restored. A warning names it, and so
     does the plan that the network carries as ``eckart_plan``.
@@ -55,10 +60,10 @@ def apply(model: nn.Module, plan: Plan, moments: Moments, *, inplace: bool = Fal
     Raises:
         MismatchError: plan, moments and network do not belong together.
 
-    Cost: one forward pass, the refinement (see ``separable_refined`` and ``canonical_refined`` in
-        ``eckart.linalg``), and one decomposition per factored layer that loses channels as well or
-        whose state is neither in the plan nor in a workspace. Memory for the smaller network
-        beside the dense one; weights that factors replace are not copied.
+    Cost: forward passes of up to 64 examples, the refinement (see ``separable_refined`` and
+        ``canonical_refined`` in ``eckart.linalg``), and one decomposition per factored layer that
+        loses channels as well or whose state is neither in the plan nor in a workspace. Memory for
+        the smaller network beside the dense one; weights that factors replace are not copied.
     """
     return applied(model, plan, moments, inplace=inplace).model
 
@@ -81,9 +86,10 @@ def applied(
     whole = opened(model)
     check_fits(model, whole, plan, moments)
     weights = weights_of(whole, plan, moments, cache or Cache.beside(moments, plan.states))
-    losses = _refined(plan, weights)
+    losses, sizes = _refined(plan, weights), Sizes.of(model, whole, plan, moments)
     smaller, done = put_in(model, plan, weights, moments, inplace=inplace)
     done = replace(done, refined={k: v for k, v in losses.items() if k not in done.dense})
+    done = sizes.kept(smaller, done, moments)
     return Applied(attach_plan(smaller, done), done)
 
 

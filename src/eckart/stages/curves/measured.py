@@ -15,11 +15,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from math import isfinite
+from collections.abc import Mapping, Sequence
 from statistics import geometric_mean, median
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -29,22 +26,20 @@ from eckart.errors import InputError
 from eckart.layers import as_matrix, piece_of, rebuild, weight_from, weight_of
 from eckart.linalg import quadratic_loss, refit
 from eckart.methods import Problem
-from eckart.metrics import METRICS, Measurable, Outputs, Probe, probe_of
-from eckart.moments import Moments
+from eckart.metrics import Measurable, Probe
+from eckart.moments.sampled import Sampled, affordable, few_of, measurable
 from eckart.network.third_party import copied_in, in_dtype
 from eckart.records import GroupCurve, Option
-from eckart.running.batches import examples_in, first_examples, mapped, moved
+from eckart.running.batches import mapped
 from eckart.running.progress import tracked
 from eckart.stages.curves.problems import Bench, half_sized
-from eckart.stages.curves.side_by_side import SideBySide, run
+from eckart.stages.curves.side_by_side import SideBySide
 
 _SHARES = (0.75, 0.5)  # of the units kept where removals are measured
 _MOST = 50.0  # the ratio of a removal is believed up to this factor
 _FURTHEST = 4.0  # and that of a truncation up to this
 _TINY = 1e-12
 _READERS = 9  # layers at which factors are measured; their median counts
-_MOST_WORK = 4e10  # multiply-adds of all forward passes of ``removal_scales``: some seconds
-_FEWEST = 8  # examples, whatever they cost
 
 
 def removal_scales(
@@ -84,24 +79,14 @@ def compared(
     return [(name, half_sized(bench.problem(name), options[name])) for name in some]
 
 
-def affordable(moments: Moments, passes: int) -> int:
-    """The examples of so many forward passes, of which there are enough to tell the ratios."""
-    macs = moments.model_costs.get("macs", 0)
-    return max(_FEWEST, int(_MOST_WORK / max(1, macs * passes)))
-
-
 class _Trial:
     """A copy of the network that weights are tried in, and its outputs on some examples."""
 
     def __init__(
         self, bench: Bench, metric: Probe | None, examples: int, shares: Sequence[float]
     ) -> None:
-        self.bench, self.shares = bench, shares
-        self.probe: Measurable = _probe(bench, metric) or Outputs()
-        self.model = copy.deepcopy(bench.model)
-        few = _few(bench.moments.sample, examples, bench.moments.whole_batches)
-        self.sample = [moved(inputs, self.model) for inputs in few]
-        self.outputs = [run(self.model, inputs) for inputs in self.sample]
+        self.bench, self.shares, self.model = bench, shares, copy.deepcopy(bench.model)
+        self.sampled = Sampled(self.model, bench.moments, examples, metric)
 
     @torch.no_grad()
     def change(self, weights: Mapping[str, Tensor]) -> float:
@@ -112,15 +97,10 @@ class _Trial:
             piece = piece_of(layers[name])
             stacked = weight.reshape(piece.matrix_shape)
             weight_of(layers[name]).copy_(weight_from(stacked, piece))
-        pairs = zip(self.sample, self.outputs, strict=True)
-        changes = [self._change(inputs, outputs) for inputs, outputs in pairs]
+        found = self.sampled.finite_change(self.model)
         for name, weight in before.items():
             weight_of(layers[name]).copy_(weight)
-        return sum(change for change in changes if isfinite(change))
-
-    def _change(self, inputs: Any, outputs: Any) -> float:
-        found = self.probe.observed(run(self.model, inputs), inputs)
-        return self.probe.change(found, outputs, inputs)
+        return found
 
 
 def _removal_ratio(trial: _Trial, curve: GroupCurve) -> float | None:
@@ -202,7 +182,7 @@ def rescaled(
     changes, outputs = dict.fromkeys(truncated, 0.0), 0
     each = max(1, bench.moments.examples // max(1, len(truncated)))
     whole = bench.moments.whole_batches
-    few = _few(bench.moments.sample, each, whole)
+    few = few_of(bench.moments.sample, each, whole)
     for inputs in (mapped(x, lambda t: in_dtype(t, torch.float32)) for x in few):
         beside = SideBySide(model, truncated, probe, inputs, alone=whole)
         for names in tracked(beside.chunks, "measuring truncations", progress, len(beside.chunks)):
@@ -216,7 +196,7 @@ def rescaled(
 
 
 def _measurable(bench: Bench, metric: Probe | None) -> Measurable:
-    probe = _probe(bench, metric)
+    probe = measurable(bench.moments, metric)
     if probe is None:
         raise InputError(
             f"the change of the outputs cannot be measured in the metric {bench.moments.metric}: "
@@ -228,24 +208,6 @@ def _measurable(bench: Bench, metric: Probe | None) -> Measurable:
     return probe
 
 
-def _probe(bench: Bench, given: Probe | None = None) -> Measurable | None:
-    """What the moments were gathered with, if changes can be measured by it."""
-    name = bench.moments.metric
-    probe = probe_of(name) if given is None and name in METRICS else given
-    if isinstance(probe, Outputs) and bench.moments.spreads:
-        probe = replace(probe, scales=bench.moments.scales)
-    return probe if isinstance(probe, Measurable) else None
-
-
 def _bounded(ratio: float, most: float) -> float:
     """Measured over predicted, believed up to a factor either way."""
     return min(max(ratio, 1 / most), most)
-
-
-def _few(sample: Sequence[Any], most: int, whole: bool) -> Iterator[Any]:
-    """So many examples of the sample; whole batches where they cannot be cut."""
-    for inputs in sample:
-        if most > 0:
-            few = inputs if whole else first_examples(inputs, most)
-            most -= examples_in(few)
-            yield few

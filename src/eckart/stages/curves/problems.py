@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from eckart.errors import NotShrunkWarning
 from eckart.methods import Cache, Problem, Reading, methods_named, problem_of, reading_of
 from eckart.moments import Moments
 from eckart.moments.shrinkage import shrinkage_of
@@ -56,6 +58,8 @@ class Bench:
             return cls(model, moments, float(offer.damping), {}, workspace, found or {})
         weights = {name: shrinkage_of(moments, name) for name in names}
         shrunk = {k: v for k, v in weights.items() if v is not None}
+        if weights and not shrunk:
+            warnings.warn(_not_shrunk(moments), NotShrunkWarning, stacklevel=1)  # once per process
         return cls(model, moments, DAMPING, shrunk, workspace, found or {})
 
     @cached_property
@@ -91,6 +95,17 @@ class Bench:
     def readings(self, group: ChannelGroup) -> list[Reading]:
         """How each reader of a group reads it."""
         return [reading_of(self.problem(name), group, name) for name in group.readers]
+
+
+def _not_shrunk(moments: Moments) -> str:
+    """Why no moment is shrunk, and what to do."""
+    old = "the moments are of an older version, which does not say how noisy they are"
+    why = "all calibration examples came in one batch" if moments.scatters else old
+    how = "give the examples in two batches or more" if moments.scatters else "calibrate again"
+    return (
+        f"{why}, so damping='auto' cannot shrink them by what they say and damps them by "
+        f"{DAMPING:g}: {how}, or choose a damping"
+    )
 
 
 def _nbytes(problem: Problem) -> int:

@@ -10,19 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from eckart.metrics import Measurable, count_of
-from eckart.running.batches import call, examples_in, moved, repeated
-from eckart.running.hooks import amending, untouched, watching
+from eckart.running.batches import examples_in, moved, repeated
+from eckart.running.hooks import amending, watching
+from eckart.running.outputs import outputs_of
 
 _SEEN = 2.0  # a change is seen where it is so many times that of two equal runs
 _NUMBERS = 2**27  # of the outputs that are held at once
 _EXAMPLES = 128  # that run at once
-
-
-@torch.no_grad()
-def run(model: nn.Module, inputs: Any) -> Any:
-    """A network's outputs; nothing of it is changed."""
-    with untouched(model):
-        return call(model, inputs)
 
 
 @dataclass
@@ -98,7 +92,7 @@ class SideBySide:
         return self.probe.observed(self._run(batch), batch).chunk(copies)
 
     def _run(self, inputs: Any) -> Any:
-        return run(self.model, inputs)
+        return outputs_of(self.model, inputs)
 
 
 def _grown(found: torch.Size, once: Sequence[torch.Size], copies: int) -> int | None:

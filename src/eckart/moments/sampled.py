@@ -1,0 +1,77 @@
+"""How far the outputs of a network change, on the examples that the calibration kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from math import isfinite
+from typing import Any
+
+from torch import nn
+
+from eckart.metrics import METRICS, Measurable, Outputs, Probe, probe_of
+from eckart.moments.record import Moments
+from eckart.running.batches import examples_in, first_examples, moved
+from eckart.running.outputs import outputs_of
+
+_MOST_WORK = 4e10  # multiply-adds of all passes: some seconds
+_FEWEST = 8  # examples, whatever they cost
+
+
+class Sampled:
+    """The outputs of a network on the sample, to compare others with.
+
+    Args:
+        model: the network that is compared with.
+        moments: of this network; they hold the sample.
+        most: number of examples.
+        metric: the probe that the moments were gathered with; None looks it up by its name, and
+            takes the outputs as they are if it cannot be measured.
+    """
+
+    def __init__(
+        self, model: nn.Module, moments: Moments, most: int, metric: Probe | None = None
+    ) -> None:
+        self.probe: Measurable = measurable(moments, metric) or Outputs()
+        few = few_of(moments.sample, most, moments.whole_batches)
+        self.inputs = [moved(inputs, model) for inputs in few]
+        self.outputs = [outputs_of(model, inputs) for inputs in self.inputs]
+
+    def change(self, model: nn.Module) -> float:
+        """The change of another network's outputs, in the metric; not finite where they are not."""
+        pairs = zip(self.inputs, self.outputs, strict=True)
+        return sum(self._change(model, inputs, outputs) for inputs, outputs in pairs)
+
+    def finite_change(self, model: nn.Module) -> float:
+        """The same without the batches for which it is not finite."""
+        pairs = zip(self.inputs, self.outputs, strict=True)
+        changes = [self._change(model, inputs, outputs) for inputs, outputs in pairs]
+        return sum(change for change in changes if isfinite(change))
+
+    def _change(self, model: nn.Module, inputs: Any, outputs: Any) -> float:
+        found = self.probe.observed(outputs_of(model, inputs), inputs)
+        return self.probe.change(found, outputs, inputs)
+
+
+def measurable(moments: Moments, given: Probe | None = None) -> Measurable | None:
+    """What the moments were gathered with, if changes can be measured by it."""
+    name = moments.metric
+    probe = probe_of(name) if given is None and name in METRICS else given
+    if isinstance(probe, Outputs) and moments.spreads:
+        probe = replace(probe, scales=moments.scales)
+    return probe if isinstance(probe, Measurable) else None
+
+
+def few_of(sample: Sequence[Any], most: int, whole: bool) -> Iterator[Any]:
+    """So many examples of the sample; whole batches where they cannot be cut."""
+    for inputs in sample:
+        if most > 0:
+            few = inputs if whole else first_examples(inputs, most)
+            most -= examples_in(few)
+            yield few
+
+
+def affordable(moments: Moments, passes: int, work: float = _MOST_WORK) -> int:
+    """On how many examples so many passes may run, if they take so many multiply-adds at most."""
+    macs = moments.model_costs.get("macs", 0)
+    return max(_FEWEST, int(work / max(1, macs * passes)))
