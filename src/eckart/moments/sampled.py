@@ -15,7 +15,7 @@ from eckart.running.batches import examples_in, first_examples, moved
 from eckart.running.outputs import outputs_of
 
 _MOST_WORK = 4e10  # multiply-adds of all passes: some seconds
-_FEWEST = 8  # examples, whatever they cost
+FEWEST = 8  # examples, whatever they cost
 
 
 class Sampled:
@@ -71,7 +71,7 @@ def few_of(sample: Sequence[Any], most: int, whole: bool) -> Iterator[Any]:
             yield few
 
 
-def affordable(moments: Moments, passes: int, work: float = _MOST_WORK) -> int:
-    """On how many examples so many passes may run, if they take so many multiply-adds at most."""
+def affordable(moments: Moments, passes: int) -> int:
+    """The examples that so many forward passes may run on; enough to tell one from another."""
     macs = moments.model_costs.get("macs", 0)
-    return max(_FEWEST, int(work / max(1, macs * passes)))
+    return max(FEWEST, int(_MOST_WORK / max(1, macs * passes)))

@@ -22,7 +22,6 @@ from eckart.moments import Moments
 from eckart.moments.sampled import Sampled, affordable
 from eckart.records import Plan
 
-_WORK = 1e11  # multiply-adds of the forward passes: some two seconds
 _MOST = 2.0  # what weights are multiplied by
 _LEAST = 1e-3  # of one; nothing is measured where all weights are multiplied by less
 _PASSES = 3  # of the dense network, and of the smaller one with both sizes
@@ -56,7 +55,7 @@ class Sizes:
         if len(names) < 2 or not moments.sample:
             return cls({}, None)
         squares = {name: _dense_square(whole, name, plan, moments) for name in names}
-        return cls(squares, Sampled(model, moments, affordable(moments, _PASSES, _WORK)))
+        return cls(squares, Sampled(model, moments, affordable(moments, _PASSES)))
 
     @torch.no_grad()
     def kept(self, smaller: nn.Module, plan: Plan, moments: Moments) -> Plan:

@@ -27,7 +27,7 @@ from eckart.layers import as_matrix, piece_of, rebuild, weight_from, weight_of
 from eckart.linalg import quadratic_loss, refit
 from eckart.methods import Problem
 from eckart.metrics import Measurable, Probe
-from eckart.moments.sampled import Sampled, affordable, few_of, measurable
+from eckart.moments.sampled import FEWEST, Sampled, affordable, few_of, measurable
 from eckart.network.third_party import copied_in, in_dtype
 from eckart.records import GroupCurve, Option
 from eckart.running.batches import mapped
@@ -61,7 +61,7 @@ def removal_scales(
     readers = compared(bench, groups, options)
     passes = len(_SHARES) * len(groups) + len(readers)
     examples = affordable(bench.moments, passes)
-    trial = _Trial(bench, metric, examples, _SHARES if examples > _FEWEST else _SHARES[-1:])
+    trial = _Trial(bench, metric, examples, _SHARES if examples > FEWEST else _SHARES[-1:])
     tried = tracked(groups, "measuring removals", progress, len(groups))
     removals = [_removal_ratio(trial, curve) for curve in tried]
     ratios = (_factor_ratio(trial, name, option) for name, option in readers)
