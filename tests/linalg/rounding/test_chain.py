@@ -153,6 +153,19 @@ def test_factors_may_have_zero_rows():
     assert torch.equal(found.factors[0].weight[:, :, 2], torch.zeros(2, 9))
 
 
+@each_chain
+def test_a_group_of_zeros_loses_nothing(name: str):
+    given = problem(name, noise=0.0)
+    other = dict(given)
+    other["factors"] = [torch.cat([f[:1], torch.zeros_like(f[:1])]) for f in given["factors"]]
+    other["target"] = torch.cat([given["target"][:1], torch.zeros_like(given["target"][:1])])
+    alone = {key: value if key == "equation" else value[:1] for key, value in given.items()}
+    alone["factors"] = [f[:1] for f in given["factors"]]
+    assert torch.allclose(chain_losses(**other, bits=(3, 8)), chain_losses(**alone, bits=(3, 8)))
+    found = round_chain(**other, bits=[8] * len(other["factors"]))
+    assert all(torch.count_nonzero(factor.weight[1]) == 0 for factor in found.factors)
+
+
 def test_what_does_not_fit_is_refused():
     given = problem("pair")
     with pytest.raises(InputError, match="1 widths for 2 factors"):

@@ -83,7 +83,7 @@ class Chain:
         total = (rows * inputs).flatten(1).sum(1)[:, None, None]
         a = einsum((_twice(columns + s), _twice(s)), _twice(columns), (before, rows))
         g = einsum((_twice(row + s), _twice(s)), _twice(row), (after, inputs))
-        return _square(a) / total, _square(g)
+        return _square(a) / torch.where(total > 0, total, 1.0), _square(g)  # zeros stay zeros
 
     def solved(self, factors: Sequence[Tensor], at: int) -> Tensor:
         """The best factor if all others are given. Later factors must not have positions.
