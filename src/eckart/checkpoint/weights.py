@@ -55,6 +55,10 @@ def outlines_of_form(
             outlines[f"{place}.codes"] = ((piece.code_bytes,), torch.uint8)
             scale = f"{place}.scale"
             outlines[scale] = (piece.scales, _half_precision(found.get(scale)))
+            if piece.activations:
+                outlines[f"{place}.activations.input"] = ((2,), torch.float32)
+            if piece.activations and piece.kernel:
+                outlines[f"{place}.activations.output"] = ((2, piece.outputs), torch.float32)
         else:
             outlines[f"{place}.weight"] = (piece.weight_shape, dtype)
         if piece.bias:

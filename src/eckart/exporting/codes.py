@@ -4,16 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from statistics import median
 
 import torch
 from jaxtyping import Float32, Int8
 from torch import Tensor, nn
 
-from eckart.layers import Factored, FewBits, decoded
+from eckart.layers import Factored, FewBits, Levels, bias_of, decoded
 from eckart.records import Piece
 
 _FOUR = (-8, 7)
 _EIGHT = (-128, 127)
+_EQUAL = 1e-3  # relative; scales of channels that are one scale after a norm
+
+
+@dataclass(frozen=True, eq=False)
+class Rounding:
+    """What the activations of a layer are rounded to.
+
+    Attributes:
+        input: what comes in.
+        channels: of a convolution, factor and offset of each output channel, see
+            ``eckart.layers.Activations``; None where outputs are not rounded.
+        bias: what the layer added, before a norm was folded into it.
+        output: what goes out of the layer with the norm; None if its channels do not have one
+            scale.
+    """
+
+    input: Levels
+    channels: Tensor | None
+    bias: Tensor
+    output: Levels | None = None
+
+    def after_norm(self, factors: Tensor | float, bias: Tensor | None) -> Rounding:
+        """The same with the output of the layer after its norm was folded into it.
+
+        Args:
+            factors: what each channel was multiplied by.
+            bias: what the layer adds now.
+        """
+        if self.channels is None:
+            return self
+        factor, offset = self.channels.double()
+        seen = factor != 0
+        now = torch.zeros_like(self.bias) if bias is None else bias.detach()
+        shift = now.double() - factors * self.bias.double()
+        scales = (factors / factor)[seen]
+        zeros = (offset - shift * factor / factors)[seen]
+        if not seen.any() or float(scales.max() / scales.min() - 1) > _EQUAL:
+            return self
+        scale = median(scales.tolist())
+        return replace(self, output=Levels(scale, round(median(zeros.tolist()))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +68,7 @@ class Codes:
         piece: the layer, without bits.
         span: columns that share a scale; a whole row has one span.
         turned: whether the layer keeps the matrix transposed, as GPT-2's do.
+        rounding: what the activations are rounded to; None if they are not.
     """
 
     numbers: Int8[Tensor, "rows columns"]
@@ -35,6 +77,7 @@ class Codes:
     piece: Piece
     span: int
     turned: bool = False
+    rounding: Rounding | None = None
 
     def multiplied(self, factors: Float32[Tensor, " outputs"]) -> Codes:
         """The same with each output channel multiplied by a factor."""
@@ -70,13 +113,31 @@ def _codes_of(part: FewBits, turned: bool) -> Codes | None:
         return None
     scales = grid.scale.float().flatten(0, 1) / halves
     bits = 4 if least >= _FOUR[0] and most <= _FOUR[1] else 8
-    piece = replace(part.piece, bits=0, span=0)
-    return Codes(numbers.to(torch.int8), scales, bits, piece, grid.span, turned)
+    piece = part.piece.plain
+    rounding = _rounding_of(part)
+    bits = 8 if rounding else bits
+    return Codes(numbers.to(torch.int8), scales, bits, piece, grid.span, turned, rounding)
 
 
-def after_norms(codes: Mapping[str, Codes], factors: Mapping[str, Tensor]) -> dict[str, Codes]:
+def _rounding_of(part: FewBits) -> Rounding | None:
+    """What the activations of a layer are rounded to."""
+    found, bias = part.activations, bias_of(part)
+    if found is None:
+        return None
+    added = torch.zeros(part.piece.outputs) if bias is None else bias.detach().clone()
+    return Rounding(found.levels, found.output, added)
+
+
+def after_norms(
+    model: nn.Module, codes: Mapping[str, Codes], factors: Mapping[str, Tensor]
+) -> dict[str, Codes]:
     """Codes of layers into which norms were folded, with the factors of their rows."""
-    return {
-        name: each.multiplied(factors[name]) if name in factors else each
-        for name, each in codes.items()
-    }
+    found = {}
+    for name, each in codes.items():
+        folded = each.multiplied(factors[name]) if name in factors else each
+        if each.rounding is not None:
+            bias = bias_of(model.get_submodule(name))
+            rounding = each.rounding.after_norm(factors.get(name, 1.0), bias)
+            folded = replace(folded, rounding=rounding)
+        found[name] = folded
+    return found

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from eckart.layers import bias_of, exchanged, filled, piece_of, type_of, weight_of
+from eckart.layers import bias_of, exchanged, filled, piece_of, weight_of
+from eckart.network.norm_readers import factors_of, norms_after
 from eckart.running.batches import call, tensors_in
 
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _CLOSE = 1e3  # roundings of the largest output: a wrong fold is far above, a right one below
 
 
@@ -31,7 +30,7 @@ def fold_norms(model: nn.Module, inputs: Any) -> dict[str, Tensor]:
     Returns:
         By layer, the factor that each row of its weight was multiplied by.
     """
-    pairs = _pairs(model, inputs)
+    pairs = norms_after(model, inputs)
     if not pairs:
         return {}
     before, originals = tensors_in(call(model, inputs)), _modules(model, pairs)
@@ -39,7 +38,7 @@ def fold_norms(model: nn.Module, inputs: Any) -> dict[str, Tensor]:
     if not _same(before, tensors_in(call(model, inputs))):
         _put(model, originals)
         pairs = dict(pair for pair in pairs.items() if _folds(model, *pair, before, inputs))
-    return {layer: _factors(originals[norm]) for layer, norm in pairs.items()}
+    return {layer: factors_of(originals[norm]) for layer, norm in pairs.items()}
 
 
 def _folds(model: nn.Module, layer: str, norm: str, before: list[Tensor], inputs: Any) -> bool:
@@ -72,7 +71,7 @@ def _fold(model: nn.Module, pairs: Mapping[str, str]) -> None:
 
 def _with_norm(layer: nn.Module, norm: nn.Module) -> nn.Module:
     """One plain layer that computes both."""
-    piece, factors = piece_of(layer), _factors(norm)
+    piece, factors = piece_of(layer), factors_of(norm)
     rows = exchanged(weight_of(layer).double(), piece)
     scaled = exchanged(rows * factors.reshape(-1, *[1] * (rows.dim() - 1)), piece)
     mean: Any = norm.running_mean
@@ -80,13 +79,6 @@ def _with_norm(layer: nn.Module, norm: nn.Module) -> nn.Module:
     moved = ((0.0 if bias is None else bias.double()) - mean.double()) * factors
     whole = moved if shift is None else moved + shift.double()
     return filled(layer, replace(piece, bias=True), scaled, whole)
-
-
-def _factors(norm: nn.Module) -> Tensor:
-    """What a norm multiplies each channel with, in float64."""
-    found: Any = norm
-    factors: Tensor = (found.running_var.double() + found.eps).rsqrt()
-    return factors if found.weight is None else factors * found.weight.double()
 
 
 def _same(before: list[Tensor], after: list[Tensor]) -> bool:
@@ -98,56 +90,3 @@ def _same(before: list[Tensor], after: list[Tensor]) -> bool:
         if not float((old - new).abs().max()) <= most:
             return False
     return True
-
-
-def _pairs(model: nn.Module, inputs: Any) -> dict[str, str]:
-    """The norm that reads the untouched output of each layer, where nothing hints at others."""
-    seen = _Outputs()
-    with ExitStack() as stack:
-        for name, module in model.named_modules():
-            if type_of(module) is not None and weight_of(module).dtype in _EXACT:
-                handle = module.register_forward_hook(seen.of_layer(name))
-            elif type(module) in _NORMS and module.running_mean is not None:
-                handle = module.register_forward_pre_hook(seen.into_norm(name))
-            else:
-                continue
-            stack.callback(handle.remove)
-        call(model, inputs)
-    return seen.pairs()
-
-
-_EXACT = (torch.float32, torch.float64)
-
-
-class _Outputs:
-    """Which norm read which layer's output, over all calls."""
-
-    def __init__(self) -> None:
-        self.made: list[tuple[str, Tensor, int]] = []
-        self.read: list[tuple[str, str | None]] = []
-
-    def of_layer(self, name: str) -> Any:
-        """A hook that keeps an output, so that its address is not given away."""
-        return lambda module, args, out: self.made.append((name, out, out._version))
-
-    def into_norm(self, name: str) -> Any:
-        """A hook that finds the layer whose output comes in, unchanged."""
-
-        def find(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            found = [
-                n for n, out, version in self.made if out is args[0] and out._version == version
-            ]
-            self.read.append((name, found[0] if found else None))
-
-        return find
-
-    def pairs(self) -> dict[str, str]:
-        """Layers and norms that are called equally often, and always one after the other."""
-        pairs = {layer: norm for norm, layer in self.read if layer is not None}
-        return {
-            layer: norm
-            for layer, norm in pairs.items()
-            if [n for n, _ in self.read].count(norm)
-            == [n for n, *_ in self.made].count(layer)
-            == self.read.count((norm, layer))
-        }

@@ -31,9 +31,10 @@ def put_codes(model: ir.Model, codes: Mapping[str, Codes]) -> None:
         weight = model.graph.initializers.get(f"{layer}.weight")
         if weight is None:
             continue
-        products = _products(weight, each)
-        block = _block(each)
-        if products and block:
+        products, block = _products(weight, each), _block(each)
+        if products and each.rounding is not None:
+            _put_whole_products(model, layer, products, each)
+        elif products and block:
             _put_products(model, layer, products, each, block)
         else:
             _put_weight(model, layer, weight, each)
@@ -81,6 +82,37 @@ def _is_plain(gemm: ir.Node, turned: bool) -> bool:
     return not scaled and not found.get("transA", 0) and found.get("transB", 0) == (not turned)
 
 
+def _put_whole_products(
+    model: ir.Model,
+    layer: str,
+    products: Sequence[tuple[ir.Node, ir.Node | None]],
+    codes: Codes,
+) -> None:
+    """Let products read their codes as kernels for whole numbers do: one column per output.
+
+    ``Gemm`` transposes its second input, where codes have one row per output.
+    """
+    rows = products[0][0].op_type == "Gemm" and not codes.turned
+    numbers = codes.numbers if rows else codes.numbers.T.contiguous()
+    values = _dequantised(model, layer, numbers.numpy(), codes, 0 if rows else 1)
+    model.graph.insert_before(model.graph[0], [values])
+    for product, before in products:
+        product.replace_input_with(1, values.outputs[0])
+        if before is not None and not before.outputs[0].uses():
+            model.graph.remove(before, safe=True)
+
+
+def _dequantised(model: ir.Model, layer: str, numbers: Any, codes: Codes, axis: int) -> ir.Node:
+    """Codes with a scale and a zero for each output; ``QGemm`` insists on the zeros."""
+    scales = codes.scales[:, 0].numpy()
+    given = [
+        stored(model, f"{layer}.codes", numbers),
+        stored(model, f"{layer}.scale", scales),
+        stored(model, f"{layer}.zero", np.zeros(len(scales), np.int8)),
+    ]
+    return ir.node("DequantizeLinear", given, {"axis": axis})
+
+
 def _put_products(
     model: ir.Model,
     layer: str,
@@ -90,7 +122,7 @@ def _put_products(
 ) -> None:
     rows, columns = codes.numbers.shape
     packed, scales = _blocked(codes, block)
-    inner = (_stored(model, f"{layer}.codes", packed), _stored(model, f"{layer}.scale", scales))
+    inner = (stored(model, f"{layer}.codes", packed), stored(model, f"{layer}.scale", scales))
     attributes = {"K": columns, "N": rows, "bits": codes.bits, "block_size": block}
     for product, before in products:
         bias = product.inputs[2:3] if product.op_type == "Gemm" else ()
@@ -130,10 +162,10 @@ def _put_weight(model: ir.Model, layer: str, weight: ir.Value, codes: Codes) -> 
     numbers, scales = codes.numbers, codes.scales
     whole_rows, turned = scales.shape[1] == 1, codes.turned or piece.transposed
     direct = whole_rows and not turned
-    stored = _numbers(numbers.reshape(shape if direct else numbers.shape), codes.bits)
+    whole = _numbers(numbers.reshape(shape if direct else numbers.shape), codes.bits)
     given = [
-        _stored(model, f"{layer}.codes", stored),
-        _stored(model, f"{layer}.scale", (scales[:, 0] if whole_rows else scales).numpy()),
+        stored(model, f"{layer}.codes", whole),
+        stored(model, f"{layer}.scale", (scales[:, 0] if whole_rows else scales).numpy()),
     ]
     attributes = {"axis": 0} if whole_rows else {"axis": 1, "block_size": codes.span}
     nodes = [ir.node("DequantizeLinear", given, attributes)]
@@ -149,7 +181,7 @@ def _put_weight(model: ir.Model, layer: str, weight: ir.Value, codes: Codes) -> 
 
 
 def _reshaped(model: ir.Model, name: str, node: ir.Node, shape: Sequence[int]) -> list[ir.Node]:
-    sizes = _stored(model, name, np.array(shape, dtype=np.int64))
+    sizes = stored(model, name, np.array(shape, dtype=np.int64))
     return [ir.node("Reshape", [node.outputs[0], sizes])]
 
 
@@ -162,7 +194,8 @@ def _numbers(numbers: Any, bits: int) -> Any:
     return numbers.numpy().astype(ml_dtypes.int4)
 
 
-def _stored(model: ir.Model, name: str, array: Any) -> ir.Value:
+def stored(model: ir.Model, name: str, array: Any) -> ir.Value:
+    """An array as a new initialiser of the graph."""
     tensor = ir.Tensor(array, name=name)
     value = ir.Value(
         name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor

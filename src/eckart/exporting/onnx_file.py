@@ -49,7 +49,8 @@ def onnx_graph(network: Ready) -> Any:
 
 def _traced(network: Ready) -> Any:
     """The program, with codes in the place of weights that were in codes."""
-    from eckart.exporting.onnx_codes import OPSET, put_codes  # brings onnx_ir
+    from eckart.exporting.onnx_activations import put_activations  # brings onnx_ir
+    from eckart.exporting.onnx_codes import OPSET, put_codes
 
     program: Any = torch.onnx.export(
         network.model,
@@ -64,6 +65,7 @@ def _traced(network: Ready) -> Any:
     if network.codes:
         put_codes(program.model, network.codes)
         program.optimize()
+        put_activations(program.model, network.codes)
     return program
 
 

@@ -56,7 +56,7 @@ def ready(model: nn.Module, inputs: Any, *, dynamic_batch: bool = True) -> Ready
         inputs, count = repeated(inputs, _FEWEST), count * _FEWEST
     codes = take_codes(model)
     _merge_where_nothing_is_saved(model, codes)
-    codes = after_norms(codes, fold_norms(model, inputs))
+    codes = after_norms(model, codes, fold_norms(model, inputs))
     args, kwargs = arguments_for(model, inputs)
     shapes = _free(kwargs or args, count, torch.export.Dim("batch")) if dynamic_batch else None
     return Ready(model, args, kwargs, shapes, codes)

@@ -1,5 +1,6 @@
 """One file per layer type, their registry, and the factored module."""
 
+from eckart.layers.activations import Activations, Levels
 from eckart.layers.carrying import Carrying
 from eckart.layers.conv import ConvType
 from eckart.layers.conv_transpose import ConvTransposeType
@@ -53,6 +54,7 @@ register_layer(EmbeddingType())
 
 __all__ = [
     "LAYER_TYPES",
+    "Activations",
     "Carrying",
     "ConvTransposeType",
     "ConvType",
@@ -61,6 +63,7 @@ __all__ = [
     "FewBits",
     "InputSums",
     "LayerType",
+    "Levels",
     "LinearType",
     "OwnLayout",
     "TransposedType",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import nn
 
@@ -29,7 +27,7 @@ def decoded(chain: Factored) -> nn.Module:
 @torch.no_grad()
 def _plain(part: FewBits) -> nn.Module:
     """The layer that a piece in codes stands for."""
-    piece = replace(part.piece, bits=0, span=0)
+    piece = part.piece.plain
     layer = known_type_of(part.layer).plain(piece, part.like)
     keep_settings(layer, part)
     fill(layer, part.weight, part.bias)

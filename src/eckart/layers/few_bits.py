@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import pad
 
+from eckart.layers.activations import Activations
 from eckart.layers.registry import matrix_of, weight_from
 from eckart.linalg.rounding import Grid, Rounded, pack, unpacked
 from eckart.records import Piece
@@ -27,6 +28,7 @@ class FewBits(nn.Module):
         like: empty; it has the dtype in which the layer computes.
         trainable: whether scales are trained, or the weight where it is made once.
         stored: the dtype of the scales in a file, while they are trained in another.
+        activations: what rounds its input and output; None where they are not rounded.
     """
 
     def __init__(self, layer: nn.Module, piece: Piece, like: Tensor) -> None:
@@ -52,6 +54,7 @@ class FewBits(nn.Module):
         self.register_buffer("like", like.detach().new_empty(0), persistent=False)
         bias = like.new_zeros(piece.outputs) if piece.bias else None
         self.bias = None if bias is None else nn.Parameter(bias)
+        self.activations = Activations(piece, like.device) if piece.activations else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Make the weight, then do what the layer does; of a table, make the rows looked up."""
@@ -60,8 +63,10 @@ class FewBits(nn.Module):
         numbers = {"weight": self.weight}
         if self.bias is not None:
             numbers["bias"] = self.bias
+        rounded = self.activations
+        x = x if rounded is None else rounded.before(x)
         found: Tensor = functional_call(self.layer, numbers, (x,))
-        return found
+        return found if rounded is None else rounded.after(found)
 
     @property
     def weight(self) -> Tensor:

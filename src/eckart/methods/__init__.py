@@ -1,5 +1,6 @@
 """The methods, one per file, and their registry."""
 
+from eckart.methods.activations import noise_share, weighing_of
 from eckart.methods.building import Built, built
 from eckart.methods.cache import Cache, prepared_as, title_of
 from eckart.methods.canonical import Canonical, canonical_form
@@ -85,6 +86,7 @@ __all__ = [
     "low_rank_form",
     "methods_named",
     "narrowed_problem",
+    "noise_share",
     "offered_methods",
     "prepared_as",
     "problem_of",
@@ -97,5 +99,6 @@ __all__ = [
     "spatial_form",
     "title_of",
     "tucker2_form",
+    "weighing_of",
     "weighted_svd",
 ]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from eckart.errors import InputError
 from eckart.records.budgets import MS
 from eckart.records.channels import GroupCurve
 from eckart.records.forms import Form, LayerSpec
-from eckart.records.offered import ROUNDING, Offered
+from eckart.records.offered import EIGHT_BITS, ROUNDING, Offered
 from eckart.records.shrinkage import Shrinkage, said_of_few
 from eckart.records.states import States
 from eckart.records.timings import Timings
@@ -41,7 +42,9 @@ class Option:
 
     @property
     def uses(self) -> set[str]:
-        """The names among methods that it needs."""
+        """The names among methods that it needs; rounded activations have a name of their own."""
+        if self.form.activations:
+            return {EIGHT_BITS}
         return {self.method, ROUNDING} if self.form.bits else {self.method}
 
     @property
@@ -140,6 +143,11 @@ class Curves:
             InputError: they are not complete.
         """
         timings.terms.check(replace(timings.terms, fingerprint=self.fingerprint))
+        if EIGHT_BITS in self.offered.methods and not timings.rounded_factor:
+            raise InputError(
+                "these timings have no layers with rounded activations: call eckart.profile with "
+                "activations=8, and the same path to keep what was timed"
+            )
         parts = {name: dict(costs) for name, costs in self.parts.items()}
         for name, spec in self.specs.items():
             parts.setdefault(name, {})[MS] = timings.ms(spec, spec.dense)

@@ -47,7 +47,12 @@ class Form:
         """The same chain with all rows of a last piece that carries."""
         return Form((*self.pieces[:-1], replace(self.pieces[-1], carries=0)))
 
-    def in_codes(self, bits: Sequence[int], span: int = 0) -> Form:
+    @property
+    def activations(self) -> int:
+        """Bits to which the activations of its pieces are rounded; 0 if they are not."""
+        return max(piece.activations for piece in self.pieces)
+
+    def in_codes(self, bits: Sequence[int], span: int = 0, activations: int = 0) -> Form:
         """The same chain with codes of these widths, one per piece; 0 keeps its numbers.
 
         A piece that carries has codes for all of its rows. Its order takes 8 bytes for each output,
@@ -55,7 +60,9 @@ class Form:
         """
         return Form(
             tuple(
-                replace(piece, bits=width, span=span, carries=0) if width else piece.plain
+                replace(piece, bits=width, span=span, carries=0, activations=activations)
+                if width
+                else piece.plain
                 for piece, width in zip(self.pieces, bits, strict=True)
             )
         )
@@ -136,6 +143,7 @@ class Form:
         text = f"{widths}→{rest if last.carries else last.outputs}"
         notes = [kernels] * bool(kernels)
         notes += ["-".join(map(str, self.bits)) + " bits"] * bool(self.bits)
+        notes += ["activations too"] * bool(self.activations)
         return f"{text} ({', '.join(notes)})" if notes else text
 
     def as_json(self) -> list[dict[str, Any]]:
@@ -223,6 +231,11 @@ class LayerSpec:
     def piece(self) -> Piece:
         """The dense layer's shapes."""
         return self.dense.pieces[0]
+
+    @property
+    def can_round(self) -> bool:
+        """Whether kernels for whole numbers could run it: a call of its own of a plain layer."""
+        return self.multiplied == "never" and not (self.piece.table or self.piece.transposed)
 
     def as_json(self) -> dict[str, Any]:
         """Plain lists and dictionaries."""

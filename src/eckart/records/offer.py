@@ -7,8 +7,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypedDict, final
 
 from eckart.errors import InputError
+from eckart.records.budgets import MS
 from eckart.records.forms import Form
-from eckart.records.pieces import WIDTHS
+from eckart.records.pieces import ACTIVATIONS, WIDTHS
 
 AUTO = "auto"
 DAMPING = 1e-6  # relative to a moment's mean diagonal; float32 products have noise of this order
@@ -22,6 +23,7 @@ class Allowed(TypedDict, total=False):
     multiple: int
     least_rank: int
     bits: str | Iterable[int | str]
+    activations: int
     limits: str | Iterable[str]
     damping: float | str
     rescale: Any
@@ -41,6 +43,8 @@ class Offer:
         least_rank: smallest rank to offer.
         bits: how many bits codes may have, from 2 to 8; ``"auto"`` for all of these, and an empty
             tuple for none. By default, codes are offered where nothing but bytes is limited.
+        activations: 8 also offers layers whose weights and activations have 8 bits, which run as
+            whole numbers where the runtime can; 0 does not. They save milliseconds.
         limits: the costs that budgets will limit; ``"auto"`` for any. Methods that do not pay for
             these are not prepared. ``compress`` and ``frontier`` know them from the budget. Factors
             and narrower layers are offered in codes only if ``"bytes"`` is named, because that
@@ -69,6 +73,7 @@ class Offer:
     multiple: int = 1
     least_rank: int = 1
     bits: str | Iterable[int | str] = AUTO
+    activations: int = 0
     limits: str | Iterable[str] = AUTO
     damping: float | str = AUTO
     rescale: Any = False
@@ -80,9 +85,22 @@ class Offer:
                 raise InputError(f"{name}={given!r}: expected a whole number from 1")
         if not _is_damping(self.damping):
             raise InputError(f"damping={self.damping!r}: expected {AUTO!r} or a positive number")
+        if self.activations not in (0, ACTIVATIONS):
+            raise InputError(
+                f"activations={self.activations!r}: they have {ACTIVATIONS} bits, or 0 to leave "
+                "them as they are"
+            )
         object.__setattr__(self, "bits", WIDTHS if self.bits == AUTO else _checked(self.bits))
         for name in ("methods", "dense", "limits"):
             object.__setattr__(self, name, _names(name, getattr(self, name)))
+        self._check_activations()
+
+    def _check_activations(self) -> None:
+        if self.activations and self.limits != AUTO and MS not in self.limits:
+            raise InputError(
+                f"activations={self.activations}: rounded activations save nothing but "
+                "milliseconds: give a budget in ms with timings, or leave them out"
+            )
 
     def allows(self, form: Form) -> bool:
         """Whether a form's ranks and bits are among those that may be used."""

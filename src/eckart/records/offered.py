@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 ASKED, DEFAULT = "asked for", "a default"
 ROUNDING = "rounding"
 """The name among methods that stands for codes; also the method of a layer that only got codes."""
+EIGHT_BITS = "8-bit activations"
+"""What plans call the options of which weights and activations have 8 bits."""
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,13 @@ _MODES = ("zeros", "reflect", "replicate", "circular")
 _MOST_AXES, _WIDEST = 3, 2**31 - 1
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
 """How many bits a code may have."""
+ACTIVATIONS = 8
+"""How many bits activations may be rounded to."""
 IDLE: Axis = (1, 1, 0, 1, 0)  # an axis on which nothing is done
 _ORDER_BYTES = 8  # of an index
 _UNLESS = {
     **{"carries": 0, "extra": [], "transposed": False, "table": False},
-    **{"bits": 0, "span": 0},
+    **{"bits": 0, "span": 0, "activations": 0},
 }
 """Written only where they differ from this."""
 
@@ -47,6 +49,8 @@ class Piece:
             matrix that is multiplied with a column of the identity.
         bits: of each code that stands for a weight, 2 to 8; 0 keeps numbers of the layer's dtype.
         span: how many columns of the matrix share a scale; 0 is a whole row.
+        activations: bits to which what comes in is rounded, and what goes out of a convolution: 8,
+            or 0 for not at all.
     """
 
     inputs: Width
@@ -65,6 +69,7 @@ class Piece:
     table: bool = False
     bits: Count = 0
     span: Count = 0
+    activations: Count = 0
 
     def as_json(self) -> dict[str, Any]:
         """Plain dictionary."""
@@ -116,12 +121,23 @@ class Piece:
             return "a piece that carries keeps numbers of the layer's dtype"
         if self.bits and self.table and self.outputs % 8:
             return f"codes of a table need a multiple of 8 columns, got {self.outputs}"
-        return "only codes have spans" if self.span and not self.bits else None
+        if self.span and not self.bits:
+            return "only codes have spans"
+        return self._contradictory_activations()
+
+    def _contradictory_activations(self) -> str | None:
+        """Kernels for rounded activations take weights of 8 bits with one scale per row."""
+        if self.activations not in (0, ACTIVATIONS):
+            return f"activations have 0 or {ACTIVATIONS} bits, got {self.activations}"
+        able = (self.bits, self.span) == (ACTIVATIONS, 0) and not (self.table or self.transposed)
+        if self.activations and not able:
+            return "rounded activations need a plain layer in codes of 8 bits, without spans"
+        return None
 
     @property
     def plain(self) -> Piece:
         """With numbers of the layer's dtype in place of codes."""
-        return replace(self, bits=0, span=0)
+        return replace(self, bits=0, span=0, activations=0)
 
     @property
     def scales(self) -> Size:
@@ -144,13 +160,15 @@ class Piece:
         """Bytes of all that is stored of it.
 
         They are those of weight and bias; of codes with scales of two bytes where there are
-        ``bits``, and of the order, 8 bytes per output, where it ``carries``.
+        ``bits``, and of the order, 8 bytes per output, where it ``carries``. Rounded activations
+        have two numbers for what comes in, and two per channel for what goes out.
         """
         if not self.bits:
             return self.params * itemsize + _ORDER_BYTES * self.outputs * bool(self.carries)
         groups, rows, columns = self.code_shape
         weight = stored_bytes(groups * rows, columns, self.bits, self.span or None)
-        return weight + self.outputs * self.bias * itemsize
+        rounded = 2 + 2 * self.outputs * bool(self.kernel) if self.activations else 0
+        return weight + self.outputs * self.bias * itemsize + 4 * rounded
 
     @property
     def inputs_first(self) -> bool:

@@ -63,7 +63,10 @@ class Surface:
 
 @lru_cache
 def kind_of(piece: Piece) -> Piece:
-    """The layer without widths and bias: one channel per group, two channels if it is depthwise."""
+    """The layer without widths and bias: one channel per group, two channels if it is depthwise.
+
+    Codes belong to the kind where activations are rounded, because other kernels run then.
+    """
     groups = 2 if piece.is_depthwise else piece.groups
     return replace(
         piece,
@@ -72,7 +75,7 @@ def kind_of(piece: Piece) -> Piece:
         groups=groups,
         bias=False,
         carries=0,
-        bits=0,
+        bits=piece.bits if piece.activations else 0,
         span=0,
     )
 

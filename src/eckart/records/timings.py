@@ -82,6 +82,8 @@ class Timings:
         passing: milliseconds per channel of one norm and activation, by size of the map; empty
             where the runtime fuses them into the layer before.
         whole: the dense network, and a few smaller ones; empty if the run was interrupted.
+        rounded_factor: time of a network per time of its layers with rounded activations; 0 if
+            these were not timed.
         noise: the median over all calls of (usual − least) / least time.
     """
 
@@ -90,6 +92,7 @@ class Timings:
     passing: Mapping[str, float] = field(default_factory=dict)
     whole: tuple[Whole, ...] = ()
     noise: float = 0.0
+    rounded_factor: float = 0.0
 
     @cached_property
     def _table(self) -> dict[tuple[Piece, Size], Surface]:
@@ -129,14 +132,15 @@ class Timings:
         """The time of all calls of a layer in this form, from the table.
 
         It is infinite for a form that was not timed: of a kind that is not in the table, wider than
-        all that were timed, or in codes.
+        all that were timed, or in codes without rounded activations.
         """
         run = form.as_run(spec.multiplied)
         return sum((self._chain_ms(run, size) for size in spec.sizes), 0.0)
 
     def ms(self, spec: LayerSpec, form: Form) -> float:
         """What a layer in this form adds to the time of the network."""
-        return self.factor * self.layer_ms(spec, form)
+        factor = self.rounded_factor if form.activations else self.factor
+        return factor * self.layer_ms(spec, form)
 
     def after_ms(self, spec: LayerSpec, channels: int) -> float:
         """What the norm and activation of some output channels of a layer add to the time."""
@@ -148,7 +152,7 @@ class Timings:
         total = 0.0
         for piece in form.pieces:
             surface = self._table.get((kind_of(piece), size))
-            if surface is None or piece.bits:
+            if surface is None or (piece.bits and not piece.activations):
                 return inf
             total += surface.at(piece)
             size = piece.output_size(size)

@@ -61,4 +61,4 @@ def ladder(of: Ladder, threads: int) -> Run:
     return passes(LadderModule(of), inputs, threads)
 
 
-EAGER = Runtime("eager", prepare, ladder)
+EAGER = Runtime("eager", prepare, ladder, as_given=passes)

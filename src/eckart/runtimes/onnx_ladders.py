@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from eckart.records import Piece
 from eckart.runtimes.ladders import Ladder
 
 _OPSET, _IR = 17, 9
+_STEP, _ZERO = "step", "zero"  # what all activations are rounded to
 _STEM = 4  # channels of the graph's input
 
 
@@ -19,9 +21,14 @@ def onnx_ladder(ladder: Ladder) -> bytes:
     Convolutions are added up, each followed by a ReLU, as in a residual network: runtimes fuse both
     into the convolution. A pointwise convolution comes before them, so that their input has the
     layout that convolutions hand on. Linear layers are outputs of the graph, one by one.
+
+    Where activations are rounded, what a layer reads and what a convolution writes is. Convolutions
+    are not added up then, because no kernel does both; the mean of each is an output.
     """
     graph = _Graph(ladder)
-    if ladder.piece.kernel:
+    if ladder.piece.activations:
+        graph.add_rounded()
+    elif ladder.piece.kernel:
         graph.add_convolutions()
     else:
         graph.add_products()
@@ -76,6 +83,27 @@ class _Graph:
                 self._add("Add", [f"product{copy}", bias], out)
             self.outputs.append(out)
 
+    def add_rounded(self) -> None:
+        """All copies of a layer whose weights and activations have 8 bits."""
+        piece = self.ladder.piece
+        self._constant(_STEP, np.float32(0.05))
+        self._constant(_ZERO, np.uint8(0))
+        if piece.kernel:
+            self.shape = (self.ladder.batch, _STEM, *self.ladder.size)
+        shared = self._pair("input")
+        if piece.kernel:
+            self._convolve(shared, "stem", replace(_stem(piece), bits=8, activations=8))
+            shared = self._pair("stem")
+        for copy in range(self.ladder.copies):
+            out = f"copy{copy}"
+            if piece.kernel:
+                self._convolve(shared, out, piece)
+                self._add("GlobalAveragePool", [self._pair(out)], f"mean{copy}")
+                self.outputs.append(self._pair(f"mean{copy}"))
+            else:
+                self._multiply(shared, out, piece)
+                self.outputs.append(out)
+
     def serialised(self) -> bytes:
         """The model."""
         from onnx import TensorProto
@@ -90,8 +118,7 @@ class _Graph:
         return content
 
     def _convolve(self, source: str, out: str, piece: Piece) -> None:
-        weight = self._weight(f"{out}.weight", piece.weight_shape)
-        bias = self._weight(f"{out}.bias", (piece.outputs,))
+        weight, bias = self._numbers(out, piece)
         how: dict[str, Any] = {"strides": piece.stride, "dilations": piece.dilation}
         ends = piece.padding
         if piece.extra and piece.transposed:
@@ -101,6 +128,48 @@ class _Graph:
         how |= {"pads": (*piece.padding, *ends), "group": piece.groups}
         kind = "ConvTranspose" if piece.transposed else "Conv"
         self._add(kind, [source, weight, bias], out, **how)
+
+    def _multiply(self, source: str, out: str, piece: Piece) -> None:
+        """A linear layer as it is exported: rows alone are a Gemm, several a product and a sum."""
+        rows = len(self.shape) == 2
+        turned = (piece.outputs, piece.inputs) if rows else (piece.inputs, piece.outputs)
+        weight = self._codes(f"{out}.weight", turned, axis=0 if rows else 1)
+        if rows:
+            bias = self._codes(f"{out}.bias", (piece.outputs,), axis=0)
+            self._add("Gemm", [source, weight, bias], out, transB=1)
+            return
+        self._add("MatMul", [source, weight], f"{out}.product")
+        self._add("Add", [f"{out}.product", self._weight(f"{out}.bias", (piece.outputs,))], out)
+
+    def _numbers(self, out: str, piece: Piece) -> tuple[str, str]:
+        """Weight and bias of a convolution."""
+        if piece.activations:
+            weight = self._codes(f"{out}.weight", piece.weight_shape, axis=0)
+            return weight, self._codes(f"{out}.bias", (piece.outputs,), axis=0)
+        weight = self._weight(f"{out}.weight", piece.weight_shape)
+        return weight, self._weight(f"{out}.bias", (piece.outputs,))
+
+    def _pair(self, x: str) -> str:
+        """What a tensor is after it was rounded."""
+        self._add("QuantizeLinear", [x, _STEP, _ZERO], f"{x}.codes")
+        self._add("DequantizeLinear", [f"{x}.codes", _STEP, _ZERO], f"{x}.rounded")
+        return f"{x}.rounded"
+
+    def _codes(self, name: str, shape: tuple[int, ...], axis: int) -> str:
+        """Codes of a weight, or of a bias, which has 32 bits, with a scale for each output."""
+        dtype = np.int8 if len(shape) > 1 else np.int32
+        scale = 2e-3 if len(shape) > 1 else 1e-4  # a bias is in the units of sums
+        self._constant(f"{name}.codes", self._random.integers(-127, 128, shape).astype(dtype))
+        self._constant(f"{name}.scale", np.full(shape[axis], scale, np.float32))
+        self._constant(f"{name}.zero", np.zeros(shape[axis], dtype))
+        given = [f"{name}.codes", f"{name}.scale", f"{name}.zero"]
+        self._add("DequantizeLinear", given, name, axis=axis)
+        return name
+
+    def _constant(self, name: str, numbers: Any) -> None:
+        from onnx import numpy_helper
+
+        self.weights.append(numpy_helper.from_array(np.asarray(numbers), name))
 
     def _weight(self, name: str, shape: tuple[int, ...]) -> str:
         from onnx import numpy_helper

@@ -55,4 +55,5 @@ ONNXRUNTIME = Runtime(
     packages=("onnxruntime", "onnx", "onnxscript"),
     extra="onnxruntime",
     fuses=True,
+    rounds=True,
 )

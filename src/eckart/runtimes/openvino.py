@@ -49,4 +49,5 @@ OPENVINO = Runtime(
     packages=("openvino", "onnx", "onnxscript"),
     extra="openvino",
     fuses=True,
+    rounds=True,
 )

@@ -29,6 +29,9 @@ class Runtime:
         packages: modules that it needs; their versions are recorded.
         extra: the optional dependency of eckart that installs them.
         fuses: whether norms and activations run as part of the layer before, at no cost.
+        rounds: whether it has kernels for layers whose weights and activations have 8 bits.
+        as_given: like ``prepare``, but for a network that is to run as it is given, with its
+            wrappers; None prepares it.
         clock: seconds, when it has a clock of its own; None takes that of ``clock_of``.
     """
 
@@ -38,6 +41,8 @@ class Runtime:
     packages: tuple[str, ...] = ("torch",)
     extra: str = ""
     fuses: bool = False
+    rounds: bool = False
+    as_given: Callable[[nn.Module, Any, int], Run] | None = None
     clock: Callable[[], float] | None = None
 
 

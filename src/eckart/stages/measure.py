@@ -18,7 +18,6 @@ from eckart.running.arguments import check_kind
 from eckart.running.batches import as_arguments, examples_in, moved
 from eckart.running.hooks import untouched
 from eckart.runtimes import Runtime, Times, clock_of, interleaved, runtime_named
-from eckart.runtimes.eager import passes
 from eckart.scores import Evaluate
 
 _ROUNDS = 5
@@ -81,9 +80,5 @@ def _timed(model: nn.Module, inputs: Any, on: Runtime, threads: int, seconds: fl
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     clock = on.clock or clock_of(threads, device)
     with untouched(model):
-        run = (
-            passes(model, inputs, threads)
-            if on.name == "eager"
-            else on.prepare(model, inputs, threads)
-        )
+        run = (on.as_given or on.prepare)(model, inputs, threads)
         return interleaved([run], _ROUNDS, clock, seconds)[0]

@@ -109,6 +109,8 @@ def compress_command(
 ) -> Result | None:
     """Make a network smaller, and measure it before and after where there are data."""
     wanted = goal.wanted(plan.scope)
+    limits = wanted.limits if isinstance(wanted, Budget) else ["params"]
+    offer = plan.offer.under(limits)
     for group in (model, moments, healing, timing):
         group.check()
     folder_to_write(out)
@@ -129,10 +131,9 @@ def compress_command(
         gathered = gather(network, source, images.seed, moments.workspace, calibration.chosen)
     if not ranks.leads:
         return None
-    limits = wanted.limits if isinstance(wanted, Budget) else {}
-    goals["timings"] = timing.needed(limits, network, gathered)
+    goals["timings"] = timing.needed(limits, network, gathered, plan.activations)
     goals |= {"workers": work.given, "progress": True}
-    done = eckart.compress(network, gathered, offer=plan.offer, latency=False, **goals)
+    done = eckart.compress(network, gathered, offer=offer, latency=False, **goals)
     healed = None
     if healed_on is not None:
         if out is not None:  # healing may fail, and what there is must not be lost

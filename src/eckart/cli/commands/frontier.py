@@ -70,6 +70,7 @@ def frontier_command(
     fractions = parse_fractions(keeps, "--keeps")
     if cost not in (known := [*COSTS, MS]):
         raise usage_error("--cost", f"unknown cost {cost!r}; the costs are {', '.join(known)}")
+    offer = plan.offer.under([cost])
     for group in (model, moments, timing):
         group.check()
     for path in (out, report):
@@ -81,7 +82,6 @@ def frontier_command(
     network = model.load()
     gathered = gather(network, source, images.seed, moments.workspace, calibration.chosen)
     how: dict[str, Any] = {"workers": work.given, "progress": True}
-    offer = plan.offer.under([cost])
     first = _first(network, gathered, offer, cost)
     if first is not None:
         say_first(first, fractions, cost, plan.scope)
@@ -93,7 +93,7 @@ def frontier_command(
             judge(batches),
             keeps=fractions,
             cost=cost,
-            timings=timing.needed([cost], network, gathered),
+            timings=timing.needed([cost], network, gathered, plan.activations),
             of=plan.scope,
             options=options,
             baselines=baselines,

@@ -15,6 +15,7 @@ from eckart.cli.options.shared import CalibrationOptions, Data, Examples, option
 from eckart.errors import CalibrationInterrupted, InputError
 from eckart.records.budgets import Scope
 from eckart.records.offer import AUTO, Offer
+from eckart.records.pieces import ACTIVATIONS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -118,6 +119,13 @@ def _known_bits(given: str) -> str:
     return given
 
 
+def _known_activations(bits: int) -> int:
+    """The number itself, if activations may have so many bits."""
+    if bits not in (0, ACTIVATIONS):
+        raise usage_error("--activations", f"{bits} is neither 0 nor {ACTIVATIONS}")
+    return bits
+
+
 def _known_damping(given: str) -> str:
     """The text itself, if it is a positive number or "auto"."""
     try:
@@ -157,6 +165,15 @@ class PlanOptions:
             callback=_known_bits,
         ),
     ] = AUTO
+    activations: Annotated[
+        int,
+        option(
+            "Plan",
+            f"{ACTIVATIONS}: also offer layers with weights and activations of {ACTIVATIONS} bits, "
+            "for --ms.",
+            callback=_known_activations,
+        ),
+    ] = 0
     damping: Annotated[
         str,
         option(
@@ -184,6 +201,7 @@ class PlanOptions:
             dense=parse_names(self.dense),
             multiple=self.multiple,
             bits=parse_bits(self.bits),
+            activations=self.activations,
             least_rank=self.least_rank,
             damping=AUTO if self.damping == AUTO else float(self.damping),
             rescale=self.rescale,

@@ -50,9 +50,16 @@ class TimingOptions:
         file_to_write(self.timings)
 
     def needed(
-        self, costs: Collection[str], network: nn.Module, moments: Moments
+        self, costs: Collection[str], network: nn.Module, moments: Moments, activations: int = 0
     ) -> Timings | None:
-        """The timings if milliseconds are limited, from the file or made now."""
+        """The timings if milliseconds are limited, from the file or made now.
+
+        Args:
+            costs: that are limited.
+            network: to be timed.
+            moments: of it.
+            activations: bits that activations may be rounded to, see ``eckart.profile``.
+        """
         if MS not in costs:
             return None
         return eckart.profile(
@@ -60,6 +67,7 @@ class TimingOptions:
             moments,
             runtime=self.runtime,
             batch=self.batch,
+            activations=activations,
             path=self.timings,
             progress=True,
         )

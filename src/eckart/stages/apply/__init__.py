@@ -17,6 +17,7 @@ from eckart.running.arguments import check_kind
 from eckart.stages.apply.built import Weights, weights_of
 from eckart.stages.apply.checked import check_fits
 from eckart.stages.apply.installed import put_in
+from eckart.stages.apply.rounded import round_activations
 from eckart.stages.apply.sized import Sizes
 
 
@@ -87,9 +88,11 @@ def applied(
     check_fits(model, whole, plan, moments)
     weights = weights_of(whole, plan, moments, cache or Cache.beside(moments, plan.states))
     losses, sizes = _refined(plan, weights), Sizes.of(model, whole, plan, moments)
+    weighing = {name: w.weighing for name, w in weights.items() if w.weighing is not None}
     smaller, done = put_in(model, plan, weights, moments, inplace=inplace)
     done = replace(done, refined={k: v for k, v in losses.items() if k not in done.dense})
     done = sizes.kept(smaller, done, moments)
+    round_activations(smaller, weighing, moments.sample)  # in the ranges of what is final
     return Applied(attach_plan(smaller, done), done)
 
 

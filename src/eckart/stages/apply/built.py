@@ -18,8 +18,10 @@ from eckart.methods import (
     narrowed_problem,
     problem_of,
     reading_of,
+    weighing_of,
 )
 from eckart.moments import Moments
+from eckart.network.activation_ranges import Weighing
 from eckart.records import Choice, Plan, Removal
 
 
@@ -31,11 +33,13 @@ class Weights:
         plain: the weight refitted to make up for removed channels; None if none are removed.
         factors: the weights of the form's pieces; empty if the form is a single plain layer.
         share: what the factors lose of the predicted loss, refined or in codes.
+        weighing: what errors in its activations cost, where these are rounded.
     """
 
     plain: Tensor | None
     factors: list[Weight]
     share: float = 1.0
+    weighing: Weighing | None = None
 
 
 def weights_of(model: nn.Module, plan: Plan, moments: Moments, cache: Cache) -> dict[str, Weights]:
@@ -68,7 +72,8 @@ class _Work:
             found = built(self.cache, choice.method, problem, choice.form, name)
             factors, share = [_in(dtype, weight) for weight in found.weights], found.share
         plain = self.cache.weight(problem).to(dtype) if problem.narrowed else None
-        return Weights(plain, factors, share)
+        weighing = weighing_of(problem) if choice.form.activations else None
+        return Weights(plain, factors, share, weighing)
 
     def _narrowed(self, name: str) -> Problem:
         """A layer's problem at the width that the plan leaves to it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -20,7 +21,10 @@ from eckart.network.wrappers import network_in
 from eckart.records import Curve, Curves, Offer, Option, Site, States
 from eckart.records.budgets import MS
 from eckart.records.offer import AUTO, Allowed
+from eckart.records.offered import ASKED, EIGHT_BITS
 from eckart.running.arguments import check_kind
+from eckart.stages.curves.eight_bits import activation_losses
+from eckart.stages.curves.layer_options import rounded_options
 from eckart.stages.curves.measured import rescaled
 from eckart.stages.curves.parts import costs_of_parts
 from eckart.stages.curves.predicting import Predicting
@@ -103,11 +107,15 @@ def curves(
         ratios = rescaled(bench, whole, found.probe, progress)
         usual = median(list(ratios.values()) or [1.0])  # of the factors they were held against
         groups = [group.times(usual) for group in groups]
-    options = []
+    options, noise = [], activation_losses(bench, specs) if offer.activations else {}
     for name, spec in specs.items():
-        allowed_here = (o for o in whole[name] if offer.allows(o.form))
+        allowed_here = [o for o in whole[name] if offer.allows(o.form)]
+        if name in noise:
+            allowed_here += rounded_options(bench, spec, groups, noise[name])
         every = [o.times(ratios[name]) for o in (*allowed_here, *narrower[name])]
         options.append(Curve(Site(name, (name,)), (*every, Option("dense", spec.dense, 0.0))))
+    if offer.activations:
+        methods = replace(methods, methods={**methods.methods, EIGHT_BITS: ASKED})
     return Curves(
         curves=tuple(options),
         specs=specs,

@@ -14,6 +14,7 @@ from eckart.methods import Method, Problem, heirs, narrowed_problem
 from eckart.records import Form, GroupCurve, LayerSpec, Option, Piece
 from eckart.records.plans import NARROWED
 from eckart.stages.curves.codes import narrow_in_codes
+from eckart.stages.curves.eight_bits import in_eight_bits
 from eckart.stages.curves.fronts import unbeaten_factors
 from eckart.stages.curves.problems import Bench
 
@@ -48,6 +49,13 @@ def useful_methods(
     best = [option.method for option in _hulled([o for o in options if o.method in certain])]
     useful = {name for name in certain if best.count(name) > len(best) * _FEW_OF_THE_BEST}
     return [method for method in methods if method.name in useful]
+
+
+def rounded_options(
+    bench: Bench, spec: LayerSpec, groups: Sequence[GroupCurve], noise: float
+) -> Iterator[Option]:
+    """A layer with weights and activations of 8 bits, at all widths that its groups offer."""
+    yield from in_eight_bits(bench, spec, _Ends.of(bench, spec.name, groups).problems(1), noise)
 
 
 def narrow_options(

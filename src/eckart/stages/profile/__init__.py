@@ -17,13 +17,15 @@ from eckart.errors import InputError
 from eckart.moments import Moments
 from eckart.network.identity import check_same_network
 from eckart.network.wrappers import network_in
+from eckart.records.pieces import ACTIVATIONS
 from eckart.records.timings import Terms, Timings, named
 from eckart.running.arguments import check_kind
 from eckart.running.batches import batch_of
 from eckart.running.progress import tracked
-from eckart.runtimes import Runtime, Times, clock_of, interleaved, runtime_named
+from eckart.runtimes import RUNTIMES, Runtime, Times, clock_of, interleaved, runtime_named
 from eckart.runtimes.eager import passes
-from eckart.stages.profile.kinds import grids
+from eckart.stages.profile.eight_bits import rounded_factor
+from eckart.stages.profile.kinds import Kinds, grids
 from eckart.stages.profile.networks import whole_networks
 from eckart.stages.profile.surfaces import surface
 from eckart.stages.profile.terms import terms_of
@@ -41,6 +43,7 @@ def profile(
     batch: int = 1,
     threads: int | None = None,
     device: str | torch.device | None = None,
+    activations: int = 0,
     progress: bool | None = None,
     path: str | Path | None = None,
 ) -> Timings:
@@ -60,6 +63,8 @@ def profile(
         batch: examples in a forward pass.
         threads: of the runtime; None takes torch's number.
         device: where to time; None is where the network is.
+        activations: 8 also times layers whose weights and activations have 8 bits, where the
+            runtime has kernels for them.
         progress: whether to show a bar; None shows it on a terminal.
         path: a JSON file, written after each kind of layer. The same call continues it.
 
@@ -67,7 +72,7 @@ def profile(
         The timings, for ``allocate``, ``compress`` and ``frontier``.
 
     Raises:
-        InputError: the runtime is unknown or not installed.
+        InputError: the runtime is unknown, not installed, or has no kernels of 8 bits.
         MismatchError: the moments belong to another network, or the file at ``path`` has timings of
             another network, runtime, batch or machine; it says what differs.
 
@@ -88,21 +93,36 @@ def profile(
     check_same_network(model, moments.fingerprint, "these moments")
     if batch < 1:
         raise InputError(f"batch={batch}: time at least one example")
+    _check_activations(activations, place)
     if device is not None:
         model = copy.deepcopy(model).to(device)
     terms = terms_of(model, place, batch, threads or torch.get_num_threads())
     work = _Work(place, terms, next(iter(model.parameters()), torch.empty(0)))
     begun = timings = _begun(terms, path)
-    for timings in work.layers(begun, moments, progress):
+    for timings in work.layers(begun, grids(moments.specs.values(), activations), progress):
         _save(timings, path)
+    inputs, specs = batch_of(moments.example, batch), dict(moments.specs)
     if not timings.whole:
-        inputs = batch_of(moments.example, batch)
-        specs = dict(moments.specs)
         whole, times = whole_networks(model, specs, inputs, place, timings)
         timings = replace(timings, whole=tuple(whole))
         timings = replace(timings, noise=max(timings.noise, _noise(times)))
         _save(timings, path)
+    if activations and not timings.rounded_factor:
+        factor, times = rounded_factor(model, specs, inputs, place, timings)
+        timings = replace(timings, rounded_factor=factor)
+        _save(timings, path)
     return timings
+
+
+def _check_activations(bits: int, runtime: Runtime) -> None:
+    if bits not in (0, ACTIVATIONS):
+        raise InputError(f"activations={bits}: they have {ACTIVATIONS} bits, or 0 for their dtype")
+    if bits and not runtime.rounds:
+        known = ", ".join(sorted(name for name, found in RUNTIMES.items() if found.rounds))
+        raise InputError(
+            f"the runtime {runtime.name!r} has no kernels for activations of {bits} bits: "
+            f"time on {known}"
+        )
 
 
 class _Work:
@@ -111,11 +131,8 @@ class _Work:
     def __init__(self, runtime: Runtime, terms: Terms, like: torch.Tensor) -> None:
         self.runtime, self.terms, self.like = runtime, terms, like
 
-    def layers(
-        self, timings: Timings, moments: Moments, progress: bool | None
-    ) -> Iterator[Timings]:
+    def layers(self, timings: Timings, kinds: Kinds, progress: bool | None) -> Iterator[Timings]:
         """The timings with one more kind of layer at each step."""
-        kinds = grids(moments.specs.values())
         known = {(found.kind, found.size) for found in timings.surfaces}
         left = {key: grid for key, grid in kinds.items() if key not in known}
         if not timings.passing and not self.runtime.fuses:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil, prod
 
 from eckart.records import LayerSpec, Piece
@@ -26,17 +26,25 @@ Chain = list[tuple[Piece, Size]]
 """Pieces that follow one another, each with the size of its input; their widths do not matter."""
 
 
-def grids(specs: Iterable[LayerSpec]) -> dict[tuple[Piece, Size], Grid]:
+Kinds = dict[tuple[Piece, Size], Grid]
+"""Kinds of layers at sizes of their inputs, with the widths at which they are timed."""
+
+
+def grids(specs: Iterable[LayerSpec], activations: int = 0) -> Kinds:
     """Every kind of layer at every size of its input that a form may have, and its widths.
 
     Forms are the layer itself, narrower; and chains in which a pointwise piece comes before, after
-    or on both sides of it, or one piece per axis in any order.
+    or on both sides of it, or one piece per axis in any order. With ``activations``, also the layer
+    itself with these bits per weight and activation.
     """
-    found: dict[tuple[Piece, Size], Grid] = {}
+    found: Kinds = {}
     for spec in specs:
         for size in set(spec.sizes):
             for chain in _chains(spec.piece, size):
                 _widen(found, chain, spec.piece)
+            if activations and spec.can_round:
+                rounded = replace(spec.piece, bits=activations, activations=activations)
+                _widen(found, [(rounded, size)], spec.piece)
     return found
 
 
@@ -68,7 +76,7 @@ def _chains(piece: Piece, size: Size) -> Iterator[Chain]:
             yield [(one, size), (two, one.output_size(size))]
 
 
-def _widen(found: dict[tuple[Piece, Size], Grid], chain: Chain, dense: Piece) -> None:
+def _widen(found: Kinds, chain: Chain, dense: Piece) -> None:
     """Add the widths that the pieces of a chain may have."""
     inputs, outputs = dense.inputs // dense.groups, dense.outputs // dense.groups
     if dense.is_depthwise:
