@@ -164,3 +164,28 @@ def _declared(model: nn.Module) -> Iterator[Chain]:
             for chain in module.chains():
                 norm = prefix + chain.norm if chain.norm else None
                 yield Chain(prefix + chain.producer, norm, prefix + chain.consumer)
+
+
+class ResidualLayers(nn.Module):
+    """relu(x + W₂ relu(W₁ x + b₁) + b₂)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.second(F.relu(self.first(x))))
+
+
+def mlp(width: int = 1000) -> nn.Module:
+    """Three linear layers on the pixels of MNIST."""
+    hidden = (nn.Linear(784, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+    return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(width, 10))
+
+
+def residual_mlp(width: int = 1000) -> nn.Module:
+    """Two residual blocks on the pixels of CIFAR-10."""
+    blocks = (ResidualLayers(width), ResidualLayers(width))
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(3072, width), nn.ReLU(), *blocks, nn.Linear(width, 10)
+    )

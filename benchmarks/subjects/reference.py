@@ -7,10 +7,16 @@ from pathlib import Path
 from torch import nn
 
 from benchmarks.subjects.data import CALIBRATION_IMAGES, Labelled, batches, cifar10, first, mnist
-from benchmarks.subjects.trained import load_resnet, trained_lenet
+from benchmarks.subjects.trained import (
+    load_resnet,
+    trained_lenet,
+    trained_mlp,
+    trained_residual_mlp,
+)
 
 Read = Callable[[Path | None, str], Labelled]
 NETWORKS = ("resnet20", "resnet32", "lenet5")
+PERCEPTRONS = ("mlp", "residual-mlp")
 
 
 @dataclass(frozen=True)
@@ -49,4 +55,8 @@ def reference(
 def _network(name: str, data: Path | None) -> tuple[Read, nn.Module]:
     if name == "lenet5":
         return mnist, trained_lenet(data)
+    if name == "mlp":
+        return mnist, trained_mlp(data)
+    if name == "residual-mlp":
+        return cifar10, trained_residual_mlp(data)
     return cifar10, load_resnet(data, int(name.removeprefix("resnet")))

@@ -22,7 +22,7 @@ from benchmarks.subjects.data import (
     mnist,
     write_tensors,
 )
-from benchmarks.subjects.networks import CifarResNet, DenseNet, LeNet5
+from benchmarks.subjects.networks import CifarResNet, DenseNet, LeNet5, mlp, residual_mlp
 from examples.study_kit.made_by import made_by
 
 M = TypeVar("M", bound=nn.Module)
@@ -50,6 +50,19 @@ def trained_densenet(
     """DenseNet-22 trained for 8 epochs on CIFAR-10, flipped and cropped; cached, in eval mode."""
     training = Schooling(epochs=8, rate=0.1, moved=True)
     return _trained(DenseNet, "densenet22", cifar10, root, training, seed, cache)
+
+
+def trained_mlp(root: str | Path | None = None, seed: int = 0, cache: Path = CACHE) -> nn.Module:
+    """784 → 1000 → 1000 → 10, trained for 8 epochs on MNIST; cached, in eval mode."""
+    return _trained(mlp, "mlp", mnist, root, Schooling(epochs=8, rate=0.02), seed, cache)
+
+
+def trained_residual_mlp(
+    root: str | Path | None = None, seed: int = 0, cache: Path = CACHE
+) -> nn.Module:
+    """3072 → 1000, two residual blocks, → 10, trained for 8 epochs on CIFAR-10; in eval mode."""
+    training = Schooling(epochs=8, rate=0.01)
+    return _trained(residual_mlp, "residual-mlp", cifar10, root, training, seed, cache)
 
 
 @dataclass(frozen=True)

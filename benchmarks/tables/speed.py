@@ -18,17 +18,19 @@ NAMES = {
     "torch_pruning_l2": "Torch-Pruning, largest norm",
     "l2_channels": "largest norm, least squares after it",
 }
+ROUNDED, STATIC = "ms, 8 bits", "onnxruntime static"
 _CLOSE, _WIDTH = 0.1, 120
 
 
-def rows_of(what: str) -> Sequence[Row]:
+def rows_of(what: str, network: str = "resnet20") -> Sequence[Row]:
     """All rows of one kind."""
-    return [row for row in committed("speed") if row["what"] == what]
+    key = {"what": what, "network": network}
+    return [row for row in committed("speed") if key.items() <= row.items()]
 
 
 def points() -> str:
     """Accuracy of the largest network within each limit, with the share that was measured."""
-    rows = rows_of("point")
+    rows = [row for row in rows_of("point") if row["family"] in NAMES]
     limits = sorted({row["limit"] for row in rows}, reverse=True)
     cells = {(row["family"], row["limit"]): row for row in rows}
     lines = [
@@ -40,6 +42,16 @@ def points() -> str:
 
 def _cell(row: Row | None) -> str:
     return "–" if row is None or "share" not in row else f"{accuracy(row)} ({row['share']:.2f})"
+
+
+def rounded() -> str:
+    """Accuracy in 8 bits, as ONNX Runtime computes, with the share of time that was measured."""
+    rows = [row for row in rows_of("point") if row["family"] == STATIC and "share" in row]
+    lines = [["ONNX Runtime, static quantisation of the dense network", _cell(row)] for row in rows]
+    for row in rows_of("point"):
+        if row["family"] == ROUNDED:
+            lines.append([f"**eckart**, {row['limit']:g} of dense's time", _cell(row)])
+    return table(["", "accuracy (share of dense's time)"], lines or [["not measured yet", "–"]])
 
 
 def profile() -> str:
@@ -81,4 +93,9 @@ def figure(rows: Sequence[Row]) -> Figure:
     return drawing
 
 
-SECTIONS = {"speed points": points, "speed profile": profile, "speed predicted": predicted}
+SECTIONS = {
+    "speed points": points,
+    "speed profile": profile,
+    "speed predicted": predicted,
+    "speed rounded": rounded,
+}

@@ -57,7 +57,10 @@ class Pacer:
 
     def of(self, smaller: nn.Module) -> Callable[[], Pace]:
         """A network made ready: each call is a new measurement of it beside the dense one."""
-        run = self.runtime.prepare(smaller, self.inputs, self.threads)
+        return self.beside(self.runtime.prepare(smaller, self.inputs, self.threads))
+
+    def beside(self, run: Run) -> Callable[[], Pace]:
+        """The same for what runs already."""
 
         def pace() -> Pace:
             return Pace(*interleaved([self._dense, run], _ROUNDS, self._clock, _SECONDS))
