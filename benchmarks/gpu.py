@@ -69,7 +69,7 @@ def torchvision(name: str) -> nn.Module:
     return made
 
 
-def llama(tokens: int, **config: int) -> Callable[[int], Any]:
+def llama(tokens: int, **config: Any) -> Callable[[int], Any]:
     """A Llama from its configuration, with a maker of texts."""
 
     def make() -> nn.Module:
@@ -88,9 +88,14 @@ def convolutions() -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
 
 
-BILLION = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16}
+BILLION: dict[str, Any] = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16}
 BILLION |= {"num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 32_000}
-FEW = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "vocab_size": 64}
+FEW: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "vocab_size": 64,
+}
 FEW |= {"num_attention_heads": 2, "num_key_value_heads": 2}
 NETWORKS: dict[str, Callable[[int], Any]] = {
     "resnet18": images(lambda: torchvision("resnet18")),
@@ -175,7 +180,7 @@ def run(cases: Sequence[Case], device: str, output: Path, seconds: float) -> Non
     """Measure what is not in the file yet, until the time is spent."""
     results, end = Results(output), monotonic() + seconds
     for case in cases:
-        key = {"network": case.network, "runtime": case.runtime, "dtype": case.dtype}
+        key: Row = {"network": case.network, "runtime": case.runtime, "dtype": case.dtype}
         key |= {"batch": case.batch, "device": device}
         if results.has(**key, what="done") or monotonic() > end:
             continue

@@ -67,8 +67,9 @@ class Bench:
     @cached_property
     def rounded(self) -> eckart.Curves:
         """What may be done where activations may have 8 bits."""
-        given = {"limits": [MS], "activations": 8, "progress": False}
-        return eckart.curves(self.on.model, self.moments, **given)
+        return eckart.curves(
+            self.on.model, self.moments, limits=[MS], activations=8, progress=False
+        )
 
     def in_runtime(self, path: Path) -> Row:
         """The accuracy of a file in ONNX Runtime."""
