@@ -90,13 +90,8 @@ def convolutions() -> nn.Module:
 
 BILLION: dict[str, Any] = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16}
 BILLION |= {"num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 32_000}
-FEW: dict[str, Any] = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 1,
-    "vocab_size": 64,
-}
-FEW |= {"num_attention_heads": 2, "num_key_value_heads": 2}
+FEW: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
+FEW |= {"num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": 64}
 NETWORKS: dict[str, Callable[[int], Any]] = {
     "resnet18": images(lambda: torchvision("resnet18")),
     "resnet50": images(lambda: torchvision("resnet50")),

@@ -13,6 +13,7 @@ from eckart.errors import InputError
 from eckart.layers import Activations, FewBits, Levels, piece_of
 from eckart.network.activation_ranges import Weighing, ranges_of
 from eckart.records import Form
+from eckart.records.timings import Timings, Whole
 from known_runtime import known  # noqa: F401
 from rounded_networks import Residual, everywhere, images, in_eight_bits, settled_residual
 
@@ -173,8 +174,9 @@ def test_timings_are_continued_with_eight_bits(tmp_path: Path):
     given = {"runtime": "onnxruntime", "batch": 8, "threads": 1, "path": tmp_path / "times.json"}
     plain = eckart.profile(model, moments, **given, progress=False)
     both = eckart.profile(model, moments, **given, activations=8, progress=False)
-    assert plain.rounded_factor == 0
-    assert both.rounded_factor >= 0
+    assert plain.rounded == ()
+    (in_bits,) = both.rounded
+    assert in_bits.measured_ms > 0
     assert both.whole == plain.whole
     rounded = [surface for surface in both.surfaces if surface.kind.activations]
     assert [s for s in both.surfaces if s not in rounded] == list(plain.surfaces)
@@ -183,3 +185,14 @@ def test_timings_are_continued_with_eight_bits(tmp_path: Path):
     form = spec.dense.in_codes((8,), activations=8)
     assert both.layer_ms(spec, form) == rounded[0].at(form.pieces[0])
     assert plain.layer_ms(spec, form) == inf
+
+
+def test_a_network_in_eight_bits_costs_what_was_measured(network, moments, known):  # noqa: F811
+    timings = eckart.profile(network, moments, runtime="known", batch=4, threads=1)
+    dense = timings.whole[0]
+    fast = Whole(dense.layers_ms / 2, dense.measured_ms * 0.4)
+    both = replace(timings, rounded=(fast,))
+    assert both.constant < fast.measured_ms  # a line through the fast network, too
+    assert both.constant + both.rounded_factor * fast.layers_ms == pytest.approx(fast.measured_ms)
+    assert both.constant + both.factor * dense.layers_ms == pytest.approx(dense.measured_ms)
+    assert Timings.from_json(both.as_json()) == both

@@ -143,7 +143,7 @@ class Curves:
             InputError: they are not complete.
         """
         timings.terms.check(replace(timings.terms, fingerprint=self.fingerprint))
-        if EIGHT_BITS in self.offered.methods and not timings.rounded_factor:
+        if EIGHT_BITS in self.offered.methods and not timings.rounded:
             raise InputError(
                 "these timings have no layers with rounded activations: call eckart.profile with "
                 "activations=8, and the same path to keep what was timed"

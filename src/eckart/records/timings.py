@@ -82,8 +82,8 @@ class Timings:
         passing: milliseconds per channel of one norm and activation, by size of the map; empty
             where the runtime fuses them into the layer before.
         whole: the dense network, and a few smaller ones; empty if the run was interrupted.
-        rounded_factor: time of a network per time of its layers with rounded activations; 0 if
-            these were not timed.
+        rounded: the dense network with weights and activations of 8 bits; empty if it was not
+            timed.
         noise: the median over all calls of (usual − least) / least time.
     """
 
@@ -92,7 +92,7 @@ class Timings:
     passing: Mapping[str, float] = field(default_factory=dict)
     whole: tuple[Whole, ...] = ()
     noise: float = 0.0
-    rounded_factor: float = 0.0
+    rounded: tuple[Whole, ...] = ()
 
     @cached_property
     def _table(self) -> dict[tuple[Piece, Size], Surface]:
@@ -114,7 +114,7 @@ class Timings:
     @property
     def factor(self) -> float:
         """Time of a network per time of its layers: the line of least squares through dense."""
-        dense, *others = self.whole
+        dense, *others = (*self.whole, *self.rounded)
         across = sum((w.layers_ms - dense.layers_ms) ** 2 for w in others)
         if across == 0:
             return min(1.0, dense.measured_ms / dense.layers_ms)
@@ -127,6 +127,11 @@ class Timings:
     def constant(self) -> float:
         """What does not depend on the layers."""
         return self.dense_ms - self.factor * self.whole[0].layers_ms
+
+    @property
+    def rounded_factor(self) -> float:
+        """The same for layers with rounded activations: exact for the dense network in 8 bits."""
+        return sum(max(w.measured_ms - self.constant, 0.0) / w.layers_ms for w in self.rounded)
 
     def layer_ms(self, spec: LayerSpec, form: Form) -> float:
         """The time of all calls of a layer in this form, from the table.
@@ -199,7 +204,7 @@ class Timings:
 
     def contradiction(self) -> str | None:
         """Times of networks must be positive."""
-        wrong = any(min(w.layers_ms, w.measured_ms) <= 0 for w in self.whole)
+        wrong = any(min(w.layers_ms, w.measured_ms) <= 0 for w in (*self.whole, *self.rounded))
         return "a network takes no time" if wrong else None
 
 

@@ -24,7 +24,7 @@ from eckart.running.batches import batch_of
 from eckart.running.progress import tracked
 from eckart.runtimes import RUNTIMES, Runtime, Times, clock_of, interleaved, runtime_named
 from eckart.runtimes.eager import passes
-from eckart.stages.profile.eight_bits import rounded_factor
+from eckart.stages.profile.eight_bits import rounded_network
 from eckart.stages.profile.kinds import Kinds, grids
 from eckart.stages.profile.networks import whole_networks
 from eckart.stages.profile.surfaces import surface
@@ -107,9 +107,9 @@ def profile(
         timings = replace(timings, whole=tuple(whole))
         timings = replace(timings, noise=max(timings.noise, _noise(times)))
         _save(timings, path)
-    if activations and not timings.rounded_factor:
-        factor, times = rounded_factor(model, specs, inputs, place, timings)
-        timings = replace(timings, rounded_factor=factor)
+    if activations and not timings.rounded:
+        rounded = rounded_network(model, specs, inputs, place, timings)
+        timings = replace(timings, rounded=(rounded,))
         _save(timings, path)
     return timings
 

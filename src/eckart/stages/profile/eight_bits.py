@@ -14,28 +14,25 @@ from eckart.network.activation_ranges import Weighing, ranges_of
 from eckart.network.twins import opened
 from eckart.records import Form, LayerSpec, Piece
 from eckart.records.pieces import ACTIVATIONS
-from eckart.records.timings import Timings
-from eckart.runtimes import Runtime, Times, clock_of, interleaved
+from eckart.records.timings import Timings, Whole
+from eckart.runtimes import Runtime, clock_of, interleaved
 from eckart.runtimes.eager import evaluating
 
 _ROUNDS, _SECONDS = 7, 0.5
+_LEAST_MS = 1e-6  # of layers too fast to be timed
 
 
-def rounded_factor(
+def rounded_network(
     model: nn.Module, specs: dict[str, LayerSpec], inputs: Any, runtime: Runtime, timings: Timings
-) -> tuple[float, list[Times]]:
-    """Time per time of layers in 8 bits, beyond the constant and what stays in its dtype."""
+) -> Whole:
+    """The network with all layers in 8 bits that can be: predicted and measured."""
     forms = {name: Form((_rounded(spec.piece),)) for name, spec in specs.items() if spec.can_round}
-    layers = sum(timings.layer_ms(specs[name], form) for name, form in forms.items())
-    if layers <= 0:
-        return 0.0, []
-    network = _with(model, forms, inputs)
-    run = runtime.prepare(network, inputs, timings.terms.threads)
+    run = runtime.prepare(_with(model, forms, inputs), inputs, timings.terms.threads)
     device = next(iter(model.parameters()), torch.empty(0)).device
     clock = runtime.clock or clock_of(timings.terms.threads, device)
-    times = interleaved([run], _ROUNDS, clock, _SECONDS)
-    rest = sum(timings.ms(s, s.dense) for name, s in specs.items() if name not in forms)
-    return max(times[0].least - timings.constant - rest, 0.0) / layers, times
+    (times,) = interleaved([run], _ROUNDS, clock, _SECONDS)
+    layers = sum(timings.layer_ms(spec, forms.get(n, spec.dense)) for n, spec in specs.items())
+    return Whole(max(layers, _LEAST_MS), times.least)
 
 
 def _rounded(piece: Piece) -> Piece:
