@@ -60,7 +60,7 @@ class Pacer:
         return self.beside(self.runtime.prepare(smaller, self.inputs, self.threads))
 
     def beside(self, run: Run) -> Callable[[], Pace]:
-        """The same for what runs already."""
+        """The same for a network that runs already."""
 
         def pace() -> Pace:
             return Pace(*interleaved([self._dense, run], _ROUNDS, self._clock, _SECONDS))
