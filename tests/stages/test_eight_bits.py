@@ -108,6 +108,13 @@ def test_half_precision_keeps_the_levels():
     assert torch.equal(found.output, output)
 
 
+def test_nothing_is_rounded_before_ranges_are_known():
+    piece = replace(piece_of(nn.Conv2d(2, 3, 1)), bits=8, activations=8)
+    found, x = Activations(piece, torch.device("cpu")), torch.randn(4, 2, 5, 5)
+    assert torch.equal(found.before(x), x)
+    assert torch.equal(found.after(x[:, :1].expand(4, 3, 5, 5)), x[:, :1].expand(4, 3, 5, 5))
+
+
 def test_gradients_pass_rounding():
     piece = replace(piece_of(nn.Linear(2, 3)), bits=8, activations=8)
     found, x = Activations(piece, torch.device("cpu")), torch.randn(4, 2, requires_grad=True)

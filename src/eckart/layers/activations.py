@@ -46,7 +46,8 @@ class Activations(nn.Module):
     scale is the output of the norm. Before the norm, each channel has a scale of its own.
 
     Attributes:
-        input: scale and code of zero of what comes in.
+        input: scale and code of zero of what comes in; with the scale 0, as before ``take``, it is
+            not rounded.
         output: of a convolution, two numbers per channel: ``factor · y + offset`` is the code of an
             output ``y``. A channel with the factor 0 is not rounded.
     """
@@ -55,7 +56,7 @@ class Activations(nn.Module):
         super().__init__()
         self.input: Tensor
         self.output: Tensor | None
-        self.register_buffer("input", torch.tensor([1.0, 0.0], device=device))
+        self.register_buffer("input", torch.zeros(2, device=device))
         output = torch.zeros(2, piece.outputs, device=device) if piece.kernel else None
         self.register_buffer("output", output)
         self._axes = len(piece.kernel)
@@ -74,7 +75,10 @@ class Activations(nn.Module):
 
     def before(self, x: Tensor) -> Tensor:
         """The rounded input; gradients pass as if it were not rounded."""
-        return _passing(x, _rounded(x, *self.input))
+        scale, zero = self.input
+        free = scale == 0
+        values = _rounded(x, torch.where(free, 1.0, scale), zero)
+        return _passing(x, torch.where(free, x.float(), values))
 
     def after(self, y: Tensor) -> Tensor:
         """The rounded output; gradients pass as if it were not rounded."""
