@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.distributions import Normal
 from transformers.cache_utils import DynamicCache
 from transformers.modeling_outputs import ImageClassifierOutput
 
@@ -34,6 +35,7 @@ class Boxes:
         (Pair(A, B), ["left", "right"]),
         (Boxes(A, B.long()), ["boxes"]),
         (SimpleNamespace(logits=A), ["logits"]),
+        (Normal(A, A.exp()), ["loc", "scale"]),
         (ImageClassifierOutput(logits=A), ["logits"]),
         ({"heads": [Pair(A, B), (B, None)]}, ["heads[0].left", "heads[0].right"]),
         ([{"boxes": A}, {"boxes": B}], ["[*].boxes"]),
@@ -62,7 +64,6 @@ def test_a_list_with_an_entry_per_example_is_one_output():
         (A, "the same numbers as logits"),
         (A.T, "the same numbers as logits"),
         (torch.tensor(1.0), "one number for the whole batch"),
-        (torch.distributions.Normal(A, 1.0), "a Normal, which is not a tensor"),
         (DynamicCache(), "a DynamicCache, which is not a tensor"),
     ],
 )

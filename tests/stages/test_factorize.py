@@ -298,7 +298,7 @@ def broken(value: float) -> nn.Module:
         (nn.Linear(12, 9), {"rank": 2}, InputError, "it is the whole network"),
         (nn.Sequential(nn.ReLU()), {"rank": 2}, InputError, "the network has none"),
         (mlp(12, 9).to("meta"), {"rank": 2}, InputError, "meta device"),
-        (complex_layer(), {"rank": 2}, InputError, "layer '0': its weight is torch.complex64"),
+        (complex_layer(), {"rank": 2}, InputError, "0: its weight is torch.complex64; only real"),
         (broken(math.nan), {"rank": 2}, NonFiniteError, "'0': its weight holds NaN"),
         (broken(math.inf), {"rank": 2}, NonFiniteError, "'0': its weight holds NaN or infinity"),
     ],

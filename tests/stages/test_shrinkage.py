@@ -198,7 +198,7 @@ def test_a_plan_says_how_far_it_shrank_and_gives_the_same_network_from_json():
 
 @pytest.mark.parametrize("damping", ["automatic", -1.0, 0.0, float("nan")])
 def test_a_damping_is_auto_or_a_positive_number(damping: object):
-    with pytest.raises(InputError, match="the damping is 'auto' or a positive number"):
+    with pytest.raises(InputError, match="expected 'auto' or a positive number"):
         Offer(damping=damping)
 
 
