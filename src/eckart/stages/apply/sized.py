@@ -2,7 +2,7 @@
 
 What least squares cannot fit, it leaves out, so the outputs of a layer become smaller. The
 predicted loss is least with that, because it takes the errors at the positions of a map as
-independent. But all positions shrink together, layer after layer, and shifts and norms behind them
+independent. Probably they shrink together, layer after layer, while shifts and norms behind them
 stay as they are. Multiplied so that the mean square of its outputs is what it was, a layer loses a
 little more by the prediction, by the square of its relative loss, and a network of convolutions
 much less in fact. Where positions are not summed it can be worse, so it is measured.
