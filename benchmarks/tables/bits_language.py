@@ -55,10 +55,12 @@ def allocated(network: str) -> str:
     cells = {(row["method"], row["limit"]): row for row in rows if "limit" in row}
     limits = sorted({limit for _, limit in cells}, reverse=True)
     ways = dict.fromkeys(way for way, _ in cells)
-    lines = [
-        [way, *(f"{cells[way, limit]['perplexity'] / dense:.3f}" for limit in limits)]
-        for way in ways
-    ]
+
+    def cell(way: str, limit: float) -> str:
+        row = cells.get((way, limit))
+        return "–" if row is None else f"{row['perplexity'] / dense:.3f}"
+
+    lines = [[way, *(cell(way, limit) for limit in limits)] for way in ways]
     return table(["widths and rounding by", *(f"{limit:g}" for limit in limits)], lines)
 
 
@@ -114,6 +116,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "bits everywhere stories260k": lambda: multiples("stories260k"),
     "bits divergences stories260k": lambda: divergences("stories260k", 3),
     "bits allocated stories260k": lambda: allocated("stories260k"),
+    "bits allocated SmolLM2-135M": lambda: allocated("SmolLM2-135M"),
     "bits seconds": seconds,
     "bits packages stories260k": packages,
     "bits grids stories260k": lambda: grids("stories260k"),
