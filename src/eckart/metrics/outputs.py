@@ -15,9 +15,9 @@ from eckart.metrics.floating import HANDED_ON, Floating, floating
 from eckart.metrics.logits import half_square, without_padding
 from eckart.metrics.probes import Probe
 from eckart.metrics.spreading import spread_of
+from eckart.records.naming import names_in
 from eckart.records.offer import AUTO
 from eckart.records.spreads import Spread
-from eckart.running.arguments import names_in
 from eckart.running.batches import examples_in, inputs_of, tensors_in
 
 NOT_CHOSEN = "not among outputs="

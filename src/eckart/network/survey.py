@@ -16,7 +16,7 @@ from eckart.layers.registry import LAYER_TYPES, type_of
 from eckart.linalg.admissible import WORKING
 from eckart.network.exclusions import heads, reserved
 from eckart.network.third_party import quantised_class
-from eckart.running.arguments import names_in
+from eckart.records.naming import names_in
 
 _PACKED = "its weight is quantised; compress the network first, then quantise it"
 _SHARED = "its weight is shared with another layer"

@@ -11,7 +11,7 @@ from torch import nn
 from eckart.errors import CompressionInterrupted, InputError
 from eckart.moments import Moments
 from eckart.pipeline.compressed import Compressed
-from eckart.running.arguments import names_in
+from eckart.records.naming import names_in
 from eckart.stages.heal import DEFAULT_TREATMENTS, heal
 from eckart.stages.heal.treatments import treatments_named
 

@@ -9,6 +9,7 @@ from typing import Any, TypedDict, final
 from eckart.errors import InputError
 from eckart.records.budgets import MS
 from eckart.records.forms import Form
+from eckart.records.naming import names_in
 from eckart.records.pieces import ACTIVATIONS, WIDTHS
 
 AUTO = "auto"
@@ -142,11 +143,9 @@ def _is_damping(given: object) -> bool:
 
 def _names(field: str, given: object) -> str | tuple[str, ...]:
     """One name, or several as a tuple: an iterator would be empty the second time."""
-    if isinstance(given, str):
-        return given if field != "limits" or given == AUTO else (given,)
-    names = tuple(given) if isinstance(given, Iterable) else None
-    if names is None or not all(isinstance(name, str) for name in names):
-        raise InputError(f"{field}={given!r:.80}: expected a name, or several as a list")
+    names = tuple(names_in(field, given))
+    if isinstance(given, str) and (field != "limits" or given == AUTO):
+        return given
     return names
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -29,27 +29,6 @@ def check_kind(name: str, given: object, *kinds: Any) -> None:
     got = type(given).__name__
     what_to_do = _what_to_do(given, kinds[0])
     raise InputError(f"{name}= is {_article(got)} {got}, and has to be {expected}{what_to_do}")
-
-
-def names_in(name: str, given: object) -> list[str]:
-    """The names in an argument that is one name or several.
-
-    Raises:
-        InputError: it is neither.
-
-    Example:
-        >>> names_in("layers", "conv1"), names_in("layers", ("conv1", "fc"))
-        (['conv1'], ['conv1', 'fc'])
-        >>> names_in("layers", 3)
-        Traceback (most recent call last):
-        eckart.errors.InputError: layers=3: expected a name, or several as a list
-    """
-    if isinstance(given, str):
-        return [given]
-    names: list[Any] = [*given] if isinstance(given, Iterable) else [None]
-    if not all(isinstance(each, str) for each in names):
-        raise InputError(f"{name}={given!r:.80}: expected a name, or several as a list")
-    return names
 
 
 def _what_to_do(given: object, kind: type) -> str:

@@ -12,7 +12,7 @@ from torch import nn
 from eckart.errors import InputError
 from eckart.moments import Moments
 from eckart.records import Plan, Score
-from eckart.running.arguments import names_in
+from eckart.records.naming import names_in
 from eckart.stages.heal.parts import Batches
 
 
