@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from eckart.cli.sources.demo_photographs import Block
+
 
 @dataclass(frozen=True)
 class Chain:
@@ -19,26 +21,8 @@ class Chain:
     consumer: str
 
 
-class BasicBlock(nn.Module):
-    """Two 3×3 convolutions and a parameter-free shortcut that pads channels with zeros (option A).
-
-    Source: He et al. 2015 (1512.03385), section 4.2.
-    """
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.pad = (outputs - inputs) // 2
-        self.stride = stride
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        if self.pad:
-            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad, self.pad))
-        return F.relu(out + x)
+class BasicBlock(Block):
+    """The block of the demo's ResNet-20, which says what its channels connect."""
 
     def chains(self) -> list[Chain]:
         return [Chain("conv1", "bn1", "conv2")]
