@@ -26,7 +26,7 @@ demo: .venv/demo.stamp  ## train two small networks, compress them, write demo/r
 	$(BIN)/eckart demo --output demo
 
 test: .venv/dev.stamp  ## run the tests; those on real data need ECKART_DATA
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
 
 lint: .venv/dev.stamp  ## style, format and types
 	$(BIN)/ruff check

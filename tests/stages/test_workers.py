@@ -104,7 +104,7 @@ def test_a_network_that_does_not_pickle_and_a_method_of_the_user(monkeypatch: An
     check_same(predicted(model, moments, **how), predicted(model, moments, workers=2, **how))
 
 
-@pytest.mark.parametrize("workers", [0, -2, True, 1.5, "two", "ray", None])
+@pytest.mark.parametrize("workers", [0, -2, True, 1.5, "two", "Ray", None])
 def test_workers_that_make_no_sense(workers: Any):
     model = network()
     with pytest.raises(InputError, match=r"workers=.*: give a number of processes, 1 or more"):
@@ -114,7 +114,7 @@ def test_workers_that_make_no_sense(workers: Any):
 def test_a_network_elsewhere_is_refused():
     model = network()
     moments = calibrated(model)
-    with pytest.raises(InputError, match="the network is on meta, which local processes cannot"):
+    with pytest.raises(InputError, match="the network is on meta, which other processes cannot"):
         eckart.compress(model.to("meta"), moments, keep=0.5, workers=2)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -113,6 +114,18 @@ def _acts_as(module: nn.Module, parent: type[nn.Module]) -> bool:
     own = module._parameters
     plain = "weight" in own and own.keys() <= {"weight", "bias"} and not module._modules
     return all(inherited) and plain and "forward" not in vars(module)
+
+
+def alone(module: nn.Module) -> nn.Module:
+    """A plain layer with the weight of a module, without its bias, hooks and own attributes."""
+    kind = known_type_of(module)
+    piece, like = replace(kind.piece(module), bias=False), torch.empty(0, device="meta")
+    made = kind.whole(piece, like) if isinstance(kind, OwnLayout) else kind.plain(piece, like)
+    weight = module.weight
+    if not isinstance(weight, Tensor):
+        raise InputError(f"{class_name(module)} has no weight tensor")
+    made.weight = nn.Parameter(weight.detach(), requires_grad=False)
+    return made
 
 
 def known_type_of(module: nn.Module) -> LayerType:

@@ -68,9 +68,9 @@ def frontier(
         latency: whether to time each network.
         path: JSON file, written after each point. Its points are not computed again if the plan and
             the dense score are the same. Its other points stay in it.
-        workers: who predicts and measures: a number of local processes (Linux), with one thread
-            each. Every point is a task: a copy of this process builds and evaluates its network, so
-            ``evaluate`` may be anything. Networks that are timed have to be alone.
+        workers: who predicts and measures, see ``curves``. Every point is a task. Local processes
+            are copies of this one, so ``evaluate`` may be anything; a Ray cluster is sent networks
+            and ``evaluate``, so these must pickle. Networks that are timed have to be alone.
         progress: whether to show a bar; None shows it on a terminal.
 
     Raises:
@@ -144,6 +144,10 @@ def frontier(
         smaller = applied(model, plans[key], moments, caches[key[1]])
         return Point.of(*key, smaller.plan, measured(smaller.model), dense)
 
+    def sent(key: Key) -> Callable[[], Point]:
+        smaller = applied(model, plans[key], moments, caches[key[1]])
+        return partial(_point, key, smaller.plan, smaller.model, measured, dense)
+
     def saved() -> None:
         if path is not None:
             in_order([*plans, *(key for key in done if key not in plans)]).save(path)
@@ -152,7 +156,7 @@ def frontier(
         if done:
             saved()
         missing = [key for key in plans if key not in done]
-        with points_of(missing, point, workers, progress) as results:
+        with points_of(missing, point, workers, progress, sent) as results:
             for key, found in results:
                 done[key] = found
                 saved()
@@ -166,6 +170,16 @@ def frontier(
             so_far,
         ) from error
     return in_order(plans)
+
+
+def _point(
+    key: Key,
+    plan: Plan,
+    network: nn.Module,
+    measured: Callable[[nn.Module], Measurement],
+    dense: Measurement,
+) -> Point:
+    return Point.of(*key, plan, measured(network), dense)
 
 
 def _terms(timings: Timings | None, example: Any) -> dict[str, Any]:

@@ -33,6 +33,7 @@ def points_of(
     point: Callable[[Key], Point],
     workers: Workers,
     progress: bool | None,
+    sent: Callable[[Key], Callable[[], Point]],
 ) -> Iterator[Iterator[tuple[Key, Point]]]:
     """Each key with its point, in the order in which they are measured.
 
@@ -41,15 +42,23 @@ def points_of(
         point: plans, builds and measures one.
         workers: who measures; points by other processes come without the samples of their scores.
         progress: show a bar; None shows it on a terminal.
+        sent: builds one network here, and gives what measures it on another machine.
     """
     if workers == 1:
         yield ((key, point(key)) for key in tracked(keys, "measuring", progress, len(keys)))
         return
-    tasks = [Task("", Text, partial(_as_text, point, key)) for key in keys]
+    tasks = [
+        Task("", Text, partial(_as_text, partial(point, key)), partial(_sent, sent, key))
+        for key in keys
+    ]
     names = {id(task): key for task, key in zip(tasks, keys, strict=True)}
     with results_of(tasks, Cache(0), workers, what="measuring", progress=progress) as results:
         yield ((names[id(task)], Point.from_json(json.loads(r.text))) for task, r in results)
 
 
-def _as_text(point: Callable[[Key], Point], key: Key) -> Text:
-    return Text(json.dumps(point(key).as_json()))
+def _as_text(point: Callable[[], Point]) -> Text:
+    return Text(json.dumps(point().as_json()))
+
+
+def _sent(sent: Callable[[Key], Callable[[], Point]], key: Key) -> Callable[[], Text]:
+    return partial(_as_text, sent(key))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -142,6 +142,15 @@ class StoredSums(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self.files)
+
+
+def some_of(sums: Mapping[str, Tensor], keys: Iterable[str]) -> Mapping[str, Tensor]:
+    """A few of the sums; those that are stored stay where they are."""
+    wanted = dict.fromkeys(keys)
+    if not isinstance(sums, StoredSums):
+        return {key: sums[key] for key in wanted}
+    files = {key: sums.files[key] for key in wanted}
+    return StoredSums(sums.part, files, {path: sums.headers[path] for path in files.values()})
 
 
 def decompositions_in(directory: Path) -> Path:

@@ -9,63 +9,65 @@ from __future__ import annotations
 import os
 import selectors
 import signal
+import sys
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
-from eckart.errors import EckartError
+from eckart.errors import EckartError, InputError
 from eckart.methods.cache import settled
-from eckart.methods.state_file import from_bytes
-from eckart.tasks.child import run_as_child, unpacked
+from eckart.tasks.child import run_as_child
+from eckart.tasks.parcels import received
 from eckart.tasks.task import Task
 
 _TRIES = 3  # of a task whose process is killed
 _BLOCK_BYTES = 2**20
 
 
-def forked(
-    tasks: Sequence[Task], workers: int, begin: Callable[[str], None]
-) -> Generator[tuple[Task, Any], None, None]:
-    """Each task with its result, as they are done, the largest first.
+@dataclass(frozen=True)
+class Forked:
+    """A number of copies of this process at once."""
 
-    Args:
-        tasks: what to do.
-        workers: how many processes work at once.
-        begin: is told the title of each task that begins.
+    workers: int
 
-    Raises:
-        EckartError: the process of a task was killed three times.
-    """
-    waiting = deque(sorted(tasks, key=lambda task: -task.size))
-    crew, killed = _Crew(), Counter[int]()
-    try:
-        while waiting or crew.busy:
-            while waiting and len(crew.busy) < workers:
-                begin(waiting[0].title)
-                crew.begin(waiting.popleft())
-            for task, code, data in crew.done():
-                if code < 0:
-                    killed[id(task)] += 1
-                    _check_tries(task, -code, killed[id(task)])
-                    waiting.appendleft(task)
-                else:
-                    yield task, _result(task, code, data)
-    finally:
-        crew.stop()
+    def check(self) -> None:
+        """Raise ``InputError`` if this system has no copies of processes."""
+        if sys.platform == "darwin" or not hasattr(os, "fork"):
+            raise InputError(
+                f"workers={self.workers}: needs Linux, not {sys.platform}: leave it out"
+            )
+
+    def done(
+        self, tasks: Sequence[Task], begin: Callable[[str], None]
+    ) -> Generator[tuple[Task, Any], None, None]:
+        """Each task with its result, as they are done, the largest first.
+
+        Raises:
+            EckartError: the process of a task was killed three times.
+        """
+        waiting = deque(sorted(tasks, key=lambda task: -task.size))
+        crew, killed = _Crew(), Counter[int]()
+        try:
+            while waiting or crew.busy:
+                while waiting and len(crew.busy) < self.workers:
+                    begin(waiting[0].title)
+                    crew.begin(waiting.popleft())
+                for task, code, data in crew.done():
+                    if code < 0:
+                        killed[id(task)] += 1
+                        _check_tries(task, -code, killed[id(task)])
+                        waiting.appendleft(task)
+                    else:
+                        yield task, _result(task, code, data)
+        finally:
+            crew.stop()
 
 
 def _result(task: Task, code: int, data: bytes) -> Any:
     """What a process sent, with its warnings; or what the task gives here if it failed there."""
-    if code:
-        return settled(task.work())
-    noted, state = unpacked(data)
-    for category, message in noted:
-        warnings.warn(message, category, stacklevel=2)
-    return from_bytes(state, task.kind, task.title, torch.device("cpu"))
+    return settled(task.work()) if code else received(data, task)
 
 
 def _check_tries(task: Task, number: int, tries: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from eckart.methods.cache import Cache
 from eckart.running.progress import tracked
 from eckart.tasks.task import Done, Task
-from eckart.tasks.workers import Workers, made
+from eckart.tasks.workers import Workers, crew_of
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def results_of(
     Args:
         tasks: each needs no other.
         cache: where results are kept.
-        workers: a number of processes.
+        workers: who does what is not found.
         what: name of the stage.
         progress: show a bar, of all tasks; None shows it on a terminal.
     """
@@ -49,7 +49,8 @@ def _results(
         else:
             yield from ((task, known) for task in alike)
     waiting = {id(alike[0]): alike for alike in missing}
-    with closing(made([alike[0] for alike in missing], workers, cache.begin)) as results:
+    firsts = [alike[0] for alike in missing]
+    with closing(crew_of(workers).done(firsts, cache.begin)) as results:
         for task, result in results:
             if task.title and task.lasting(result):
                 cache.keep(task.title, result)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +30,9 @@ class Task:
         kind: the class of the result: a frozen dataclass of tensors, numbers, texts, tuples, and
             dataclasses of these, see ``eckart.methods.state_file``.
         work: makes the result in this process, or in a copy of it.
+        sent: gives a function that makes the result on another machine, and holds all that it
+            needs for that; None for work that cannot leave this machine.
+        paths: files and folders that the function reads there.
         device: where the tensors of the result are.
         lasting: whether a result may be kept; one that depends on how long something took may not.
         size: about how much work it is; the largest tasks begin first.
@@ -37,6 +41,8 @@ class Task:
     title: str
     kind: type[Any]
     work: Callable[[], Any]
+    sent: Callable[[], Callable[[], Any]] | None = None
+    paths: tuple[Path, ...] = ()
     device: torch.device = CPU
     lasting: Callable[[Any], bool] = always
     size: float = 0.0

@@ -1,59 +1,80 @@
-"""Who does the work: this process, or local processes."""
+"""Who does the work: this process, local processes, or a Ray cluster."""
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from torch import nn
 
 from eckart.errors import InputError
 from eckart.methods.cache import settled
-from eckart.tasks.forked import forked
+from eckart.tasks.forked import Forked
+from eckart.tasks.on_ray import OnRay
 from eckart.tasks.task import Task
 
-Workers = int
-"""How many processes work."""
+Workers = int | str
+"""How many processes work, or the name of who does."""
 
 
-def checked_workers(workers: Workers, model: nn.Module) -> Workers:
-    """The workers, once it is known that they can be had.
+class Crew(Protocol):
+    """Who does tasks."""
 
-    Args:
-        workers: a number of processes.
-        model: what the work is on.
+    def check(self) -> None:
+        """Raise ``InputError`` if they are not there."""
 
-    Raises:
-        InputError: it is something else, or there are no local processes on this system.
-    """
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise InputError(f"workers={workers!r}: give a number of processes, 1 or more")
-    elsewhere = sorted({str(p.device) for p in model.parameters() if p.device.type != "cpu"})
-    if workers > 1 and elsewhere:
-        raise InputError(
-            f"workers={workers}: the network is on {elsewhere[0]}, which local processes cannot "
-            "share: leave workers out, or move the network to the CPU"
-        )
-    if workers > 1 and (sys.platform == "darwin" or not hasattr(os, "fork")):
-        raise InputError(f"workers={workers}: needs Linux, not {sys.platform}: leave it out")
-    return workers
+    def done(
+        self, tasks: Sequence[Task], begin: Callable[[str], None]
+    ) -> Generator[tuple[Task, Any], None, None]:
+        """Each task with its result, as they are done; ``begin`` is told the title of each."""
 
 
-def made(
-    tasks: Sequence[Task], workers: Workers, begin: Callable[[str], None]
-) -> Generator[tuple[Task, Any], None, None]:
-    """Each task with its result, as they are done; with one worker in the order given.
+class Here:
+    """This process, which does the tasks in the order given."""
 
-    Args:
-        tasks: each needs no other.
-        workers: as checked.
-        begin: is told the title of each task that begins.
-    """
-    if workers == 1:
+    def check(self) -> None:
+        """It is always there."""
+
+    def done(
+        self, tasks: Sequence[Task], begin: Callable[[str], None]
+    ) -> Generator[tuple[Task, Any], None, None]:
         for task in tasks:
             begin(task.title)
             yield task, settled(task.work())
-    else:
-        yield from forked(tasks, workers, begin)
+
+
+CREWS: dict[str, Crew] = {"ray": OnRay()}
+
+
+def crew_of(workers: Workers) -> Crew:
+    """Who is meant.
+
+    Args:
+        workers: a number of processes, or the name of a crew.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if isinstance(workers, str) and workers in CREWS:
+        return CREWS[workers]
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        names = ", ".join(map(repr, CREWS))
+        raise InputError(f"workers={workers!r}: give a number of processes, 1 or more, or {names}")
+    return Here() if workers == 1 else Forked(workers)
+
+
+def checked_workers(workers: Workers, model: nn.Module) -> Workers:
+    """The workers, once it is known that they can be had for a network.
+
+    Raises:
+        InputError: they make no sense, are not there, or the network is on a device that other
+            processes do not share.
+    """
+    crew_of(workers).check()
+    elsewhere = sorted({str(p.device) for p in model.parameters() if p.device.type != "cpu"})
+    if workers != 1 and elsewhere:
+        raise InputError(
+            f"workers={workers!r}: the network is on {elsewhere[0]}, which other processes cannot "
+            "share: leave workers out, or move the network to the CPU"
+        )
+    return workers

@@ -10,9 +10,9 @@ from eckart.cli.options.shared import option
 
 
 def _known_workers(text: str) -> str:
-    """The text itself, if it is a number of processes."""
-    if not text.isdecimal() or int(text) < 1:
-        raise usage_error("--workers", f"{text!r} is not a number of processes, 1 or more")
+    """The text itself, if it is a number of processes or "ray"."""
+    if text != "ray" and not (text.isdecimal() and int(text) > 0):
+        raise usage_error("--workers", f"{text!r} is not a number of processes, 1 or more, or ray")
     return text
 
 
@@ -24,12 +24,12 @@ class WorkerOptions:
         str,
         option(
             "Run",
-            "Local processes that share the work, with one thread each.",
+            "Local processes that share the work, with one thread each; ray: a Ray cluster.",
             callback=_known_workers,
         ),
     ] = "1"
 
     @property
-    def given(self) -> int:
+    def given(self) -> int | str:
         """As the functions take it."""
-        return int(self.workers)
+        return self.workers if self.workers == "ray" else int(self.workers)

@@ -54,9 +54,10 @@ def curves(
         model: the network that the moments were gathered on.
         moments: from ``calibrate``.
         offer: what may be done to which layers, and how losses are predicted.
-        workers: who works: a number of local processes (Linux), with one thread each. Each layer
-            and each group of channels is a task that depends on its inputs alone, so the result is
-            that of one process with one thread, to the bit.
+        workers: who works: a number of local processes (Linux) with one thread each, or ``"ray"``,
+            the processors of a Ray cluster. Each layer and each group of channels is a task that
+            depends on its inputs alone, so the result is that of one process with one thread, to
+            the bit.
         workspace: a folder that keeps the result of every task, if the moments are in memory;
             moments in a workspace have their own. A run that was killed goes on from there, and
             another call on the same moments takes from there what it has in common.
@@ -71,7 +72,7 @@ def curves(
     Raises:
         MismatchError: the moments, or the curves to reuse, belong to another network or data.
         InputError: an unknown method, a grid or damping out of range, workers that are not there.
-        EckartError: the process of a task was killed three times.
+        EckartError: the worker of a task was killed three times.
 
     Cost: per layer and method one decomposition, O(in² out + out³) in float64; ``spatial`` two of
         O((kw out)³), ``tucker2`` sixteen more of O(out³), ``cp`` some dozens of products of

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from eckart.errors import NotShrunkWarning
+from eckart.layers import alone
 from eckart.methods import Cache, Problem, Reading, methods_named, problem_of, reading_of
 from eckart.moments import Moments
 from eckart.moments.shrinkage import shrinkage_of
@@ -81,6 +82,30 @@ class Bench:
         self._held[name] = found  # as the last
         while len(self._held) > 1 and sum(map(_nbytes, self._held.values())) > _MOST_BYTES:
             del self._held[next(iter(self._held))]
+        return found
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The folder that the moments are read from, if they are not in memory."""
+        own = self.moments.decompositions
+        return () if own is None else (own.parent,)
+
+    def part(self, names: Iterable[str], states: Iterable[str] = ()) -> Bench:
+        """What is needed of some layers, to be sent to another machine: weights and moments.
+
+        The network itself is not in it. Moments in a workspace are read there by the other machine.
+
+        Args:
+            names: of the layers.
+            states: titles of what was prepared for them, and should go along.
+        """
+        some = list(dict.fromkeys(names))
+        weights = {name: self.shrunk[name] for name in some if name in self.shrunk}
+        found = Bench(nn.Module(), self.moments.part(some), self.damping, weights)
+        found.layers = {name: alone(self.layers[name]) for name in some}
+        held = self.cache.states
+        known = {title: held[title] for title in states if title in held}
+        found.cache = Cache(self.cache.most_bytes, self.moments.decompositions, known)
         return found
 
     def titles(self, names: Iterable[str]) -> list[str]:

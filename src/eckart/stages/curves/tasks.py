@@ -7,7 +7,7 @@ kept is beside the moments, or in a folder under their digest.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,7 +15,15 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from eckart.methods import Method, Selection, prepared_as, removals, title_of
+from eckart.methods import (
+    Method,
+    Rounding,
+    Selection,
+    methods_named,
+    prepared_as,
+    removals,
+    title_of,
+)
 from eckart.metrics import Probe
 from eckart.network.channel_groups import Coupling, coupling
 from eckart.records import ChannelGroup, GroupCurve, LayerSpec, Offer, Option
@@ -53,10 +61,16 @@ def state_task(bench: Bench, spec: LayerSpec, method: Method) -> Task:
     return Task(
         title,
         method.state,
-        lambda: method.prepare(bench.problem(spec.name)),
+        partial(_prepared, bench, spec.name, method),
+        sent=lambda: partial(_prepared, bench.part([spec.name]), spec.name, method),
+        paths=bench.paths,
         device=problem.weight.device,
         size=size,
     )
+
+
+def _prepared(bench: Bench, layer: str, method: Method) -> object:
+    return method.prepare(bench.problem(layer))
 
 
 def coupling_task(bench: Bench, dense: Mapping[str, str]) -> Task:
@@ -92,7 +106,14 @@ def ranking_task(bench: Bench, group: ChannelGroup, selection: Selection) -> Tas
     named = f"{type(selection).__module__}.{selection.name}"
     title = f"{group.name} ranked {_digest([named, titles, group.as_json()])}"
     size = sum(float(bench.problem(name).piece.moment_shape[2]) ** 3 for name in group.readers)
-    return Task(title, Ranked, partial(_ranked, bench, group, selection), size=size)
+    return Task(
+        title,
+        Ranked,
+        partial(_ranked, bench, group, selection),
+        sent=lambda: partial(_ranked, bench.part(group.readers), group, selection),
+        paths=bench.paths,
+        size=size,
+    )
 
 
 def _ranked(bench: Bench, group: ChannelGroup, selection: Selection) -> Ranked:
@@ -168,7 +189,23 @@ def narrow_task(bench: Bench, spec: LayerSpec, narrower: Narrower) -> Task:
     title = f"{spec.name} narrower {_digest([narrower.inputs, titles])}"
     groups, out, inputs = bench.problem(spec.name).piece.moment_shape
     size = float(groups * (out + inputs) ** 3) * (1 + len(narrower.groups))
-    return Task(title, PackedOptions, partial(narrower.options, bench, spec), size=size)
+
+    def sent() -> Callable[[], PackedOptions]:
+        coded = (
+            methods_named(sorted({o.method for o in narrower.whole})) if narrower.of_parts else []
+        )
+        problem = bench.problem(spec.name)
+        states = [title_of(method, problem) for method in [*coded, Rounding()]]
+        return partial(narrower.options, bench.part([spec.name, *read], states), spec)
+
+    return Task(
+        title,
+        PackedOptions,
+        partial(narrower.options, bench, spec),
+        sent=sent,
+        paths=bench.paths,
+        size=size,
+    )
 
 
 def touching(groups: Sequence[GroupCurve], layer: str) -> list[GroupCurve]:
