@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -41,6 +42,16 @@ def test_without_torchrun_there_is_one_rank(monkeypatch: pytest.MonkeyPatch, tmp
     alone = Ranks.here()
     assert alone.leads
     assert alone.beside(tmp_path) == tmp_path
+
+
+def test_a_rank_that_torchrun_ends_stops_as_after_ctrl_c(monkeypatch: pytest.MonkeyPatch):
+    """It asks all others to end when one has died; what they have is written then."""
+    for name in ("init_process_group", "destroy_process_group"):
+        monkeypatch.setattr(f"torch.distributed.{name}", lambda *args, **how: None)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), Ranks(0, 2).joined():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def words(factory: str, weights: Path, folder: Path, command: str, *more: object) -> list[str]:

@@ -9,6 +9,7 @@ from eckart.errors import InputError
 from eckart.layers import (
     LAYER_TYPES,
     LayerType,
+    alone,
     as_matrix,
     bias_of,
     matrix_of,
@@ -41,6 +42,17 @@ def kind_of(module: nn.Module) -> LayerType:
     kind = type_of(module)
     assert kind is not None
     return kind
+
+
+@each_layer
+def test_alone_it_has_the_same_matrix_and_nothing_else(module: nn.Module):
+    """This is what travels to another machine."""
+    module.extra = object()  # type: ignore[assignment]
+    found = alone(module)
+    assert type_of(found) is type_of(module)
+    assert torch.equal(as_matrix(found), as_matrix(module))
+    assert bias_of(found) is None
+    assert not hasattr(found, "extra")
 
 
 def rows_of(module: nn.Module, x: Tensor) -> Tensor:

@@ -1,8 +1,10 @@
 """Two processes that calibrate a share each, against one that has it all."""
 
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,19 +91,24 @@ def run_rank(rank: int, folder: Path) -> None:
     try:
         calibrate(network(), [torch.full((2, 4, 6), float("nan") if rank else 1.0)])
     except EckartError as error:
-        (folder / f"error-{rank}").write_text(type(error).__name__)
+        (folder / f"error-{rank}").write_text(f"{type(error).__name__}: {error}")
     for what, given in differing(rank).items():
         try:
             calibrate(**{"model": network(), "batches": batches(2), **given})
         except EckartError as error:
             (folder / f"{what}-{rank}").write_text(f"{type(error).__name__}: {error}")
     dist.barrier()
-    if rank:  # leaves without a word; gloo's threads abort some processes that end a group
-        os._exit(0)
     try:
-        calibrate(network(), batches(2))
+        calibrate(network(), dying() if rank else batches(2))
     except CalibrationInterrupted as error:
         error.moments.save(folder / "left alone")
+        (folder / "said alone").write_text(str(error))
+    os._exit(0)  # gloo's threads abort some processes that end a group
+
+
+def dying() -> Iterator[torch.Tensor]:
+    """One batch, and then this process leaves without a word."""
+    yield batches(1)[0]
     os._exit(0)
 
 
@@ -126,7 +133,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_an_error_on_one_rank_stops_all(folder: Path):
     found = [(folder / f"error-{rank}").read_text() for rank in range(RANKS)]
-    assert found == ["CalibrationInterrupted", "NonFiniteError"]
+    first, second = (text.partition(": ") for text in found)
+    assert (first[0], second[0]) == ("CalibrationInterrupted", "NonFiniteError")
+    assert "rank 1 stopped (NonFiniteError: " in first[2]
 
 
 @pytest.mark.parametrize("what", ["network", "metric", "layers", "seed", "refused"])
@@ -139,7 +148,9 @@ def test_ranks_that_differ_are_told_before_the_first_batch(what: str, folder: Pa
 
 
 def test_a_rank_that_is_left_alone_keeps_what_it_has(folder: Path):
-    assert Moments.load(folder / "left alone").batches in (0, 2)
+    assert Moments.load(folder / "left alone").batches == 2
+    said = (folder / "said alone").read_text()
+    assert re.search(r"stopped after 2 batches .*rank 1 \(process \d+ on .+\) is gone: ", said)
 
 
 @pytest.mark.parametrize("count", COUNTS.values(), ids=COUNTS)

@@ -125,6 +125,8 @@ def alone(module: nn.Module) -> nn.Module:
     if not isinstance(weight, Tensor):
         raise InputError(f"{class_name(module)} has no weight tensor")
     made.weight = nn.Parameter(weight.detach(), requires_grad=False)
+    if bias_of(made) is not None:  # a class that always has one
+        made.register_parameter("bias", None)
     return made
 
 

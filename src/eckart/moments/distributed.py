@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -15,8 +15,9 @@ from eckart.moments import Moments
 from eckart.moments.file_format import PARTS
 from eckart.moments.scatter import added_scatters
 from eckart.moments.sharing import in_all, sharing_differs, widest
-from eckart.records import LayerSpec
 from eckart.records.spreads import added_spreads
+
+T = TypeVar("T")
 
 
 def world() -> tuple[int, int]:
@@ -34,9 +35,9 @@ def summed_over_ranks(moments: Moments) -> Moments:
     _, size = world()
     if size == 1:
         return moments
-    specs_by_rank: list[dict[str, LayerSpec]] = _gathered(moments.specs, size)
+    specs_by_rank = of_all_ranks(dict(moments.specs))
     moments = moments.unshared(sharing_differs([specs for specs in specs_by_rank if specs]))
-    outlines: list[dict[str, Any]] = _gathered(_outline(moments), size)
+    outlines: list[dict[str, Any]] = of_all_ranks(_outline(moments))
     lead = next((o for o in outlines if o["batches"]), outlines[0])
     specs = {k: s for o in reversed(outlines) for k, s in o["specs"].items()}
     return replace(
@@ -69,7 +70,7 @@ def check_ranks_agree(settings: Mapping[str, str]) -> None:
     _, size = world()
     if size == 1:
         return
-    known: list[dict[str, str]] = _gathered(dict(settings), size)
+    known: list[dict[str, str]] = of_all_ranks(dict(settings))
     names = dict.fromkeys(name for each in known for name in each)
     differ = [name for name in names if len({each.get(name) for each in known}) > 1]
     if differ:
@@ -85,16 +86,18 @@ def _by_rank(name: str, known: list[dict[str, str]]) -> str:
     return f"{name}: {', '.join(said)}"
 
 
-def any_rank(flag: bool) -> bool:
-    """Whether the flag is set on any rank."""
+def stopped_ranks(error: BaseException | None) -> str:
+    """Which ranks were stopped by an error, and by which; empty if none was."""
+    said = of_all_ranks("" if error is None else f"{type(error).__name__}: {error!s:.200}")
+    return "; ".join(f"rank {rank} stopped ({why})" for rank, why in enumerate(said) if why)
+
+
+def of_all_ranks(value: T) -> list[T]:
+    """Every rank's value, in order; every rank has to ask."""
     _, size = world()
-    return any(_gathered(flag, size)) if size > 1 else flag
-
-
-def _gathered(value: Any, size: int) -> list[Any]:
-    """Every rank's value, in order."""
-    values: list[Any] = [None] * size
-    dist.all_gather_object(values, value)
+    values = [value] * size
+    if size > 1:
+        dist.all_gather_object(values, value)
     return values
 
 

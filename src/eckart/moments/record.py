@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +30,7 @@ from eckart.records.spreads import (
     weights_differ,
 )
 from eckart.storage.tensors import write_tensors
-from eckart.storage.workspace import StoredSums, Workspace, decompositions_in, some_of
+from eckart.storage.workspace import StoredSums, Workspace, decompositions_in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ class Moments:
             size = trace(self.a(layer))
             return self.output_grams[layer] / torch.where(size > 0, size, 1.0) / self.outputs
         if scale is None:
-            return self._output_gram(layer) / self.outputs
+            return self.output_gram(layer) / self.outputs
         groups, out, _ = spec.piece.matrix_shape
         device = self.grams[spec.input].device
         return scale * torch.eye(out, dtype=torch.float64, device=device).repeat(groups, 1, 1)
@@ -148,7 +148,7 @@ class Moments:
         keys = {path: output_key(layer, path) for path in ("", *self.spreads)}
         return {path: key for path, key in keys.items() if key in self.output_grams}
 
-    def _output_gram(self, layer: str) -> Tensor:
+    def output_gram(self, layer: str) -> Tensor:
         """The sum over all outputs, each at its scale."""
         keys, scales = self.output_keys(layer), self.scales
         if len(keys) == 1 and len(scales) < 2:
@@ -231,35 +231,6 @@ class Moments:
         nothing: dict[str, Any] = {part: {} for part in (*PARTS.values(), "rows", "scatters")}
         return replace(
             self, specs={}, skipped={**self.skipped, **dict.fromkeys(self.specs, reason)}, **nothing
-        )
-
-    def part(self, layers: Sequence[str]) -> Moments:
-        """The moments of some layers, as far as losses need them; those on disk stay there.
-
-        Several outputs become one, at their scales, because these depend on all layers.
-        """
-        specs = {name: self.specs[name] for name in layers}
-        inputs = [spec.input for spec in specs.values()]
-        plain = [name for name in layers if [*self.output_keys(name)] == [""]]
-        several = [name for name in layers if self.output_keys(name) and name not in plain]
-        outputs = some_of(self.output_grams, plain)
-        if several:
-            outputs = {**outputs, **{name: self._output_gram(name) for name in several}}
-        return replace(
-            self,
-            specs=specs,
-            grams=some_of(self.grams, inputs),
-            totals=some_of(self.totals, inputs),
-            rows={key: self.rows[key] for key in inputs},
-            output_grams=outputs,
-            joint_grams=some_of(self.joint_grams, [k for k in layers if k in self.joint_grams]),
-            spreads={},
-            scatters={},
-            calls={},
-            skipped={},
-            left_out={},
-            example=None,
-            sample=(),
         )
 
     def _both(self, other: Moments) -> set[str]:

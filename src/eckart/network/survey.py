@@ -114,7 +114,9 @@ def _reason(module: nn.Module, uses: int, owners: Counter[int]) -> str | None:
 
 def _check_finite(name: str, module: nn.Module) -> None:
     for kind, parameter in module._parameters.items():
-        if parameter is not None and not bool(torch.isfinite(parameter.detach()).all()):
+        if parameter is None or parameter.is_meta:  # nowhere, or loaded when it is needed
+            continue
+        if not bool(torch.isfinite(parameter.detach()).all()):
             raise NonFiniteError(
                 f"layer {name!r}: its {kind} holds NaN or infinity; repair it or leave the layer "
                 "out with layers=…"

@@ -127,7 +127,7 @@ def _done_here(task: Task, what: str, answer: str) -> Any:
 
 
 def _remote() -> Callable[[dict[str, str], list[str], bytes], Answer]:
-    """What a worker does. It is sent as it is, because the worker may have no eckart, or another."""
+    """What a worker does. It is sent as it is, because workers may have no eckart, or another."""
 
     def work(wanted: dict[str, str], paths: list[str], parcel: bytes) -> Answer:
         import os

@@ -81,7 +81,8 @@ def parcel_of(task: Task, cloudpickle: Any) -> bytes:
 @contextmanager
 def _with_code(cloudpickle: Any) -> Iterator[None]:
     """Pickle the code of modules that other machines may not have, and not only their names."""
-    own = [module for name, module in list(sys.modules.items()) if _is_own(name, module)]
+    installed, known = tuple(sysconfig.get_paths().values()), list(sys.modules.items())
+    own = [module for name, module in known if _is_own(name, module, installed)]
     for module in own:
         cloudpickle.register_pickle_by_value(module)
     try:
@@ -91,11 +92,10 @@ def _with_code(cloudpickle: Any) -> Iterator[None]:
             cloudpickle.unregister_pickle_by_value(module)
 
 
-def _is_own(name: str, module: Any) -> bool:
+def _is_own(name: str, module: Any, installed: tuple[str, ...]) -> bool:
     """Whether a module is neither eckart's nor in a folder of installed packages."""
-    file = getattr(module, "__file__", None) or ""
-    installed = tuple(sysconfig.get_paths().values())
-    named = getattr(module, "__name__", "") == name and name.partition(".")[0] != "eckart"
+    file = vars(module).get("__file__") or ""
+    named = vars(module).get("__name__") == name and name.partition(".")[0] != "eckart"
     return named and os.path.isabs(file) and not file.startswith(installed)
 
 

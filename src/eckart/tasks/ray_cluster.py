@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from typing import Any
@@ -30,7 +31,7 @@ def connected() -> Any:
     address = os.environ.get("RAY_ADDRESS", "")
     _check_answers(address)
     try:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
         raise _unreachable(address or "this machine", error) from error
     return ray

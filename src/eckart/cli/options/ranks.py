@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,14 +53,19 @@ class Ranks:
 
     @contextmanager
     def joined(self) -> Iterator[None]:
-        """The process group of all ranks."""
+        """The process group of all ranks.
+
+        When one of them dies, torchrun asks the others to end. They then stop as after Ctrl-C.
+        """
         if self.size == 1:
             yield
             return
         import torch.distributed as dist
 
+        before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
         dist.init_process_group("gloo", timeout=timedelta(seconds=_SECONDS))
         try:
             yield
         finally:
             dist.destroy_process_group()
+            signal.signal(signal.SIGTERM, before)

@@ -11,7 +11,8 @@ from eckart.errors import CalibrationInterrupted, InputError, NoGradientError
 from eckart.metrics import is_joint, name_of, probe_of
 from eckart.moments import Moments
 from eckart.moments.accumulator import moment_bytes
-from eckart.moments.distributed import any_rank, check_ranks_agree, summed_over_ranks
+from eckart.moments.distributed import check_ranks_agree, stopped_ranks, summed_over_ranks
+from eckart.moments.places import gone, places
 from eckart.records.offer import AUTO
 from eckart.running.hooks import untouched
 from eckart.running.interruptions import deferred_interrupt, until_error
@@ -36,16 +37,18 @@ def gathered(task: Task, batches: Iterable[Any], progress: bool | None = None) -
     _log.info(what)
     try:
         check_ranks_agree(_agreed(task))
+        everyone = places()
     except RuntimeError as error:  # of the process group
         raise _interrupted(run.moments(), error) from error
     failure, reason = _taken_in(run, iter(tracked(batches, what, progress, length_of(batches))))
     moments = run.moments()
     try:
         moments = summed_over_ranks(moments)
-        if any_rank(bool(failure or reason)) and not failure:
-            reason = reason or RuntimeError("another rank stopped")
+        stopped = stopped_ranks(failure or reason)
+        if stopped and not failure:
+            reason = reason or RuntimeError(stopped)
     except RuntimeError as error:  # of the process group: a rank is gone, or its time is up
-        reason = error
+        reason = RuntimeError(f"{gone(everyone)}: {error!s:.200}")
     if failure is not None:
         setattr(failure, "moments", moments)  # noqa: B010
         raise failure

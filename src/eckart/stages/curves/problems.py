@@ -15,6 +15,7 @@ from eckart.errors import NotShrunkWarning
 from eckart.layers import alone
 from eckart.methods import Cache, Problem, Reading, methods_named, problem_of, reading_of
 from eckart.moments import Moments
+from eckart.moments.excerpt import excerpt
 from eckart.moments.shrinkage import shrinkage_of
 from eckart.records import ChannelGroup, Offer, Option
 from eckart.records.offer import AUTO, DAMPING
@@ -101,7 +102,7 @@ class Bench:
         """
         some = list(dict.fromkeys(names))
         weights = {name: self.shrunk[name] for name in some if name in self.shrunk}
-        found = Bench(nn.Module(), self.moments.part(some), self.damping, weights)
+        found = Bench(nn.Module(), excerpt(self.moments, some), self.damping, weights)
         found.layers = {name: alone(self.layers[name]) for name in some}
         held = self.cache.states
         known = {title: held[title] for title in states if title in held}

@@ -191,11 +191,10 @@ def narrow_task(bench: Bench, spec: LayerSpec, narrower: Narrower) -> Task:
     size = float(groups * (out + inputs) ** 3) * (1 + len(narrower.groups))
 
     def sent() -> Callable[[], PackedOptions]:
-        coded = (
-            methods_named(sorted({o.method for o in narrower.whole})) if narrower.of_parts else []
-        )
-        problem = bench.problem(spec.name)
-        states = [title_of(method, problem) for method in [*coded, Rounding()]]
+        problem, made = bench.problem(spec.name), {option.method for option in narrower.whole}
+        states = [title_of(Rounding(), problem)]
+        if narrower.of_parts:
+            states += [title_of(method, problem) for method in methods_named(sorted(made))]
         return partial(narrower.options, bench.part([spec.name, *read], states), spec)
 
     return Task(
