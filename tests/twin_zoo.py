@@ -13,6 +13,7 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from eckart.running.batches import mapped, tensors_in
+from expert_zoo import MIXTURES, routed
 from random_moments import normal
 
 WIDTH = 8
@@ -354,3 +355,5 @@ CASES |= {
     "same": Case(lambda: _Same(WIDTH, 10, 3, stride=2), _IMAGES),
     "reshaping": Case(lambda: _Reshaping(WIDTH, 10), _SELF[:1]),
 }
+
+CASES |= {name: Case(make, routed(without=3)) for name, make in MIXTURES.items()}

@@ -6,7 +6,7 @@ and ``costs_of`` finds them there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from eckart.errors import InputError
@@ -23,12 +23,14 @@ class Cost:
         unit: unit of the values.
         of: ``of(spec, form)``; the costs of layers add up.
         counted: whether the values are whole numbers; a fraction of a total is then rounded down.
+        told_by: whether any of some layers has this cost; a network without one does not have it.
     """
 
     name: str
     unit: str
     of: Callable[[LayerSpec, Form], float]
     counted: bool = True
+    told_by: Callable[[LayerSpec], bool] = lambda _: True
 
 
 COSTS: dict[str, Cost] = {}
@@ -46,18 +48,27 @@ def cost_named(name: str) -> Cost:
     return COSTS[name]
 
 
+def costs_told_by(specs: Iterable[LayerSpec]) -> dict[str, Cost]:
+    """The registered costs that a network of these layers has."""
+    layers = list(specs)
+    return {
+        name: cost for name, cost in COSTS.items() if not layers or any(map(cost.told_by, layers))
+    }
+
+
 def costs_of(curves: Curves) -> Mapping[str, Cost]:
-    """All costs that these curves know: those registered, and ``ms`` if they have timings."""
+    """All costs that these curves know: those of its layers, and ``ms`` if they have timings."""
+    found = costs_told_by(curves.specs.values())
     if curves.timings is None:
-        return COSTS
-    return {**COSTS, MS: Cost(MS, "milliseconds", curves.timings.ms, counted=False)}
+        return found
+    return {**found, MS: Cost(MS, "milliseconds", curves.timings.ms, counted=False)}
 
 
 def cost_in(curves: Curves, name: str) -> Cost:
     """The cost of that name.
 
     Raises:
-        InputError: it is unknown, or needs timings that the curves do not have.
+        InputError: it is unknown, needs timings that the curves do not have, or no layer has it.
     """
     if name == MS and curves.timings is None:
         raise InputError(
@@ -65,12 +76,22 @@ def cost_in(curves: Curves, name: str) -> Cost:
             "runtime=…), and pass timings="
         )
     costs = costs_of(curves)
+    if name in COSTS and name not in costs:
+        raise InputError(
+            f"no layer of this network has {COSTS[name].unit} of its own: limit another cost than "
+            f"{name}; known: {', '.join(sorted(costs))}"
+        )
     return costs[name] if name in costs else cost_named(name)
 
 
 def params(spec: LayerSpec, form: Form) -> int:
     """Number of weights and biases."""
     return form.params
+
+
+def active_params(spec: LayerSpec, form: Form) -> float:
+    """Parameters that one token uses, on average over the experts that it may be sent to."""
+    return form.params * spec.share
 
 
 def macs(spec: LayerSpec, form: Form) -> int:
@@ -84,5 +105,8 @@ def stored_bytes(spec: LayerSpec, form: Form) -> int:
 
 
 register_cost(Cost("params", "parameters", params))
+register_cost(
+    Cost("active_params", "parameters per token", active_params, False, lambda s: s.share < 1)
+)
 register_cost(Cost("macs", "multiply-adds per example", macs))
 register_cost(Cost("bytes", "bytes", stored_bytes))

@@ -48,5 +48,5 @@ def test_macs_add_up_over_calls():
 
 
 def test_an_unknown_cost_names_the_known_ones():
-    with pytest.raises(InputError, match=r"'flops'.*known: bytes, macs, params"):
+    with pytest.raises(InputError, match=r"'flops'.*known: active_params, bytes, macs, params"):
         cost_named("flops")

@@ -71,9 +71,10 @@ def test_a_tied_head_says_so():
     assert "shared with another layer" in survey(llama(tie_word_embeddings=True), "*")[1]["lm_head"]
 
 
-def test_experts_are_listed_with_the_reason():
+def test_routers_are_listed_with_the_reason():
     _, smaller = compressed("experts", ONE_METHOD)
-    assert "no layer type" in smaller.plan.dense["model.layers.0.mlp.experts"]
+    assert "no layer type" in smaller.plan.dense["model.layers.0.mlp.gate"]
+    assert "4 experts" in smaller.plan.notes["model.layers.0.mlp.experts"]
 
 
 class Experts(nn.Module):

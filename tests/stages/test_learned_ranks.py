@@ -168,7 +168,7 @@ def test_the_penalty_has_the_dtype_of_the_weights(dtype: torch.dtype):
         *(({name: value}, name) for name, value in product(("price", "strength"), (0.0, -1.0))),
         ({"price": math.nan}, "price=nan"),
         ({"growth": 0.5}, "growth=0.5"),
-        ({"cost": "seconds"}, "unknown cost 'seconds'; known: bytes, macs, params"),
+        ({"cost": "seconds"}, "unknown cost 'seconds'; known: active_params, bytes, macs, params"),
         ({"cost": "macs"}, "give example_inputs="),
         ({"dense": ["*"]}, "no layer has a rank to learn"),
         ({"layers": ["9"]}, "no layer matches '9'"),

@@ -91,7 +91,9 @@ def test_codes_are_prepared_for_bytes(network: nn.Module, moments: eckart.Moment
 
 
 def test_an_unknown_limit_lists_the_known_ones(network: nn.Module, moments: eckart.Moments):
-    with pytest.raises(eckart.EckartError, match="unknown cost 'bits'; known: bytes, macs, params"):
+    with pytest.raises(
+        eckart.EckartError, match="unknown cost 'bits'; known: active_params, bytes, macs, params"
+    ):
         eckart.curves(network, moments, limits=["bits"], progress=False)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -201,6 +201,10 @@ class Form:
             )
 
 
+_USUAL: Mapping[str, Any] = {"multiplied": "never", "share": 1.0}
+"""The fields of a ``LayerSpec`` that most layers have alike."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LayerSpec:
     """A layer that can be compressed, as calibration saw it.
@@ -217,6 +221,7 @@ class LayerSpec:
         multiplied: what of a chain is multiplied out before it runs: ``"never"`` anything;
             ``"last"``, the last piece as its whole weight; ``"all"``, the product of all pieces, so
             a chain saves bytes and no time.
+        share: of the tokens, how many reach it: k/n if a router sends each to k of n experts.
     """
 
     name: str
@@ -226,6 +231,7 @@ class LayerSpec:
     itemsize: Width
     input: str
     multiplied: Multiplied = "never"
+    share: float = 1.0
 
     @property
     def piece(self) -> Piece:
@@ -238,8 +244,8 @@ class LayerSpec:
         return self.multiplied == "never" and not (self.piece.table or self.piece.transposed)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain lists and dictionaries."""
-        plain = {k: v for k, v in asdict(self).items() if k != "multiplied" or v != "never"}
+        """Plain lists and dictionaries; what is as usual is left out."""
+        plain = {k: v for k, v in asdict(self).items() if _USUAL.get(k) != v}
         return {**plain, "dense": self.dense.as_json()}
 
     @classmethod
@@ -249,8 +255,8 @@ class LayerSpec:
 
     @classmethod
     def unpacked(cls, data: Any) -> Any:
-        """``multiplied`` is written only if it is not ``"never"``."""
-        return {"multiplied": "never", **data} if isinstance(data, dict) else data
+        """With what is left out where it is as usual."""
+        return {**_USUAL, **data} if isinstance(data, dict) else data
 
     def macs(self, form: Form) -> int:
         """Multiply-adds of all calls for one example, with this form in the layer's place."""
@@ -261,6 +267,8 @@ class LayerSpec:
         """The dense form must be a single piece, and the inputs must have its axes."""
         if not self.dense.is_plain:
             return f"its dense form must have one piece, got {len(self.dense.pieces)}"
+        if not 0 < self.share <= 1:
+            return f"a share of {self.share} of the tokens cannot reach it"
         axes = max(1, len(self.piece.kernel))
         if any(len(size) != axes for size in self.sizes):
             return f"an input of {axes} axes has sizes of other lengths: {excerpt(self.sizes)}"

@@ -187,7 +187,7 @@ def test_a_layer_without_options_says_so():
 
 
 def test_an_unknown_cost_names_the_known_ones():
-    with pytest.raises(InputError, match=r"'watts'.*known: bytes, macs, params"):
+    with pytest.raises(InputError, match=r"'watts'.*known: active_params, bytes, macs, params"):
         allocate(three_layers(), Budget(costs={"watts": 0.5}))
 
 

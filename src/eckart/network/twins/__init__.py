@@ -7,6 +7,8 @@ from eckart.network.twins.bilinear_twin import BilinearTwin, Pairs
 from eckart.network.twins.cell import Cell
 from eckart.network.twins.cell_twin import CellTwin
 from eckart.network.twins.encoder_twin import EncoderTwin
+from eckart.network.twins.experts import Expert, Experts
+from eckart.network.twins.experts_twin import ExpertsTwin
 from eckart.network.twins.inherited_twin import InheritedTwin
 from eckart.network.twins.opening import (
     Composite,
@@ -34,6 +36,7 @@ register_twin(CellTwin())
 register_twin(RecurrentTwin())
 register_twin(EncoderTwin())
 register_twin(AttentionTwin())
+register_twin(ExpertsTwin())
 
 __all__ = [
     "TWINS",
@@ -46,6 +49,9 @@ __all__ = [
     "CellTwin",
     "Composite",
     "EncoderTwin",
+    "Expert",
+    "Experts",
+    "ExpertsTwin",
     "InheritedTwin",
     "Multiplies",
     "OwnProductTwin",

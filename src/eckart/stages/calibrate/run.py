@@ -18,6 +18,7 @@ from eckart.moments.distributed import world
 from eckart.moments.file_format import scatter_key
 from eckart.network.costs import network_costs
 from eckart.network.reached import Reached
+from eckart.network.routing import Routing
 from eckart.network.twins import multiplied
 from eckart.records import Form, LayerSpec
 from eckart.records.offer import AUTO
@@ -65,9 +66,11 @@ class Run:
     spreads: dict[str, Spread] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     reached: Reached = field(init=False)
+    routing: Routing = field(init=False)
 
     def __post_init__(self) -> None:
         self.metric, self.reached = self.task.metric, Reached(self.task.model)
+        self.routing = Routing(self.task.model)
 
     def tried(self, batch: Any) -> BaseException | None:
         """Take one batch in; the error that came in between, if one did, leaves no trace of it."""
@@ -92,7 +95,7 @@ class Run:
             watching(self.task.layers, self.sums.see_input, on_gradient),
             torch.no_grad() if self.metric is None else torch.enable_grad(),
         ):
-            with self.reached.following():
+            with self.reached.following(), self.routing.following():
                 outputs = call(self.task.model, inputs)
             found = {}
             if isinstance(probe, Outputs) and probe.scales is None:
@@ -166,6 +169,7 @@ class Run:
         """What was gathered, for the layers that were reached; nothing is run for it."""
         sums, reasons = self.sums, dict(self.task.skipped)
         sizes, specs, whole = self.sizes, {}, multiplied(self.task.model)
+        shares = self.routing.shares()
         for name, module in self.task.layers.items():
             if name not in sums.input_of:
                 read = f"{_READ}{self.reached.reader(module)}"
@@ -178,7 +182,8 @@ class Run:
                 reasons[name] = _COMPUTED
             else:
                 spec = _spec(name, module, tuple(sizes.get(name, ())), sums.input_of[name])
-                specs[name] = replace(spec, multiplied=whole.get(name, "never"))
+                how, share = whole.get(name, "never"), shares.get(name, 1.0)
+                specs[name] = replace(spec, multiplied=how, share=share)
         kept = {spec.input for spec in specs.values()}
         return Moments(
             specs=specs,
@@ -194,7 +199,7 @@ class Run:
             fingerprint=self.task.fingerprint,
             example=self.example,
             joint_grams={k: v for k, v in sums.joint_grams.items() if k in specs},
-            model_costs=self.costs if self.batches else {},
+            model_costs=self._model_costs() if self.batches else {},
             sample=tuple(self.sample),
             spreads=dict(self.spreads),
             left_out=dict(self.left_out),
@@ -203,6 +208,12 @@ class Run:
             unreached=tuple(self.reached.missing) if self.batches else (),
             scatters={k: v for k, v in sums.scatters.items() if k in self._scattered(specs, kept)},
         )
+
+    def _model_costs(self) -> dict[str, int]:
+        """With what one token uses of a mixture of experts, if it is one."""
+        if not self.routing.choices:
+            return dict(self.costs)
+        return {**self.costs, "active_params": self.routing.active(self.costs["params"])}
 
     @property
     def _metric_name(self) -> str | None:

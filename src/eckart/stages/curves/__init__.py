@@ -9,7 +9,7 @@ from statistics import median
 from torch import nn
 from typing_extensions import Unpack
 
-from eckart.costs import COSTS, cost_named
+from eckart.costs import cost_named, costs_told_by
 from eckart.errors import MismatchError
 from eckart.methods import offered_methods
 from eckart.moments import Moments
@@ -166,6 +166,7 @@ def _results_in(reuse: Curves | None, moments: Moments) -> States:
 def _totals(moments: Moments) -> dict[str, float]:
     """Cost of the whole network; for costs that only layers know, the sum over the layers."""
     specs = moments.specs.values()
-    summed = {name: sum(c.of(s, s.dense) for s in specs) for name, c in COSTS.items()}
-    known = {name: cost for name, cost in moments.model_costs.items() if name in COSTS}
+    costs = costs_told_by(specs)
+    summed = {name: sum(c.of(s, s.dense) for s in specs) for name, c in costs.items()}
+    known = {name: cost for name, cost in moments.model_costs.items() if name in costs}
     return {**summed, **known}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby, product
 from typing import Any
 
-from eckart.costs import COSTS
+from eckart.costs import costs_told_by
 from eckart.layers import narrowed_piece
 from eckart.methods import Method, Problem, heirs, narrowed_problem
 from eckart.records import Form, GroupCurve, LayerSpec, Option, Piece
@@ -198,7 +198,7 @@ def _options(
 ) -> list[Option]:
     """What the methods offer for a problem, if it is cheaper by some cost than the plain layer."""
     plain = Form((problem.piece,))
-    least = {cost: cost.of(spec, plain) for cost in COSTS.values()}
+    least = {cost: cost.of(spec, plain) for cost in costs_told_by([spec]).values()}
     return [
         Option(method.name, form, loss)
         for method in methods

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
 
-from eckart.costs import COSTS
+from eckart.costs import costs_told_by
 from eckart.errors import MismatchError
 from eckart.moments import Moments
 from eckart.network.costs import NetworkCosts, network_costs, saved_buffers, stored_in
@@ -32,8 +32,9 @@ def costs_of_parts(
     Cost: one forward pass of one example.
     """
     counted = _counted(model, moments)
+    costs = costs_told_by(moments.specs.values())
     parts: dict[str, dict[str, float]] = {
-        name: {cost: each.of(spec, spec.dense) for cost, each in COSTS.items()}
+        name: {cost: each.of(spec, spec.dense) for cost, each in costs.items()}
         for name, spec in moments.specs.items()
     }
     seen = {id(p) for name in parts for p in model.get_submodule(name)._parameters.values()}
