@@ -29,6 +29,8 @@ BYTES = {
     "resnet20": (0.125, 0.094, 0.075, 0.065),
     "resnet32": (0.125, 0.075),
     "lenet5": (0.03, 0.01),
+    "mlp": (0.05, 0.03),
+    "residual-mlp": (0.05, 0.03),
 }
 FAMILIES: dict[str, str | tuple[str, ...]] = {
     "ranks, channels and bits": "auto",

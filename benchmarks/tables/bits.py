@@ -63,7 +63,7 @@ def section(make: Callable[[str], str], network: str) -> Callable[[], str]:
     return lambda: make(network)
 
 
-NETWORKS = ("resnet20", "resnet32", "lenet5")
+NETWORKS = ("resnet20", "resnet32", "lenet5", "mlp", "residual-mlp")
 SECTIONS = {
     **{f"bytes {name}": section(allocated, name) for name in NETWORKS},
     **{f"uniform {name}": section(uniform, name) for name in NETWORKS},
