@@ -9,49 +9,26 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
 from torch import nn
 
-import eckart
 from benchmarks.measuring.clocks import timed
 from benchmarks.measuring.measurement import Measurement
 from benchmarks.measuring.results_file import Results, Row
-from benchmarks.subjects.data import CALIBRATION_IMAGES, Labelled
+from benchmarks.peers.quantised import OnnxSession, quantised
+from benchmarks.subjects.data import CALIBRATION_IMAGES
 from benchmarks.subjects.reference import Reference, reference
 from benchmarks.subjects.scoring import accuracy
-
-_BATCH = 100
-
-
-class Images:
-    """Gives ONNX Runtime one batch of calibration images after the other."""
-
-    def __init__(self, batches: Sequence[Labelled]) -> None:
-        self._left = iter(batches)
-
-    def get_next(self) -> dict[str, Any] | None:
-        """The next batch by the name of its input; None at the end."""
-        batch = next(self._left, None)
-        return None if batch is None else {"x": batch[0].contiguous().numpy()}
 
 
 def onnx_runtime(on: Reference) -> Row:
     """Static quantisation: 8 bits per weight and activation, one scale per channel of a weight."""
     import onnx
-    from onnxruntime import InferenceSession, quantization
 
     with TemporaryDirectory() as folder:
-        plain, made = (Path(folder) / name for name in ("float.onnx", "int8.onnx"))
-        eckart.export(on.model, plain, on.batches[0][0][:1])
-        quantise = quantization.quantize_static
-        options = {"per_channel": True, "weight_type": quantization.QuantType.QInt8}
-        seconds, _ = timed(lambda: quantise(plain, made, Images(on.batches), **options))
-        stored = sum(len(t.raw_data) for t in onnx.load(made).graph.initializer)
-        session = InferenceSession(made, providers=["CPUExecutionProvider"])
-        images, labels = on.test
-        logits = [session.run(None, {"x": x.numpy()})[0] for x in images.split(_BATCH)]
-    found = torch.cat([torch.from_numpy(some) for some in logits]).argmax(1)
-    return {"stored": stored, "accuracy": float((found == labels).double().mean()), "s": seconds}
+        seconds, made = timed(lambda: quantised(on.model, on.batches, Path(folder)))
+        stored = sum(len(tensor.raw_data) for tensor in onnx.load(made).graph.initializer)
+        found = OnnxSession(made).accuracy(*on.test)
+    return {"stored": stored, "accuracy": found, "s": seconds}
 
 
 def nncf(mode: str) -> Callable[[Reference], Row]:
