@@ -49,8 +49,8 @@ class OnnxSession:
 def quantised(model: nn.Module, batches: Sequence[Labelled], folder: Path) -> Path:
     """The file that static quantisation makes of a network.
 
-    Shapes are inferred first: a sum whose type is not known stays in float32, and so do the
-    convolutions before it.
+    Shapes are inferred first, and activations are unsigned: else sums, and the convolutions next to
+    them, run in float32.
     """
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -59,6 +59,7 @@ def quantised(model: nn.Module, batches: Sequence[Labelled], folder: Path) -> Pa
     eckart.export(model, plain, batches[0][0][:2])
     quant_pre_process(plain, known, skip_symbolic_shape=True)
     images = _Images(OnnxSession(plain)._name, batches)
-    options = {"per_channel": True, "weight_type": quantization.QuantType.QInt8}
+    kinds = quantization.QuantType
+    options = {"per_channel": True, "weight_type": kinds.QInt8, "activation_type": kinds.QUInt8}
     quantization.quantize_static(known, made, images, **options)
     return made
