@@ -92,13 +92,13 @@ def _within(limit: float, subject: Subject, options: eckart.Curves, judge: Judge
         lambda: fitted(subject.model, subject.moments, options, search.choose, cache)
     )
     plan = found.plan
-    widths = Counter(str(choice.form.bits or "dense") for choice in plan.choices.values())
+    widths = Counter(bits for choice in plan.choices.values() for bits in choice.form.bits)
     return {
         "bits": _BYTE * (plan.costs["bytes"] - rest) / subject.size,
         "loss": plan.loss,
         "after rounding": plan.refined_loss,
         "apply_s": spent,
-        "widths": dict(widths),
+        "widths": {str(bits): count for bits, count in sorted(widths.items())},
         **judge.row(found.model),
     }
 

@@ -52,7 +52,8 @@ def divergences(network: str, bits: int) -> str:
 def allocated(network: str) -> str:
     """Multiples of the dense perplexity within some bits per weight."""
     dense, rows = rows_of(network)
-    cells = {(row["method"], row["limit"]): row for row in rows if "limit" in row}
+    product = [row for row in committed("bits-compressed") if row["network"] == network]
+    cells = {(row["method"], row["limit"]): row for row in [*rows, *product] if "limit" in row}
     limits = sorted({limit for _, limit in cells}, reverse=True)
     ways = dict.fromkeys(way for way, _ in cells)
 

@@ -21,11 +21,11 @@ from random_moments import normal, second_moment
 OUT, INPUTS = 64, 160
 
 
-def problem(seed: int) -> tuple[Tensor, Triangle, Triangle]:
+def problem(seed: int, out: int = OUT, unequal: float = 0.3) -> tuple[Tensor, Triangle, Triangle]:
     """A weight whose rows are of unequal size, with correlated moments."""
-    rows = (0.3 * normal(OUT, 1, seed=seed)).exp()
-    moments = (damped(second_moment(1, n, seed=seed + n), 0.01)[0] for n in (INPUTS, OUT))
-    return rows * normal(OUT, INPUTS, seed=seed + 1), *map(triangle, moments)
+    rows = (unequal * normal(out, 1, seed=seed)).exp()
+    moments = (damped(second_moment(1, n, seed=seed + n), 0.01)[0] for n in (INPUTS, out))
+    return rows * normal(out, INPUTS, seed=seed + 1), *map(triangle, moments)
 
 
 @pytest.mark.parametrize("span", [None, 32])
@@ -56,6 +56,17 @@ def test_all_widths_and_spans_are_those_of_the_grids():
     assert torch.equal(losses[:, 0], losses[:, 2])
     assert (losses[0] > 8 * losses[1]).all()
     assert (losses[:, 1] < losses[:, 0]).all()
+
+
+@pytest.mark.parametrize("unequal", [0.0, 0.3])
+def test_some_rows_of_a_tall_weight_speak_for_all(unequal: float):
+    weight, a, g = problem(0, out=320, unequal=unequal)
+    weight[::3] = 0.0  # no scale, no loss
+    losses = width_losses(weight, a, g, bits=(2, 4), spans=(None, 32))
+    grids = [[choose_grid(weight, b, s, a=a, g=g).loss for s in (None, 32)] for b in (2, 4)]
+    torch.testing.assert_close(losses, torch.tensor(grids).double(), rtol=0.1, atol=0)
+    assert not torch.equal(losses, torch.tensor(grids).double())
+    assert not width_losses(torch.zeros_like(weight), a, g).any()
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4])

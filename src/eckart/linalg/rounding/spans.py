@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -29,8 +29,9 @@ class Spans:
         weights: in signed units, shape (b, out, spans, span); 0 past the end of a row.
         costs: ``D_A``, shape (b or 1, 1, spans, span); 0 past the end of a row.
         heard: variance in each input per variance of the errors of its row, of the same shape.
-        echoes: the same between rows, (b, out, out); None is the identity.
-        inputs: the length of a row.
+        echoes: the same between rows, (b, all rows, out); None is the identity.
+        inputs: how many a row has.
+        sample: which of all rows these are, shape (out); None is all.
     """
 
     bits: int
@@ -40,16 +41,45 @@ class Spans:
     weights: Float32[Tensor, "b out spans span"]
     costs: Float64[Tensor, "groups 1 spans span"]
     heard: Float64[Tensor, "groups 1 spans span"]
-    echoes: Float64[Tensor, "b out out"] | None
+    echoes: Float64[Tensor, "b all out"] | None
     inputs: int
+    sample: Int64[Tensor, " out"] | None = None
 
-    def noise(self, row: Float64[Tensor, "b out"]) -> Float32[Tensor, "b out spans span"]:
-        """The deviation of targets from weights, in units, from the mean squared error of rows.
+    def some(self, rows: Int64[Tensor, " some"]) -> Spans:
+        """Those of some rows alone."""
+        return replace(
+            self,
+            unit=self.unit[:, rows],
+            sign=self.sign[:, rows],
+            middle=None if self.middle is None else self.middle[:, rows],
+            weights=self.weights[:, rows],
+            echoes=None if self.echoes is None else self.echoes[:, :, rows],
+            sample=rows,
+        )
+
+    def of(self, every: Float64[Tensor, "b all"]) -> Float64[Tensor, "b out"]:
+        """What is known of every row, of these rows."""
+        return every if self.sample is None else every[:, self.sample]
+
+    def thinned(self, step: int) -> Spans:
+        """Every so many inputs of each span, for means over rows."""
+        heard = self.heard[..., ::step]
+        return replace(
+            self,
+            weights=self.weights[..., ::step],
+            costs=self.costs[..., ::step],
+            heard=heard,
+            inputs=int((heard[0] > 0).sum()),
+        )
+
+    def noise(self, row: Float64[Tensor, "b all"]) -> Float32[Tensor, "b out spans span"]:
+        """The deviation of targets from weights, in units, from the mean squared error of all rows.
 
         Errors are taken as uncorrelated, and as alike along a row.
         """
-        rows = row if self.echoes is None else (row[:, None] @ self.echoes)[:, 0]
-        variance = rows[..., None, None] * self.heard - row[..., None, None]
+        own = self.of(row)
+        rows = own if self.echoes is None else (row[:, None] @ self.echoes)[:, 0]
+        variance = rows[..., None, None] * self.heard - own[..., None, None]
         deviation = variance.clamp_min_(0).sqrt_() / _or_one(self.unit)[..., None]
         return deviation.clamp_(_QUIET, _LOUD).float()
 
