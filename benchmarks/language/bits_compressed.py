@@ -6,6 +6,7 @@ the whole product: curves of all widths, one exact budget of bytes, rounding one
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from torch import nn
@@ -54,7 +55,7 @@ def measure(
         dense = judge.row(model)["perplexity"]
         subject = _subject(model, tokenizer, halved[0], setting, cache / network)
         shared |= {"tokens": judge.tokens, "calibration": subject.moments.outputs}
-        spent, options = timed(lambda on=subject: _options(on))
+        spent, options = timed(partial(_options, subject))
         for limit in limits:
             row = shared | {"limit": limit, "dense": dense, "curves_s": spent}
             results.add(row | _within(limit, subject, options, judge))
