@@ -20,6 +20,7 @@ from eckart.checkpoint.weights import check_orders, check_weights, outlines_with
 from eckart.errors import CheckpointError
 from eckart.layers import FewBits, blank, blank_norm
 from eckart.network.plan_attribute import attach_plan
+from eckart.network.units import counts_after
 from eckart.network.twins import put, with_twins
 from eckart.records import Form
 from eckart.storage.compact import Weights
@@ -130,9 +131,12 @@ def _filled(model: nn.Module, structure: Mapping[str, Any], weights: Weights) ->
 def _rebuild(
     model: nn.Module, parts: Named, forms: Mapping[str, Form], norms: Mapping[str, int]
 ) -> None:
-    """Replace the layers that changed by blank ones."""
+    """Replace the layers that changed by blank ones; modules count the heads that are left."""
     for name, form in forms.items():
-        model.set_submodule(parts.places[name], blank(parts.modules[name], form))
+        place, inputs = parts.places[name], form.pieces[0].inputs
+        holder = model.get_submodule(place.rpartition(".")[0])
+        vars(holder).update(counts_after(model, place, inputs))
+        model.set_submodule(place, blank(parts.modules[name], form))
     for name, width in norms.items():
         model.set_submodule(parts.places[name], blank_norm(parts.modules[name], width))
 

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from eckart.errors import InputError
 from eckart.layers.factored import fill, keep_bias_trainable
 from eckart.layers.registry import (
-    OwnLayout,
     bias_of,
     exchanged,
     known_type_of,
@@ -38,8 +37,6 @@ def no_narrowing(module: nn.Module, role: str) -> str | None:
         if role == "follower" and type(module) in _NORMS:
             return None
         return f"{type(module).__name__} cannot be narrowed"
-    if isinstance(kind, OwnLayout):
-        return f"{type(module).__name__} keeps its weight transposed"
     piece = kind.piece(module)
     if piece.table:
         return f"{type(module).__name__} keeps its width"

@@ -16,6 +16,7 @@ from eckart.linalg import refit
 from eckart.methods.problem import Problem
 from eckart.methods.reading import Reading, _block, _expanded
 from eckart.records import ChannelGroup
+from eckart.records.channels import Units
 
 
 @final
@@ -66,7 +67,7 @@ def heirs(
         found = estimates.new_zeros(width, len(rows))
         gone = sorted(set(range(group.size)) - set(kept))
         units = {**group.writers, **group.followers}[layer]
-        if len({len(unit) for unit in units}) == 1:
+        if _paired(group, units):
             for of in torch.tensor(units).T:  # all first channels, then all second
                 into = torch.searchsorted(torch.tensor(rows, dtype=torch.int64), of[list(kept)])
                 found[of[gone][:, None], into] = estimates[gone]
@@ -74,6 +75,17 @@ def heirs(
         return found
 
     return Heirs(rows, share)
+
+
+def _paired(group: ChannelGroup, units: Units) -> bool:
+    """Whether a channel of one unit stands for the same as that of another.
+
+    The units of one layer are equally large then, and one channel on one side: the channels of a
+    head, or of a group of a norm, have no partners in the next.
+    """
+    single = all(len(unit) == 1 for unit in units)
+    alone = all(len(unit) == 1 for read in group.readers.values() for unit in read)
+    return (single or alone) and len({len(unit) for unit in units}) == 1
 
 
 def narrowed_problem(

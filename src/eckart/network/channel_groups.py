@@ -1,30 +1,35 @@
-"""Which channels of a network can only be removed together: torch-pruning's graph, verified.
+"""Which channels of a network can only be removed together: found in two ways, and verified.
 
-The graph can be wrong and still give a network that runs. So a group is accepted only if removing
-some of its channels gives the same outputs as masking them, see ``eckart.network.verifying``.
+Modules whose layers show what they are, MLPs and attention, tell their units. For other channels
+there is the graph that torch-pruning traces. Both can be wrong and still give a network that runs.
+So a group is accepted only if removing some of its channels gives the same outputs as masking them,
+see ``eckart.network.verifying``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
 from eckart.layers import no_narrowing
 from eckart.network.norm_groups import in_norm_groups
+from eckart.network.pools import pooled
+from eckart.network.refusals import Range, refusal
+from eckart.network.smallest import fewer_tokens
+from eckart.network.third_party import is_pretrained
 from eckart.network.tracing import traced
+from eckart.network.units import Candidate, candidates
+from eckart.network.units.order import matrices
 from eckart.network.verifying import Verification
 from eckart.records import ChannelGroup
-from eckart.records.channels import Units
 from eckart.running.deadline import Deadline, TimeUp
 
 SECONDS = 120.0
 _WRONG = "removing its channels does not give the same outputs as masking them"
 _LATE = "it was not verified within {:g} s"
-
-Range = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -57,9 +62,12 @@ def coupling(
 ) -> Coupling:
     """Find the groups of coupled channels and keep those that can really be removed.
 
+    In models of ``transformers``, known modules come first, and nothing is traced where each layer
+    belongs to one of them. In other networks they come second, for what tracing did not find.
+
     Args:
         model: the network.
-        example: one example's inputs.
+        example: one example's inputs. Of long runs of tokens the first few do.
         dense: modules that must stay as they are.
         sample: more inputs, in batches, on a few of which groups are tried in both modes.
         whole: whether batches cannot be cut.
@@ -76,95 +84,110 @@ def coupling(
     import torch_pruning  # noqa: F401  here, because it brings torchvision with it; not timed
 
     deadline, tracing = Deadline(seconds), Deadline(seconds / 2)
-    try:
-        with tracing.interrupting():
-            pools = _pooled(traced(model, example))
-    except TimeUp:
-        why = f"tracing did not end within {seconds / 2:g} s, so all channels stay"
-        return Coupling((), {"channels": why})
-    except Exception as error:  # tracing runs the network, which may raise anything
-        why = f"channels cannot be traced ({type(error).__name__}: {error!s:.100})"
-        return Coupling((), {"channels": why})
-    kept, refused = [], {}
-    fixed = set(dense)
-    for group in (in_norm_groups(model, pool) for pool in pools):
-        reason = _refusal(model, group, fixed) or _varying(group, calls or {})
-        if reason is None:
-            kept.append(group)
-        elif group.readers:
-            refused[group.name] = reason
-    verification = Verification(model, example, sample, whole, deadline)
-    believed = verification.verified(kept)
-    late = {group.name for group in verification.given_up}
-    for group in kept:
-        if group not in believed:
-            refused[group.name] = _LATE.format(seconds) if group.name in late else _WRONG
-    return Coupling(tuple(believed), refused)
+    inputs, more = fewer_tokens(example), [fewer_tokens(batch) for batch in sample]
+    verification = Verification(model, inputs, more, whole, deadline)
+    search = _Search(model, inputs, set(dense), calls or {}, verification, seconds)
+    if is_pretrained(model):
+        search.known_modules()
+        if search.rest:
+            search.graph(tracing)
+    else:
+        search.graph(tracing)
+        search.known_modules()
+    return Coupling(tuple(search.groups), search.refused)
 
 
-def _pooled(groups: Sequence[ChannelGroup]) -> list[ChannelGroup]:
-    """Join groups that meet in one reader (a concatenation) or one writer (a split)."""
-    pools: list[ChannelGroup] = []
-    for group in groups:
-        touching = [p for p in pools if _meet(p, group)]
-        pools = [p for p in pools if p not in touching]
-        for other in touching:
-            group = _joined(other, group)
-        pools.append(group)
-    return pools
+@dataclass
+class _Search:
+    """What was found so far.
 
+    Attributes:
+        model, example, dense, calls, verification, seconds: see ``coupling``.
+        groups: the verified groups.
+        refused: why others are not, by name.
+        settled: layers of known modules, about which all is said.
+    """
 
-def _meet(a: ChannelGroup, b: ChannelGroup) -> bool:
-    return any(
-        getattr(a, side).keys() & getattr(b, side).keys()
-        for side in ("writers", "readers", "followers")
-    )
+    model: nn.Module
+    example: Any
+    dense: set[str]
+    calls: Mapping[str, Range]
+    verification: Verification
+    seconds: float
+    groups: list[ChannelGroup] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    settled: set[str] = field(default_factory=set)
 
+    @property
+    def rest(self) -> set[str]:
+        """Layers that may lose channels, of which nothing is known."""
+        known, kept = self.settled | self.dense, matrices(self.model)
+        others = {n for n, m in self.model.named_modules() if no_narrowing(m, "reader") is None}
+        return {*others, *kept} - known
 
-def _joined(a: ChannelGroup, b: ChannelGroup) -> ChannelGroup:
-    def side(left: Mapping[str, Units], right: Mapping[str, Units]) -> dict[str, Units]:
-        none, nothing = ((),) * a.size, ((),) * b.size
-        return {n: left.get(n, none) + right.get(n, nothing) for n in {**left, **right}}
+    def graph(self, deadline: Deadline) -> None:
+        """Add the groups that the tracer sees."""
+        try:
+            with deadline.interrupting():
+                pools = pooled(traced(self.model, self.example))
+        except TimeUp:
+            why = f"tracing did not end within {self.seconds / 2:g} s, so all channels stay"
+            self.refused["channels"] = why
+            return
+        except Exception as error:  # tracing runs the network, which may raise anything
+            why = f"channels cannot be traced ({type(error).__name__}: {error!s:.100})"
+            self.refused["channels"] = why
+            return
+        groups = [in_norm_groups(self.model, pool) for pool in pools]
+        self._add([group for group in groups if self._is_new(group)])
 
-    return ChannelGroup(
-        name=a.name,
-        size=a.size + b.size,
-        writers=side(a.writers, b.writers),
-        readers=side(a.readers, b.readers),
-        followers=side(a.followers, b.followers),
-    )
+    def known_modules(self) -> None:
+        """Add the widths of MLPs and the heads of attention."""
+        try:
+            found = candidates(self.model, self.example)
+        except Exception:  # the network's own, which tracing names
+            return
+        found = [candidate for candidate in found if self._is_new(candidate.layouts[0])]
+        while found:
+            self._add([candidate.layouts[0] for candidate in found])
+            found = [again for c in found if (again := self._next(c)) is not None]
 
-
-def _refusal(model: nn.Module, group: ChannelGroup, dense: set[str]) -> str | None:
-    """Why a group must stay whole, if this is known before any trial; else None."""
-    if not group.readers:
-        return "only the network's output reads it"
-    if group.size < 2:
-        return "a single channel stays"
-    asked = sorted(group.members & dense)
-    if asked:
-        return f"{asked[0]} stays dense"
-    for side, members in _sides(group):
-        for name, units in members.items():
-            reason = no_narrowing(model.get_submodule(name), side)
-            if reason is not None:
-                return f"{name}: {reason}"
-            flat = [index for unit in units for index in unit]
-            if len(flat) != len(set(flat)):
-                return f"{name}: one of its channels belongs to several units"
-    return None
-
-
-def _varying(group: ChannelGroup, calls: Mapping[str, Range]) -> str | None:
-    """Why a group must stay whole if its layers are not always called together."""
-    known = {name: calls[name] for name in sorted(group.members) if name in calls}
-    if len(set(known.values())) < 2 or all(least == most for least, most in known.values()):
+    def _next(self, candidate: Candidate) -> Candidate | None:
+        """Another layout to try, if the first was not true; a wrong guess at an MLP is not told."""
+        first, *others = candidate.layouts
+        why = self.refused.get(first.name)
+        if why == _WRONG and others:
+            del self.refused[first.name]
+            return Candidate(others, candidate.heads)
+        if why == _WRONG and not candidate.heads:
+            del self.refused[first.name]
+        else:
+            self.settled |= candidate.members
         return None
-    name, (least, most) = next((k, v) for k, v in known.items() if v[0] != v[1])
-    return f"{name} is called {least} to {most} times, depending on the data"
 
+    def _is_new(self, group: ChannelGroup) -> bool:
+        """Whether no channel of it is in a group already."""
+        return not any(
+            {*group.readers} & {*known.readers}
+            or {*group.writers, *group.followers} & {*known.writers, *known.followers}
+            for known in self.groups
+        )
 
-def _sides(group: ChannelGroup) -> Iterator[tuple[str, Mapping[str, Units]]]:
-    yield "writer", group.writers
-    yield "reader", group.readers
-    yield "follower", group.followers
+    def _add(self, groups: Sequence[ChannelGroup]) -> None:
+        """Add those that are true, and the reasons against the others."""
+        kept = []
+        for group in groups:
+            reason = refusal(self.model, group, self.dense, self.calls)
+            if reason is None:
+                kept.append(group)
+            elif group.readers:
+                self.refused[group.name] = reason
+        believed = self.verification.verified(kept)
+        late = {group.name for group in self.verification.given_up}
+        for group in kept:
+            if group not in believed:
+                why = _LATE.format(self.seconds) if group.name in late else _WRONG
+                self.refused[group.name] = why
+        self.groups += believed
+        written = {name for group in believed for name in group.writers}
+        self.refused = {name: why for name, why in self.refused.items() if name not in written}

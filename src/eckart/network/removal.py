@@ -11,11 +11,15 @@ from eckart.layers import (
     norm_width,
     piece_of,
 )
+from eckart.network.units import counts_after
 from eckart.records import ChannelGroup
 
 
 def without_units(model: nn.Module, kept: Sequence[tuple[ChannelGroup, Sequence[int]]]) -> None:
-    """Keep only these units of each group, in place; the remaining weights are unchanged."""
+    """Keep only these units of each group, in place; the remaining weights are unchanged.
+
+    Modules of attention that lose heads count those that are left.
+    """
     rows: dict[str, list[int]] = {}
     columns: dict[str, list[int]] = {}
     for group, units in kept:
@@ -24,6 +28,9 @@ def without_units(model: nn.Module, kept: Sequence[tuple[ChannelGroup, Sequence[
         for name in group.readers:
             width = piece_of(model.get_submodule(name)).inputs
             columns[name] = group.columns_left(name, units, width)
+    for name, left in columns.items():
+        holder = model.get_submodule(name.rpartition(".")[0])
+        vars(holder).update(counts_after(model, name, len(left)))
     for name in {**rows, **columns}:
         module = narrowed(model.get_submodule(name), rows.get(name), columns.get(name))
         model.set_submodule(name, module)

@@ -210,12 +210,21 @@ def _removed(model: nn.Module, kept: Kept) -> Iterator[None]:
     whole: Mapping[str, nn.Module] = {
         name: model.get_submodule(name) for group, _ in kept for name in group.members
     }
+    holders = {name.rpartition(".")[0] for name in whole}
+    numbers = {name: _numbers(model.get_submodule(name)) for name in holders}
     try:
         without_units(model, kept)
         yield
     finally:
+        for name, before in numbers.items():
+            vars(model.get_submodule(name)).update(before)
         for name, module in whole.items():
             model.set_submodule(name, module)
+
+
+def _numbers(module: nn.Module) -> dict[str, int]:
+    """What a module counts."""
+    return {name: n for name, n in vars(module).items() if type(n) is int}
 
 
 def _equal(ours: Sequence[Tensor], theirs: Sequence[Tensor], exact: bool = True) -> bool:

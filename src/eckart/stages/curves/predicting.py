@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ class Predicting:
                 selection.name,
                 ranks.order.tolist(),
                 ranks.losses.tolist(),
-                Steps(self.offer.multiple, not _between(group, coupled.groups)),
+                Steps(_units(self.offer.multiple, group), not _between(group, coupled.groups)),
             )
             for group, ranks in zip(coupled.groups, found, strict=True)
         ]
@@ -160,6 +161,13 @@ class Predicting:
 def offer_limits_are_known(offer: Offer) -> bool:
     """Whether it is known which costs will be limited."""
     return offer.limits != AUTO
+
+
+def _units(multiple: int, group: ChannelGroup) -> int:
+    """How many units have a multiple of so many channels in every layer."""
+    sides = (group.writers, group.readers)
+    sizes = {len(unit) for side in sides for units in side.values() for unit in units}
+    return multiple // math.gcd(multiple, *sizes)
 
 
 def _between(group: ChannelGroup, groups: Sequence[ChannelGroup]) -> bool:
