@@ -70,6 +70,36 @@ def bart(**more: Any) -> nn.Module:
     return _made("BartForConditionalGeneration", "BartConfig", **{**sizes, **more})
 
 
+def gemma(**more: Any) -> nn.Module:
+    """With norms of each head, and heads wider than the hidden width has room for."""
+    own = {"head_dim": 8, "sliding_window": 8}
+    return _made("Gemma3ForCausalLM", "Gemma3TextConfig", **{**_DECODER, **own, **more})
+
+
+def phi(**more: Any) -> nn.Module:
+    """With one layer for gate and up, and one for queries, keys and values."""
+    return _made("Phi3ForCausalLM", "Phi3Config", **{**_DECODER, **more})
+
+
+def neox(**more: Any) -> nn.Module:
+    """With one layer that writes query, key and value head after head."""
+    return _made("GPTNeoXForCausalLM", "GPTNeoXConfig", **{**_ENCODER, **more})
+
+
+def opt(**more: Any) -> nn.Module:
+    """Whose attention counts its heads."""
+    sizes = {"vocab_size": WORDS, "hidden_size": WIDTH, "ffn_dim": 24, "num_hidden_layers": 2}
+    more = {"num_attention_heads": 4, "max_position_embeddings": 64, **_SPECIAL, **more}
+    return _made("OPTForCausalLM", "OPTConfig", word_embed_proj_dim=WIDTH, **{**sizes, **more})
+
+
+def vit(**more: Any) -> nn.Module:
+    """A vision transformer."""
+    sizes = {"image_size": 16, "patch_size": 4, **_ENCODER, **more}
+    wanted = {k: v for k, v in sizes.items() if k not in {"vocab_size", *_SPECIAL}}
+    return _made("ViTModel", "ViTConfig", **wanted)
+
+
 CAUSAL: dict[str, Callable[..., nn.Module]] = {
     "llama": llama,
     "qwen": qwen,

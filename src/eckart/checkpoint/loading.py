@@ -20,8 +20,8 @@ from eckart.checkpoint.weights import check_orders, check_weights, outlines_with
 from eckart.errors import CheckpointError
 from eckart.layers import FewBits, blank, blank_norm
 from eckart.network.plan_attribute import attach_plan
-from eckart.network.units import counts_after
 from eckart.network.twins import put, with_twins
+from eckart.network.units import counts_after
 from eckart.records import Form
 from eckart.storage.compact import Weights
 

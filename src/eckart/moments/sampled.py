@@ -13,9 +13,12 @@ from eckart.metrics import METRICS, Measurable, Outputs, Probe, probe_of
 from eckart.moments.record import Moments
 from eckart.running.batches import examples_in, first_examples, moved
 from eckart.running.outputs import outputs_of
+from eckart.running.tokens import fewer_tokens, tokens_in
 
 _MOST_WORK = 4e10  # multiply-adds of all passes: some seconds
+_MOST_OF_FEW = 2e12  # of passes of the fewest examples: a minute of one core
 FEWEST = 8  # examples, whatever they cost
+TOKENS = 64  # of each of them, where sequences are longer
 
 
 class Sampled:
@@ -27,13 +30,16 @@ class Sampled:
         most: number of examples.
         metric: the probe that the moments were gathered with; None looks it up by its name, and
             takes the outputs as they are if it cannot be measured.
+
+    Of long runs of tokens, the first do, if no more than the fewest examples are asked for.
     """
 
     def __init__(
         self, model: nn.Module, moments: Moments, most: int, metric: Probe | None = None
     ) -> None:
         self.probe: Measurable = measurable(moments, metric) or Outputs()
-        few = few_of(moments.sample, most, moments.whole_batches)
+        few = list(few_of(moments.sample, most, moments.whole_batches))
+        few = [fewer_tokens(each, TOKENS) for each in few] if most <= FEWEST else few
         self.inputs = [moved(inputs, model) for inputs in few]
         self.outputs = [outputs_of(model, inputs) for inputs in self.inputs]
 
@@ -75,3 +81,11 @@ def affordable(moments: Moments, passes: int) -> int:
     """The examples that so many forward passes may run on; enough to tell one from another."""
     macs = moments.model_costs.get("macs", 0)
     return max(FEWEST, int(_MOST_WORK / max(1, macs * passes)))
+
+
+def affordable_passes(moments: Moments) -> int:
+    """How many forward passes the fewest examples may run through; it takes about a minute."""
+    lengths = [tokens_in(inputs) for inputs in moments.sample[:1]]
+    length = next((found for found in lengths if found is not None), TOKENS)
+    macs = moments.model_costs.get("macs", 0) * min(1.0, TOKENS / length)
+    return int(_MOST_OF_FEW / max(1.0, FEWEST * macs))

@@ -18,7 +18,6 @@ from eckart.layers import no_narrowing
 from eckart.network.norm_groups import in_norm_groups
 from eckart.network.pools import pooled
 from eckart.network.refusals import Range, refusal
-from eckart.network.smallest import fewer_tokens
 from eckart.network.third_party import is_pretrained
 from eckart.network.tracing import traced
 from eckart.network.units import Candidate, candidates
@@ -26,8 +25,10 @@ from eckart.network.units.order import matrices
 from eckart.network.verifying import Verification
 from eckart.records import ChannelGroup
 from eckart.running.deadline import Deadline, TimeUp
+from eckart.running.tokens import fewer_tokens
 
 SECONDS = 120.0
+_TOKENS = 64  # of each sequence, on which groups are tried
 _WRONG = "removing its channels does not give the same outputs as masking them"
 _LATE = "it was not verified within {:g} s"
 
@@ -84,7 +85,7 @@ def coupling(
     import torch_pruning  # noqa: F401  here, because it brings torchvision with it; not timed
 
     deadline, tracing = Deadline(seconds), Deadline(seconds / 2)
-    inputs, more = fewer_tokens(example), [fewer_tokens(batch) for batch in sample]
+    inputs, *more = (fewer_tokens(each, _TOKENS) for each in (example, *sample))
     verification = Verification(model, inputs, more, whole, deadline)
     search = _Search(model, inputs, set(dense), calls or {}, verification, seconds)
     if is_pretrained(model):

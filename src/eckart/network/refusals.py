@@ -11,6 +11,7 @@ from eckart.records import ChannelGroup
 from eckart.records.channels import Units
 
 Range = tuple[int, int]
+_ONE, _WHOLE = "a single channel stays", "all of it is one unit, which stays"
 
 
 def refusal(
@@ -27,7 +28,7 @@ def refusal(
     if not group.readers:
         return "only the network's output reads it"
     if group.size < 2:
-        return "a single channel stays" if _is_narrow(group) else "all of it is one unit, which stays"
+        return _ONE if _is_narrow(group) else _WHOLE
     asked = sorted(group.members & set(dense))
     if asked:
         return f"{asked[0]} stays dense"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -52,21 +51,3 @@ def _holds_edges(tensor: Tensor, nodes: int) -> bool:
         return True
     pairs = tensor.dtype == torch.int64 and tensor.dim() == 2 and len(tensor) == 2 != nodes
     return pairs and bool((tensor < nodes).all())
-
-
-def fewer_tokens(inputs: Any, most: int = 64) -> Any:
-    """The first tokens of each sequence, where all of them count; other inputs as they are.
-
-    Args:
-        inputs: of a batch, a mapping with ``input_ids`` if it has tokens.
-        most: tokens to keep.
-    """
-    ids = inputs.get("input_ids") if isinstance(inputs, Mapping) else None
-    if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.shape[1] <= most:
-        return inputs
-    known = {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
-    alike = all(value.shape == ids.shape for value in known.values())
-    mask = known.get("attention_mask")
-    if not alike or len(known) < len(inputs) or (mask is not None and not bool(mask.all())):
-        return inputs
-    return {name: value[:, :most] for name, value in known.items()}

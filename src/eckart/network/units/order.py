@@ -78,9 +78,7 @@ def _called(model: nn.Module, inputs: Any) -> list[Matrix]:
     return list(order.values())
 
 
-def _stretch(
-    before: Sequence[Matrix], last: Matrix, order: Sequence[Matrix]
-) -> Iterator[Stretch]:
+def _stretch(before: Sequence[Matrix], last: Matrix, order: Sequence[Matrix]) -> Iterator[Stretch]:
     module = last.name
     while module:
         module = module.rpartition(".")[0]

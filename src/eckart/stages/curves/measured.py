@@ -27,7 +27,14 @@ from eckart.layers import as_matrix, piece_of, rebuild, weight_from, weight_of
 from eckart.linalg import quadratic_loss, refit
 from eckart.methods import Problem
 from eckart.metrics import Measurable, Probe
-from eckart.moments.sampled import FEWEST, Sampled, affordable, few_of, measurable
+from eckart.moments.sampled import (
+    FEWEST,
+    Sampled,
+    affordable,
+    affordable_passes,
+    few_of,
+    measurable,
+)
 from eckart.network.third_party import copied_in, in_dtype
 from eckart.records import GroupCurve, Option
 from eckart.running.batches import mapped
@@ -39,6 +46,7 @@ _SHARES = (0.75, 0.5)  # of the units kept where removals are measured
 _MOST = 50.0  # the ratio of a removal is believed up to this factor
 _FURTHEST = 4.0  # and that of a truncation up to this
 _TINY = 1e-12
+_ALIKE = 4  # groups of a kind that are measured at least, if there are as many
 _READERS = 9  # layers at which factors are measured; their median counts
 
 
@@ -54,7 +62,8 @@ def removal_scales(
     Without a sample of the data, or where the network does not react, it is 1.
 
     Cost: two forward passes per group and a few more, of the sample; or of fewer examples, and
-        one pass per group, where the network is large.
+        one pass per group, where the network is large. Where that is too much, some groups of each
+        kind are measured, and the others take the geometric mean of these.
     """
     if not bench.moments.sample or not groups:
         return [1.0] * len(groups)
@@ -62,8 +71,14 @@ def removal_scales(
     passes = len(_SHARES) * len(groups) + len(readers)
     examples = affordable(bench.moments, passes)
     trial = _Trial(bench, metric, examples, _SHARES if examples > FEWEST else _SHARES[-1:])
-    tried = tracked(groups, "measuring removals", progress, len(groups))
-    removals = [_removal_ratio(trial, curve) for curve in tried]
+    kinds = [_kind(bench, curve) for curve in groups]
+    tried = _some_of_each(kinds, affordable_passes(bench.moments) - len(readers))
+    shown = tracked(tried, "measuring removals", progress, len(tried))
+    measured = {at: _removal_ratio(trial, groups[at]) for at in shown}
+    removals = [
+        measured[at] if at in measured else _usual(measured, kinds, kinds[at])
+        for at in range(len(groups))
+    ]
     ratios = (_factor_ratio(trial, name, option) for name, option in readers)
     factors = [ratio for ratio in ratios if ratio]
     usual = median(factors or [r for r in removals if r] or [1.0])
@@ -77,6 +92,31 @@ def compared(
     readers = [name for curve in groups for name in curve.group.readers]
     some = readers[:: max(1, math.ceil(len(readers) / _READERS))]
     return [(name, half_sized(bench.problem(name), options[name])) for name in some]
+
+
+def _kind(bench: Bench, curve: GroupCurve) -> tuple[object, ...]:
+    """What groups of equal blocks have in common."""
+    members = sorted(bench.problem(name).piece.weight_shape for name in curve.group.readers)
+    return curve.group.size, *members
+
+
+def _some_of_each(kinds: Sequence[object], most: int) -> list[int]:
+    """Places evenly among those of each kind: all of them, or ``most`` in all; some in any case."""
+    step = max(1, math.ceil(len(kinds) / max(1, most)))
+    places: dict[object, list[int]] = {}
+    for at, kind in enumerate(kinds):
+        places.setdefault(kind, []).append(at)
+    return sorted(
+        at for own in places.values() for at in own[:: min(step, max(1, len(own) // _ALIKE))]
+    )
+
+
+def _usual(
+    measured: Mapping[int, float | None], kinds: Sequence[object], kind: object
+) -> float | None:
+    """The ratio that groups of a kind have; None where none of them has one."""
+    found = [ratio for at, ratio in measured.items() if kinds[at] == kind and ratio]
+    return geometric_mean(found) if found else None
 
 
 class _Trial:
