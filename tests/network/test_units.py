@@ -181,8 +181,7 @@ def test_what_lost_heads_is_saved_and_generates(name: str, tmp_path: Path):
     model, inputs = FAMILIES[name][0](), batch(name, seed=9)
     moments = eckart.calibrate(model, [batch(name, seed=s) for s in range(3)], progress=False)
     options = eckart.curves(model, moments, methods=["backward_elimination"], progress=False)
-    dense = sum(curve.options[-1].form.params for curve in options.curves)
-    plan = eckart.allocate(options, eckart.Budget(params=0.5 * dense))
+    plan = eckart.allocate(options, eckart.Budget(params=0.5, of="sites"))
     lost = [len(r.removed) for r in plan.removals.values() if is_heads(r.group)]
     assert any(lost)
     smaller = eckart.apply(model, plan, moments)
