@@ -9,7 +9,7 @@ from torch import nn
 from eckart import Budget, Moments, allocate, apply, calibrate, curves, load, save
 from eckart.layers import FewBits, as_matrix
 from eckart.linalg import quadratic_loss
-from eckart.methods import heirs, narrowed_problem, problem_of, reading_of
+from eckart.methods import heirs, narrowed_problem, problem_of, reading_of, unit_moment
 from eckart.records import Curves, Plan
 
 X = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -83,7 +83,7 @@ def test_the_loss_is_about_what_was_predicted(plan: Plan, smaller: nn.Module, mo
         for name in (DEPTHWISE, *removal.group.readers)
     }
     readings = [reading_of(own[name], removal.group, name) for name in removal.group.readers]
-    stay = heirs(removal.group, DEPTHWISE, readings, removal.kept, 24)
+    stay = heirs(removal.group, DEPTHWISE, lambda: unit_moment(readings), removal.kept, 24)
     problem = narrowed_problem(own[DEPTHWISE], stay, None)
     assert torch.equal(problem.a, own[DEPTHWISE].a[list(removal.kept)])
     assert (problem.g >= own[DEPTHWISE].g[list(removal.kept)]).all()

@@ -1,6 +1,7 @@
 """Layers that lose channels, in codes: chosen under a budget of bytes, built, and kept in files."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from eckart.methods import (
     narrowed_problem,
     problem_of,
     reading_of,
+    unit_moment,
 )
 from eckart.records import Curves, Option, Plan
 from eckart.records.plans import NARROWED
@@ -74,7 +76,9 @@ def narrowed(plan: Plan, moments: Moments) -> Mapping[str, Problem]:
         group, kept = removal.group, removal.kept
         readings = [reading_of(own[name], group, name) for name in group.readers]
         for name in group.writers:
-            stays = heirs(group, name, readings, kept, own[name].piece.outputs)
+            stays = heirs(
+                group, name, partial(unit_moment, readings), kept, own[name].piece.outputs
+            )
             found[name] = narrowed_problem(found[name], stays, None)
     return {name: problem for name, problem in found.items() if problem is not own[name]}
 

@@ -45,6 +45,7 @@ from eckart.linalg.low_rank import (
     NestedFactors,
     nested_losses,
     output_projection,
+    projection_losses,
     truncated_svd,
 )
 from eckart.linalg.patch_window import Window
@@ -125,6 +126,7 @@ __all__ = [
     "patch_gram",
     "patch_total",
     "priced_rank",
+    "projection_losses",
     "prox",
     "proximal_gradient",
     "quadratic_loss",

@@ -80,6 +80,18 @@ def output_projection(
     return NestedFactors(left, vectors.mT @ lifted, _tails(values))
 
 
+def projection_losses(gram: Float64[Tensor, "groups n n"]) -> Float64[Tensor, " ranks"]:
+    """The losses of ``output_projection`` without its factors, from 0 to full rank.
+
+    With ``G = F Fᵀ`` and ``A = H Hᵀ``, the gram is ``Fᵀ W A Wᵀ F`` or ``Hᵀ Wᵀ G W H``, of which
+    the smaller one has full rank.
+
+    Cost: eigenvalues alone take between a third and a quarter of the time of the vectors.
+    """
+    values = torch.linalg.eigvalsh((gram + gram.mT) / 2).flip(-1)
+    return _tails(values.clamp_min(0))
+
+
 def truncated_svd(
     weight: Matrix, a: Inputs | None = None, g: Outputs | None = None, *, check: bool = True
 ) -> NestedFactors:

@@ -2,12 +2,19 @@
 
 from eckart.methods.activations import noise_share, weighing_of
 from eckart.methods.building import Built, built
+from eckart.methods.by_rank import ByRank, Foreseeing
 from eckart.methods.cache import Cache, prepared_as, title_of
 from eckart.methods.canonical import Canonical, canonical_form
 from eckart.methods.chains import can_have_codes
-from eckart.methods.low_rank import LowRank, activation_svd, low_rank_form, weighted_svd
+from eckart.methods.low_rank import (
+    LowRank,
+    activation_svd,
+    low_rank_form,
+    weighted_losses,
+    weighted_svd,
+)
 from eckart.methods.low_rank import svd as plain_svd
-from eckart.methods.narrowing import Heirs, heirs, narrowed_problem
+from eckart.methods.narrowing import Heirs, heirs, narrowed_problem, unit_moment
 from eckart.methods.problem import Problem, problem_of, regular
 from eckart.methods.reading import Reading, reading_of
 from eckart.methods.refining import Refined, Refining
@@ -42,8 +49,8 @@ from eckart.methods.tucker2 import TuckerTwo, tucker2_form
 
 register_method(LowRank("svd", plain_svd))
 register_method(LowRank("activation_svd", activation_svd))
-register_method(LowRank("weighted_svd", weighted_svd))
-register_method(LowRank("pivoted_svd", weighted_svd, pivoted=True))
+register_method(LowRank("weighted_svd", weighted_svd, foresee=weighted_losses))
+register_method(LowRank("pivoted_svd", weighted_svd, pivoted=True, foresee=weighted_losses))
 register_method(Spatial())
 register_method(TuckerTwo())
 register_method(Canonical(), only_for=("params", "bytes"))  # many small kernels run slower
@@ -58,8 +65,10 @@ __all__ = [
     "SELECTIONS",
     "TRANSFORMER_METHODS",
     "Built",
+    "ByRank",
     "Cache",
     "Canonical",
+    "Foreseeing",
     "Heirs",
     "LowRank",
     "Method",
@@ -99,6 +108,7 @@ __all__ = [
     "spatial_form",
     "title_of",
     "tucker2_form",
+    "unit_moment",
     "weighing_of",
     "weighted_svd",
 ]

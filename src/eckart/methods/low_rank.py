@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import final
 
 import torch
@@ -14,7 +15,14 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from eckart.layers import weight_from
-from eckart.linalg import NestedFactors, nested_losses, output_projection, truncated_svd
+from eckart.linalg import (
+    NestedFactors,
+    nested_losses,
+    output_projection,
+    projection_losses,
+    truncated_svd,
+)
+from eckart.methods.by_rank import ByRank
 from eckart.methods.problem import Problem
 from eckart.records import Form, Piece
 
@@ -46,12 +54,15 @@ class LowRank:
         decompose: turns a problem into factors of every rank, with their losses under A and G.
         pivoted: whether the second factor carries. The matrices are the same, but take rank²
             fewer weights.
+        foresee: the losses that ``decompose`` gives, without the factors; None if they are as much
+            work.
         state: what ``prepare`` returns.
     """
 
     name: str
     decompose: Callable[[Problem], NestedFactors]
     pivoted: bool = False
+    foresee: Callable[[Problem], Float64[Tensor, " ranks"]] | None = None
     state: type[LowRankState] = LowRankState
 
     @property
@@ -82,6 +93,13 @@ class LowRank:
             for rank, loss in losses
             if rank > 0
         ]
+
+    def foreseen(self, problem: Problem) -> list[ByRank]:
+        """The losses by rank; if possible without a decomposition."""
+        piece, foresee = problem.piece, self.foresee
+        losses = self.prepare(problem).losses if foresee is None else foresee(problem)
+        make = partial(low_rank_form, piece, pivoted=self.pivoted)
+        return [ByRank(losses[1:].tolist(), make)]
 
     def build(self, state: LowRankState, form: Form) -> list[Tensor]:
         """Both factors, with the scale split evenly between them."""
@@ -135,3 +153,13 @@ def weighted_svd(problem: Problem) -> NestedFactors:
         return output_projection(*known, seen=_seen(problem), check=False)
     factors = output_projection(problem.weight, problem.a, seen=_seen(problem), check=False)
     return NestedFactors(factors.left, factors.right, problem.g_scale * factors.losses)
+
+
+def weighted_losses(problem: Problem) -> Float64[Tensor, " ranks"]:
+    """The losses of ``weighted_svd``, from the gram matrix of the smaller side."""
+    _, out, inputs = problem.piece.moment_shape
+    if out <= inputs:
+        lift = problem.lift
+        return projection_losses(lift.mT @ problem.output_moment @ lift)
+    white = problem.innovations
+    return projection_losses(white.mT @ problem.g @ white)

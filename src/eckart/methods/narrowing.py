@@ -12,8 +12,8 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from eckart.layers import narrowed_piece
-from eckart.linalg import refit
-from eckart.methods.problem import Problem
+from eckart.linalg import factor, refit
+from eckart.methods.problem import Known, Problem
 from eckart.methods.reading import Reading, _block, _expanded
 from eckart.records import ChannelGroup
 from eckart.records.channels import Units
@@ -42,7 +42,7 @@ class Heirs:
 def heirs(
     group: ChannelGroup,
     layer: str,
-    readings: Sequence[Reading],
+    moment: Callable[[], Float64[Tensor, "units units"]],
     kept: Sequence[int],
     width: int,
 ) -> Heirs:
@@ -55,15 +55,14 @@ def heirs(
     Args:
         group: the channels.
         layer: one of its writers or followers.
-        readings: how each reader reads the group; the moments are computed only when ``share`` is
-            used.
+        moment: ``unit_moment`` of the group; asked for when ``share`` is used.
         kept: the units that stay.
         width: number of outputs of the layer.
     """
     rows = group.rows_left(layer, kept, width)
 
     def share() -> Float64[Tensor, "out kept"]:
-        estimates = _estimates(readings, group.size, kept)
+        estimates = _estimates(moment(), kept)
         found = estimates.new_zeros(width, len(rows))
         gone = sorted(set(range(group.size)) - set(kept))
         units = {**group.writers, **group.followers}[layer]
@@ -89,7 +88,11 @@ def _paired(group: ChannelGroup, units: Units) -> bool:
 
 
 def narrowed_problem(
-    problem: Problem, outputs: Heirs | None, columns: Sequence[int] | None
+    problem: Problem,
+    outputs: Heirs | None,
+    columns: Sequence[int] | None,
+    *,
+    alike: Problem | None = None,
 ) -> Problem:
     """The problem that remains when only these outputs and inputs stay; its weight is refitted.
 
@@ -97,6 +100,15 @@ def narrowed_problem(
     is uncorrelated with everything that reads the kept inputs. Gradients of removed outputs count
     at the outputs that replace them, because the refitted readers take them from there. A depthwise
     convolution loses the inputs of the outputs that go, and is not refitted.
+
+    Products such as ``W A`` are parts of the larger problem's, because ``W' A[S, S] = W A[:, S]``
+    for the refit W'. So nothing is as much work as at full width.
+
+    Args:
+        problem: the layer.
+        outputs: those that stay; None for all.
+        columns: the inputs that stay; None for all.
+        alike: a problem of the same outputs, whose G is this one's too.
     """
     if outputs is None and columns is None:
         return problem
@@ -106,23 +118,73 @@ def narrowed_problem(
         piece,
         lambda: _weight(problem, outputs, columns),
         lambda: _inputs(problem, outputs, columns),
-        lambda: _outputs(problem, outputs),
+        lambda: _outputs(problem, outputs) if alike is None else alike.g,
         dtype=problem.dtype,
         title=problem.title and f"{problem.title} of {_digest(outputs, columns)}",
         narrowed=True,
+        known=_known(problem, outputs, columns, alike),
     )
+
+
+def _known(
+    problem: Problem,
+    outputs: Heirs | None,
+    columns: Sequence[int] | None,
+    alike: Problem | None,
+) -> Known:
+    """What follows from the larger problem; nothing of a depthwise convolution, which is small."""
+    if problem.piece.is_depthwise:
+        return Known()
+    if columns is None:
+        half = lambda: _among(problem.output_moment, problem, outputs)  # noqa: E731
+        return Known(
+            seen=lambda: _among(problem.seen, problem, outputs),
+            output_moment=lambda: _among(half().mT, problem, outputs),
+            innovations=lambda: _among(problem.innovations, problem, outputs),
+            lift=None if alike is None else lambda: alike.lift,
+        )
+    fitted = _Fitted(problem, _at(problem, columns))
+    if outputs is not None:
+        return Known(seen=lambda: _among(fitted.seen, problem, outputs))
+    return Known(
+        seen=lambda: fitted.seen,
+        output_moment=lambda: fitted.innovations @ fitted.innovations.mT,
+        innovations=lambda: fitted.innovations,
+        lift=lambda: problem.lift,
+    )
+
+
+@final
+class _Fitted:
+    """Products of a layer's weight when it is refitted to some of its columns."""
+
+    def __init__(self, problem: Problem, at: Int64[Tensor, " columns"]) -> None:
+        self.problem, self.at = problem, at
+
+    @property
+    def seen(self) -> Tensor:
+        return self.problem.seen[..., self.at]
+
+    @cached_property
+    def innovations(self) -> Tensor:
+        own = self.problem.a[0][self.at[:, None], self.at][None]
+        lower, failed = torch.linalg.cholesky_ex(own)
+        if bool(failed.any()):
+            return _refitted(self.problem, self.at) @ factor(own, check=False)
+        solved: Tensor = torch.linalg.solve_triangular(lower.mT, self.seen, upper=True, left=False)
+        return solved
 
 
 def _weight(problem: Problem, outputs: Heirs | None, columns: Sequence[int] | None) -> Tensor:
     if outputs is not None and problem.piece.is_depthwise:
         return problem.weight[list(outputs.rows)]
-    weight = problem.weight[0]
-    if columns is not None:
-        weight = refit(weight, problem.a[0], _at(problem, columns), check=False)
-    if outputs is None:
-        return weight[None]
-    rows = _expanded(outputs.rows, problem.piece.blocks[0])
-    return weight[rows.to(weight.device)][None]
+    weight = problem.weight if columns is None else _refitted(problem, _at(problem, columns))
+    return _among(weight, problem, outputs)
+
+
+def _refitted(problem: Problem, at: Int64[Tensor, " columns"]) -> Tensor:
+    known = problem.weight[0], problem.a[0], at
+    return refit(*known, seen=problem.seen[0], check=False)[None]
 
 
 def _inputs(problem: Problem, outputs: Heirs | None, columns: Sequence[int] | None) -> Tensor:
@@ -131,7 +193,7 @@ def _inputs(problem: Problem, outputs: Heirs | None, columns: Sequence[int] | No
     if columns is None:
         return problem.a
     at = _at(problem, columns)
-    return problem.a[0][at][:, at][None]
+    return problem.a[0][at[:, None], at][None]
 
 
 def _outputs(problem: Problem, outputs: Heirs | None) -> Tensor:
@@ -150,24 +212,36 @@ def _at(problem: Problem, columns: Sequence[int]) -> Int64[Tensor, " columns"]:
     return _expanded(columns, _block(problem)).to(problem.weight.device)
 
 
+def _among(products: Tensor, problem: Problem, outputs: Heirs | None) -> Tensor:
+    """The rows that belong to some output channels; all of them without these."""
+    if outputs is None:
+        return products
+    return products[:, _expanded(outputs.rows, problem.piece.blocks[0]).to(products.device)]
+
+
 def _digest(outputs: Heirs | None, columns: Sequence[int] | None) -> str:
     """A short hash of the channels that stay."""
     stays = (None if outputs is None else outputs.rows, columns and list(columns))
     return hashlib.sha256(repr(stays).encode()).hexdigest()[:16]
 
 
-def _estimates(
-    readings: Sequence[Reading], units: int, kept: Sequence[int]
-) -> Float64[Tensor, "units kept"]:
-    """Coefficients that estimate every unit from the kept ones, by least squares."""
-    device = readings[0].problem.weight.device
+def unit_moment(readings: Sequence[Reading]) -> Float64[Tensor, "units units"]:
+    """Second moment of a group's units where they are read, summed over taps and readers."""
+    device, units = readings[0].problem.weight.device, len(readings[0].columns)
     moment = torch.zeros(units, units, dtype=torch.float64, device=device)
     for reading in readings:
         if len({len(at) for at in reading.columns}) == 1:  # else the columns cannot be paired
             for at in torch.stack(reading.columns, 1):
-                moment += reading.problem.a[0][at][:, at]
-    own = torch.tensor(list(kept), dtype=torch.int64, device=device)
+                moment += reading.problem.a[0][at[:, None], at]
+    return moment
+
+
+def _estimates(
+    moment: Float64[Tensor, "units units"], kept: Sequence[int]
+) -> Float64[Tensor, "units kept"]:
+    """Coefficients that estimate every unit from the kept ones, by least squares."""
+    own = torch.tensor(list(kept), dtype=torch.int64, device=moment.device)
     if not moment.any():
-        return torch.zeros(units, len(own), dtype=torch.float64, device=device)
+        return moment.new_zeros(len(moment), len(own))
     estimates: Tensor = torch.linalg.solve(moment[own][:, own], moment[own])
     return estimates.mT

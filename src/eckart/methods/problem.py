@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import final
 
@@ -11,7 +12,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
 from eckart.layers import as_matrix, weight_of
-from eckart.linalg import damped
+from eckart.linalg import damped, factor
 from eckart.linalg.admissible import admissible, admissible_stack
 from eckart.methods.tables import Table
 from eckart.moments import Moments
@@ -22,6 +23,16 @@ from eckart.records.shrinkage import Shrinkage
 
 LEAST_FREQUENCY = 1e-2  # of a table's rows, relative to the mean; many are never looked up
 _NOISE = 0.25 * torch.finfo(torch.float32).eps  # in sums of float32 products; measured: 0.1 eps
+
+
+@dataclass(frozen=True)
+class Known:
+    """Products that a problem need not make of its matrices: each from a larger problem's."""
+
+    seen: Callable[[], Tensor] | None = None
+    output_moment: Callable[[], Tensor] | None = None
+    innovations: Callable[[], Tensor] | None = None
+    lift: Callable[[], Tensor] | None = None
 
 
 @final
@@ -42,6 +53,9 @@ class Problem:
             kept.
         table: what the layer is in front of the small matrix, if it is a table; else None.
         narrowed: whether channels were removed from the layer. It may be narrowed to many widths.
+
+    A narrowed problem is also given what others know of it already, in place of what follows from
+    the matrices: see ``Known``.
     """
 
     def __init__(
@@ -56,10 +70,12 @@ class Problem:
         title: str = "",
         table: Table | None = None,
         narrowed: bool = False,
+        known: Known | None = None,
     ) -> None:
         self.piece, self.g_scale, self.dtype = piece, g_scale, dtype
         self.title, self.table, self.narrowed = title, table, narrowed
         self._weight, self._a, self._g = weight, a, g
+        self._known = known or Known()
 
     @cached_property
     def weight(self) -> Float64[Tensor, "groups out in"]:
@@ -76,7 +92,26 @@ class Problem:
     @cached_property
     def seen(self) -> Float64[Tensor, "groups out in"]:
         """``W A``, which nearly every decomposition begins with; O(out·in²)."""
-        return self.weight @ self.a
+        make = self._known.seen
+        return make() if make else self.weight @ self.a
+
+    @cached_property
+    def output_moment(self) -> Float64[Tensor, "groups out out"]:
+        """``W A Wᵀ``, the second moment of what the weight gives."""
+        make = self._known.output_moment
+        return make() if make else self.seen @ self.weight.mT
+
+    @cached_property
+    def innovations(self) -> Float64[Tensor, "groups out in"]:
+        """``W F`` with ``F Fᵀ = A``: the weight for inputs that have nothing in common."""
+        make = self._known.innovations
+        return make() if make else self.weight @ factor(self.a, check=False)
+
+    @cached_property
+    def lift(self) -> Float64[Tensor, "groups out out"]:
+        """An ``F`` with ``F Fᵀ = G``."""
+        make = self._known.lift
+        return make() if make else factor(self.g, check=False)
 
     def spread(self, right: Float[Tensor, "groups rank _"]) -> Float[Tensor, "groups rank in"]:
         """A factor of ``weight`` as one of the layer: the same, but before a table's small matrix.

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from eckart.linalg import Reader, factor
+from eckart.linalg import Reader
 from eckart.methods.problem import Problem
 from eckart.records import ChannelGroup
 
@@ -24,18 +24,16 @@ class Reading:
     @property
     def reader(self) -> Reader:
         """The quadratic form of the layer's loss."""
-        lifted = factor(self.problem.g[0], check=False).mT @ self.problem.weight[0]
+        lifted = self.problem.lift[0].mT @ self.problem.weight[0]
         return Reader(self.problem.a[0], lifted, self.columns)
 
 
 def reading_of(problem: Problem, group: ChannelGroup, layer: str) -> Reading:
     """How a layer reads a group."""
-    block = _block(problem)
-    device = problem.weight.device
-    return Reading(
-        problem,
-        tuple(_expanded(unit, block).to(device) for unit in group.readers[layer]),
-    )
+    units, block = group.readers[layer], _block(problem)
+    every = [channel for unit in units for channel in unit]
+    columns = _expanded(every, block).to(problem.weight.device)
+    return Reading(problem, columns.split([len(unit) * block for unit in units]))
 
 
 def _block(problem: Problem) -> int:

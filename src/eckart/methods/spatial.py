@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import combinations
 from math import prod
 from typing import final
@@ -19,6 +19,7 @@ from torch import Tensor
 from eckart.linalg import SeparableFactors, separable_refined
 from eckart.linalg.separable import factors_of_blocks
 from eckart.methods.adjoint import as_convolution, weights_in
+from eckart.methods.by_rank import ByRank
 from eckart.methods.problem import Problem
 from eckart.methods.refining import Refined
 from eckart.records import Form, Piece
@@ -69,6 +70,14 @@ class Spatial:
             for axes, factors in zip(orders(state.piece), state.orders, strict=True)
             for rank, loss in enumerate(factors.losses.tolist())
             if rank > 0
+        ]
+
+    def foreseen(self, problem: Problem) -> list[ByRank]:
+        """The losses by rank, for each order."""
+        state = self.prepare(problem)
+        return [
+            ByRank(factors.losses[1:].tolist(), partial(spatial_form, problem.piece, axes))
+            for axes, factors in zip(orders(problem.piece), state.orders, strict=True)
         ]
 
     def build(self, state: SpatialState, form: Form) -> list[Tensor]:

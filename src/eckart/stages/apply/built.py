@@ -18,6 +18,7 @@ from eckart.methods import (
     narrowed_problem,
     problem_of,
     reading_of,
+    unit_moment,
     weighing_of,
 )
 from eckart.moments import Moments
@@ -93,7 +94,7 @@ class _Work:
     def _heirs(self, name: str, removal: Removal, width: int) -> Heirs:
         group = removal.group
         readings = [reading_of(self._problem(reader), group, reader) for reader in group.readers]
-        return heirs(group, name, readings, removal.kept, width)
+        return heirs(group, name, lambda: unit_moment(readings), removal.kept, width)
 
     def _problem(self, name: str) -> Problem:
         """A layer's problem at full width."""

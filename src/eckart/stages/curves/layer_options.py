@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby, product
 from typing import Any
 
 from eckart.costs import costs_told_by
 from eckart.layers import narrowed_piece
-from eckart.methods import Method, Problem, heirs, narrowed_problem
+from eckart.methods import Foreseeing, Method, Problem, heirs, narrowed_problem, unit_moment
 from eckart.records import Form, GroupCurve, LayerSpec, Option, Piece
 from eckart.records.plans import NARROWED
 from eckart.stages.curves.codes import narrow_in_codes
@@ -80,9 +81,9 @@ def narrow_options(
         yield Option(NARROWED, Form((piece,)), 0.0)
     factored = ends.problem.piece.groups == 1  # a depthwise convolution is not factored as well
     for narrow in ends.problems(ends.step_of_factors()) if factored else ():
-        options = _options(narrow, spec, methods, _prepared)
-        unbeaten = unbeaten_factors([option for option in options if allowed(option.form)])
-        yield from _spaced(unbeaten, narrow.piece.params / _STEPS)
+        step = narrow.piece.params / _STEPS
+        options = _foreseen(narrow, spec, methods, allowed, step / 2)
+        yield from _spaced(unbeaten_factors(options), step)
     if bits:
         yield from narrow_in_codes(bench, spec, ends.problems(ends.step_of_codes()), bits)
 
@@ -164,15 +165,19 @@ class _Ends:
         """The layer at ``widths(step)``, where it is not all of it."""
         shares = {}
         if self.writes is not None:
-            group, readings = self.writes.group, self.bench.readings(self.writes.group)
+            group, outputs = self.writes.group, self.problem.piece.outputs
+            readings = self.bench.readings(group)
+            moment = cache(lambda: unit_moment(readings))
             for size in self.writes.sizes[::-step]:
                 kept = self.writes.kept(size)
-                outputs = self.problem.piece.outputs
-                shares[size] = heirs(group, self.name, readings, kept, outputs)
+                shares[size] = heirs(group, self.name, moment, kept, outputs)
+        behind = {out: narrowed_problem(self.problem, share, None) for out, share in shares.items()}
         for into, together in groupby(self.widths(step), key=lambda widths: widths[0]):
             fitted = narrowed_problem(self.problem, None, self.columns[into])
             for _, out in together:
-                narrow = narrowed_problem(fitted, None if out is None else shares[out], None)
+                narrow = fitted
+                if out is not None:
+                    narrow = narrowed_problem(fitted, shares[out], None, alike=behind[out])
                 if narrow.piece != self.problem.piece:
                     yield narrow
 
@@ -185,9 +190,40 @@ def _step(too_much: Callable[[int], bool]) -> int:
     return step
 
 
-def _prepared(method: Method, problem: Problem) -> Any:
-    """A state that is not kept: a layer has hundreds of widths, and a plan takes only one."""
-    return method.prepare(problem)
+def _foreseen(
+    problem: Problem,
+    spec: LayerSpec,
+    methods: Sequence[Method],
+    allowed: Callable[[Form], bool],
+    step: float,
+) -> list[Option]:
+    """Options of a narrower layer, a step of parameters apart where a method tells them by rank.
+
+    No state is kept: a layer has hundreds of widths, and a plan takes only one.
+    """
+    cheaper = _cheaper(problem, spec)
+
+    def fits(form: Form) -> bool:
+        return allowed(form) and cheaper(form)
+
+    asked = (method for method in methods if method.applies(problem.piece))
+    return [
+        Option(method.name, form, loss)
+        for method in asked
+        for form, loss in _losses(method, problem, fits, step)
+    ]
+
+
+def _losses(
+    method: Method, problem: Problem, fits: Callable[[Form], bool], step: float
+) -> Iterator[tuple[Form, float]]:
+    """Forms that fit, with their losses."""
+    if isinstance(method, Foreseeing):
+        for ranks in method.foreseen(problem):
+            yield from ranks.spaced(step, fits)
+    else:
+        losses = method.losses(method.prepare(problem))
+        yield from ((form, loss) for form, loss in losses if fits(form))
 
 
 def _options(
@@ -197,15 +233,21 @@ def _options(
     state_of: Callable[[Method, Problem], Any],
 ) -> list[Option]:
     """What the methods offer for a problem, if it is cheaper by some cost than the plain layer."""
-    plain = Form((problem.piece,))
-    least = {cost: cost.of(spec, plain) for cost in costs_told_by([spec]).values()}
+    cheaper = _cheaper(problem, spec)
     return [
         Option(method.name, form, loss)
         for method in methods
         if method.applies(problem.piece)
         for form, loss in method.losses(state_of(method, problem))
-        if any(cost.of(spec, form) < most for cost, most in least.items())
+        if cheaper(form)
     ]
+
+
+def _cheaper(problem: Problem, spec: LayerSpec) -> Callable[[Form], bool]:
+    """Whether a form costs less than the plain layer, by some cost."""
+    plain = Form((problem.piece,))
+    least = {cost: cost.of(spec, plain) for cost in costs_told_by([spec]).values()}
+    return lambda form: any(cost.of(spec, form) < most for cost, most in least.items())
 
 
 def _hulled(options: Sequence[Option]) -> list[Option]:

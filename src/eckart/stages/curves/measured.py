@@ -168,7 +168,7 @@ def _masked(problem: Problem, gone: Sequence[int]) -> Float[Tensor, "out in"]:
     stays[torch.tensor(list(gone), dtype=torch.int64, device=weight.device)] = False
     at = stays.repeat_interleave(block).nonzero().flatten()
     full = torch.zeros_like(weight)
-    full[:, at] = refit(weight, problem.a[0], at)
+    full[:, at] = refit(weight, problem.a[0], at, seen=problem.seen[0], check=False)
     return full
 
 
