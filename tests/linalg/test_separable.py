@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from eckart.linalg import SeparableFactors, quadratic_loss, separable_factors
+from eckart.linalg import SeparableFactors, quadratic_loss, separable, separable_factors
 from random_moments import losses_of, normal, second_moment
 from tolerances import tolerance
 
@@ -124,3 +124,16 @@ def test_dead_channels_are_no_obstacle(damping: float):
     kernel = normal(*shape, seed=0)
     factors = assert_losses_are_measured(kernel, a, g)
     assert torch.isfinite(torch.cat([p.flatten() for p in composed(factors)])).all()
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-25, 1e25])
+@each_shape
+def test_directions_in_float32_are_as_good(
+    shape: Shape, scale: float, monkeypatch: pytest.MonkeyPatch
+):
+    """As wide kernels have them; the losses are those of these factors, in float64."""
+    kernel, (a, g) = scale * normal(*shape, seed=0), moments(shape)
+    exact = separable_factors(kernel, a, g, max_rank=99).losses
+    monkeypatch.setattr(separable, "_WIDE", 1)
+    quick = assert_losses_are_measured(kernel, a, g).losses
+    torch.testing.assert_close(quick / exact[0], exact / exact[0], rtol=1e-3, atol=1e-6)

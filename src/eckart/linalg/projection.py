@@ -97,7 +97,7 @@ class Objective:
         lower = _lower(weighted @ rows.mT)
         onto = rows @ self.seen
         solved = torch.cholesky_solve(onto, lower)
-        slope = solved @ (solved.mT @ weighted) - solved @ self.seen.mT
+        slope = solved @ (solved.mT @ weighted).sub_(self.seen.mT)
         return Explained(1.0 - float((solved * onto).sum()), 2 * slope)
 
     def kept(
@@ -115,9 +115,10 @@ class Objective:
             loss = solved.square().sum(1) / inverse.diagonal().clamp_min(_TINY)
             least = int(torch.where(stays, loss, torch.inf).argmin())
             stays[least] = False
-            share = inverse[:, least] / inverse[least, least]
-            solved = solved - torch.outer(share, solved[least])
-            inverse = inverse - torch.outer(share, inverse[least])
+            row, target = inverse[least].clone(), solved[least].clone()
+            share = -1 / float(row[least])
+            solved.addr_(row, target, alpha=share)
+            inverse.addr_(row, row, alpha=share)
         at = stays.nonzero().flatten()
         return at, solved[at].norm(dim=1)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from eckart.errors import InputError, NonFiniteError
@@ -21,6 +21,8 @@ from eckart.linalg.admissible import admissible_problem
 from eckart.linalg.balance import balanced
 from eckart.linalg.whitening import factor, roots, solved_transposed
 
+_WIDE = 768  # directions from which on they are found in float32
+_TINY = 1e-300
 Kernel = Float64[Tensor, "groups out c kh kw"]
 Blocks = Float64[Tensor, "groups c kh kw c kh kw"]
 
@@ -153,17 +155,28 @@ def _first_factor(
     smoothed = torch.einsum("gocyx,gxz->gcyzo", lifted, across)
     regrouped = smoothed.reshape(groups, c * kh, kw * out)
     root = factor(vertical, check=False)  # orthonormal in the metric of V
-    spread = root.mT @ regrouped
     inner = c * kh <= kw * out
+    spread = root.mT @ regrouped
+    if min(c * kh, kw * out) >= _WIDE:
+        spread = _quick(spread)
     gram = spread @ spread.mT if inner else spread.mT @ spread
     values, vectors = torch.linalg.eigh((gram + gram.mT) / 2)
     values, vectors = values.flip(-1), vectors.flip(-1)
-    rank = min(max_rank, c * kh, kw * out, _rank(values, c * kh * kw))
+    rank = min(max_rank, c * kh, kw * out, _rank(values.double(), c * kh * kw))
     spanned = vectors[..., :rank]
     if not inner:
         spanned, _ = torch.linalg.qr(spread @ spanned)  # completes groups of lower rank
-    first = solved_transposed(root, spanned)
+    first = solved_transposed(root, spanned.double())
     return first.mT.reshape(groups, rank, c, kh)
+
+
+def _quick(matrix: Tensor) -> Float[Tensor, "groups rows columns"]:
+    """A multiple of a matrix in float32, whose eigenvectors take half of the time.
+
+    Directions that hold less than 1e-7 of the first one's energy are mixed then. What each rank
+    loses is exact for the directions that it has.
+    """
+    return (matrix / matrix.abs().amax((-2, -1), keepdim=True).clamp_min(_TINY)).float()
 
 
 def _rank(values: Tensor, size: int) -> int:
