@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eckart.linalg import damped, factor, quadratic_loss, roots
+from eckart.linalg import damped, factor, quadratic_loss, roots, whitening
+from eckart.linalg.whitening import symmetric
 from random_moments import normal, second_moment
 from tolerances import tolerance
 
@@ -30,6 +31,14 @@ def test_damping_makes_symmetric():
     skewed = normal(3, 4, 4, seed=1)
     result = damped(skewed @ skewed.mT + 1e-3 * skewed, 0.1)
     assert torch.equal(result, result.mT)
+
+
+@pytest.mark.parametrize("n", [7, 12, 13])
+def test_tiles_make_symmetric_too(n: int, monkeypatch: pytest.MonkeyPatch):
+    """Where four tiles or more fit into a side, with a last one that is smaller."""
+    monkeypatch.setattr(whitening, "_TILE", 3)
+    skewed = normal(2, n, n, seed=1)
+    assert torch.equal(symmetric(skewed), (skewed + skewed.mT) / 2)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -91,22 +91,22 @@ def separable_factors(
         kernel, a, g = admissible_problem(kernel, a, g)
     blocks = a.reshape(len(a), *kernel.shape[2:], *kernel.shape[2:])
     seen = (kernel.flatten(2) @ a).reshape(kernel.shape)
-    return factors_of_blocks(kernel, blocks, seen, g, max_rank)
+    return factors_of_blocks(kernel, blocks, seen, factor(g, check=False), max_rank)
 
 
 def factors_of_blocks(
     kernel: Kernel,
     blocks: Blocks,
     seen: Kernel,
-    g: Float64[Tensor, "groups out out"],
+    lift: Float64[Tensor, "groups out out"],
     max_rank: int,
 ) -> SeparableFactors:
-    """The same, with ``A`` by its axes and with ``W A``; both may be views in another order."""
+    """The same, with ``A`` by its axes, ``W A``, and ``F`` of ``G = F Fᵀ``.
+
+    The kernel, ``A`` and ``W A`` may be views in another order.
+    """
     kw = kernel.shape[-1]
-    values, vectors = torch.linalg.eigh(g)
-    values = values.clamp_min(values[..., -1:] * torch.finfo(g.dtype).eps)
-    lift = (vectors * values.sqrt()[:, None, :]).mT
-    lifted, crossed = lift @ kernel.flatten(2), lift @ seen.flatten(2)
+    lifted, crossed = lift.mT @ kernel.flatten(2), lift.mT @ seen.flatten(2)
     first = _first_factor(lifted.reshape(kernel.shape), blocks, max_rank)
     gram = _basis_gram(first, blocks)
     triangle, rank = _nested_cholesky(gram, kw)
@@ -116,7 +116,7 @@ def factors_of_blocks(
     gains = targets.square().sum((0, 1)).unflatten(0, (-1, kw)).sum(1).cumsum(0)
     total = (crossed * lifted).sum()
     losses = 0.5 * (total - torch.cat([gains.new_zeros(1), gains])).clamp_min(0)
-    unlift = vectors * values.rsqrt()[:, None, :]
+    unlift = solved_transposed(lift, torch.eye(lift.shape[-1]).to(lift).expand_as(lift))
     return SeparableFactors(first, targets, triangle, unlift, losses)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations_with_replacement
+
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch import Tensor
 from eckart.errors import InputError
 from eckart.linalg.admissible import admissible_stack
 
+_TILE = 256  # rows of a part of which the transpose is in the cache too
 _TINY = 1e-30  # a moment whose mean diagonal is smaller counts as zero
 
 
@@ -39,8 +42,21 @@ def damped(
     scale = gram.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(0)
     rounding = noise * torch.linalg.matrix_norm(gram)
     ridge = (damping * scale).maximum(rounding).clamp_min(_TINY)
-    found = (gram + gram.mT).div_(2)
+    found = symmetric(gram)
     found.diagonal(dim1=-2, dim2=-1).add_(ridge[..., None])
+    return found
+
+
+def symmetric(gram: Float64[Tensor, "*b n n"]) -> Float64[Tensor, "*b n n"]:
+    """``(gram + gramᵀ) / 2`` in new memory; large ones tile by tile, in half of the time."""
+    if gram.shape[-1] <= 4 * _TILE:
+        return (gram + gram.mT).div_(2)
+    found, starts = torch.empty_like(gram), range(0, gram.shape[-1], _TILE)
+    for row, column in combinations_with_replacement(starts, 2):
+        at = ..., slice(row, row + _TILE), slice(column, column + _TILE)
+        mirrored = ..., at[2], at[1]
+        tile = (gram[at] + gram[mirrored].mT).div_(2)
+        found[at], found[mirrored] = tile, tile.mT
     return found
 
 

@@ -137,7 +137,7 @@ def _factors(problem: Problem, axes: Axes) -> SeparableFactors:
     break_even = problem.piece.weights // (groups * (c * tall + out * wide))
     blocks = _blocks(problem.a, problem.piece, axes)
     seen = _kernel(problem.seen, problem.piece, axes)
-    return factors_of_blocks(kernel, blocks, seen, problem.g, max(1, break_even))
+    return factors_of_blocks(kernel, blocks, seen, problem.lift, max(1, break_even))
 
 
 def _kernel(matrix: Tensor, piece: Piece, axes: Axes) -> Float64[Tensor, "groups out c tall wide"]:

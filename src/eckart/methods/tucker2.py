@@ -58,7 +58,7 @@ class TuckerTwo:
         ranks = grid(channels)
         by_axis = kernel.shape[2:]
         blocks, seen = flat.a.reshape(-1, *by_axis, *by_axis), flat.seen.reshape(kernel.shape)
-        factors = factors_of_blocks(kernel, blocks, seen, flat.g, ranks[-1])
+        factors = factors_of_blocks(kernel, blocks, seen, flat.lift, ranks[-1])
         return TuckerTwoState(problem.piece, NestedTucker.behind(factors, ranks))
 
     def losses(self, state: TuckerTwoState) -> list[tuple[Form, float]]:

@@ -111,7 +111,7 @@ def factored(reader: Reader, order: Sequence[int]) -> Factored:
     places = [reader.columns[unit] for unit in order]
     free = outside(reader)
     at = torch.cat([free, *places])
-    lower = _lower(reader.a[at][:, at])
+    lower = _lower(reader.a[at[:, None], at])
     lengths = torch.tensor([len(free), *(len(place) for place in places)]).cumsum(0)
     return Factored(at, lengths, lower, reader.lifted[:, at] @ lower)
 
