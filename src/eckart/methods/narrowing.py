@@ -62,11 +62,12 @@ def heirs(
     rows = group.rows_left(layer, kept, width)
 
     def share() -> Float64[Tensor, "out kept"]:
-        estimates = _estimates(moment(), kept)
-        found = estimates.new_zeros(width, len(rows))
-        gone = sorted(set(range(group.size)) - set(kept))
+        found = torch.zeros(width, len(rows), dtype=torch.float64)
         units = {**group.writers, **group.followers}[layer]
         if _paired(group, units):
+            estimates = _estimates(moment(), kept)
+            found = found.to(estimates.device)
+            gone = sorted(set(range(group.size)) - set(kept))
             for of in torch.tensor(units).T:  # all first channels, then all second
                 into = torch.searchsorted(torch.tensor(rows, dtype=torch.int64), of[list(kept)])
                 found[of[gone][:, None], into] = estimates[gone]
@@ -199,7 +200,7 @@ def _inputs(problem: Problem, outputs: Heirs | None, columns: Sequence[int] | No
 def _outputs(problem: Problem, outputs: Heirs | None) -> Tensor:
     if outputs is None:
         return problem.g
-    share, block = outputs.share, problem.piece.blocks[0]
+    share, block = outputs.share.to(problem.g.device), problem.piece.blocks[0]
     if problem.piece.is_depthwise:  # of whose gradients only the squares are known
         return torch.einsum("ok,oab->kab", share.square(), problem.g)
     if block > 1:  # a transposed convolution writes patches: the same for each of their pixels
