@@ -15,9 +15,25 @@ PROBLEM = Projection(normal(5, 12, seed=0), A, G)
 def test_the_share_left_is_the_loss_of_the_best_combination_over_that_of_no_rows():
     rows = normal(3, 12, seed=3)
     nothing = PROBLEM.loss(torch.zeros(5, 3, dtype=torch.float64), rows)
-    best = PROBLEM.loss(PROBLEM.last(rows), rows)
+    best = PROBLEM.best(rows).loss
     assert PROBLEM.exact(rows).left == pytest.approx(best / nothing, rel=1e-6)
     assert PROBLEM.quick(rows.float()).left == pytest.approx(best / nothing, rel=1e-3)
+
+
+@pytest.mark.parametrize("count", [1, 3, 12])
+def test_the_best_combination_loses_what_is_measured(count: int):
+    rows = normal(count, 12, seed=3)
+    best = PROBLEM.best(rows)
+    measured, scale = PROBLEM.loss(best.last, rows), PROBLEM.square
+    assert best.loss / scale == pytest.approx(measured / scale, rel=1e-9, abs=1e-12)
+    nudged = best.last + 1e-3 * normal(5, count, seed=6)
+    assert best.loss < PROBLEM.loss(nudged, rows)
+
+
+def test_equal_rows_have_a_best_combination():
+    rows = normal(1, 12, seed=5).expand(3, 12)
+    best = PROBLEM.best(rows)
+    assert best.loss == pytest.approx(PROBLEM.loss(best.last, rows), rel=1e-9)
 
 
 def test_the_slope_is_the_derivative_of_the_share_left():
@@ -35,7 +51,7 @@ def test_rows_are_dropped_one_by_one_where_that_costs_least():
         del left[costs.index(min(costs))]
     at, weights = objective.kept(rows, 3)
     assert at.tolist() == left
-    lifted = factor(G).mT @ PROBLEM.last(rows[left])
+    lifted = factor(G).mT @ PROBLEM.best(rows[left]).last
     torch.testing.assert_close(weights / weights[0], lifted.norm(dim=0) / lifted[:, 0].norm())
 
 

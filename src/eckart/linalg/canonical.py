@@ -197,11 +197,9 @@ def _cut(kernel: Tensor, a: Tensor, g: Tensor, most: int) -> _Vectors:
 def _completed(problem: Projection, vectors: _Vectors) -> CanonicalFactors:
     """Unit vectors with the best last factor; the scale is split between the first and the last."""
     first, middle = normalize(vectors.first), normalize(vectors.middle)
-    rows = _Vectors(first, middle).rows
-    last = problem.last(rows)
-    loss = problem.loss(last, rows)
-    first, last = (part[0] for part in balanced(first[None], last[None]))
-    return CanonicalFactors(first, middle, last, loss)
+    best = problem.best(_Vectors(first, middle).rows)
+    first, last = (part[0] for part in balanced(first[None], best.last[None]))
+    return CanonicalFactors(first, middle, last, best.loss)
 
 
 def _lifted(factors: CanonicalFactors, inner: ChannelSubspace) -> CanonicalFactors:

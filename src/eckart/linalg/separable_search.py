@@ -60,12 +60,12 @@ def separable_refined(
         return SeparablePair(first, second, before)
     found = _descended(problem, first, second.norm(dim=(0, 2)), most)
     rows = _rows(found, kw)
-    last = problem.last(rows)
-    after = problem.loss(last, rows)
-    if after >= before:
+    best = problem.best(rows)
+    if best.loss >= before:
         return SeparablePair(first, second, before)
-    flat, second = balanced(found.flatten(1)[None], last.unflatten(1, (len(first), kw))[None])
-    return SeparablePair(flat[0].view(first.shape), second[0], after)
+    last = best.last.unflatten(1, (len(first), kw))
+    flat, second = balanced(found.flatten(1)[None], last[None])
+    return SeparablePair(flat[0].view(first.shape), second[0], best.loss)
 
 
 def _descended(problem: Projection, first: Tensor, weights: Tensor, most: int) -> Tensor:
