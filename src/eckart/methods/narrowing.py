@@ -137,7 +137,10 @@ def _known(
     if problem.piece.is_depthwise:
         return Known()
     if columns is None:
-        half = lambda: _among(problem.output_moment, problem, outputs)  # noqa: E731
+
+        def half() -> Tensor:
+            return _among(problem.output_moment, problem, outputs)
+
         return Known(
             seen=lambda: _among(problem.seen, problem, outputs),
             output_moment=lambda: _among(half().mT, problem, outputs),

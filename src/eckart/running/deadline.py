@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
+from types import FrameType
 
 
 class TimeUp(BaseException):
@@ -36,11 +37,16 @@ class Deadline:
     def interrupting(self) -> Iterator[None]:
         """Raise ``TimeUp`` inside, at the first call of any function after the deadline.
 
-        It asks at each call, by the hook of Python's profilers; one that is set is put back. So
-        the code of other libraries need not know about it.
+        It asks at each call of a function in Python, by the hook of Python's profilers; one that is
+        set is put back. So the code of other libraries need not know about it.
         """
-        before = sys.getprofile()
-        sys.setprofile(lambda *_: self.check())
+        before, end = sys.getprofile(), self._end
+
+        def ask(_frame: FrameType, event: str, _argument: object) -> None:
+            if event == "call" and monotonic() > end:
+                raise TimeUp
+
+        sys.setprofile(ask)
         try:
             yield
         finally:
