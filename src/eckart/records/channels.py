@@ -59,7 +59,12 @@ class ChannelGroup:
 
     def as_json(self) -> dict[str, Any]:
         """Plain lists and dictionaries."""
-        return asdict(self)
+        sides = {"writers": self.writers, "readers": self.readers, "followers": self.followers}
+        units = {
+            side: {layer: [list(unit) for unit in of] for layer, of in layers.items()}
+            for side, layers in sides.items()
+        }
+        return {"name": self.name, "size": self.size, **units}
 
     @classmethod
     def from_json(cls, data: Any) -> ChannelGroup:

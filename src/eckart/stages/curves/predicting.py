@@ -22,6 +22,7 @@ from eckart.stages.curves.tasks import (
     coherence_task,
     coupled_in,
     coupling_task,
+    digest_of,
     narrow_task,
     ranking_task,
     state_task,
@@ -112,7 +113,8 @@ class Predicting:
         """The groups' curves as measured, and every layer's options with fewer channels or bits."""
         shown = self.progress if self.workers == 1 else False
         measure = coherence_task(self.bench, groups, whole, self.probe, shown)
-        inputs = {name: self._narrower(name, groups, whole[name]) for name in self.specs}
+        digests = {curve.group.name: digest_of(curve) for curve in groups}
+        inputs = {n: self._narrower(n, groups, digests, whole[n]) for n in self.specs}
         tasks = {
             name: narrow_task(self.bench, self.specs[name], narrower)
             for name, narrower in inputs.items()
@@ -131,16 +133,22 @@ class Predicting:
         return [group.times(by) for group, by in zip(groups, scales, strict=True)], options
 
     def _narrower(
-        self, name: str, groups: Sequence[GroupCurve], whole: Sequence[Option]
+        self,
+        name: str,
+        groups: Sequence[GroupCurve],
+        digests: Mapping[str, str],
+        whole: Sequence[Option],
     ) -> Narrower:
         offer, known = self.offer, offer_limits_are_known(self.offer)
         widths = offer.widths if ROUNDING in self.methods.methods else ()
         offered = methods_named(self.methods.methods)
         unsure = () if known else self.methods.only_for
+        near = touching(groups, name)
         return Narrower(
             whole=[option for option in whole if offer.allows(option.form)],
             methods=useful_methods(offered, whole, unsure),
-            groups=touching(groups, name),
+            groups=near,
+            digests=[digests[curve.group.name] for curve in near],
             offer=offer,
             widths=widths,
             of_parts=widths if known else (),  # they take as long as all the rest

@@ -150,6 +150,7 @@ class Narrower:
         whole: its options at full width that may be used.
         methods: those to ask at other widths.
         groups: the curves of the groups that it reads and writes.
+        digests: of these.
         offer: what may be done.
         widths: of codes.
         of_parts: those of codes of factors and of narrower layers.
@@ -158,6 +159,7 @@ class Narrower:
     whole: Sequence[Option]
     methods: Sequence[Method]
     groups: Sequence[GroupCurve]
+    digests: Sequence[str]
     offer: Offer
     widths: Sequence[int]
     of_parts: Sequence[int]
@@ -179,7 +181,7 @@ class Narrower:
         names = [[method.name, prepared_as(method)] for method in self.methods]
         numbers = [offer.multiple, offer.least_rank, list(offer.widths)]
         coded = [list(self.widths), list(self.of_parts), made if self.of_parts else []]
-        return [names, numbers, coded, [digest_of(group) for group in self.groups]]
+        return [names, numbers, coded, list(self.digests)]
 
 
 def narrow_task(bench: Bench, spec: LayerSpec, narrower: Narrower) -> Task:
