@@ -21,7 +21,7 @@ from eckart.linalg.descent import Value, descended
 from eckart.linalg.projection import Objective, Projection, affordable
 from eckart.linalg.whitening import factor
 
-_FIRST, _NEXT = 30, 12  # steps at the largest rank of a path, and at each of the others
+_FIRST, _NEXT = 26, 13  # steps at the largest rank of a path, and at each of the others
 _SUBSPACE = 0.75  # of the channels; walks with lower ranks are among so many directions
 _SEARCHED, _SETTLED = 100, 1e-5  # steps where one rank is refined
 _SPARE = 1.5  # the start of a path has this many times the components of its largest rank
