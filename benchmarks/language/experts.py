@@ -7,6 +7,7 @@ fine-tuning. Rows already in the results are not measured again.
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,7 +22,8 @@ from eckart.text import windows
 
 LIMITS = (0.9, 0.7, 0.5)
 WINDOW, TRAINED, BATCH = 128, 1792, 16
-SIZES = {
+SIZES: dict[str, Any] = {
+    "vocab_size": 512,
     "hidden_size": 64,
     "intermediate_size": 192,
     "moe_intermediate_size": 96,
@@ -36,11 +38,11 @@ SIZES = {
 }
 
 
-def mixture(words: int) -> nn.Module:
+def mixture() -> nn.Module:
     """Eight experts in each of three blocks, two for each token; random weights."""
     from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
-    return Qwen3MoeForCausalLM(Qwen3MoeConfig(vocab_size=words, **SIZES))
+    return Qwen3MoeForCausalLM(Qwen3MoeConfig(**SIZES))
 
 
 def trained(model: nn.Module, batches: Sequence[Batch], steps: int) -> nn.Module:
@@ -69,7 +71,7 @@ def measure(
     _, tokenizer = stories260k(data)
     batches = windows(tokenizer, first, sequences=TRAINED, length=WINDOW, batch=BATCH)
     judge = Judge(windows(tokenizer, second, sequences=128, length=WINDOW, batch=BATCH))
-    train_s, model = timed(partial(trained, mixture(len(tokenizer)), batches, steps))
+    train_s, model = timed(partial(trained, mixture(), batches, steps))
     dense = judge.row(model)
     if not results.has(method="dense"):
         results.add({"method": "dense", "steps": steps, "train_s": train_s, **dense})

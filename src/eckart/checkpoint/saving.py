@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from eckart.checkpoint.card import remove_stale_card, write_card
 from eckart.checkpoint.folder import replace_network, replaceable
 from eckart.checkpoint.names import Named, inside, named
+from eckart.checkpoint.plain import write_plain
 from eckart.checkpoint.structure import FORMAT
 from eckart.checkpoint.transformers import describe
 from eckart.checkpoint.weights import outlines_of_form, tied_names
@@ -23,9 +24,18 @@ from eckart.records import Form
 from eckart.running.arguments import check_kind
 from eckart.storage.header import check_storable
 
+PLAIN = "compressed-tensors"
+FORMATS = ("eckart", PLAIN)
 
-def save(model: nn.Module, directory: str | Path, tokenizer: Any = None) -> None:
-    """Write weights and ``eckart.json`` for ``load``.
+
+def save(
+    model: nn.Module,
+    directory: str | Path,
+    tokenizer: Any = None,
+    *,
+    format: str = "eckart",  # noqa: A002 - as in ``export``
+) -> None:
+    """Write weights and ``eckart.json`` for ``load``; or a folder that needs no eckart.
 
     If the process is killed or the disk is full at any moment, the folder still loads: as the
     network that was there before, or as this one. The structure is read from the network itself.
@@ -43,10 +53,14 @@ def save(model: nn.Module, directory: str | Path, tokenizer: Any = None) -> None
             ``transformers`` wrote to ``model.safetensors``.
         tokenizer: of ``transformers``; None copies the one in the local folder that the model came
             from.
+        format: ``"eckart"``; or ``"compressed-tensors"`` for a model of ``transformers`` without
+            factors, which its ``from_pretrained`` and serving engines then read by themselves.
+            Linear layers in codes have 4 or 8 bits there, and other codes become numbers again.
 
     Raises:
-        InputError: the network holds adapters of ``peft``, or tensors that no file can hold. This
-            is raised before anything is written.
+        InputError: an unknown format, or a network that it cannot hold; or the network holds
+            adapters of ``peft``, or tensors that no file can hold. This is raised before anything
+            is written.
         WriteError: the disk is full or read-only, or the folder holds pickled weights, which
             ``transformers`` would read instead.
 
@@ -54,6 +68,11 @@ def save(model: nn.Module, directory: str | Path, tokenizer: Any = None) -> None
     """
     check_kind("model", model, nn.Module)
     check_merged(model)
+    if format not in FORMATS:
+        raise InputError(f"unknown format {format!r:.80}; known: {', '.join(FORMATS)}")
+    if format == PLAIN:
+        write_plain(model, directory, tokenizer)
+        return
     inner, parts = inside(model), named(model)
     weights = _storable(parts.state)
     plan, forms = plan_of(model) or plan_of(inner), _forms_of(parts)

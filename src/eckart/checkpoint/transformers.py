@@ -120,7 +120,7 @@ def blank_model(
     if not floating:
         raise CheckpointError(f"{directory} holds no weights")
     try:
-        model: Any = _uninitialised(kind, config, floating.most_common(1)[0][0])
+        model: Any = uninitialised(kind, config, floating.most_common(1)[0][0])
         if model.can_generate() and structure.get("generation_config") is not None:
             with _as_files(structure) as folder:
                 model.generation_config = library.GenerationConfig.from_pretrained(folder)
@@ -153,7 +153,7 @@ def check_sizes(described: Any, outlines: Mapping[str, Outline]) -> None:
             check_sizes(nested, outlines)
 
 
-def _uninitialised(kind: Any, config: Any, dtype: torch.dtype) -> Any:
+def uninitialised(kind: Any, config: Any, dtype: torch.dtype) -> Any:
     """A network of the class whose weights are tied and not initialised."""
     from transformers.initialization import no_init_weights
 
