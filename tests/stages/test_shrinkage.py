@@ -23,6 +23,10 @@ from resealed import with_metadata
 WIDTH, OUT = 24, 10
 
 
+def scatter_of(gram: Tensor, count: int) -> Scatter:
+    return Scatter.of({"": (gram, count)})[""]
+
+
 def network() -> nn.Sequential:
     return nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Linear(WIDTH, OUT)).eval()
 
@@ -40,9 +44,9 @@ def test_the_variance_is_that_of_means_of_batches():
     scatters, moments = [], rows.mT @ rows
     for row, moment in zip(rows[:200], moments[:200], strict=True):
         batches = [b.mT @ b for b in row.split(5)]
-        found = Scatter.of(batches[0][None], 5)
+        found = scatter_of(batches[0][None], 5)
         for batch in batches[1:]:
-            found = found + Scatter.of(batch[None], 5)
+            found = found + scatter_of(batch[None], 5)
         scatters.append(found.variance(moment[None], 50))
     off = (moments / 50 - torch.eye(6)).square()
     whole, diagonal = off.sum((1, 2)).mean(), off.diagonal(dim1=1, dim2=2).sum(1).mean()
@@ -54,7 +58,7 @@ def test_batches_of_different_sizes_give_an_unbiased_variance():
     sizes, total, n = (2, 3, 5, 10, 20), [], 40
     for _ in range(400):
         rows = torch.randn(n, 4, dtype=torch.float64)
-        parts = [Scatter.of((b.mT @ b)[None], len(b)) for b in rows.split(list(sizes))]
+        parts = [scatter_of((b.mT @ b)[None], len(b)) for b in rows.split(list(sizes))]
         found = parts[0]
         for part in parts[1:]:
             found = found + part

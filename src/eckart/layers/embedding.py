@@ -61,7 +61,8 @@ class EmbeddingType:
         """Cost: O(rows · out² + in)."""
         table, which = cast(nn.Embedding, module), x.reshape(-1)
         rows = looked_up(table, which)
-        counts = which.bincount(minlength=table.num_embeddings).to(rows)
+        counts = rows.new_zeros(table.num_embeddings)
+        counts.index_add_(0, which, rows.new_ones(len(which)))  # a bincount waits for the device
         return InputSums((rows.T @ rows)[None], counts[None], len(rows))
 
     def output_gram(self, module: nn.Module, grad: Tensor) -> Float[Tensor, "groups out out"]:

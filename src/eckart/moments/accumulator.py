@@ -20,16 +20,16 @@ from eckart.layers import InputSums, LayerType, looked_up, type_of
 from eckart.linalg import gradient_grams
 from eckart.moments.distinct import DistinctInputs
 from eckart.moments.file_format import PARTS, scatter_key
-from eckart.moments.scatter import Scatter
+from eckart.moments.scatter import Scatter, added_scatters, fetched
 from eckart.records.spreads import output_key
-from eckart.running.masks import Masks, masks_of, real_part, real_rows
+from eckart.running.masks import Padding, masks_of
 
 
 @dataclass
 class _Batch:
     """The sums of one batch so far: those of each distinct input, and which layers read it."""
 
-    masks: Masks = ()
+    padding: Padding
     joint_examples: int | None = None
     path: str | None = None  # nothing is differentiated yet
     inputs: DistinctInputs = field(default_factory=DistinctInputs)
@@ -37,6 +37,7 @@ class _Batch:
     calls: dict[str, list[int]] = field(default_factory=dict)
     output_grams: dict[str, Tensor] = field(default_factory=dict)
     joint_grams: dict[str, Tensor] = field(default_factory=dict)
+    traces: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Accumulator:
@@ -59,7 +60,7 @@ class Accumulator:
         self.output_grams: dict[str, Tensor] = {}
         self.joint_grams: dict[str, Tensor] = {}
         self.scatters: dict[str, Scatter] = {}
-        self._batch = _Batch()
+        self._batch = _Batch(Padding())
 
     def begin(self, inputs: Any, joint_examples: int | None = None) -> None:
         """Start a batch. Positions that its masks mark as padding are not counted.
@@ -68,7 +69,7 @@ class Accumulator:
             inputs: of the network.
             joint_examples: number of examples, if the rows of each are taken jointly; else None.
         """
-        self._batch = _Batch(masks_of(inputs), joint_examples)
+        self._batch = _Batch(Padding(masks_of(inputs)), joint_examples)
 
     def differentiate(self, path: str) -> None:
         """The gradients that come next are those of the output at this path.
@@ -93,7 +94,7 @@ class Accumulator:
         if index == len(batch.sums):
             read = x[..., None] if kind.piece(module).table else x  # numbers of rows are no vectors
             sums = kind.input_sums(module, self._counted(kind, module, read))
-            _check_finite(sums.gram, f"the inputs of layer {name!r}")
+            batch.traces[f"the inputs of layer {name!r}"] = _total_trace(sums.gram)
             batch.sums.append(sums)
         return self._by_example(kind, module, x)
 
@@ -108,12 +109,26 @@ class Accumulator:
             joint, gram = gradient_grams(rows, grad.float().reshape(*rows.shape[:2], -1))
             _add_to(batch.joint_grams, name, joint[None])
             gram = gram[None]
-        _check_finite(gram, f"the gradients at the outputs of layer {name!r}")
+        key = f"the gradients at the outputs of layer {name!r}"
+        batch.traces[key] = batch.traces.get(key, 0) + _total_trace(gram)
         _add_to(batch.output_grams, output_key(name, batch.path), gram)
 
     def discard(self) -> None:
         """Forget the unfinished batch."""
-        self._batch = _Batch()
+        self._batch = _Batch(Padding())
+
+    def check_finite(self) -> None:
+        """Raise ``NonFiniteError`` for the first layer that saw NaN or infinity since last time.
+
+        The numbers of all layers are fetched together, so that a GPU is waited for once.
+        """
+        traces, self._batch.traces = self._batch.traces, {}
+        for what, trace in zip(traces, fetched([*traces.values()]), strict=True):
+            if not isfinite(trace):
+                raise NonFiniteError(
+                    f"{what} hold NaN, infinity, or numbers whose squares overflow float32: check "
+                    "the data and the layers before this one, or leave the layer out with layers=…"
+                )
 
     def commit(self, samples: int = 1, outputs: int = 1) -> None:
         """Add the finished batch to the sums.
@@ -122,16 +137,21 @@ class Accumulator:
             samples: the number of samples that its gradients were taken in.
             outputs: by how many outputs it increases ``N``.
         """
-        batch, self._batch = self._batch, _Batch()
+        self.check_finite()
+        batch, self._batch = self._batch, _Batch(Padding())
         self._share(batch.calls)
         self._count(batch.calls)
+        added: dict[str, tuple[Tensor, int]] = {}
         for name, calls in batch.calls.items():
             if self.input_of[name] == name:
-                self._add(name, [batch.sums[index] for index in calls])
-        for name, gram in batch.output_grams.items():
-            self._add_gram("output", name, gram / samples, outputs)
-        for name, gram in batch.joint_grams.items():
-            self._add_gram("joint", name, gram / samples, outputs)
+                sums = [batch.sums[index] for index in calls]
+                added[scatter_key("gram", name)] = self._add(name, sums)
+        for kind, grams in (("output", batch.output_grams), ("joint", batch.joint_grams)):
+            for name, gram in grams.items():
+                mean = gram / samples
+                _accumulate(getattr(self, PARTS[kind]), name, mean)
+                added[scatter_key(kind, name)] = mean, outputs
+        self.scatters = added_scatters(self.scatters, Scatter.of(added))
 
     def _count(self, calls: Mapping[str, list[int]]) -> None:
         """A layer that is missing here, or was before, has no call there."""
@@ -165,7 +185,7 @@ class Accumulator:
 
     def _counted(self, kind: LayerType, module: nn.Module, x: Tensor) -> Tensor:
         """The tensor without padding, if the layer's rows are the vectors along the last axis."""
-        return x if kind.piece(module).kernel else real_part(x, self._batch.masks)
+        return x if kind.piece(module).kernel else self._batch.padding.real_part(x)
 
     def _by_example(self, kind: LayerType, module: nn.Module, x: Tensor) -> Tensor | None:
         """A copy of shape (examples, rows, in), zero at padding; None if rows are not joint."""
@@ -175,24 +195,18 @@ class Accumulator:
             examples = 1 if len(x) == 1 else examples  # once for all, as positions often are
         if examples is None or piece.kernel or x.dim() < 2 or len(x) != examples:
             return None
-        real = real_rows(self._batch.masks, x.shape[:-1])
+        real = self._batch.padding.real_rows(x.shape[:-1])
         rows = x.float().reshape(examples, -1, x.shape[-1])
         return rows.clone() if real is None else rows * real.to(rows).reshape(examples, -1, 1)
 
-    def _add(self, key: str, calls: Sequence[InputSums]) -> None:
-        """Add what the calls of a layer read in one batch."""
-        rows = sum(sums.rows for sums in calls)
+    def _add(self, key: str, calls: Sequence[InputSums]) -> tuple[Tensor, int]:
+        """Add what the calls of a layer read in one batch; the gram of them, and the rows."""
+        rows, gram = sum(sums.rows for sums in calls), _summed([sums.gram for sums in calls])
         for sums in calls:
             _accumulate(self.totals, key, sums.total)
-        self._add_gram("gram", key, _summed([sums.gram for sums in calls]), rows)
+        _accumulate(self.grams, key, gram)
         self.rows[key] = self.rows.get(key, 0) + rows
-
-    def _add_gram(self, kind: str, key: str, gram: Tensor, count: int) -> None:
-        """Add one batch's gram to a sum, and to its scatter."""
-        _accumulate(getattr(self, PARTS[kind]), key, gram)
-        name, scatter = scatter_key(kind, key), Scatter.of(gram, count)
-        known = self.scatters.get(name)
-        self.scatters[name] = scatter if known is None else known + scatter
+        return gram, rows
 
 
 def _summed(grams: Sequence[Tensor]) -> Tensor:
@@ -243,9 +257,5 @@ def _check_seen(name: str, x: Tensor) -> None:
         )
 
 
-def _check_finite(gram: Tensor, what: str) -> None:
-    if not isfinite(float(gram.diagonal(dim1=-2, dim2=-1).sum())):
-        raise NonFiniteError(
-            f"{what} hold NaN, infinity, or numbers whose squares overflow float32: check the data "
-            "and the layers before this one, or leave the layer out with layers=…"
-        )
+def _total_trace(gram: Tensor) -> Tensor:
+    return gram.diagonal(dim1=-2, dim2=-1).sum()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,12 +31,17 @@ class Scatter:
     diagonal: float
 
     @classmethod
-    def of(cls, gram: Tensor, count: int) -> Scatter:
-        """What one batch adds; O(entries)."""
-        if count < 1:
-            return cls(0, 0.0, 0.0)
-        whole, diagonal = _squares(gram)
-        return cls(1, whole / count, diagonal / count)
+    def of(cls, grams: Mapping[str, tuple[Tensor, int]]) -> dict[str, Scatter]:
+        """What one batch adds to each sum: the gram, and its number of rows; O(entries).
+
+        The numbers are fetched together, so that a GPU is waited for once and not per layer.
+        """
+        numbers = fetched([squares for gram, _ in grams.values() for squares in _squares(gram)])
+        pairs = zip(grams.items(), numbers[::2], numbers[1::2], strict=True)
+        return {
+            name: cls(1, whole / count, diagonal / count) if count > 0 else cls(0, 0.0, 0.0)
+            for (name, (_, count)), whole, diagonal in pairs
+        }
 
     def __add__(self, other: Scatter) -> Scatter:
         """The sums over both parts of the data."""
@@ -55,7 +60,7 @@ class Scatter:
         """
         if self.batches < 2 or count < 1:
             return None
-        whole, diagonal = _squares(total)
+        whole, diagonal = map(float, _squares(total))
         between = (self.squares - whole / count, self.diagonal - diagonal / count)
         entries, own = (max(sums, 0.0) / (self.batches - 1) / count for sums in between)
         return entries, own
@@ -76,12 +81,21 @@ class Scatter:
         return None if fits else f"it cannot have these sums: {self}"
 
 
-def _squares(gram: Tensor) -> tuple[float, float]:
+def _squares(gram: Tensor) -> tuple[Tensor, Tensor]:
     """Squared Frobenius norms of a stack of matrices and of its diagonals."""
     diagonal = gram.diagonal(dim1=-2, dim2=-1)
-    parts = (torch.linalg.vector_norm(each, dtype=torch.float64) for each in (gram, diagonal))
-    whole, own = (float(part.square()) for part in parts)
-    return whole, own
+    whole, own = (torch.linalg.vector_norm(x, dtype=torch.float64) for x in (gram, diagonal))
+    return whole.square(), own.square()
+
+
+def fetched(values: Sequence[Tensor]) -> list[float]:
+    """The numbers in some tensors of one number each: one transfer per device."""
+    found: dict[int, float] = {}
+    for device in {value.device for value in values}:
+        places = [place for place, value in enumerate(values) if value.device == device]
+        stacked = torch.stack([values[place].double() for place in places])
+        found |= dict(zip(places, stacked.tolist(), strict=True))
+    return [found[place] for place in range(len(values))]
 
 
 def added_scatters(*parts: Mapping[str, Scatter]) -> dict[str, Scatter]:

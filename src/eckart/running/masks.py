@@ -7,6 +7,7 @@ A mask is recognised by its key: ``…attention_mask``, 2-D, where 1 marks a rea
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -87,7 +88,36 @@ def _axes(leading: Sequence[int], first: int, second: int) -> tuple[int, int] | 
     return None
 
 
+@dataclass
+class Padding:
+    """The masks of one batch. What they say of tensors of one shape is found out once.
+
+    Attributes:
+        masks: from ``masks_of``.
+    """
+
+    masks: Masks = ()
+    _real: dict[tuple[int, ...], Tensor | None] = field(default_factory=dict)
+    _places: dict[tuple[tuple[int, ...], torch.device], Tensor] = field(default_factory=dict)
+
+    def real_rows(self, leading: Sequence[int]) -> Bool[Tensor, "rows"] | None:
+        """See the function of that name."""
+        shape = tuple(leading)
+        if shape not in self._real:
+            self._real[shape] = real_rows(self.masks, shape)
+        return self._real[shape]
+
+    def real_part(self, x: Tensor) -> Tensor:
+        """The vectors along the last axis that are not padding; ``x`` itself where all count."""
+        leading = tuple(x.shape[:-1])
+        real = self.real_rows(leading)
+        if real is None:
+            return x
+        if (leading, x.device) not in self._places:
+            self._places[leading, x.device] = real.nonzero().flatten().to(x.device)
+        return x.reshape(prod(leading), -1)[self._places[leading, x.device]]
+
+
 def real_part(x: Tensor, masks: Masks) -> Tensor:
     """The vectors along the last axis that are not padding; ``x`` itself where all count."""
-    real = real_rows(masks, x.shape[:-1])
-    return x if real is None else x.reshape(prod(x.shape[:-1]), -1)[real.to(x.device)]
+    return Padding(masks).real_part(x)

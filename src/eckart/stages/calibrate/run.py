@@ -97,6 +97,7 @@ class Run:
         ):
             with self.reached.following(), self.routing.following():
                 outputs = call(self.task.model, inputs)
+            self.sums.check_finite()
             found = {}
             if isinstance(probe, Outputs) and probe.scales is None:
                 found = probe.spreads(outputs, batch)
