@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
-from eckart import EckartError, Logits, Moments, calibrate
+from eckart import EckartError, Logits, Moments, calibrate, curves
 from eckart.errors import CalibrationInterrupted
 from stages.networks import Attention
 
@@ -58,6 +60,13 @@ def network() -> Attention:
     return Diverging()
 
 
+def shards() -> Attention:
+    """The same network by FSDP2: each rank has a part of every weight."""
+    whole = network()
+    fully_shard(whole, mesh=init_device_mesh("cpu", (RANKS,)))
+    return whole
+
+
 def batches(count: int) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     return [torch.randn(n, 4, 6, generator=generator) for n in (3, 2, 4, 5, 6)[:count]]
@@ -88,6 +97,12 @@ def run_rank(rank: int, folder: Path) -> None:
     outputs.save(folder / f"several-{rank}")
     joint = calibrate(network(), batches(4)[rank::RANKS], metric=Joint())
     joint.save(folder / f"joint-{rank}")
+    sharded = calibrate(shards(), batches(4)[rank::RANKS], seed=5)
+    sharded.save(folder / f"sharded-{rank}")
+    try:
+        curves(shards(), sharded, progress=False)
+    except EckartError as error:
+        (folder / f"curves-{rank}").write_text(f"{type(error).__name__}: {error}")
     try:
         calibrate(network(), [torch.full((2, 4, 6), float("nan") if rank else 1.0)])
     except EckartError as error:
@@ -175,6 +190,22 @@ def test_two_ranks_equal_one(count: int, folder: Path):
             for part in ("a", "mean", "g"):
                 left, right = getattr(found, part)(name), getattr(expected, part)(name)
                 torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-12)
+
+
+def test_a_network_sharded_by_fsdp2_has_the_moments_of_the_whole_one(folder: Path):
+    expected = calibrate(network(), batches(4), seed=5)
+    for rank in range(RANKS):
+        found = Moments.load(folder / f"sharded-{rank}")
+        assert found.fingerprint == expected.fingerprint
+        assert found.specs.keys() == expected.specs.keys()
+        for name in expected.specs:
+            for part in ("a", "g"):
+                left, right = getattr(found, part)(name), getattr(expected, part)(name)
+                torch.testing.assert_close(left, right, rtol=1e-5, atol=1e-6)
+        said = (folder / f"curves-{rank}").read_text()
+        assert "InputError: the network is sharded over ranks" in said
+    sites = curves(network(), found, progress=False).curves
+    assert len(sites) == len(expected.specs)
 
 
 def test_several_outputs_of_which_a_rank_sees_one(folder: Path):

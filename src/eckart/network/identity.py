@@ -17,7 +17,8 @@ _COMPRESSED = (torch.sparse_csr, torch.sparse_bsr)
 def fingerprint(model: nn.Module) -> str:
     """A short hash of every entry of all parameters and buffers, so other weights differ.
 
-    It is the same on every device. Dtypes are part of it, because outputs depend on them.
+    It is the same on every device, and for a network that is sharded over ranks, all of which then
+    have to ask. Dtypes are part of it, because outputs depend on them.
 
     Raises:
         InputError: a tensor is on the meta device, or its numbers cannot be read.
@@ -32,6 +33,15 @@ def fingerprint(model: nn.Module) -> str:
         for part in _parts(name, tensor.detach()):
             digest.update(_bytes(name, part))
     return digest.hexdigest()[:16]
+
+
+def check_whole(model: nn.Module) -> None:
+    """Raise ``InputError`` if each rank of a process group has a part of every weight."""
+    if any(hasattr(parameter, "full_tensor") for parameter in model.parameters()):
+        raise InputError(
+            "the network is sharded over ranks (FSDP2): its moments can be gathered, and are those "
+            "of the whole network; go on with that one, in one process"
+        )
 
 
 def check_same_network(model: nn.Module, expected: str, what: str) -> None:
@@ -60,6 +70,8 @@ def check_numbers(name: str, tensor: Tensor) -> None:
 def _parts(name: str, tensor: Tensor) -> Iterator[Tensor]:
     """The dense tensors that make up a tensor: itself, unless it is sparse or quantised."""
     check_numbers(name, tensor)
+    if hasattr(tensor, "full_tensor"):  # each rank has a part; one tensor at a time is gathered
+        tensor = tensor.full_tensor()
     if tensor.layout == torch.sparse_coo:
         tensor = tensor.coalesce()
         yield from (tensor.indices(), tensor.values())

@@ -6,7 +6,7 @@ from torch import nn
 
 from eckart.errors import MismatchError
 from eckart.moments import Moments
-from eckart.network.identity import check_fingerprint, fingerprint
+from eckart.network.identity import check_fingerprint, check_whole, fingerprint
 from eckart.network.plan_fit import check_fit
 from eckart.records import Plan
 
@@ -22,7 +22,9 @@ def check_fits(model: nn.Module, whole: nn.Module, plan: Plan, moments: Moments)
 
     Raises:
         MismatchError: they do not.
+        InputError: the network is sharded over ranks.
     """
+    check_whole(model)
     found = fingerprint(model)
     check_fingerprint(found, plan.fingerprint, "this plan")
     check_fingerprint(found, moments.fingerprint, "these moments")

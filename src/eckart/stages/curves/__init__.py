@@ -14,7 +14,7 @@ from eckart.errors import MismatchError
 from eckart.methods import offered_methods
 from eckart.moments import Moments
 from eckart.moments.scarcity import few_rows
-from eckart.network.identity import check_same_network
+from eckart.network.identity import check_same_network, check_whole
 from eckart.network.survey import matching
 from eckart.network.twins import notes, opened
 from eckart.network.wrappers import network_in
@@ -92,6 +92,7 @@ def curves(
     offer = Offer.of(offer, allowed)
     model = network_in(model)
     check_kind("moments", moments, Moments)
+    check_whole(model)
     check_same_network(model, moments.fingerprint, "these moments")
     workers = checked_workers(workers, model)
     said, model = notes(model), opened(model)
