@@ -1,4 +1,4 @@
-"""Profile, plan and measure on a GPU, in at most eight minutes: `python -m benchmarks.gpu`.
+"""Calibrate, plan, round and measure on a GPU, in eight minutes: `python -m benchmarks.gpu`.
 
 Weights and inputs are random, so the rows are about time: what plans should take, and what their
 networks take. Nothing is downloaded. A row is written as soon as it is known, and no new one is
@@ -7,10 +7,11 @@ begun once the time is nearly spent.
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -22,6 +23,7 @@ from eckart.methods import Cache
 from eckart.search.plan import Search
 from eckart.search.timed import timed_network
 
+T = TypeVar("T")
 SECONDS = 440
 CALIBRATION, TOKENS = 2, 512  # batches, and tokens of a text
 
@@ -104,20 +106,69 @@ NETWORKS: dict[str, Callable[[int], Any]] = {
 class Work:
     """One case on one device."""
 
-    def __init__(self, case: Case, device: str) -> None:
+    def __init__(self, case: Case, device: str, end: float) -> None:
+        self.end = end
         torch.manual_seed(0)
         make, inputs = NETWORKS[case.network](case.batch)
         dtype = getattr(torch, case.dtype)
-        self.case = case
+        self.case, self.device = case, device
         self.model = make().to(device, dtype).eval()
         made = (inputs() for _ in range(CALIBRATION))
-        batches = [_converted(batch, device, dtype) for batch in made]
-        self.calibration_s, self.moments = timed(
-            lambda: eckart.calibrate(self.model, batches, layers=_layers(case), progress=False)
-        )
+        self.batches = [_converted(batch, device, dtype) for batch in made]
+        self._gathered(self.batches)  # what only the first call takes
+        self.calibration_s, self.moments = self._timed(lambda: self._gathered(self.batches))
+
+    def _timed(self, run: Callable[[], T]) -> tuple[float, T]:
+        """Seconds until the device has done all of it."""
+
+        def whole() -> T:
+            found = run()
+            if self.device.startswith("cuda"):
+                torch.cuda.synchronize()
+            return found
+
+        return timed(whole)
+
+    def _gathered(self, batches: list[Any], model: nn.Module | None = None) -> eckart.Moments:
+        model = self.model if model is None else model
+        return eckart.calibrate(model, batches, layers=_layers(self.case), progress=False)
+
+    def _passes(self) -> None:
+        """A forward and a backward pass of each batch, which calibration is held against."""
+        for batch in self.batches:
+            given = batch if isinstance(batch, dict) else {}
+            found = self.model(**given) if given else self.model(batch)
+            getattr(found, "logits", found).float().square().sum().backward()
+            self.model.zero_grad()
+
+    def steps(self) -> Iterator[Row]:
+        """Calibration, curves and rounding: seconds here, and of the first and last on the CPU."""
+        self._passes()
+        passes_s, _ = self._timed(self._passes)
+        yield {"what": "calibration", "seconds": self.calibration_s, "passes_s": passes_s}
+        how: dict[str, Any] = {"methods": ["pivoted_svd", "rounding"], "bits": (4,)}
+        how |= {"limits": "bytes", "progress": False}
+        seconds, options = self._timed(lambda: eckart.curves(self.model, self.moments, **how))
+        yield {"what": "curves", "seconds": seconds}
+        plan = eckart.allocate(options, eckart.Budget(bytes=0.5))
+        seconds, _ = self._timed(lambda: eckart.apply(self.model, plan, self.moments))
+        yield {"what": "rounding", "seconds": seconds}
+        if not self.device.startswith("cpu") and monotonic() < self.end:
+            yield from self._on_the_cpu(how)
+
+    def _on_the_cpu(self, how: dict[str, Any]) -> Iterator[Row]:
+        """Calibration with one batch, and curves, in float32."""
+        model = deepcopy(self.model).to("cpu", torch.float32)
+        batches = [_converted(batch, "cpu", torch.float32) for batch in self.batches[:1]]
+        seconds, moments = timed(lambda: self._gathered(batches, model))
+        yield {"what": "calibration on the CPU, one batch", "seconds": seconds}
+        if monotonic() < self.end:
+            seconds, _ = timed(lambda: eckart.curves(model, moments, damping=1e-6, **how))
+            yield {"what": "curves on the CPU", "seconds": seconds}
 
     def rows(self) -> Iterator[Row]:
-        """What was profiled, then one row per limit."""
+        """What calibration, curves and rounding take, what was profiled, and a row per limit."""
+        yield from self.steps()
         case = self.case
         seconds, timings = timed(
             lambda: eckart.profile(
@@ -180,7 +231,7 @@ def run(cases: Sequence[Case], device: str, output: Path, seconds: float) -> Non
         if results.has(**key, what="done") or monotonic() > end:
             continue
         results.forget(**key)
-        for row in Work(case, device).rows():
+        for row in Work(case, device, end).rows():
             results.add(key | row)
             if monotonic() > end:
                 break

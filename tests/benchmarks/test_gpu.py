@@ -13,7 +13,9 @@ def test_rows_of_small_networks(tmp_path: Path, capsys: pytest.CaptureFixture[st
     output = tmp_path / "gpu.json"
     main(["--tiny", "--device", "cpu", "--output", str(output)])
     rows = json.loads(output.read_text())
-    assert [row["what"] for row in rows] == ["profile", "point", "done"] * 2
+    steps = ["calibration", "curves", "rounding", "profile", "point", "done"]
+    assert [row["what"] for row in rows] == steps * 2
+    assert all(row["seconds"] > 0 for row in rows if row["what"] in steps[:3])
     for row in rows:
         if row["what"] == "profile":
             assert row["dense_ms"] > 0
