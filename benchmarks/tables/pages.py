@@ -11,6 +11,7 @@ from benchmarks.tables import (
     channels,
     factorisation_kit,
     figures,
+    forecast,
     healing,
     language,
     main_path,
@@ -27,6 +28,7 @@ from benchmarks.tables import (
 
 PAGES = (
     "README.md",
+    "docs/guides/large-runs.md",
     "docs/studies.md",
     "docs/transformers.md",
     "docs/results/main-path.md",
@@ -51,6 +53,7 @@ PARTS = (
     bits_sentences,
     channels,
     factorisation_kit,
+    forecast,
     healing,
     language,
     networks,

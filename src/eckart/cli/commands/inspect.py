@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from eckart.cli.commands.plan_run import planned_run
+from eckart.cli.options.forecasting import ForecastOptions
 from eckart.cli.options.grouping import grouped
 from eckart.cli.options.parsing import parse_size
 from eckart.cli.options.shared import ModelOptions, RunOptions
@@ -78,6 +80,7 @@ class Seen:
 def inspect_command(
     model: ModelOptions,
     run: RunOptions,
+    planned: ForecastOptions,
     *,
     input_size: Annotated[
         str | None,
@@ -90,6 +93,9 @@ def inspect_command(
     """List the layers and channels that can be compressed, and why the others cannot."""
     size = None if input_size is None else parse_size(input_size, "--input-size")
     model.check()
+    if planned.plan_run:
+        run.start()
+        return planned_run(model, planned)
 
     from eckart.network.channel_groups import coupling  # here, because these bring torch
     from eckart.network.survey import survey

@@ -94,6 +94,30 @@ class HubModel:
             say(f"{self.name}: {len(missing)} weights are not in the checkpoint and random: {some}")
         return model.eval()  # type: ignore[no-any-return]
 
+    def outline(self, dtype: Dtype) -> nn.Module:
+        """The model without weights, on the meta device, from its ``config.json`` alone.
+
+        The name may also be that of a file, or of a kind of model, whose configuration is then the
+        default one: ``llama``.
+        """
+        import torch
+
+        library, path = transformers(), self._path
+        if path.is_file() and not self.is_gguf:
+            return HubModel(str(path.parent)).outline(dtype)
+        known = not path.exists() and self.name in library.CONFIG_MAPPING
+        config = library.AutoConfig.for_model(self.name) if known else self._config
+        named = getattr(library, (config.architectures or [""])[0], None)
+        make = named._from_config if named else library.AutoModelForCausalLM.from_config
+        try:
+            with torch.device("meta"):
+                model = make(config, dtype=dtype.torch_dtype or torch.bfloat16)
+        except Exception as error:
+            raise InputError(
+                f"model {self.name} cannot be outlined: {type(error).__name__}: {error!s:.200}"
+            ) from error
+        return model.eval()  # type: ignore[no-any-return]
+
     def tokenizer(self) -> Any:
         """Its tokenizer, or None where it has none."""
         try:
