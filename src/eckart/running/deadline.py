@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
-from types import FrameType
 
 
 class TimeUp(BaseException):
@@ -37,13 +36,13 @@ class Deadline:
     def interrupting(self) -> Iterator[None]:
         """Raise ``TimeUp`` inside, at the first call of any function after the deadline.
 
-        It asks at each call of a function in Python, by the hook of Python's profilers; one that is
-        set is put back. So the code of other libraries need not know about it.
+        It asks at each call, by the hook of Python's profilers; one that is set is put back. So
+        the code of other libraries need not know about it.
         """
         before, end = sys.getprofile(), self._end
 
-        def ask(_frame: FrameType, event: str, _argument: object) -> None:
-            if event == "call" and monotonic() > end:
+        def ask(*_: object) -> None:
+            if monotonic() > end:
                 raise TimeUp
 
         sys.setprofile(ask)
