@@ -232,3 +232,22 @@ def test_a_trained_model(run, data_root: Path, tmp_path: Path):
     start = torch.tensor([tokenizer("Once upon a time")["input_ids"]])
     told = again.generate(start, max_new_tokens=20, do_sample=False, pad_token_id=0)
     assert "there was a little" in tokenizer.decode(told[0])
+
+
+def test_questions_are_answered(run: Callable, llama: str, tmp_path: Path):
+    lines = [{"context": "w3 w4", "choices": [" w5", " w6 w7"], "gold": at % 2} for at in range(6)]
+    (tmp_path / "pairs.a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    last = [{"context": "w3 w4 w9", "continuation": " w5"}]
+    (tmp_path / "words.jsonl").write_text("\n".join(map(json.dumps, last)))
+    words = ["evaluate", llama, "--tasks", "pairs,words", "--task-data", tmp_path]
+    found = document(run(*words, "--items", 4, "--json"))["tasks"]
+    assert found["pairs"]["accuracy"]["n"] == 4
+    assert found["pairs"]["accuracy"]["value"] == 0.5  # the same answer to all, right in half
+    assert found["words"]["perplexity"]["value"] > 1
+    assert set(found["words"]) == {"accuracy", "perplexity"}
+    shown = run(*words)
+    assert "normalised" in shown.stdout
+    missing = run("evaluate", llama, "--tasks", "quiz", "--task-data", tmp_path)
+    assert missing.exit_code == 1
+    assert "tasks there: pairs, words" in missing.stderr
+    assert run("evaluate", llama, "--tasks", "pairs").exit_code == 2

@@ -12,6 +12,7 @@ import typer
 import eckart
 from eckart.cli.names import STRUCTURE
 from eckart.cli.options.grouping import grouped
+from eckart.cli.options.parsing import usage_error
 from eckart.cli.options.shared import (
     EvaluationOptions,
     Examples,
@@ -21,6 +22,7 @@ from eckart.cli.options.shared import (
     TextOptions,
     judge,
 )
+from eckart.cli.options.tasks import TaskOptions
 from eckart.cli.shown.output import Result
 from eckart.cli.shown.tables import make_table, measurement_table
 from eckart.cli.sources.text_data import Windows
@@ -39,6 +41,7 @@ def evaluate_command(
     images: ImageOptions,
     text: TextOptions,
     evaluation: EvaluationOptions,
+    tasks: TaskOptions,
     run: RunOptions,
     *,
     compressed: Annotated[
@@ -47,9 +50,14 @@ def evaluate_command(
     ] = None,
     latency: Annotated[bool, typer.Option(help="Time one example.")] = True,
 ) -> Result:
-    """Measure accuracy or perplexity, parameters, multiply-adds, bytes and latency of a network."""
+    """Measure accuracy or perplexity, parameters, multiply-adds, bytes and latency of a network.
+
+    With --tasks, measure only how many questions a language model answers.
+    """
     model.check()
     _check_saved(compressed)
+    if tasks.is_given:
+        return _of_tasks(model, text, tasks, run, compressed)
     batches = evaluation.take(images.open(text, model))
     from eckart.running.batches import first_examples, inputs_of  # brings torch
 
@@ -78,6 +86,24 @@ def evaluate_command(
     rows = [(n, f"{v:,}" if isinstance(v, int) else significant(v, 4)) for n, v in spoken.items()]
     words = [make_table("Text", {"": False, "measured": True}, rows)] if rows else []
     return Result(document, [measurement_table(model.model, found), *words])
+
+
+def _of_tasks(
+    model: ModelOptions,
+    text: TextOptions,
+    tasks: TaskOptions,
+    run: RunOptions,
+    compressed: Path | None,
+) -> Result:
+    """What it answers; nothing else is measured."""
+    if text.is_given:
+        raise usage_error("--tasks / --perplexity", "measure one after the other")
+    tasks.files()
+    run.start()
+    network = model.load(filled_later=compressed is not None)
+    if compressed is not None:
+        network = eckart.load(network, compressed)
+    return tasks.measured(model, _with_weights(network))
 
 
 def _with_weights(network: nn.Module) -> nn.Module:
