@@ -20,6 +20,7 @@ from eckart.stages.curves.fronts import unbeaten_factors
 from eckart.stages.curves.problems import Bench
 
 _MOST_WORK = 6e9  # multiplications for all narrower widths of one layer, roughly
+_OF_A_MATRIX = 2.2e10  # the same where there is no kernel, so one decomposition for each width
 _MOST_WIDTHS = 64  # of one layer, at which it is factored; half as many sizes of two groups do
 _FEW_OF_THE_BEST = 1 / 8  # a method with a smaller share is not asked at other widths
 _STEPS = 24  # of the size of a narrower layer, in which its factors are offered
@@ -142,7 +143,8 @@ class _Ends:
                 (p.inputs * math.prod(p.kernel) + p.outputs * max(p.kernel, default=1)) ** 3
                 for p in self.narrower(step)
             )
-            return len(self.widths(step)) > _MOST_WIDTHS or sum(cubes) > _MOST_WORK
+            most = _MOST_WORK if self.problem.piece.kernel else _OF_A_MATRIX
+            return len(self.widths(step)) > _MOST_WIDTHS or sum(cubes) > most
 
         return _step(too_much)
 

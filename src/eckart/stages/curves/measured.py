@@ -46,7 +46,7 @@ _SHARES = (0.75, 0.5)  # of the units kept where removals are measured
 _MOST = 50.0  # the ratio of a removal is believed up to this factor
 _FURTHEST = 4.0  # and that of a truncation up to this
 _TINY = 1e-12
-_ALIKE = 4  # groups of a kind that are measured at least, if there are as many
+_ALIKE = 5  # groups of a kind that are measured where all are too many
 _READERS = 9  # layers at which factors are measured; their median counts
 
 
@@ -63,7 +63,7 @@ def removal_scales(
 
     Cost: two forward passes per group and a few more, of the sample; or of fewer examples, and
         one pass per group, where the network is large. Where that is too much, some groups of each
-        kind are measured, and the others take the geometric mean of these.
+        kind are measured, each beside factors of its own reader, and their kind has one factor.
     """
     if not bench.moments.sample or not groups:
         return [1.0] * len(groups)
@@ -71,18 +71,40 @@ def removal_scales(
     passes = len(_SHARES) * len(groups) + len(readers)
     examples = affordable(bench.moments, passes)
     trial = _Trial(bench, metric, examples, _SHARES if examples > FEWEST else _SHARES[-1:])
-    kinds = [_kind(bench, curve) for curve in groups]
-    tried = _some_of_each(kinds, affordable_passes(bench.moments) - len(readers))
-    shown = tracked(tried, "measuring removals", progress, len(tried))
-    measured = {at: _removal_ratio(trial, groups[at]) for at in shown}
-    removals = [
-        measured[at] if at in measured else _usual(measured, kinds, kinds[at])
-        for at in range(len(groups))
-    ]
+    if affordable_passes(bench.moments) < len(groups) + len(readers):
+        return _scales_by_kind(trial, groups, options, progress)
+    tried = tracked(groups, "measuring removals", progress, len(groups))
+    removals = [_removal_ratio(trial, curve) for curve in tried]
     ratios = (_factor_ratio(trial, name, option) for name, option in readers)
     factors = [ratio for ratio in ratios if ratio]
     usual = median(factors or [r for r in removals if r] or [1.0])
     return [_bounded(r / usual, _MOST) if r else 1.0 for r in removals]
+
+
+def _scales_by_kind(
+    trial: _Trial,
+    groups: Sequence[GroupCurve],
+    options: Mapping[str, Sequence[Option]],
+    progress: bool | None,
+) -> list[float]:
+    """One factor for all groups of equal blocks, the geometric mean over some of them.
+
+    In deep networks what a change comes to depends on where it is, for factors as for removals. So
+    both are measured at the same layer.
+    """
+    kinds: dict[tuple[object, ...], list[GroupCurve]] = {}
+    for curve in groups:
+        kinds.setdefault(_kind(trial.bench, curve), []).append(curve)
+    some = [curve for own in kinds.values() for curve in own[:: math.ceil(len(own) / _ALIKE)]]
+    ratios: dict[tuple[object, ...], list[float]] = {}
+    for curve in tracked(some, "measuring removals", progress, len(some)):
+        name = next(iter(curve.group.readers))
+        option = half_sized(trial.bench.problem(name), options[name])
+        removal, factors = _removal_ratio(trial, curve), _factor_ratio(trial, name, option)
+        if removal and factors:
+            ratios.setdefault(_kind(trial.bench, curve), []).append(removal / factors)
+    scales = {kind: geometric_mean(found) for kind, found in ratios.items()}
+    return [_bounded(scales.get(_kind(trial.bench, curve), 1.0), _MOST) for curve in groups]
 
 
 def compared(
@@ -96,27 +118,8 @@ def compared(
 
 def _kind(bench: Bench, curve: GroupCurve) -> tuple[object, ...]:
     """What groups of equal blocks have in common."""
-    members = sorted(bench.problem(name).piece.weight_shape for name in curve.group.readers)
-    return curve.group.size, *members
-
-
-def _some_of_each(kinds: Sequence[object], most: int) -> list[int]:
-    """Places evenly among those of each kind: all of them, or ``most`` in all; some in any case."""
-    step = max(1, math.ceil(len(kinds) / max(1, most)))
-    places: dict[object, list[int]] = {}
-    for at, kind in enumerate(kinds):
-        places.setdefault(kind, []).append(at)
-    return sorted(
-        at for own in places.values() for at in own[:: min(step, max(1, len(own) // _ALIKE))]
-    )
-
-
-def _usual(
-    measured: Mapping[int, float | None], kinds: Sequence[object], kind: object
-) -> float | None:
-    """The ratio that groups of a kind have; None where none of them has one."""
-    found = [ratio for at, ratio in measured.items() if kinds[at] == kind and ratio]
-    return geometric_mean(found) if found else None
+    shapes = sorted(bench.problem(name).piece.weight_shape for name in curve.group.readers)
+    return curve.group.size, *shapes
 
 
 class _Trial:
