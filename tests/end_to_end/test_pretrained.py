@@ -34,7 +34,8 @@ def quiet(monkeypatch):
 def smaller() -> nn.Module:
     """A Llama with tied embeddings and grouped queries, compressed from one batch."""
     model = llama(tie_word_embeddings=True)
-    return compress(model, [{"input_ids": token_ids(2, 12)}], keep=0.7, of="sites").model
+    batches, methods = [{"input_ids": token_ids(2, 12)}], ["pivoted_svd"]
+    return compress(model, batches, keep=0.7, of="sites", methods=methods).model
 
 
 @pytest.fixture
@@ -155,8 +156,8 @@ def test_a_merged_model_is_read_by_transformers(smaller, tmp_path: Path):
 
 
 def test_a_merged_encoder_is_read_by_transformers(tmp_path: Path):
-    batches, settings = [{"input_ids": token_ids(2, 12)}], {"keep": 0.7, "of": "sites"}
-    smaller = compress(bert(), batches, **settings).model
+    batches = [{"input_ids": token_ids(2, 12)}]
+    smaller = compress(bert(), batches, keep=0.7, of="sites", methods=["pivoted_svd"]).model
     merge(smaller).save_pretrained(tmp_path)
     again = transformers.AutoModel.from_pretrained(tmp_path)
     torch.testing.assert_close(outputs(again), outputs(smaller), **tolerance(torch.float32))

@@ -8,6 +8,8 @@ from torch import nn
 
 from eckart import Moments, calibrate, curves
 from eckart.moments.sampled import affordable
+from eckart.stages.curves import measured
+from transformer_networks import llama, token_ids
 
 SMOOTH = 12  # pixels a side, all of one value, so that errors are alike at every position
 
@@ -99,3 +101,22 @@ def test_fewer_examples_are_tried_the_larger_the_network(pooled: Pooled):
     assert affordable(moments, passes=10) >= 64
     assert affordable(large, passes=2) == 20
     assert affordable(large, passes=10) == 8
+
+
+def test_equal_blocks_have_one_scale_where_measuring_all_is_too_much(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    model, batches = llama(), [{"input_ids": token_ids(4, 12, seed=seed)} for seed in range(4)]
+    moments = calibrate(model, batches, progress=False)
+    monkeypatch.setattr(measured, "_ALIKE", 1)
+    monkeypatch.setattr(measured, "affordable_passes", lambda _: 1)
+    tried, ratio = [], measured._removal_ratio
+    monkeypatch.setattr(measured, "_removal_ratio", lambda *a: (tried.append(a[1]), ratio(*a))[1])
+    methods = ["pivoted_svd", "backward_elimination"]
+    found = curves(model, moments, methods=methods, progress=False).groups
+    plain = curves(model, replace(moments, sample=()), methods=methods, progress=False).groups
+    scales = {a.group.name: a.losses[1] / b.losses[1] for a, b in zip(found, plain, strict=True)}
+    first, second = ({k: v for k, v in scales.items() if f".{n}." in k} for n in (0, 1))
+    assert list(first.values()) == pytest.approx(list(second.values()), rel=1e-9)
+    assert [curve.group.name for curve in tried] == [*first]
+    assert all(1 / 50 < scale < 50 and scale != 1 for scale in scales.values())
