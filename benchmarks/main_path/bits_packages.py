@@ -3,6 +3,7 @@
 A package that is not installed is left out, with the reason in its row.
 """
 
+import copy
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,9 @@ from benchmarks.peers.quantised import OnnxSession, quantised
 from benchmarks.subjects.data import CALIBRATION_IMAGES
 from benchmarks.subjects.reference import Reference, reference
 from benchmarks.subjects.scoring import accuracy
+
+_STEPS = 500  # of each layer; the default is 10,000
+_SCALE_AND_BIAS = 8  # bytes of each output
 
 
 def onnx_runtime(on: Reference) -> Row:
@@ -49,6 +53,28 @@ def nncf(mode: str) -> Callable[[Reference], Row]:
     return made
 
 
+def adaround(bits: int) -> Callable[[Reference], Row]:
+    """AIMET's AdaRound after folding batch norms: all layers at one width, a scale per channel."""
+
+    def made(on: Reference) -> Row:
+        from aimet_torch.adaround.adaround_weight import Adaround, AdaroundParameters
+        from aimet_torch.batch_norm_fold import fold_all_batch_norms
+
+        model, images = copy.deepcopy(on.model), [batch[0] for batch in on.batches]
+        fold_all_batch_norms(model, images[0].shape)
+        how = AdaroundParameters(images, len(images), default_num_iterations=_STEPS)
+        run = Adaround.apply_adaround
+        with TemporaryDirectory() as folder:
+            seconds, rounded = timed(
+                lambda: run(model, images[0], how, folder, "rounded", default_param_bw=bits)
+            )
+        layers = [m for m in rounded.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+        stored = sum(m.weight.numel() * bits / 8 + _SCALE_AND_BIAS * len(m.weight) for m in layers)
+        return {"stored": stored, "accuracy": accuracy(rounded, *on.test), "s": seconds}
+
+    return made
+
+
 def of_torch(model: nn.Module, on: Reference) -> Row:
     """What a network of torch stores, and how good it is."""
     stored = sum(tensor.nbytes for tensor in model.state_dict().values())
@@ -58,6 +84,8 @@ def of_torch(model: nn.Module, on: Reference) -> Row:
 PACKAGES: dict[str, Callable[[Reference], Row]] = {
     "ONNX Runtime, static, 8-bit weights and activations": onnx_runtime,
     "NNCF, 8-bit weights": nncf("INT8_ASYM"),
+    "AIMET, AdaRound, 4 bits": adaround(4),
+    "AIMET, AdaRound, 3 bits": adaround(3),
     "NNCF, 4-bit weights in 0.8 of the layers": nncf("INT4_SYM"),
 }
 
