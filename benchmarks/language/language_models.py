@@ -31,13 +31,14 @@ from benchmarks.subjects.language import (
     smollm2,
     text,
 )
-from eckart.records.offer import DAMPING
+from eckart.records.offer import AUTO, DAMPING
 from eckart.stages import allocate
 from eckart.text import windows
 
 EVALUATION = (32, 1024)  # sequences, tokens
 DAMPED = 0.03  # for 16,384 tokens; chosen on the rest of the half that calibrates
 DTYPES = ("bfloat16", "float32")
+UNITS = "backward_elimination"  # the width of MLPs, and heads
 
 Method = Callable[[Subject, float], nn.Module]
 
@@ -74,15 +75,15 @@ def zero_sum(subject: Subject, keep: float) -> nn.Module:
 
 
 def ours(
-    method: str,
+    methods: str,
     choose: Callable[..., eckart.Plan] = eckart.allocate,
-    damping: float = DAMPING,
+    damping: float | str = DAMPING,
     rescale: bool = False,
 ) -> Method:
-    """Eckart with both moments."""
+    """Eckart with both moments, and methods with commas between them."""
 
     def compressed(subject: Subject, keep: float) -> nn.Module:
-        options = subject.curves(method, damping, rescale)
+        options = subject.curves(methods, damping, rescale)
         plan = choose(options, eckart.Budget(params=keep, of="sites"))
         return eckart.apply(subject.model, plan, subject.moments)
 
@@ -101,6 +102,10 @@ METHODS: dict[str, Method] = {
     "eckart": ours("pivoted_svd"),
     "eckart, damped": ours("pivoted_svd", damping=DAMPED),
     "eckart, damped and rescaled": ours("pivoted_svd", damping=DAMPED, rescale=True),
+    "eckart, shrunk by the data": ours("pivoted_svd", damping=AUTO),
+    "eckart, units alone, damped": ours(UNITS, damping=DAMPED),
+    "eckart with units, damped": ours(f"pivoted_svd,{UNITS}", damping=DAMPED),
+    "eckart with units, shrunk by the data": ours(f"pivoted_svd,{UNITS}", damping=AUTO),
 }
 HOPELESS = ("SVD, uniform", "ASVD", "FWSVD")  # not measured at 0.9: of no use at 0.8
 

@@ -49,11 +49,10 @@ class Subject:
         return eckart.calibrate(self.model, self.calibration)
 
     @lru_cache(maxsize=1)  # noqa: B019, there are a hundred thousand options
-    def curves(self, method: str, damping: float, rescale: bool) -> eckart.Curves:
-        """The curves of one method and damping."""
-        return eckart.curves(
-            self.model, self.moments, methods=[method], damping=damping, rescale=rescale
-        )
+    def curves(self, methods: str, damping: float | str, rescale: bool) -> eckart.Curves:
+        """The curves of methods, with commas between them, and one damping."""
+        offer = eckart.Offer(methods=methods.split(","), damping=damping, rescale=rescale)
+        return eckart.curves(self.model, self.moments, offer=offer)
 
     def a(self, name: str) -> Tensor:
         """The input moment of a layer."""

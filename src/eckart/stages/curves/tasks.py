@@ -75,7 +75,7 @@ def _prepared(bench: Bench, layer: str, method: Method) -> object:
 
 def coupling_task(bench: Bench, dense: Mapping[str, str]) -> Task:
     """The channel groups; they are kept if none was given up because time was up."""
-    title = f"channel groups {_digest(sorted(dense))}"
+    title = f"channel groups and units {_digest(sorted(dense))}"
 
     def work() -> Text:
         moments = bench.moments
@@ -133,7 +133,7 @@ def coherence_task(
     factors = [option and [option.method, option.loss] for _, option in halves]
     measured = [[g.group.name, digest_of(g), list(g.losses.values())] for g in groups]
     inputs = [measured, factors, bench.titles(name for name, _ in halves)]
-    title = "" if metric is not None else f"removals measured {_digest(inputs)}"
+    title = "" if metric is not None else f"removals measured by kind {_digest(inputs)}"
 
     def work() -> Scales:
         found = removal_scales(bench, groups, options, metric, progress)
