@@ -36,7 +36,7 @@ def _coarse(reader: Reader) -> Reader:
     """One reader; the loss of a change that is a product, too, is the same under a product."""
     places = torch.stack([columns for columns in reader.columns if len(columns)])
     units, length = places.shape
-    over_units = torch.stack([reader.a[at][:, at] for at in places.T]).mean(0)
+    over_units = torch.stack([reader.a[at[:, None], at] for at in places.T]).mean(0)
     within = reader.a[places[:, :, None], places[:, None, :]].sum(0)
     within = within * (length / within.trace())
     root = factor((within + within.mT) / 2, check=False)

@@ -101,11 +101,11 @@ class Left:
 
     def _cut(self) -> None:
         """Drop the columns that are gone."""
-        stays = self._stays
-        self.inverse, self.targets = self.inverse[stays][:, stays], self.targets[stays]
-        places = stays.cumsum(0) - 1  # meaningless for removed columns
+        left = self._stays.nonzero().flatten()
+        self.inverse, self.targets = self.inverse[left[:, None], left], self.targets[left]
+        places = self._stays.cumsum(0) - 1  # meaningless for removed columns
         self.alike = [(units, places[at]) for units, at in self.alike]
-        self._stays = stays[stays]
+        self._stays = self._stays[left]
 
 
 @dataclass
