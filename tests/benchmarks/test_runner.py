@@ -13,7 +13,7 @@ from benchmarks.measuring.measurement import catalogue
 from benchmarks.subjects.reference import NETWORKS
 
 ROOT = Path(__file__).parents[2]
-NAMES = sorted(catalogue())
+MEASUREMENTS = catalogue()
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def threads_as_they_were():
 
 def test_every_results_file_is_that_of_a_measurement():
     files = {path.stem for path in (ROOT / "benchmarks/results").glob("*.json")}
-    assert files == set(NAMES)
+    assert files == set(MEASUREMENTS)
 
 
 def test_the_list_says_what_each_measures_and_where_its_results_are(
@@ -33,23 +33,23 @@ def test_the_list_says_what_each_measures_and_where_its_results_are(
 ):
     runner.main([])
     lines = capsys.readouterr().out.splitlines()
-    for name, entry in catalogue().items():
+    for name, entry in MEASUREMENTS.items():
         at = next(i for i, line in enumerate(lines) if line.startswith(f"{name} "))
         assert lines[at].endswith(entry.what)
         assert lines[at + 1].endswith(f"benchmarks/results/{name}.json")
-    assert all(entry.what.endswith(".") for entry in catalogue().values())
+    assert all(entry.what.endswith(".") for entry in MEASUREMENTS.values())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(MEASUREMENTS))
 def test_every_measurement_has_the_shared_arguments(name: str):
-    entry = catalogue()[name]
+    entry = MEASUREMENTS[name]
     read = vars(runner.options(entry, entry.load()).parse_args([]))
     assert read["output"] == Path("benchmarks/results") / f"{name}.json"
     assert {"data", "seed", "threads"} <= read.keys()
 
 
 def test_own_options_are_typed_as_they_are_annotated():
-    entry = catalogue()["lenet-budgets"]
+    entry = MEASUREMENTS["lenet-budgets"]
     parser = runner.options(entry, entry.load())
     read = parser.parse_args(["--seeds", "3", "4", "--keep", "0.5", "--no-retrain"])
     assert (read.seeds, read.keep, read.retrain) == ([3, 4], [0.5], False)

@@ -14,10 +14,12 @@ import eckart
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def trained(network: nn.Module, x: Tensor, y: Tensor, loss: Loss, steps: int) -> nn.Module:
+def trained(
+    network: nn.Module, x: Tensor, y: Tensor, loss: Loss, steps: int, batch: int = 256
+) -> nn.Module:
     optimizer = torch.optim.Adam(network.parameters(), 2e-3)
     for _ in range(steps):
-        at = torch.randint(len(x), (256,))
+        at = torch.randint(len(x), (batch,))
         optimizer.zero_grad()
         loss(network(x[at]), y[at]).backward()
         optimizer.step()
@@ -55,7 +57,7 @@ def image_to_image() -> tuple[nn.Module, Tensor]:
     network = nn.Sequential(
         convolution(3, 24), nn.ReLU(), convolution(24, 24), nn.ReLU(), convolution(24, 3)
     )
-    return trained(network, x, y, F.mse_loss, 150), x
+    return trained(network, x, y, F.mse_loss, 150, batch=64), x
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from eckart import Budget, allocate, apply, calibrate, curves, export
 from eckart.errors import InputError, WriteError
 from eckart.layers import Factored
+from transformer_networks import llama, token_ids
 
 X = torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -97,6 +98,16 @@ def test_inputs_by_name_are_free_together(tmp_path: Path):
     path = export(model, tmp_path / "network.pt2", example, format="torch")
     more = {"a": torch.randn(5, 4), "b": torch.randn(5, 2), "scale": 2.0}
     torch.testing.assert_close(torch.export.load(path).module()(**more), model(**more))
+
+
+def test_a_decoder_is_written_without_its_cache(tmp_path: Path):
+    model, ids = llama(), token_ids(3, 6)
+    path = export(model, tmp_path / "network.pt2", {"input_ids": ids[:1]}, format="torch")
+    with torch.no_grad():
+        found = torch.export.load(path).module()(input_ids=ids)
+        torch.testing.assert_close(found.logits, model(input_ids=ids).logits, **CLOSE)
+    assert found.past_key_values is None
+    assert model.config.use_cache
 
 
 def test_the_batch_may_be_fixed(tmp_path: Path):

@@ -4,6 +4,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -82,6 +83,8 @@ def test_an_unknown_layer_to_leave_dense(model: SmallCnn, moments: Moments):
     ("wrong", "message"),
     [
         ({"multiple": 0}, "multiple=0: expected a whole number from 1"),
+        ({"multiple": True}, "multiple=True: expected a whole number from 1"),
+        ({"damping": True}, "damping=True: expected 'auto' or a positive number"),
         ({"least_rank": 1.5}, "least_rank=1.5: expected a whole number from 1"),
         ({"damping": 0.0}, "damping=0.0: expected 'auto' or a positive number"),
         ({"methods": None}, "methods=None: expected a name, or several as a list"),
@@ -93,6 +96,14 @@ def test_an_offer_that_cannot_be_meant(
 ):
     with pytest.raises(InputError, match=message):
         curves(model, moments, **wrong)
+
+
+def test_numbers_of_numpy_are_taken_as_those_of_python():
+    three, eight, part = np.int64(3), np.int32(8), np.float32(0.5)
+    found = Offer(multiple=eight, least_rank=three, bits=[eight, three], damping=part)
+    assert found == Offer(multiple=8, least_rank=3, bits=[3, 8], damping=0.5)
+    numbers = [found.multiple, found.least_rank, *found.widths, found.activations, found.damping]
+    assert [type(number) for number in numbers] == [int, int, int, int, int, float]
 
 
 def test_an_unknown_method_lists_the_known_ones(model: SmallCnn, moments: Moments):

@@ -4,6 +4,7 @@ import copy
 import inspect
 import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +48,21 @@ def test_a_wrapped_network_is_the_one_inside(wrapped: Callable[[nn.Module], nn.M
     assert measure(given, x, latency=False) == measure(plain, x, latency=False)
 
 
+@cache
+def planned() -> tuple[eckart.Moments, eckart.Plan]:
+    """Of the network alone; all that are made here are equal."""
+    plain = network()
+    moments = calibrate(plain, [torch.ones(8, 12).tril()])
+    return moments, allocate(curves(plain, moments), Budget(params=0.6))
+
+
 class Given:
     """A network, wrapped or not, and what the public functions want beside it."""
 
     def __init__(self, wrap: Callable[[nn.Module], nn.Module], folder: Path) -> None:
         self.plain, self.wrap, self.folder = network(), wrap, folder
         self.model, self.x = wrap(self.plain), torch.ones(8, 12).tril()
-        self.moments = calibrate(self.plain, [self.x])
-        self.plan = allocate(curves(self.plain, self.moments), Budget(params=0.6))
+        self.moments, self.plan = planned()
         self.smaller = wrap(apply(self.plain, self.plan, self.moments))
 
     def score(self, model: nn.Module) -> float:

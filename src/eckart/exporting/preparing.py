@@ -50,6 +50,7 @@ def ready(model: nn.Module, inputs: Any, *, dynamic_batch: bool = True) -> Ready
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         check_numbers(name, tensor)
     model = copied(model).eval().requires_grad_(False)
+    _without_caches(model)
     inputs = moved(inputs, model)
     count = examples_in(inputs)
     if dynamic_batch and count < _FEWEST:
@@ -60,6 +61,14 @@ def ready(model: nn.Module, inputs: Any, *, dynamic_batch: bool = True) -> Ready
     args, kwargs = arguments_for(model, inputs)
     shapes = _free(kwargs or args, count, torch.export.Dim("batch")) if dynamic_batch else None
     return Ready(model, args, kwargs, shapes, codes)
+
+
+def _without_caches(model: nn.Module) -> None:
+    """Decoders of ``transformers`` return keys and values to go on from, which torch cannot trace."""
+    for module in model.modules():
+        config: Any = getattr(module, "config", None)
+        if getattr(config, "use_cache", None) is True:
+            config.use_cache = False
 
 
 def _merge_where_nothing_is_saved(model: nn.Module, codes: Iterable[str]) -> None:

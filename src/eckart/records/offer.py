@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
 from typing import Any, TypedDict, final
 
 from eckart.errors import InputError
@@ -80,17 +81,18 @@ class Offer:
     rescale: Any = False
 
     def __post_init__(self) -> None:
-        least = {"multiple": self.multiple, "least_rank": self.least_rank}
-        for name, given in least.items():
-            if not isinstance(given, int) or isinstance(given, bool) or given < 1:
-                raise InputError(f"{name}={given!r}: expected a whole number from 1")
+        for name in ("multiple", "least_rank"):
+            object.__setattr__(self, name, _whole(name, getattr(self, name)))
         if not _is_damping(self.damping):
             raise InputError(f"damping={self.damping!r}: expected {AUTO!r} or a positive number")
+        if self.damping != AUTO:
+            object.__setattr__(self, "damping", float(self.damping))
         if self.activations not in (0, ACTIVATIONS):
             raise InputError(
                 f"activations={self.activations!r}: they have {ACTIVATIONS} bits, or 0 to leave "
                 "them as they are"
             )
+        object.__setattr__(self, "activations", int(self.activations))
         object.__setattr__(self, "bits", WIDTHS if self.bits == AUTO else _checked(self.bits))
         for name in ("methods", "dense", "limits"):
             object.__setattr__(self, name, _names(name, getattr(self, name)))
@@ -135,10 +137,17 @@ class Offer:
         return cls(**allowed) if offer is None else offer
 
 
+def _whole(field: str, given: object) -> int:
+    """One of Python's numbers; those of numpy are taken, too."""
+    if not isinstance(given, Integral) or isinstance(given, bool) or given < 1:
+        raise InputError(f"{field}={given!r}: expected a whole number from 1")
+    return int(given)
+
+
 def _is_damping(given: object) -> bool:
     if isinstance(given, str):
         return given == AUTO
-    return isinstance(given, int | float) and given > 0
+    return isinstance(given, Real) and not isinstance(given, bool) and given > 0
 
 
 def _names(field: str, given: object) -> str | tuple[str, ...]:
@@ -157,4 +166,4 @@ def _checked(bits: str | Iterable[int | str]) -> tuple[int, ...]:
         if isinstance(width, bool) or width not in WIDTHS:
             known = ", ".join(map(str, WIDTHS))
             raise InputError(f"bits={bits!r}: a code has one of {known} bits, not {width!r}")
-    return tuple(sorted(set(given)))
+    return tuple(sorted(set(map(int, given))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from numbers import Integral
 from typing import Any, Protocol
 
 from torch import nn
@@ -57,10 +58,10 @@ def crew_of(workers: Workers) -> Crew:
     """
     if isinstance(workers, str) and workers in CREWS:
         return CREWS[workers]
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+    if isinstance(workers, bool) or not isinstance(workers, Integral) or workers < 1:
         names = ", ".join(map(repr, CREWS))
         raise InputError(f"workers={workers!r}: give a number of processes, 1 or more, or {names}")
-    return Here() if workers == 1 else Forked(workers)
+    return Here() if workers == 1 else Forked(int(workers))
 
 
 def checked_workers(workers: Workers, model: nn.Module) -> Workers:

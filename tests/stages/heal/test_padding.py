@@ -39,6 +39,7 @@ def test_the_closed_forms_do_not_see_padding(
     treatment: str, networks: tuple[nn.Module, nn.Module, eckart.Moments]
 ):
     model, smaller, moments = networks
+    judge = closeness(model, TOGETHER)
     healed = [
         eckart.heal(
             smaller,
@@ -46,7 +47,7 @@ def test_the_closed_forms_do_not_see_padding(
             data,
             moments=moments,
             treatments=[treatment],
-            evaluate=lambda network: -closeness(model, ONE_BY_ONE)(network).value,
+            evaluate=lambda network: -judge(network).value,
             held_out=0.0,
             progress=False,
         ).model

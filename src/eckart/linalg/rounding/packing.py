@@ -8,6 +8,7 @@ fifth. A row that holds a multiple of 8 codes still starts at a whole byte.
 from __future__ import annotations
 
 import math
+from numbers import Integral
 
 import torch
 from jaxtyping import UInt8
@@ -89,7 +90,7 @@ def check_bits(bits: int) -> None:
     Raises:
         InputError: it is not an integer from 2 to 8.
     """
-    if not isinstance(bits, int) or bits not in WIDTHS:
+    if not isinstance(bits, Integral) or bits not in WIDTHS:
         raise InputError(f"bits={bits!r}: expected one of {', '.join(map(str, WIDTHS))}")
 
 

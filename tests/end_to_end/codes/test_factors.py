@@ -6,13 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from eckart import Budget, Moments, allocate, apply, calibrate, compress, curves, load, merge, save
+from eckart import Budget, Moments, allocate, apply, compress, curves, load, merge, save
 from eckart.errors import BudgetError
 from eckart.layers import FewBits
 from eckart.records import Curves, Plan
 
 X = torch.randn(64, 12, 8, 8, generator=torch.Generator().manual_seed(0))
 METHODS = ("weighted_svd", "cp", "rounding")
+LIMIT = Budget(bytes=0.06)
+"""Below what two bits for every weight take."""
 
 
 def network() -> nn.Sequential:
@@ -21,27 +23,6 @@ def network() -> nn.Sequential:
         *(nn.Conv2d(12, 12, 3, padding=1), nn.ReLU(), nn.Conv2d(12, 12, 3, stride=2), nn.ReLU()),
         *(nn.Flatten(), nn.Linear(12 * 9, 10)),
     ).eval()
-
-
-@pytest.fixture(scope="module")
-def moments() -> Moments:
-    return calibrate(network(), [X], progress=False)
-
-
-@pytest.fixture(scope="module")
-def options(moments: Moments) -> Curves:
-    return curves(network(), moments, methods=METHODS, limits="bytes", progress=False)
-
-
-@pytest.fixture(scope="module")
-def plan(options: Curves) -> Plan:
-    """Within fewer bytes than two bits for every weight take."""
-    return allocate(options, Budget(bytes=0.06))
-
-
-@pytest.fixture(scope="module")
-def smaller(plan: Plan, moments: Moments) -> nn.Module:
-    return apply(network(), plan, moments)
 
 
 def coded(model: nn.Module) -> list[FewBits]:
@@ -53,7 +34,7 @@ def test_a_budget_below_two_bits_is_met_by_factors_in_codes(plan: Plan, smaller:
     assert chains
     assert all(len(form.bits) == len(form.pieces) for form in chains)
     stored = sum(tensor.nbytes for tensor in smaller.state_dict().values())
-    assert stored == plan.costs["bytes"] <= 0.06 * plan.totals["bytes"]
+    assert stored == plan.costs["bytes"] <= LIMIT.bytes * plan.totals["bytes"]
     assert len(coded(smaller)) == sum(len(c.form.pieces) for c in plan.choices.values())
 
 
@@ -97,15 +78,14 @@ def test_the_loss_of_what_was_built_is_recorded(plan: Plan, smaller: nn.Module):
 
 
 def test_compress_learns_from_codes_apart_from_numbers(moments: Moments):
-    limit = Budget(bytes=0.06)
     done = compress(
-        network(), moments, budget=limit, methods=METHODS, progress=False, latency=False
+        network(), moments, budget=LIMIT, methods=METHODS, progress=False, latency=False
     )
-    alone = apply(network(), allocate(done.curves, limit), moments).eckart_plan
+    alone = apply(network(), allocate(done.curves, LIMIT), moments).eckart_plan
     assert done.plan.refined_loss <= alone.refined_loss * (1 + 1e-9)
 
 
 def test_curves_that_know_no_limits_say_how_to_get_them(moments: Moments):
     options = curves(network(), moments, methods=METHODS, progress=False)
     with pytest.raises(BudgetError, match="curves with limits='bytes', which keep factors"):
-        allocate(options, Budget(bytes=0.06))
+        allocate(options, LIMIT)

@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
-import pytest
 import torch
 from torch import nn
 
-from eckart import Budget, Moments, allocate, apply, calibrate, curves, load, save
+from eckart import Budget, Moments, apply, load, save
 from eckart.layers import FewBits
 from eckart.records import Curves, Plan
 
 METHODS = ("pivoted_svd", "rounding")
+LIMIT = Budget(bytes=0.09)
+"""Below what two bits for every weight take."""
 
 
 def inputs() -> torch.Tensor:
@@ -18,30 +19,12 @@ def inputs() -> torch.Tensor:
     return torch.randn(256, 6) @ torch.randn(6, 48) + 0.01 * torch.randn(256, 48)
 
 
+X = inputs()
+
+
 def network() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(48, 40), nn.Tanh(), nn.Linear(40, 10)).eval()
-
-
-@pytest.fixture(scope="module")
-def moments() -> Moments:
-    return calibrate(network(), [inputs()], progress=False)
-
-
-@pytest.fixture(scope="module")
-def options(moments: Moments) -> Curves:
-    return curves(network(), moments, methods=METHODS, limits="bytes", progress=False)
-
-
-@pytest.fixture(scope="module")
-def plan(options: Curves) -> Plan:
-    """Within fewer bytes than two bits for every weight take."""
-    return allocate(options, Budget(bytes=0.09))
-
-
-@pytest.fixture(scope="module")
-def smaller(plan: Plan, moments: Moments) -> nn.Module:
-    return apply(network(), plan, moments)
 
 
 def test_they_are_offered_with_numbers_pivoted_and_in_codes_whole(options: Curves):
@@ -57,22 +40,22 @@ def test_a_budget_below_two_bits_is_met_by_them(plan: Plan, smaller: nn.Module):
     assert chosen.method == "pivoted_svd"
     assert len(chosen.form.bits) == 2
     stored = sum(tensor.nbytes for tensor in smaller.state_dict().values())
-    assert stored == plan.costs["bytes"] <= 0.09 * plan.totals["bytes"]
+    assert stored == plan.costs["bytes"] <= LIMIT.bytes * plan.totals["bytes"]
     assert all(isinstance(module, FewBits) for module in smaller[0])
 
 
 def test_the_output_changes_about_as_predicted(plan: Plan, smaller: nn.Module):
-    change = 0.5 * (smaller(inputs()) - network()(inputs())).square().sum(1).mean()
+    change = 0.5 * (smaller(X) - network()(X)).square().sum(1).mean()
     assert 0.5 < change / plan.loss < 2
 
 
 def test_it_loads_to_the_bit(smaller: nn.Module, tmp_path: Path):
     save(smaller, tmp_path)
-    assert torch.equal(load(network(), tmp_path)(inputs()), smaller(inputs()))
+    assert torch.equal(load(network(), tmp_path)(X), smaller(X))
 
 
 def test_a_plan_from_a_file_gives_the_same_network(
     plan: Plan, smaller: nn.Module, moments: Moments
 ):
     again = apply(network(), Plan.loads(plan.dumps()), moments)
-    assert torch.equal(again(inputs()), smaller(inputs()))
+    assert torch.equal(again(X), smaller(X))

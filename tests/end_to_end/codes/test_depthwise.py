@@ -2,17 +2,18 @@
 
 from pathlib import Path
 
-import pytest
 import torch
 from torch import nn
 
-from eckart import Budget, Moments, allocate, apply, calibrate, curves, load, save
+from eckart import Budget, Moments, apply, load, save
 from eckart.layers import FewBits, as_matrix
 from eckart.linalg import quadratic_loss
 from eckart.methods import heirs, narrowed_problem, problem_of, reading_of, unit_moment
 from eckart.records import Curves, Plan
 
 X = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+METHODS = ("backward_elimination", "rounding")
+LIMIT = Budget(bytes=0.12)
 DEPTHWISE = "2"
 
 
@@ -23,27 +24,6 @@ def network() -> nn.Sequential:
         *(nn.Conv2d(24, 16, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
         nn.Linear(16, 10),
     ).eval()
-
-
-@pytest.fixture(scope="module")
-def moments() -> Moments:
-    return calibrate(network(), [X], progress=False)
-
-
-@pytest.fixture(scope="module")
-def options(moments: Moments) -> Curves:
-    methods = ("backward_elimination", "rounding")
-    return curves(network(), moments, methods=methods, limits="bytes", progress=False)
-
-
-@pytest.fixture(scope="module")
-def plan(options: Curves) -> Plan:
-    return allocate(options, Budget(bytes=0.12))
-
-
-@pytest.fixture(scope="module")
-def smaller(plan: Plan, moments: Moments) -> nn.Module:
-    return apply(network(), plan, moments)
 
 
 def test_every_number_of_channels_has_codes(options: Curves):
@@ -59,7 +39,7 @@ def test_it_loses_channels_and_has_codes(plan: Plan, smaller: nn.Module):
     assert piece.groups < 24
     assert piece.bits
     stored = sum(tensor.nbytes for tensor in smaller.state_dict().values())
-    assert stored == plan.costs["bytes"] <= 0.12 * plan.totals["bytes"]
+    assert stored == plan.costs["bytes"] <= LIMIT.bytes * plan.totals["bytes"]
     found = smaller.get_submodule(DEPTHWISE)[0]
     assert isinstance(found, FewBits)
     assert found.piece == piece

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from eckart import Budget, Moments, allocate, apply, calibrate, curves, load, save
+from eckart import Budget, Moments, allocate, apply, curves, load, save
 from eckart.layers import FewBits, as_matrix
 from eckart.linalg import quadratic_loss
 from eckart.methods import (
@@ -37,26 +37,6 @@ def network() -> nn.Sequential:
         *(nn.Conv2d(3, 24, 3, padding=1), nn.ReLU(), nn.Conv2d(24, 32, 3, stride=2), nn.ReLU()),
         *(nn.Flatten(), nn.Linear(32 * 9, 40), nn.ReLU(), nn.Linear(40, 10)),
     ).eval()
-
-
-@pytest.fixture(scope="module")
-def moments() -> Moments:
-    return calibrate(network(), [X], progress=False)
-
-
-@pytest.fixture(scope="module")
-def options(moments: Moments) -> Curves:
-    return curves(network(), moments, methods=METHODS, limits="bytes", progress=False)
-
-
-@pytest.fixture(scope="module")
-def plan(options: Curves) -> Plan:
-    return allocate(options, LIMIT)
-
-
-@pytest.fixture(scope="module")
-def smaller(plan: Plan, moments: Moments) -> nn.Module:
-    return apply(network(), plan, moments)
 
 
 def narrowed(plan: Plan, moments: Moments) -> Mapping[str, Problem]:
@@ -99,7 +79,7 @@ def test_a_budget_below_two_bits_is_met_by_fewer_channels_in_codes(
     assert len(narrowed(plan, moments)) >= 2
     assert all(choice.form.bits for choice in plan.choices.values())
     stored = sum(tensor.nbytes for tensor in smaller.state_dict().values())
-    assert stored == plan.costs["bytes"] <= 0.04 * plan.totals["bytes"]
+    assert stored == plan.costs["bytes"] <= LIMIT.bytes * plan.totals["bytes"]
     for name, choice in plan.choices.items():
         assert smaller.get_submodule(name)[0].piece == choice.form.pieces[0]
 
