@@ -43,11 +43,11 @@ HALF = (0.5, 0.5, 0.5)  # mean and deviation of every channel
 
 def main(arguments: Sequence[str] | None = None) -> None:
     study = begin("residual-mlp-cifar10", "uoft-cs/cifar10", arguments)
-    few = "[:500]" if study.quick else ""
-    train, test = (load_images(study.data, split + few) for split in ("train", "test"))
+    few, size = ("[:500]", (16, 16)) if study.quick else ("", None)
+    train, test = (load_images(study.data, split + few, size) for split in ("train", "test"))
     train, test = (replace(part, mean=HALF, std=HALF) for part in (train, test))
     recipe = replace(TRAINING, epochs=1) if study.quick else TRAINING
-    make = partial(network, 60 if study.quick else 1000)
+    make = partial(network, *(60, 768) if study.quick else ())
     how = recipe, study.seed, train.digest()
     epochs = study.rows("training", partial(training, study, make, train, test, *how), *how)
     dense = study.network("dense", make, lambda: trained(make, train, recipe, study.seed), *how)

@@ -147,7 +147,7 @@ def _whole(field: str, given: object) -> int:
 def _is_damping(given: object) -> bool:
     if isinstance(given, str):
         return given == AUTO
-    return isinstance(given, Real) and not isinstance(given, bool) and given > 0
+    return isinstance(given, Real) and not isinstance(given, bool) and float(given) > 0
 
 
 def _names(field: str, given: object) -> str | tuple[str, ...]:
