@@ -6,11 +6,14 @@ TORCH       ?= torch==2.14.1
 TORCHVISION ?= torchvision==0.29.1
 
 BIN := .venv/bin
-PIP := $(BIN)/pip install -qq
+PIP := $(BIN)/pip install -qq --no-compile
 
 on = $(if $(ECKART_DATA),--data "$(ECKART_DATA)/$(1)")
 has = $(BIN)/python -c 'import sys; from importlib.util import find_spec; sys.exit(not find_spec("$(1)"))'
 
+# Bytecode is written when a module is first imported. Compiling all that is installed takes a minute
+# more, for thousands of modules that nobody imports.
+unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 # The theme is maintained until May 2027, which it says at every build; zensical reads mkdocs.yml too.
@@ -25,8 +28,9 @@ help:  ## list the targets
 demo: .venv/demo.stamp  ## train two small networks, compress them, write demo/report.html
 	$(BIN)/eckart demo --output demo
 
+# Each file in one process, so that what its tests share is made once.
 test: .venv/dev.stamp  ## run the tests; those on real data need ECKART_DATA
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/dev.stamp  ## style, format and types
 	$(BIN)/ruff check

@@ -27,7 +27,6 @@ from extensions.method import OutputRows
 from stages.networks import mlp
 
 pytest.importorskip("ray")
-pytestmark = pytest.mark.xdist_group("ray")  # one process, so one cluster
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -134,7 +134,8 @@ def compress(
     limited = goal.limits if isinstance(goal, Budget) else ["params"]  # a tolerance saves those
     offer = Offer.of(offer, allowed).under(limited)
     fitting_methods(model, offer.methods)  # an unknown name fails before anything costly is done
-    matching(offer.dense, [name for part in survey(opened(model)) for name in part])
+    if offer.dense:
+        matching(offer.dense, [name for part in survey(opened(model)) for name in part])
     how: dict[str, Any] = {"metric": metric, "outputs": outputs, "seed": seed}
     moments = _moments(model, batches, how, workspace, progress)
     with _carried_by_errors(moments):
