@@ -1,6 +1,7 @@
 """Commands on language models and text."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,13 +34,23 @@ def make_tokenizer() -> Any:
     return made(tokenizer_object=plain, unk_token="[UNK]")
 
 
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small random Llama with its tokenizer, an encoder, and the configuration of a T5."""
+    root = tmp_path_factory.mktemp("models")
+    make_llama(tie_word_embeddings=True, max_position_embeddings=64).save_pretrained(root / "llama")
+    make_tokenizer().save_pretrained(root / "llama")
+    bert().save_pretrained(root / "bert")
+    sizes = {"d_model": 8, "d_ff": 8, "num_layers": 1, "num_heads": 2, "d_kv": 4, "vocab_size": 9}
+    t5 = transformers.T5Config(**sizes, architectures=["T5ForConditionalGeneration"])
+    t5.save_pretrained(root / "t5")
+    return root
+
+
 @pytest.fixture
-def llama(tmp_path: Path) -> str:
-    """MODEL: a small random Llama with its tokenizer, in a folder."""
-    folder = tmp_path / "llama"
-    make_llama(tie_word_embeddings=True, max_position_embeddings=64).save_pretrained(folder)
-    make_tokenizer().save_pretrained(folder)
-    return f"hf:{folder}"
+def llama(models: Path, tmp_path: Path) -> str:
+    """MODEL: the Llama, in a folder that may be written to."""
+    return f"hf:{shutil.copytree(models / 'llama', tmp_path / 'llama')}"
 
 
 @pytest.fixture
@@ -115,10 +126,9 @@ def test_calibrate_inspect_and_frontier(run, llama, text, tmp_path):
     assert page.is_file()
 
 
-def test_an_encoder_is_said_to_need_two_moments_of_its_inputs(run, tmp_path):
-    bert().save_pretrained(tmp_path / "bert")
+def test_an_encoder_is_said_to_need_two_moments_of_its_inputs(run, models):
     known, blind = (
-        document(run("inspect", tmp_path / "bert", *words, "--json"))
+        document(run("inspect", models / "bert", *words, "--json"))
         for words in (["--input-size", 5], [])
     )
     inputs = sum(8 * layer["shape"][1] ** 2 for layer in known["layers"])
@@ -182,19 +192,8 @@ ERRORS = {
 
 
 @pytest.mark.parametrize(("code", "words", "says"), ERRORS.values(), ids=ERRORS)
-def test_errors(run, factory, llama, text, tmp_path, monkeypatch, code, words, says):
+def test_errors(run, factory, models, llama, text, tmp_path, monkeypatch, code, words, says):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # no tries and waits
-    t5 = transformers.T5Config(
-        d_model=8,
-        d_ff=8,
-        num_layers=1,
-        num_heads=2,
-        d_kv=4,
-        vocab_size=9,
-        architectures=["T5ForConditionalGeneration"],
-    )
-    t5.save_pretrained(tmp_path / "t5")
-    bert().save_pretrained(tmp_path / "bert")
     (tmp_path / "empty").touch()
     (tmp_path / "latin1").write_bytes("naïve".encode("latin1"))
     (tmp_path / "bad.gguf").write_bytes(b"GGUF" * 9)
@@ -203,8 +202,8 @@ def test_errors(run, factory, llama, text, tmp_path, monkeypatch, code, words, s
         "llama": llama,
         "text": text,
         "dir": tmp_path,
-        "bert": tmp_path / "bert",
-        "t5": f"hf:{tmp_path / 't5'}",
+        "bert": models / "bert",
+        "t5": f"hf:{models / 't5'}",
     }
     result = run(*(word.format(**names) for word in words))
     assert result.exit_code == code, result.output
