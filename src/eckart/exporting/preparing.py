@@ -64,7 +64,7 @@ def ready(model: nn.Module, inputs: Any, *, dynamic_batch: bool = True) -> Ready
 
 
 def _without_caches(model: nn.Module) -> None:
-    """Decoders of ``transformers`` return keys and values to go on from, which torch cannot trace."""
+    """Let decoders return no keys and values to go on from, which torch cannot trace."""
     for module in model.modules():
         config: Any = getattr(module, "config", None)
         if getattr(config, "use_cache", None) is True:
