@@ -14,10 +14,16 @@ WORDS = 30
 
 
 class Letters:
-    """A tokenizer that gives one token for a letter, and two letters after a blank together."""
+    """A tokenizer that gives one token for a letter, after what it may put in front by itself."""
 
-    def __call__(self, text: str, **settings: object) -> dict[str, list[int]]:
-        return {"input_ids": [1 + (ord(letter) - ord("a")) % (WORDS - 1) for letter in text]}
+    def __init__(self, front: tuple[int, ...] = ()) -> None:
+        self.front = front
+
+    def __call__(
+        self, text: str, add_special_tokens: bool = True, **settings: object
+    ) -> dict[str, list[int]]:
+        letters = [1 + (ord(letter) - ord("a")) % (WORDS - 1) for letter in text]
+        return {"input_ids": [*self.front * add_special_tokens, *letters]}
 
 
 class Counting(nn.Module):
@@ -94,6 +100,15 @@ def test_a_blank_at_the_end_of_a_context_belongs_to_the_answer():
         for context, answer in (("say ", "it"), ("say", " it"))
     ]
     assert torch.equal(*found)
+
+
+def test_what_the_tokenizer_puts_in_front_is_read_and_not_scored():
+    model, items = Counting().eval(), [Item((("abc", "d"),), None)]
+    found = answered(model, items, Letters((7,)))
+    assert model.sizes == [(1, 4)]
+    ids = torch.tensor([[7, *Letters()("abc")["input_ids"]]])
+    logits = model(ids, torch.ones_like(ids))[0, -1].detach().log_softmax(-1)
+    assert float(found.nats) == pytest.approx(float(logits[Letters()("d")["input_ids"][0]]))
 
 
 def test_contexts_are_cut_at_their_beginning():

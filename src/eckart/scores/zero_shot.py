@@ -88,8 +88,8 @@ def answered(
 ) -> Answered:
     """Ask a causal language model, without examples, as ``lm-eval`` does.
 
-    Context and continuation are tokenised together, without special tokens, and cut where the
-    context's own tokens end. Requests are batched by length.
+    Context and continuation are tokenised together, with the special tokens that the tokenizer
+    adds by itself, and cut where the context's own tokens end. Requests are batched by length.
 
     Args:
         model: of ``transformers``, or one that takes ``input_ids`` and ``attention_mask`` and gives
@@ -133,7 +133,7 @@ def _request(tokenizer: Tokenizer, context: str, continuation: str, most: int | 
 
 
 def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
-    found: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    found: list[int] = tokenizer(text, verbose=False)["input_ids"]
     return found
 
 
