@@ -1,6 +1,7 @@
 """The groups of channels that a network is known to have, and no others, are found."""
 
 import copy
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +39,14 @@ class Side(nn.Module):
 def found(known: Known) -> tuple[nn.Module, Coupling]:
     model = known.network()
     return model, coupling(model, known.batch())
+
+
+def test_a_network_that_cannot_be_copied_keeps_its_channels():
+    model = mlp(6, 8, 3)
+    model.lock = threading.Lock()
+    result = coupling(model, torch.randn(1, 6))
+    assert result.groups == ()
+    assert "cannot be copied" in result.refused["channels"]
 
 
 def channels(units: Units) -> list[int]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import nn
 
+from eckart.errors import InputError
 from eckart.layers import no_narrowing
 from eckart.network.norm_groups import in_norm_groups
 from eckart.network.pools import pooled
@@ -86,7 +87,10 @@ def coupling(
 
     deadline, tracing = Deadline(seconds), Deadline(seconds / 2)
     inputs, *more = (fewer_tokens(each, _TOKENS) for each in (example, *sample))
-    verification = Verification(model, inputs, more, whole, deadline)
+    try:
+        verification = Verification(model, inputs, more, whole, deadline)
+    except InputError as error:  # it cannot be copied, so nothing can be tried on it
+        return Coupling((), {"channels": f"channels cannot be tried ({error!s:.100})"})
     search = _Search(model, inputs, set(dense), calls or {}, verification, seconds)
     if is_pretrained(model):
         search.known_modules()
