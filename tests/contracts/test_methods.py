@@ -111,7 +111,7 @@ def test_costs_are_those_of_what_is_built(prepared: Prepared):
     for built in prepared.factored:
         for name, cost in COSTS.items():
             value, real = cost.of(spec, built.form), real_cost(name, built, example)
-            assert isinstance(value, int)
+            assert isinstance(value, int) or not cost.counted
             assert value > 0
             assert real is None or value == real, (name, built.form)
 
