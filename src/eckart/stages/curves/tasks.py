@@ -188,7 +188,7 @@ def narrow_task(bench: Bench, spec: LayerSpec, narrower: Narrower) -> Task:
     """The options of a layer that loses channels, or is in codes."""
     read = [name for curve in narrower.groups for name in curve.group.readers]
     titles = bench.titles([spec.name, *read])
-    title = f"{spec.name} narrower {_digest([narrower.inputs, titles])}"
+    title = f"{spec.name} made narrower {_digest([narrower.inputs, titles])}"
     groups, out, inputs = bench.problem(spec.name).piece.moment_shape
     size = float(groups * (out + inputs) ** 3) * (1 + len(narrower.groups))
 
