@@ -62,7 +62,7 @@ class Method(Preparing, Protocol):
 
 Weight = Tensor | Rounded
 DEFAULT_METHODS = ("weighted_svd", "cp", "spatial", ROUNDING, "backward_elimination")
-TRANSFORMER_METHODS = ("pivoted_svd", ROUNDING)
+TRANSFORMER_METHODS = ("pivoted_svd", ROUNDING, "backward_elimination")
 TIMED_METHODS = ("tucker2",)
 """Defaults where milliseconds are limited: at equal time they lose less, at equal size more."""
 METHODS: dict[str, Method] = {}
@@ -104,9 +104,9 @@ def checked_names(names: str | Iterable[str]) -> list[str]:
 def fitting_methods(model: nn.Module, names: str | Iterable[str] = AUTO) -> list[str]:
     """The names as a list; ``"auto"`` stands for the methods that suit the network.
 
-    Models of ``transformers`` keep all widths, because their ``config.json`` has one width for all
-    blocks. They get the low-rank method that takes the fewest weights. All other networks get low
-    rank, CP and spatial factors of convolutions, and fewer channels. All get codes of few bits.
+    Models of ``transformers`` get the low-rank method that takes the fewest weights, narrower MLPs
+    and fewer heads. All other networks get low rank, CP and spatial factors of convolutions, and
+    fewer channels. All get codes of few bits.
     CP is for budgets that limit nothing but weights, and codes for those that limit nothing but
     bytes, see ``offered_methods``.
 
