@@ -5,7 +5,7 @@ from itertools import pairwise, product
 
 import numpy as np
 
-from eckart.costs import COSTS, cost_named
+from eckart.costs import cost_named, costs_told_by
 from eckart.methods import low_rank_form
 from eckart.records import (
     Budget,
@@ -45,7 +45,7 @@ def curves_of(
         found.append(Curve(Site(layer.name, (layer.name,)), (*options, dense)))
     totals = {
         name: extra + sum(cost.of(layer, layer.dense) for layer in specs)
-        for name, cost in COSTS.items()
+        for name, cost in costs_told_by(specs).items()
     }
     defaults = {"dense": {"stem": "asked to stay dense"}, "fingerprint": "f", "damping": 1e-6}
     by_name = {layer.name: layer for layer in specs}
@@ -130,7 +130,9 @@ def chained_curves(
                 options.append(Option("weighted_svd", low_rank_form(piece, rank), loss(1 / rank)))
         dense = Option("dense", layer.dense, 0.0)
         curves.append(Curve(Site(layer.name, (layer.name,)), (*options, dense)))
-    totals = {name: sum(c.of(s, s.dense) for s in specs) for name, c in COSTS.items()}
+    totals = {
+        name: sum(c.of(s, s.dense) for s in specs) for name, c in costs_told_by(specs).items()
+    }
     return Curves(
         curves=tuple(curves),
         specs={layer.name: layer for layer in specs},

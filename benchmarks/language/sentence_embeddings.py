@@ -87,6 +87,7 @@ METHODS: dict[str, Method] = {
     "two-sided, one budget": ours(["weighted_svd"]),
     "eckart, by the embedding": ours(["pivoted_svd"], moments="embedding_moments"),
     "eckart": ours(["pivoted_svd"]),
+    "eckart, ranks and units": ours(["pivoted_svd", "backward_elimination"]),
     "eckart, rescaled": ours(["pivoted_svd"], rescale=True),
 }
 

@@ -57,8 +57,8 @@ def costs_told_by(specs: Iterable[LayerSpec]) -> dict[str, Cost]:
 
 
 def costs_of(curves: Curves) -> Mapping[str, Cost]:
-    """All costs that these curves know: those of its layers, and ``ms`` if they have timings."""
-    found = costs_told_by(curves.specs.values())
+    """All costs that these curves know: those they have totals of, and ``ms`` with timings."""
+    found = {name: cost for name, cost in COSTS.items() if name in curves.totals}
     if curves.timings is None:
         return found
     return {**found, MS: Cost(MS, "milliseconds", curves.timings.ms, counted=False)}
@@ -78,8 +78,8 @@ def cost_in(curves: Curves, name: str) -> Cost:
     costs = costs_of(curves)
     if name in COSTS and name not in costs:
         raise InputError(
-            f"no layer of this network has {COSTS[name].unit} of its own: limit another cost than "
-            f"{name}; known: {', '.join(sorted(costs))}"
+            f"no layer of this network has {COSTS[name].unit} of its own, or {name} was registered "
+            f"after the curves were made; they know: {', '.join(sorted(costs))}"
         )
     return costs[name] if name in costs else cost_named(name)
 

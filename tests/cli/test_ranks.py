@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,13 @@ def test_without_torchrun_there_is_one_rank(monkeypatch: pytest.MonkeyPatch, tmp
     assert alone.beside(tmp_path) == tmp_path
 
 
-def test_a_rank_that_torchrun_ends_stops_as_after_ctrl_c(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("foreground", [True, False])
+def test_a_rank_that_torchrun_ends_stops_as_after_ctrl_c(
+    foreground: bool, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+):
     """It asks all others to end when one has died; what they have is written then."""
+    usual = signal.default_int_handler if foreground else signal.SIG_IGN
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, usual)))
     for name in ("init_process_group", "destroy_process_group"):
         monkeypatch.setattr(f"torch.distributed.{name}", lambda *args, **how: None)
     before = signal.getsignal(signal.SIGTERM)

@@ -176,7 +176,7 @@ def test_an_unknown_method_lists_the_known_ones():
 def test_auto_is_what_fits_the_network():
     """Where `config.json` has one width for all blocks, all keep it."""
     assert fitting_methods(torch.nn.Linear(2, 2)) == list(DEFAULT_METHODS)
-    assert fitting_methods(llama()) == ["pivoted_svd", "rounding"]
+    assert fitting_methods(llama()) == ["pivoted_svd", "rounding", "backward_elimination"]
     assert fitting_methods(llama(), ["svd"]) == ["svd"]
     with pytest.raises(InputError, match="unknown method 'automatic'"):
         fitting_methods(llama(), "automatic")

@@ -5,6 +5,7 @@ from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 import torch
@@ -58,14 +59,16 @@ def test_the_guide_to_language_models_runs(
     (tmp_path / "test.txt").write_text(stories[100_000:200_000])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     for block in blocks(DOCS / "transformers.md", "python"):
         small = block.replace("HuggingFaceTB/SmolLM2-135M", str(data_root / "stories260k"))
         small = small.replace("sequences=32, length=512", "sequences=8, length=256")
         exec(compile(small, "transformers.md", "exec"), names)
     with torch.no_grad():
-        healed, plain = (names[name](**names["held_out"][0]).logits for name in ("healed", "plain"))
-    torch.testing.assert_close(healed, plain, rtol=1e-3, atol=1e-3)  # LoRA begins at zero
+        models = names["healed"], names["again"], names["plain"], names["ranks"].model
+        healed, again, plain, ranks = (m(**names["held_out"][0]).logits for m in models)
+    torch.testing.assert_close(healed, again, rtol=1e-3, atol=1e-3)  # LoRA begins at zero
+    torch.testing.assert_close(plain, ranks, rtol=1e-3, atol=1e-3)
 
 
 def test_the_layer_by_hand_has_the_numbers_of_its_page(capsys: pytest.CaptureFixture[str]):

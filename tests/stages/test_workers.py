@@ -192,11 +192,11 @@ def test_a_damaged_result_is_named(tmp_path: Path):
     model = network()
     moments = calibrated(model)
     predicted(model, moments, workspace=tmp_path)
-    path = next(tmp_path.rglob("0 narrower *.safetensors"))
+    path = next(tmp_path.rglob("0 made narrower *.safetensors"))
     data = bytearray(path.read_bytes())
     data[-3] ^= 1
     path.write_bytes(data)
-    with pytest.raises(CheckpointError, match=r"0 narrower .*delete it, and the same call"):
+    with pytest.raises(CheckpointError, match=r"0 made narrower .*delete it, and the same call"):
         predicted(model, moments, workspace=tmp_path)
     path.unlink()
     check_same(predicted(model, moments, workspace=tmp_path), predicted(model, moments))

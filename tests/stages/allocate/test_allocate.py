@@ -28,7 +28,8 @@ SITE = st.tuples(
     st.dictionaries(st.integers(1, 3), LOSS, max_size=3),  # loss by rank
 )
 SITES = st.lists(SITE, min_size=1, max_size=3)
-LIMITS = st.dictionaries(st.sampled_from(sorted(COSTS)), st.floats(0.3, 1.0), min_size=1)
+METRICS = st.sampled_from(["bytes", "macs", "params"])
+LIMITS = st.dictionaries(METRICS, st.floats(0.3, 1.0), min_size=1)
 SCOPE = st.sampled_from(["model", "sites"])
 
 
@@ -112,7 +113,7 @@ def test_a_larger_budget_never_raises_the_loss(sites: list[tuple]):
 
 
 @settings(max_examples=50)
-@given(sites=SITES, metric=st.sampled_from(sorted(COSTS)))
+@given(sites=SITES, metric=METRICS)
 def test_every_plan_of_the_hull_is_optimal_for_its_cost(sites: list[tuple], metric: str):
     curves = small_curves(sites)
     plans = hull(curves, metric)

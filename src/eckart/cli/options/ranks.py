@@ -9,11 +9,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from types import FrameType
 
 from eckart.cli.options.shared import Examples
 from eckart.errors import InputError
 
 _SECONDS = 600  # that ranks wait for each other
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    """Do what Ctrl-C does; a process that was started in the background ignores that itself."""
+    handler = signal.getsignal(signal.SIGINT)
+    stop = handler if callable(handler) else signal.default_int_handler
+    stop(number, frame)
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ class Ranks:
             return
         import torch.distributed as dist
 
-        before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+        before = signal.signal(signal.SIGTERM, _interrupted)
         dist.init_process_group("gloo", timeout=timedelta(seconds=_SECONDS))
         try:
             yield
