@@ -79,7 +79,7 @@ def cost_in(curves: Curves, name: str) -> Cost:
     if name in COSTS and name not in costs:
         raise InputError(
             f"no layer of this network has {COSTS[name].unit} of its own, or {name} was registered "
-            f"after the curves were made: limit another cost than {name}, or make the curves again; "
+            f"after the curves were made: limit another cost than {name}, or make them again; "
             f"known: {', '.join(sorted(costs))}"
         )
     return costs[name] if name in costs else cost_named(name)
