@@ -11,10 +11,10 @@ from torch.utils import _pytree as pytree
 from benchmarks.measuring.counts import count_params
 from benchmarks.zoo.network import Network
 from benchmarks.zoo.notes import Wrong
+from eckart.metrics.floating import CACHES
 from eckart.network.wrappers import unwrapped
 from eckart.running.batches import arguments_for, inputs_for
 
-_CACHE = "past_key_values"
 SEED = 2  # of networks that draw random numbers
 
 
@@ -24,7 +24,7 @@ def outputs(model: nn.Module, batch: Any) -> list[Tensor]:
     args, kwargs = arguments(model, batch)
     found = model(*args, **kwargs)
     if isinstance(found, Mapping):
-        found = {key: value for key, value in found.items() if key != _CACHE}
+        found = {key: value for key, value in found.items() if key not in CACHES}
     return [leaf.detach() for leaf in leaves(found) if isinstance(leaf, Tensor)]
 
 

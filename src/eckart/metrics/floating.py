@@ -11,7 +11,7 @@ from torch import Tensor
 
 from eckart.running.batches import named_parts
 
-_CACHES = {"past_key_values", "past_buckets_states", "cache", "cache_params", "mems"}
+CACHES = {"past_key_values", "past_buckets_states", "cache", "cache_params", "mems"}
 _INNER = ("hidden_states", "attentions", "encoder_last_hidden_state", "_model_output")
 """Ends of the names that ``transformers`` gives to what inner layers hand on."""
 
@@ -84,7 +84,7 @@ def _fixed(found: Mapping[str, list[Tensor]]) -> dict[str, tuple[Tensor, ...]]:
 def _leaves(value: Any, path: str, listed: int | None) -> Iterator[tuple[str, Any]]:
     """Everything that is not a container, with its path; caches are not opened."""
     named = named_parts(value)
-    if path.rpartition(".")[2] in _CACHES:
+    if path.rpartition(".")[2] in CACHES:
         yield path, _Cache()
     elif named is not None:
         for key, item in named:
