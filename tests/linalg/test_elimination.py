@@ -242,6 +242,20 @@ def test_the_losses_on_the_way_are_those_of_the_order(layout: str, seed: int, da
     torch.testing.assert_close(found.losses, expected, rtol=1e-6, atol=1e-9 * float(expected[0]))
 
 
+def test_many_units_of_unequal_width_go_at_once(monkeypatch: pytest.MonkeyPatch):
+    """Those that go first are all narrow; the wide ones are in none of the pools."""
+    monkeypatch.setattr(backward, "_FEW", 1)
+    rows = normal(40 + 9 * 40, 500, seed=0)
+    a = damped(rows @ rows.mT, 1e-9)
+    weight = normal(8, len(rows), seed=1)
+    weight[:, :40] *= 1e-3
+    wide = [torch.arange(40 + 9 * j, 49 + 9 * j) for j in range(40)]
+    reader = Reader(a, weight, (*torch.arange(40)[:, None], *wide))
+    found = backward_removals([reader])
+    assert set(found.order[40:]) == set(range(40))
+    torch.testing.assert_close(found.losses, nested_removal_losses([reader], found.order))
+
+
 def wide_reader(seed: int, units: int = 24, taps: int = 9) -> Reader:
     """A kernel of nine taps over correlated channels, each column next to those of its unit."""
     mixed = normal(units, units, seed=seed) @ normal(units, 400, seed=seed + 1)

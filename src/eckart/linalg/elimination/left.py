@@ -65,8 +65,9 @@ class Left:
 
     def pool(self, units: Int64[Tensor, " pool"]) -> Pool:
         """The same for some of the units alone: what is left of them depends on nothing else."""
-        chosen = [(torch.isin(of, units), of, at) for of, at in self.alike]
-        most = max((at.shape[1] for goes, _, at in chosen if goes.any()), default=1)
+        among = ((torch.isin(of, units), of, at) for of, at in self.alike)
+        chosen = [(goes, of, at) for goes, of, at in among if goes.any()]
+        most = max((at.shape[1] for _, _, at in chosen), default=1)
         slots = torch.full((self.units, most), -1, device=self.inverse.device)
         for goes, of, at in chosen:
             slots[of[goes].to(slots.device), : at.shape[1]] = at[goes]
