@@ -76,7 +76,7 @@ def choose_grid(
     shape = (*weight.shape[:-1], found.scale.shape[-1])
     stored = None if symmetric else found.zero.to(torch.uint8).reshape(shape)
     grid = Grid(found.scale.reshape(shape), stored, bits, spans.weights.shape[-1])
-    return Choice(grid, float(_in_loss(found.weighted, g).sum()))
+    return Choice(grid, float(_in_loss(found.weighted, spans, g).sum()))
 
 
 def width_losses(
@@ -127,16 +127,14 @@ def _checked(
 def _expected(spans: Spans, g: Triangle | None) -> float:
     """The expected loss of the best grid, from a sample of rows where there are many."""
     dtype = _scale_dtype(spans.unit)
-    unclipped = _in_loss((spans.unit.square() * spans.costs.sum(-1)).sum(-1) / 12, g)
-    out = unclipped.shape[-1]
-    if out <= 2 * _SOME or not unclipped.any():
-        return float(_in_loss(_best(spans, _guessed(spans), dtype).weighted, g).sum())
+    unclipped = _in_loss((spans.unit.square() * spans.costs.sum(-1)).sum(-1) / 12, spans, g)
+    if unclipped.shape[-1] <= 2 * _SOME or not unclipped.any():
+        return float(_in_loss(_best(spans, _guessed(spans), dtype).weighted, spans, g).sum())
     guess = _guessed(spans.thinned(-(-spans.inputs // _SOME)))
     known = unclipped.sum(0)
     sample, weights = _sample(known)
-    rows = _best(spans.some(sample), guess, dtype).weighted
-    costs = 1.0 if g is None else g.costs.reshape(-1, out)[:, sample]
-    found = 0.5 * (rows * costs).sum(0)
+    some = spans.some(sample)
+    found = _in_loss(_best(some, guess, dtype).weighted, some, g).sum(0)
     return float((found @ weights) / (known[sample] @ weights) * known.sum())
 
 
@@ -152,9 +150,11 @@ def _sample(loss: Float64[Tensor, " out"]) -> tuple[Int64[Tensor, " some"], Tens
     return rows, times / chance[rows]
 
 
-def _in_loss(rows: Float64[Tensor, "b out"], g: Triangle | None) -> Float64[Tensor, "b out"]:
+def _in_loss(
+    rows: Float64[Tensor, "b out"], spans: Spans, g: Triangle | None
+) -> Float64[Tensor, "b out"]:
     """``Σ_j D_A,j η_ij²`` of rows as parts of the loss."""
-    return 0.5 * (rows if g is None else rows * g.costs.reshape(-1, rows.shape[-1]))
+    return 0.5 * (rows if g is None else rows * spans.of(g.costs.reshape(-1, g.costs.shape[-1])))
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,9 @@ from torch import nn
 
 from eckart.layers import piece_of
 
-_HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "heads", "num_key_value_heads")
+HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "heads")
+"""The names that modules give to the number of heads of queries."""
+_COUNTS = (*HEADS, "num_key_value_heads")
 _WIDTHS = ("split_size", "all_head_size", "inner_dim", "attn_dim")
 
 
@@ -23,11 +25,11 @@ def counts_after(model: nn.Module, layer: str, inputs: int) -> dict[str, int]:
     """
     whole = piece_of(model.get_submodule(layer)).inputs
     holder = vars(model.get_submodule(layer.rpartition(".")[0]))
-    numbers = {name: holder.get(name) for name in (*_HEADS, *_WIDTHS)}
+    numbers = {name: holder.get(name) for name in (*_COUNTS, *_WIDTHS)}
     known = {k: n for k, n in numbers.items() if isinstance(n, int) and not isinstance(n, bool)}
-    heads = [n for name, n in known.items() if name in _HEADS and n > 0]
+    heads = [n for name, n in known.items() if name in _COUNTS and n > 0]
     if inputs == whole or not heads or whole % max(heads):
         return {}
-    fitting = {k: n for k, n in known.items() if k in _HEADS or n == whole}
+    fitting = {k: n for k, n in known.items() if k in _COUNTS or n == whole}
     exact = all(n * inputs % whole == 0 for n in fitting.values())
     return {name: n * inputs // whole for name, n in fitting.items()} if exact else {}

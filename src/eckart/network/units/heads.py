@@ -11,13 +11,12 @@ from typing import Any
 
 from torch import nn
 
+from eckart.network.units.counts import HEADS
 from eckart.network.units.order import Matrix, Stretch
 from eckart.records import ChannelGroup
 from eckart.records.channels import Units
 
 _WIDTHS = ("head_dim", "attention_head_size", "head_size", "key_value_proj_dim", "dim_head")
-_COUNTS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "heads")
-_KEYS = ("num_key_value_heads", "num_kv_heads", "n_kv_heads", "kv_heads")
 _PARTS = 3  # queries, keys and values
 
 
@@ -30,7 +29,7 @@ def attention_heads(model: nn.Module, stretch: Stretch) -> Iterator[ChannelGroup
     if len(stretch.before) == _PARTS:
         yield from _apart(stretch.before, last, head)
     elif len(stretch.before) == 1:
-        yield from _packed(module, stretch.before[0], last, head)
+        yield from _packed(stretch.before[0], last, head)
 
 
 def _apart(parts: tuple[Matrix, ...], last: Matrix, head: int) -> Iterator[ChannelGroup]:
@@ -47,7 +46,7 @@ def _apart(parts: tuple[Matrix, ...], last: Matrix, head: int) -> Iterator[Chann
     yield _group(rows, last, count)
 
 
-def _packed(module: nn.Module, layer: Matrix, last: Matrix, head: int) -> Iterator[ChannelGroup]:
+def _packed(layer: Matrix, last: Matrix, head: int) -> Iterator[ChannelGroup]:
     """One layer writes all three: first all queries, then all keys, or head after head."""
     keys, odd = divmod(layer.outputs - last.inputs, 2)
     if odd or keys <= 0 or keys % head or last.inputs % keys:
@@ -82,7 +81,7 @@ def _width_of_head(module: nn.Module, width: int) -> int | None:
     for inner in module.modules():
         if found := _number(inner, _WIDTHS):
             return found
-        if found := _number(inner, _COUNTS):
+        if found := _number(inner, HEADS):
             return None if width % found else width // found
     return None
 

@@ -28,11 +28,6 @@ class Candidate:
     heads: bool
 
     @property
-    def name(self) -> str:
-        """Name of the group."""
-        return self.layouts[0].name
-
-    @property
     def members(self) -> set[str]:
         """The layers that one of the layouts changes."""
         return {name for layout in self.layouts for name in layout.members}
